@@ -1,0 +1,381 @@
+//! Canonical JSON of audit entries: a restricted profile of RFC 8785.
+//!
+//! Keys are ASCII and sorted, integers lie within ±(2^53 - 1), there are no floats, no nulls, no duplicate keys and no
+//! white space. [`parse`] accepts exactly the bytes that [`Value::encode`] writes, so an entry has one spelling.
+
+use std::collections::BTreeMap;
+
+/// 2^53 - 1: what every JSON reader can hold exactly.
+pub const INTEGER_MAX: i64 = 9_007_199_254_740_991;
+/// Entries are flat; deeper nesting is an attack on a recursive reader.
+const DEPTH_MAX: usize = 16;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    Bool(bool),
+    Int(i64),
+    Text(String),
+    Array(Vec<Value>),
+    Object(BTreeMap<String, Value>),
+}
+
+/// Why bytes are not canonical JSON, and where.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{problem} at byte {offset}")]
+pub struct NotCanonical {
+    pub problem: &'static str,
+    pub offset: usize,
+}
+
+impl Value {
+    pub fn text(value: impl Into<String>) -> Self {
+        Self::Text(value.into())
+    }
+
+    /// An integer, held within ±(2^53 - 1): a count beyond that is a fault elsewhere, and no reason to lose a record.
+    pub fn int(value: i64) -> Self {
+        Self::Int(value.clamp(-INTEGER_MAX, INTEGER_MAX))
+    }
+
+    pub fn object<K: Into<String>>(members: impl IntoIterator<Item = (K, Value)>) -> Self {
+        Self::Object(members.into_iter().map(|(k, v)| (k.into(), v)).collect())
+    }
+
+    pub fn texts<T: Into<String>>(items: impl IntoIterator<Item = T>) -> Self {
+        Self::Array(items.into_iter().map(|t| Self::Text(t.into())).collect())
+    }
+
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        match self {
+            Self::Object(members) => members.get(key),
+            _ => None,
+        }
+    }
+
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(t) => Some(t),
+            _ => None,
+        }
+    }
+
+    pub fn as_int(&self) -> Option<i64> {
+        match self {
+            Self::Int(n) => Some(*n),
+            _ => None,
+        }
+    }
+
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(512);
+        self.encode_into(&mut out);
+        out
+    }
+
+    pub fn encode_into(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Bool(true) => out.extend_from_slice(b"true"),
+            Self::Bool(false) => out.extend_from_slice(b"false"),
+            Self::Int(n) => out.extend_from_slice(n.to_string().as_bytes()),
+            Self::Text(t) => encode_text(t, out),
+            Self::Array(items) => {
+                out.push(b'[');
+                for (i, item) in items.iter().enumerate() {
+                    if i > 0 {
+                        out.push(b',');
+                    }
+                    item.encode_into(out);
+                }
+                out.push(b']');
+            }
+            Self::Object(members) => {
+                out.push(b'{');
+                for (i, (key, value)) in members.iter().enumerate() {
+                    if i > 0 {
+                        out.push(b',');
+                    }
+                    encode_text(key, out);
+                    out.push(b':');
+                    value.encode_into(out);
+                }
+                out.push(b'}');
+            }
+        }
+    }
+}
+
+/// RFC 8785 section 3.2.2.2: two-character escapes where JSON has them, `\u00xx` for other controls, nothing else.
+pub fn encode_text(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    let mut from = 0;
+    let bytes = text.as_bytes();
+    for (i, &b) in bytes.iter().enumerate() {
+        let short = match b {
+            b'"' => Some(b'"'),
+            b'\\' => Some(b'\\'),
+            0x08 => Some(b'b'),
+            0x09 => Some(b't'),
+            0x0a => Some(b'n'),
+            0x0c => Some(b'f'),
+            0x0d => Some(b'r'),
+            0x00..=0x1f => None,
+            _ => continue,
+        };
+        out.extend_from_slice(bytes.get(from..i).unwrap_or_default());
+        match short {
+            Some(c) => out.extend_from_slice(&[b'\\', c]),
+            None => out.extend_from_slice(format!("\\u{b:04x}").as_bytes()),
+        }
+        from = i + 1;
+    }
+    out.extend_from_slice(bytes.get(from..).unwrap_or_default());
+    out.push(b'"');
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut s, b| {
+        let _ = write!(s, "{b:02x}");
+        s
+    })
+}
+
+/// The inverse of [`hex`]; upper case is not accepted.
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
+    let nibble = |b: u8| match b {
+        b'0'..=b'9' => Some(b - b'0'),
+        b'a'..=b'f' => Some(b - b'a' + 10),
+        _ => None,
+    };
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if !rest.is_empty() {
+        return None;
+    }
+    pairs.iter().map(|[hi, lo]| Some(nibble(*hi)? << 4 | nibble(*lo)?)).collect()
+}
+
+/// Reads canonical JSON, and nothing but canonical JSON.
+///
+/// # Errors
+/// The first place where the bytes are not what [`Value::encode`] would have written.
+pub fn parse(bytes: &[u8]) -> Result<Value, NotCanonical> {
+    let text =
+        std::str::from_utf8(bytes).map_err(|e| NotCanonical { problem: "not UTF-8", offset: e.valid_up_to() })?;
+    let mut reader = Reader { text, at: 0 };
+    let value = reader.value(0)?;
+    if reader.at != bytes.len() {
+        return Err(reader.error("text after the value"));
+    }
+    // One spelling only: whatever the reader let through (`\u0041`, `1e2` never, `-0`) is caught here.
+    if value.encode() != bytes {
+        return Err(NotCanonical { problem: "not in canonical spelling", offset: 0 });
+    }
+    Ok(value)
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl Reader<'_> {
+    fn error(&self, problem: &'static str) -> NotCanonical {
+        NotCanonical { problem, offset: self.at }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn take(&mut self, literal: &str) -> bool {
+        let found = self.text.as_bytes().get(self.at..).is_some_and(|rest| rest.starts_with(literal.as_bytes()));
+        if found {
+            self.at += literal.len();
+        }
+        found
+    }
+
+    fn expect(&mut self, literal: &str, problem: &'static str) -> Result<(), NotCanonical> {
+        if self.take(literal) { Ok(()) } else { Err(self.error(problem)) }
+    }
+
+    fn value(&mut self, depth: usize) -> Result<Value, NotCanonical> {
+        if depth > DEPTH_MAX {
+            return Err(self.error("nested too deeply"));
+        }
+        match self.peek() {
+            Some(b'{') => self.object(depth),
+            Some(b'[') => self.array(depth),
+            Some(b'"') => Ok(Value::Text(self.string()?)),
+            Some(b'-' | b'0'..=b'9') => self.integer(),
+            Some(b't') => self.expect("true", "unknown word").map(|()| Value::Bool(true)),
+            Some(b'f') => self.expect("false", "unknown word").map(|()| Value::Bool(false)),
+            Some(b'n') => Err(self.error("null is not used")),
+            _ => Err(self.error("expected a value")),
+        }
+    }
+
+    fn object(&mut self, depth: usize) -> Result<Value, NotCanonical> {
+        self.at += 1;
+        let mut members = BTreeMap::new();
+        if self.take("}") {
+            return Ok(Value::Object(members));
+        }
+        loop {
+            let key = self.string()?;
+            if !key.is_ascii() {
+                return Err(self.error("key is not ASCII"));
+            }
+            // Sorted and unique: each key must come after all before it.
+            if members.last_key_value().is_some_and(|(last, _)| *last >= key) {
+                return Err(self.error("keys not sorted or not unique"));
+            }
+            self.expect(":", "expected `:`")?;
+            let value = self.value(depth + 1)?;
+            members.insert(key, value);
+            if self.take("}") {
+                return Ok(Value::Object(members));
+            }
+            self.expect(",", "expected `,` or `}`")?;
+        }
+    }
+
+    fn array(&mut self, depth: usize) -> Result<Value, NotCanonical> {
+        self.at += 1;
+        let mut items = Vec::new();
+        if self.take("]") {
+            return Ok(Value::Array(items));
+        }
+        loop {
+            items.push(self.value(depth + 1)?);
+            if self.take("]") {
+                return Ok(Value::Array(items));
+            }
+            self.expect(",", "expected `,` or `]`")?;
+        }
+    }
+
+    fn integer(&mut self) -> Result<Value, NotCanonical> {
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        let length = rest.bytes().take_while(|b| matches!(b, b'-' | b'0'..=b'9')).count();
+        let n: i64 = rest.get(..length).and_then(|t| t.parse().ok()).ok_or_else(|| self.error("not an integer"))?;
+        if !(-INTEGER_MAX..=INTEGER_MAX).contains(&n) {
+            return Err(self.error("integer beyond 2^53"));
+        }
+        self.at += length;
+        if matches!(self.peek(), Some(b'.' | b'e' | b'E')) {
+            return Err(self.error("floats are not used"));
+        }
+        Ok(Value::Int(n))
+    }
+
+    fn string(&mut self) -> Result<String, NotCanonical> {
+        self.expect("\"", "expected a string")?;
+        let mut out = String::new();
+        loop {
+            let rest = self.text.get(self.at..).unwrap_or_default();
+            let plain = rest.find(['"', '\\']).ok_or_else(|| self.error("string without end"))?;
+            out.push_str(rest.get(..plain).unwrap_or_default());
+            self.at += plain;
+            if self.take("\"") {
+                return Ok(out);
+            }
+            self.at += 1;
+            out.push(self.escape()?);
+        }
+    }
+
+    fn escape(&mut self) -> Result<char, NotCanonical> {
+        let c = match self.peek() {
+            Some(b'"') => '"',
+            Some(b'\\') => '\\',
+            Some(b'b') => '\u{8}',
+            Some(b't') => '\t',
+            Some(b'n') => '\n',
+            Some(b'f') => '\u{c}',
+            Some(b'r') => '\r',
+            Some(b'u') => {
+                let digits = self.text.get(self.at + 1..self.at + 5).ok_or_else(|| self.error("bad escape"))?;
+                let code = u32::from_str_radix(digits, 16).map_err(|_| self.error("bad escape"))?;
+                self.at += 4;
+                char::from_u32(code).ok_or_else(|| self.error("bad escape"))?
+            }
+            _ => return Err(self.error("bad escape")),
+        };
+        self.at += 1;
+        Ok(c)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn values() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            any::<bool>().prop_map(Value::Bool),
+            (-INTEGER_MAX..=INTEGER_MAX).prop_map(Value::Int),
+            any::<String>().prop_map(Value::Text),
+        ];
+        leaf.prop_recursive(4, 32, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
+                prop::collection::btree_map("[ -~]{0,8}", inner, 0..4).prop_map(Value::Object),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(value in values()) {
+            prop_assert_eq!(parse(&value.encode()), Ok(value));
+        }
+
+        #[test]
+        fn what_is_read_is_the_only_spelling(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            if let Ok(value) = parse(&bytes) {
+                prop_assert_eq!(value.encode(), bytes);
+            }
+        }
+
+        #[test]
+        fn hex_round_trips(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            prop_assert_eq!(unhex(&hex(&bytes)), Some(bytes));
+        }
+    }
+
+    #[test]
+    fn second_spellings_are_refused() {
+        for bad in [
+            r#"{"b":1,"a":2}"#,
+            r#"{"a":1,"a":1}"#,
+            r#"{"a": 1}"#,
+            "1.0",
+            "1e2",
+            "-0",
+            "01",
+            "null",
+            "+1",
+            "",
+            r#"{"a":1,}"#,
+            "[1,]",
+            r#""\u0041""#,
+            r#""\/""#,
+            r#""\u001F""#,
+            "\"\n\"",
+            "true ",
+            "9007199254740992",
+            r#"{"ä":1}"#,
+            "\"\\ud800\"",
+            "{",
+            "\"",
+            "[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]",
+        ] {
+            assert!(parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+        assert!(parse(b"\"\xff\"").is_err());
+        assert!(parse(r#"{"a":"\u001f\n","b":[1,-2,true]}"#.as_bytes()).is_ok());
+    }
+}

@@ -1,0 +1,458 @@
+//! The audit entry, format 1.0.
+//!
+//! An entry is one canonical JSON object ([`crate::canonical`]) of at most 65,535 bytes (C2SP tlog-tiles: entries are
+//! prefixed by a 16-bit length). A producer makes a [`Draft`]; the writer of the log gives it its place in its
+//! organisation's own sequence and seals it. The stored bytes are the record: nobody re-encodes them.
+//!
+//! Members of every entry: `v`, `kind`, `nonce` (128 random bits, so that a sibling hash in somebody else's proof cannot
+//! be guessed), `time`, `boot` (one run of one broker). Entries that concern an organisation have `org`, `org_seq`
+//! (1, 2, 3, … per organisation) and, from the second on, `org_prev` (index of that organisation's previous entry).
+
+use crate::canonical::{self, Value};
+use crate::{Digest, OrganisationId, Timestamp};
+use std::collections::BTreeMap;
+
+/// Major: readers must know it. Minor: members were added.
+pub const VERSION: &str = "1.0";
+pub const BYTES_MAX: usize = 65_535;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    Decision,
+    Outcome,
+    /// One failed login.
+    RefusedLogin,
+    /// Failed logins beyond the budget, counted.
+    RefusedLogins,
+    /// A policy set became active, or was refused.
+    Policy,
+    /// Catalog, registry or configuration changed, or a change was refused.
+    Admin,
+    Key,
+    /// The log was opened or closed.
+    System,
+    Heartbeat,
+    AuditRead,
+    Erasure,
+    Gap,
+}
+
+impl Kind {
+    pub const ALL: [Self; 12] = [
+        Self::Decision,
+        Self::Outcome,
+        Self::RefusedLogin,
+        Self::RefusedLogins,
+        Self::Policy,
+        Self::Admin,
+        Self::Key,
+        Self::System,
+        Self::Heartbeat,
+        Self::AuditRead,
+        Self::Erasure,
+        Self::Gap,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Decision => "decision",
+            Self::Outcome => "outcome",
+            Self::RefusedLogin => "refused_login",
+            Self::RefusedLogins => "refused_logins",
+            Self::Policy => "policy",
+            Self::Admin => "admin",
+            Self::Key => "key",
+            Self::System => "system",
+            Self::Heartbeat => "heartbeat",
+            Self::AuditRead => "audit_read",
+            Self::Erasure => "erasure",
+            Self::Gap => "gap",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|k| k.as_str() == text)
+    }
+}
+
+/// How an allowed exchange ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Ended {
+    /// The last byte was handed to the caller's connection.
+    Complete,
+    /// The caller went away before the end.
+    CallerAborted,
+    /// The source was never asked.
+    NotForwarded,
+    /// The source could not be reached, refused, redirected or broke off before its answer began.
+    SourceFailed,
+    SourceTimeout,
+    /// The source broke off in the middle of its answer; the caller saw an abort.
+    SourceAborted,
+    /// The broker ended before it could say.
+    UnknownAfterCrash,
+}
+
+impl Ended {
+    pub const ALL: [Self; 7] = [
+        Self::Complete,
+        Self::CallerAborted,
+        Self::NotForwarded,
+        Self::SourceFailed,
+        Self::SourceTimeout,
+        Self::SourceAborted,
+        Self::UnknownAfterCrash,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::CallerAborted => "caller_aborted",
+            Self::NotForwarded => "not_forwarded",
+            Self::SourceFailed => "source_failed",
+            Self::SourceTimeout => "source_timeout",
+            Self::SourceAborted => "source_aborted",
+            Self::UnknownAfterCrash => "unknown_after_crash",
+        }
+    }
+}
+
+/// What the log keeps of open exchanges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// An allow: an outcome must follow.
+    Opens,
+    /// The outcome of the decision at this index.
+    Closes(u64),
+    None,
+}
+
+/// Values behind a commitment, to be kept where they can be erased.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disclosure {
+    pub class: CommitmentClass,
+    pub salt: [u8; 16],
+    pub values: Value,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CommitmentClass {
+    /// Subject, token id.
+    Subject,
+    /// Peer address, user agent.
+    Network,
+    /// Path and query parameters.
+    Payload,
+}
+
+impl CommitmentClass {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Subject => "subject",
+            Self::Network => "network",
+            Self::Payload => "payload",
+        }
+    }
+}
+
+impl Disclosure {
+    /// SHA-256 over the canonical object `{"class","salt","v","values"}`.
+    pub fn commitment(&self) -> Digest {
+        let tuple = Value::object([
+            ("class", Value::text(self.class.as_str())),
+            ("salt", Value::text(canonical::hex(&self.salt))),
+            ("v", Value::text("millgate-commitment/1")),
+            ("values", self.values.clone()),
+        ]);
+        Digest::of(&tuple.encode())
+    }
+}
+
+/// A principal's entry in the erasable directory: what its random reference stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectoryRow {
+    pub principal: String,
+    pub reference: String,
+}
+
+/// Bytes that entries name by digest: policy sets, schemas, entity slices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    pub digest: Digest,
+    pub bytes: Vec<u8>,
+}
+
+/// An entry before the log has given it its place, with what must become durable together with it.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    pub kind: Kind,
+    pub effect: Effect,
+    organisation: Option<OrganisationId>,
+    /// Canonical bytes before and after the members that the writer assigns.
+    before: Vec<u8>,
+    after: Vec<u8>,
+    pub disclosures: Vec<Disclosure>,
+    pub directory: Option<DirectoryRow>,
+    pub content: Vec<Content>,
+}
+
+/// An entry that cannot be written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DraftError {
+    #[error("entry of {0} bytes; at most {BYTES_MAX} fit")]
+    TooLarge(usize),
+    #[error("member `{0}` is assigned by the log")]
+    Reserved(&'static str),
+}
+
+/// `,"org_prev":` and `,"org_seq":` with two numbers of 20 digits.
+const PLACE_BYTES_MAX: usize = 64;
+
+impl Draft {
+    /// `members` are those of the kind; the common ones are added here. `disclosures` become `commit`.
+    ///
+    /// # Errors
+    /// When the entry would not fit, or names a member that the log assigns.
+    pub fn new(
+        kind: Kind,
+        common: &Common,
+        organisation: Option<&OrganisationId>,
+        members: impl IntoIterator<Item = (&'static str, Value)>,
+        disclosures: Vec<Disclosure>,
+    ) -> Result<Self, DraftError> {
+        let mut object: BTreeMap<String, Value> = members.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+        for reserved in ["org", "org_prev", "org_seq", "v", "kind", "nonce", "time", "boot", "commit"] {
+            if object.contains_key(reserved) {
+                return Err(DraftError::Reserved(reserved));
+            }
+        }
+        object.insert("v".into(), Value::text(VERSION));
+        object.insert("kind".into(), Value::text(kind.as_str()));
+        object.insert("nonce".into(), Value::text(canonical::hex(&common.nonce)));
+        object.insert("time".into(), Value::text(common.time.to_rfc3339()));
+        object.insert("boot".into(), Value::text(&*common.boot));
+        if !disclosures.is_empty() {
+            let commitments = disclosures.iter().map(|d| (d.class.as_str(), Value::text(d.commitment().to_hex())));
+            object.insert("commit".into(), Value::object(commitments));
+        }
+        if let Some(organisation) = organisation {
+            object.insert("org".into(), Value::text(organisation.as_str()));
+        }
+        // `org_prev` and `org_seq` sort directly after `org`; no other member begins with `org`.
+        let tail = object.split_off("org_");
+        let mut before = Value::Object(object).encode();
+        before.pop();
+        let mut after = Value::Object(tail).encode();
+        if let Some(first) = after.first_mut() {
+            *first = b',';
+        }
+        let size = before.len() + after.len() + PLACE_BYTES_MAX;
+        if size > BYTES_MAX {
+            return Err(DraftError::TooLarge(size));
+        }
+        Ok(Self {
+            kind,
+            effect: Effect::None,
+            organisation: organisation.cloned(),
+            before,
+            after,
+            disclosures,
+            directory: None,
+            content: Vec::new(),
+        })
+    }
+
+    pub fn organisation(&self) -> Option<&OrganisationId> {
+        self.organisation.as_ref()
+    }
+
+    /// The final bytes. `place` is given exactly when the draft has an organisation.
+    pub fn seal(&self, place: Option<Place>) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.before.len() + self.after.len() + PLACE_BYTES_MAX);
+        bytes.extend_from_slice(&self.before);
+        if let Some(place) = place {
+            if let Some(previous) = place.previous {
+                bytes.extend_from_slice(format!(",\"org_prev\":{previous}").as_bytes());
+            }
+            bytes.extend_from_slice(format!(",\"org_seq\":{}", place.sequence).as_bytes());
+        }
+        bytes.extend_from_slice(&self.after);
+        bytes
+    }
+}
+
+/// Members of every entry.
+#[derive(Clone, Debug)]
+pub struct Common {
+    pub nonce: [u8; 16],
+    pub time: Timestamp,
+    pub boot: std::sync::Arc<str>,
+}
+
+/// An entry's place in its organisation's own sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// 1 for the first.
+    pub sequence: u64,
+    /// Index in the log of the organisation's previous entry.
+    pub previous: Option<u64>,
+}
+
+/// An entry as read from the log, checked for form.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub kind: Kind,
+    pub time: Timestamp,
+    pub organisation: Option<OrganisationId>,
+    pub place: Option<Place>,
+    value: Value,
+}
+
+/// Why bytes are not an entry of this format.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EntryError {
+    #[error("not canonical JSON: {0}")]
+    NotCanonical(#[from] canonical::NotCanonical),
+    #[error("entry of {0} bytes; at most {BYTES_MAX} fit")]
+    TooLarge(usize),
+    #[error("member `{0}` is missing or ill-typed")]
+    Member(&'static str),
+    #[error("format version `{0}` is not known")]
+    Version(String),
+}
+
+impl Entry {
+    /// Checks canonical form, format version and the common members.
+    ///
+    /// # Errors
+    /// What is wrong with the bytes. Unknown kinds and members of a later minor version are errors of `kind` only.
+    pub fn parse(bytes: &[u8]) -> Result<Self, EntryError> {
+        if bytes.len() > BYTES_MAX {
+            return Err(EntryError::TooLarge(bytes.len()));
+        }
+        let value = canonical::parse(bytes)?;
+        let text = |name: &'static str| value.get(name).and_then(Value::as_text).ok_or(EntryError::Member(name));
+        let version = text("v")?;
+        if version.split('.').next() != VERSION.split('.').next() {
+            return Err(EntryError::Version(version.to_owned()));
+        }
+        let kind = Kind::parse(text("kind")?).ok_or(EntryError::Member("kind"))?;
+        let time = text("time")?;
+        let time =
+            Timestamp::parse_rfc3339(time).filter(|t| t.to_rfc3339() == time).ok_or(EntryError::Member("time"))?;
+        if canonical::unhex(text("nonce")?).is_none_or(|n| n.len() != 16) {
+            return Err(EntryError::Member("nonce"));
+        }
+        text("boot")?;
+        let organisation = match value.get("org") {
+            None => None,
+            Some(_) => Some(OrganisationId::new(text("org")?).map_err(|_| EntryError::Member("org"))?),
+        };
+        let index = |name: &'static str| match value.get(name) {
+            None => Ok(None),
+            Some(v) => v.as_int().and_then(|n| u64::try_from(n).ok()).map(Some).ok_or(EntryError::Member(name)),
+        };
+        let (sequence, previous) = (index("org_seq")?, index("org_prev")?);
+        let place = match (&organisation, sequence, previous) {
+            (Some(_), Some(1), None) => Some(Place { sequence: 1, previous: None }),
+            (Some(_), Some(sequence @ 2..), Some(_)) => Some(Place { sequence, previous }),
+            (None, None, None) => None,
+            _ => return Err(EntryError::Member("org_seq")),
+        };
+        Ok(Self { kind, time, organisation, place, value })
+    }
+
+    pub fn get(&self, member: &str) -> Option<&Value> {
+        self.value.get(member)
+    }
+
+    pub fn text(&self, member: &str) -> Option<&str> {
+        self.value.get(member).and_then(Value::as_text)
+    }
+
+    pub fn value(&self) -> &Value {
+        &self.value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn common() -> Common {
+        Common { nonce: [7; 16], time: Timestamp(1_795_375_200_123), boot: "b1".into() }
+    }
+
+    #[test]
+    fn a_sealed_draft_is_a_canonical_entry_with_its_place() {
+        let org = OrganisationId::new("acme").unwrap();
+        let disclosure = Disclosure {
+            class: CommitmentClass::Subject,
+            salt: [1; 16],
+            values: Value::object([("sub", Value::text("anna"))]),
+        };
+        let draft = Draft::new(
+            Kind::Decision,
+            &common(),
+            Some(&org),
+            [("decision", Value::text("allow")), ("request", Value::text("r")), ("zone", Value::text("z"))],
+            vec![disclosure],
+        )
+        .unwrap();
+        let first = draft.seal(Some(Place { sequence: 1, previous: None }));
+        let entry = Entry::parse(&first).unwrap();
+        assert_eq!(entry.place, Some(Place { sequence: 1, previous: None }));
+        assert_eq!(entry.text("request"), Some("r"));
+        let later = Entry::parse(&draft.seal(Some(Place { sequence: 2, previous: Some(0) }))).unwrap();
+        assert_eq!(later.place.unwrap().previous, Some(0));
+        assert_eq!(
+            String::from_utf8(first).unwrap(),
+            "{\"boot\":\"b1\",\"commit\":{\"subject\":\"a\"},\"decision\":\"allow\",\"kind\":\"decision\",\
+             \"nonce\":\"07070707070707070707070707070707\",\"org\":\"acme\",\"org_seq\":1,\"request\":\"r\",\
+             \"time\":\"2026-11-22T19:20:00.123Z\",\"v\":\"1.0\",\"zone\":\"z\"}"
+                .replace("\"a\"}", "\"147a7f7e4133e734a340017d06bf89a4c43803366c02dddbbe4f9b3c095a3d95\"}")
+        );
+    }
+
+    #[test]
+    fn entries_without_organisation_have_no_place() {
+        let draft = Draft::new(Kind::Heartbeat, &common(), None, [], vec![]).unwrap();
+        let entry = Entry::parse(&draft.seal(None)).unwrap();
+        assert_eq!((entry.organisation, entry.place), (None, None));
+    }
+
+    #[test]
+    fn oversized_and_reserved_drafts_are_refused() {
+        let big = [("blob", Value::text("x".repeat(BYTES_MAX)))];
+        assert!(matches!(Draft::new(Kind::Admin, &common(), None, big, vec![]), Err(DraftError::TooLarge(_))));
+        let reserved = [("org_seq", Value::int(1))];
+        assert!(matches!(Draft::new(Kind::Admin, &common(), None, reserved, vec![]), Err(DraftError::Reserved(_))));
+    }
+
+    #[test]
+    fn ill_formed_entries_are_refused() {
+        let good =
+            String::from_utf8(Draft::new(Kind::Heartbeat, &common(), None, [], vec![]).unwrap().seal(None)).unwrap();
+        for (from, to) in [
+            ("\"v\":\"1.0\"", "\"v\":\"2.0\""),
+            ("heartbeat", "heartbreak"),
+            (".123Z", ".1234Z"),
+            ("0707", "07"),
+            ("{\"boot\":\"b1\",", "{"),
+            ("\"nonce\"", "\"org_seq\":1,\"nonce\""),
+        ] {
+            let bad = good.replacen(from, to, 1);
+            assert_ne!(bad, good, "{from}");
+            assert!(Entry::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn commitments_depend_on_class_salt_and_values() {
+        let d = |class, salt, v: &str| Disclosure { class, salt: [salt; 16], values: Value::text(v) }.commitment();
+        let base = d(CommitmentClass::Subject, 1, "anna");
+        assert_ne!(base, d(CommitmentClass::Network, 1, "anna"));
+        assert_ne!(base, d(CommitmentClass::Subject, 2, "anna"));
+        assert_ne!(base, d(CommitmentClass::Subject, 1, "berta"));
+    }
+}
