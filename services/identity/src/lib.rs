@@ -1,1 +1,223 @@
-//! identity
+//! Who is asking: a bearer token (RFC 6750, RFC 7519) becomes [`model::Authenticated`], or the reason why not.
+//!
+//! What passes, in the order of the checks. Everything else is refused.
+//!
+//! 1. One credential: a single `Authorization: Bearer` header, nothing beside it (`credential`).
+//! 2. Three base64url parts without padding, at most 8 KiB; header and claims are JSON objects without duplicate
+//!    members; no header member that brings, names or hides a key or an extension (`token`, `json`).
+//! 3. `iss` is, byte for byte, the URL of a configured issuer. No key is looked at before.
+//! 4. `alg` is on that issuer's list, and `typ` too if the issuer has one.
+//! 5. The key is that issuer's own, fetched from where the issuer says, fit for `alg`, and the only one that answers to
+//!    `kid` (`keys`, `jwk`, `fetch`).
+//! 6. The signature verifies (`signature`).
+//! 7. `iss aud sub exp iat` are present and typed, `nbf` and `jti` are typed if present; the audience is ours and the
+//!    broker's clock lies within the token's time, give or take the issuer's leeway (`token`).
+//! 8. Neither the principal nor the token is revoked.
+//!
+//! The principal belongs to the issuer's organisation, whatever the token says: an issuer cannot assert another's members.
+//!
+//! What this crate does **not** do: it does not judge the organisation's status (policies do, so that the refusal is a
+//! recorded decision), reads no roles or rights from a token, keeps no verified tokens (a cache keyed on too little has
+//! been the bug of several brokers, and a verification costs less than a request), and takes the time as a parameter.
+
+mod credential;
+mod fetch;
+mod json;
+mod jwk;
+mod keys;
+mod refusal;
+mod signature;
+mod token;
+
+use arc_swap::ArcSwap;
+use http::HeaderMap;
+use keys::KeyCache;
+use model::party::{Issuer, Parties};
+use model::{Authenticated, AuthenticationMethod, Digest, IssuerId, Principal, PrincipalKind, Reason, Timestamp};
+pub use refusal::LoginError;
+use refusal::Refusal;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use token::{Identified, Parts, Token};
+
+/// How issuers' keys are fetched and how long they count. All in milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityOptions {
+    /// For one fetch in all: connect, TLS, discovery document, key set.
+    pub fetch_timeout_ms: u64,
+    /// Keys are fetched again after this time when the issuer does not say how long they may be kept.
+    pub refresh_default_ms: i64,
+    /// What an issuer says about it is clamped to these two: below the first it would make us hammer it, above the second
+    /// a withdrawn key would live on for too long.
+    pub refresh_min_ms: i64,
+    pub refresh_max_ms: i64,
+    /// A failed fetch is not tried again before this time has passed.
+    pub retry_interval_ms: i64,
+    /// Fetches caused by a `kid` that is not known are this far apart at least, per issuer. Anybody can invent a `kid`,
+    /// so without it a stranger decides how often we call the issuer.
+    pub unknown_key_interval_ms: i64,
+    /// During an outage of the issuer the last good keys count up to this age.
+    pub stale_max_ms: i64,
+}
+
+impl Default for IdentityOptions {
+    fn default() -> Self {
+        Self {
+            fetch_timeout_ms: 5_000,
+            refresh_default_ms: 5 * 60_000,
+            refresh_min_ms: 60_000,
+            refresh_max_ms: 60 * 60_000,
+            retry_interval_ms: 3_000,
+            unknown_key_interval_ms: 10_000,
+            stale_max_ms: 24 * 60 * 60_000,
+        }
+    }
+}
+
+/// The state of one issuer's keys, for metrics and the operator's eyes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IssuerStatus {
+    pub issuer: IssuerId,
+    /// Usable keys; 0 before the first successful fetch.
+    pub keys: usize,
+    pub fetched_at: Option<Timestamp>,
+    /// Why the latest fetch failed, if it did. May name internal hosts: not for callers.
+    pub failure: Option<String>,
+}
+
+/// Verifies callers. Holds issuers' keys and nothing else; who the issuers are and what they may do stands in the
+/// [`Parties`] of the generation that a request uses.
+#[derive(Debug)]
+pub struct Identity {
+    options: Arc<IdentityOptions>,
+    issuers: ArcSwap<Issuers>,
+}
+
+/// By `iss`.
+type Issuers = BTreeMap<String, Known>;
+
+#[derive(Clone, Debug)]
+struct Known {
+    id: IssuerId,
+    keys: Arc<KeyCache>,
+}
+
+// === impl Identity ===
+
+impl Identity {
+    /// Knows no issuer until [`Self::update`].
+    pub fn new(options: IdentityOptions) -> Self {
+        Self { options: Arc::new(options), issuers: ArcSwap::default() }
+    }
+
+    /// Takes over the issuers. Keys of those whose URL and CA file stay are kept; nothing is fetched before it is needed.
+    pub fn update(&self, parties: &Parties) {
+        self.issuers.rcu(|old| self.issuers_of(parties, old));
+    }
+
+    /// Who sent this request, at the broker's time `now`. `query_has_access_token`: the query has a parameter
+    /// `access_token` (RFC 6750 section 2.3).
+    ///
+    /// Must run inside a tokio runtime: keys may have to be fetched, which takes up to
+    /// [`IdentityOptions::fetch_timeout_ms`] when none are known, and happens aside otherwise.
+    ///
+    /// # Errors
+    ///
+    /// One [`LoginError`] with the reason; its text never holds any part of a credential.
+    pub async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        query_has_access_token: bool,
+        parties: &Parties,
+        now: Timestamp,
+    ) -> Result<Authenticated, LoginError> {
+        let bearer = credential::bearer(headers, query_has_access_token)?;
+        let parts = Parts::split(bearer)?;
+        let token = Token::parse(&parts)?;
+        let (issuer, keys) = self.issuer_of(&token, parties)?;
+        verify(&token, issuer, &keys, parties, now).await.map_err(|refusal| refusal.by(&issuer.id))
+    }
+
+    /// One entry per issuer, in the order of their URLs.
+    pub fn status(&self) -> Vec<IssuerStatus> {
+        self.issuers.load().values().map(|known| known.keys.status(&known.id)).collect()
+    }
+
+    /// The issuer that `iss` names. Its rules come from `parties`, so that one generation decides a request from start
+    /// to end; an issuer that is on one side only, during an update, does not count.
+    fn issuer_of<'p>(&self, token: &Token<'_>, parties: &'p Parties) -> Result<(&'p Issuer, Arc<KeyCache>), Refusal> {
+        let unknown = || Refusal::new(Reason::UNKNOWN_ISSUER, "the token's issuer is not registered here");
+        let url = token.issuer()?;
+        let issuers = self.issuers.load();
+        let known = issuers.get(url).ok_or_else(unknown)?;
+        let issuer = parties.issuers.get(&known.id).filter(|issuer| issuer.url == url).ok_or_else(unknown)?;
+        Ok((issuer, Arc::clone(&known.keys)))
+    }
+
+    fn issuers_of(&self, parties: &Parties, old: &Issuers) -> Issuers {
+        let shared = shared_urls(parties);
+        let unambiguous = parties.issuers.values().filter(|issuer| !shared.contains(issuer.url.as_str()));
+        unambiguous
+            .map(|issuer| {
+                let keys = old.get(&issuer.url).filter(|known| known.keys.serves(issuer));
+                let keys = keys.map_or_else(|| Arc::new(KeyCache::new(issuer, &self.options)), |k| Arc::clone(&k.keys));
+                (issuer.url.clone(), Known { id: issuer.id.clone(), keys })
+            })
+            .collect()
+    }
+}
+
+/// URLs that two issuers claim. Neither gets it: whose members they assert would depend on the order of files.
+fn shared_urls(parties: &Parties) -> BTreeSet<&str> {
+    let mut seen = BTreeSet::new();
+    let shared: BTreeSet<&str> =
+        parties.issuers.values().map(|issuer| issuer.url.as_str()).filter(|url| !seen.insert(*url)).collect();
+    for url in &shared {
+        tracing::error!(url, "two issuers have the same URL; tokens of neither are accepted");
+    }
+    shared
+}
+
+/// Steps 4 to 8 of the crate's list.
+async fn verify(
+    token: &Token<'_>,
+    issuer: &Issuer,
+    keys: &Arc<KeyCache>,
+    parties: &Parties,
+    now: Timestamp,
+) -> Result<Authenticated, Refusal> {
+    let algorithm = token.algorithm(issuer)?;
+    token.check_type(issuer)?;
+    let key = keys.find(token.key_id(), algorithm, now).await?;
+    signature::verify(token.text(), &key, algorithm)?;
+    let identified = token.identify(issuer, now)?;
+    vouch(token, identified, issuer, parties)
+}
+
+fn vouch(token: &Token<'_>, who: Identified, issuer: &Issuer, parties: &Parties) -> Result<Authenticated, Refusal> {
+    let member = (issuer.organisation.clone(), who.subject);
+    if parties.revocations.principals.contains(&member) {
+        return Err(Refusal::new(Reason::REVOKED, "this principal is revoked"));
+    }
+    if is_revoked(who.token_id.as_deref(), issuer, parties) {
+        return Err(Refusal::new(Reason::REVOKED, "this token is revoked"));
+    }
+    let kind: PrincipalKind = parties.principals.get(&member).map_or(issuer.principal_kind, |record| record.kind);
+    let (organisation, subject) = member;
+    #[expect(clippy::disallowed_methods, reason = "this crate is the one that vouches for callers")]
+    let authenticated = Authenticated::assertion(
+        Principal { organisation, kind, subject },
+        issuer.id.clone(),
+        AuthenticationMethod::Bearer,
+        who.expires,
+        Digest::of(token.text().as_bytes()),
+        who.token_id,
+    );
+    Ok(authenticated)
+}
+
+fn is_revoked(token_id: Option<&str>, issuer: &Issuer, parties: &Parties) -> bool {
+    let revoked = &parties.revocations.tokens;
+    // Almost always empty: spare the request the two copies of a lookup.
+    !revoked.is_empty() && token_id.is_some_and(|id| revoked.contains(&(issuer.id.clone(), id.to_owned())))
+}

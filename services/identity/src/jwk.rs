@@ -1,0 +1,211 @@
+//! An issuer's key set (RFC 7517, 7518, 8037): which key may verify what, settled once when the set is read.
+
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use model::party::SignatureAlgorithm;
+use serde::Deserialize;
+use std::sync::Arc;
+
+/// Issuers publish two or three keys, the largest clouds about thirty.
+const KEYS_MAX: usize = 64;
+
+/// What a token must bring by jsonwebtoken's own reading too: a second opinion, independent of [`crate::token`].
+const REQUIRED_CLAIMS: [&str; 4] = ["iss", "aud", "sub", "exp"];
+
+#[derive(Debug, Default)]
+pub(crate) struct KeySet(Vec<Arc<Key>>);
+
+/// A public key and the algorithms it verifies.
+#[derive(Debug)]
+pub(crate) struct Key {
+    id: Option<String>,
+    decoding: DecodingKey,
+    uses: Vec<(SignatureAlgorithm, Validation)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoKey {
+    /// The issuer may have it by now.
+    Unknown,
+    /// Several keys answer; guessing among them is not for us.
+    Ambiguous,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum KeySetError {
+    #[error("not a JSON object with a list `keys`")]
+    NotAKeySet,
+    #[error("`keys` has {0} entries; at most {KEYS_MAX} are read")]
+    TooMany(usize),
+}
+
+// === impl KeySet ===
+
+impl KeySet {
+    /// Keys that are not for us (encryption, unknown types, weak, broken) are left out, so that one of them does not
+    /// take the others with it.
+    pub(crate) fn parse(json: &[u8]) -> Result<Self, KeySetError> {
+        #[derive(Deserialize)]
+        struct Document {
+            keys: Vec<serde_json::Value>,
+        }
+        let Document { keys } = serde_json::from_slice(json).map_err(|_| KeySetError::NotAKeySet)?;
+        if keys.len() > KEYS_MAX {
+            return Err(KeySetError::TooMany(keys.len()));
+        }
+        let keys = keys.into_iter().filter_map(|value| match Key::read(value) {
+            Ok(key) => Some(Arc::new(key)),
+            Err(reason) => {
+                tracing::debug!(reason, "a key of the issuer's set is left out");
+                None
+            }
+        });
+        Ok(Self(keys.collect()))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The one key for a token with this `kid` and `alg`. Without `kid` there must be only one key fit for `alg`.
+    pub(crate) fn find(&self, id: Option<&str>, algorithm: SignatureAlgorithm) -> Result<Arc<Key>, NoKey> {
+        let mut fit = self
+            .0
+            .iter()
+            .filter(|key| id.is_none_or(|id| key.id.as_deref() == Some(id)) && key.validation(algorithm).is_some());
+        match (fit.next(), fit.next()) {
+            (Some(key), None) => Ok(Arc::clone(key)),
+            (None, _) => Err(NoKey::Unknown),
+            (Some(_), Some(_)) => Err(NoKey::Ambiguous),
+        }
+    }
+}
+
+// === impl Key ===
+
+impl Key {
+    pub(crate) fn decoding(&self) -> &DecodingKey {
+        &self.decoding
+    }
+
+    /// How to verify with this key; `None` if it is not fit for `algorithm`.
+    pub(crate) fn validation(&self, algorithm: SignatureAlgorithm) -> Option<&Validation> {
+        self.uses.iter().find(|(used, _)| *used == algorithm).map(|(_, validation)| validation)
+    }
+
+    fn read(value: serde_json::Value) -> Result<Self, &'static str> {
+        let jwk: Jwk = serde_json::from_value(value).map_err(|_| "a member has the wrong type")?;
+        if jwk.d.is_some() || jwk.k.is_some() {
+            return Err("it is a secret; who publishes it cannot be trusted to have kept it");
+        }
+        if jwk.usage.as_deref().is_some_and(|usage| usage != "sig") {
+            return Err("its `use` is not `sig`");
+        }
+        if jwk.key_ops.as_ref().is_some_and(|operations| !operations.iter().any(|o| o == "verify")) {
+            return Err("its `key_ops` are without `verify`");
+        }
+        let (decoding, fit) = jwk.public_key()?;
+        let wanted = |algorithm: &SignatureAlgorithm| jwk.alg.as_deref().is_none_or(|alg| alg == name_of(*algorithm));
+        let uses: Vec<_> = fit.iter().copied().filter(wanted).map(|a| (a, validation_for(a))).collect();
+        if uses.is_empty() {
+            return Err("its `alg` does not fit its type");
+        }
+        Ok(Self { id: jwk.kid, decoding, uses })
+    }
+}
+
+#[derive(Deserialize)]
+struct Jwk {
+    kty: String,
+    kid: Option<String>,
+    #[serde(rename = "use")]
+    usage: Option<String>,
+    key_ops: Option<Vec<String>>,
+    alg: Option<String>,
+    crv: Option<String>,
+    x: Option<String>,
+    y: Option<String>,
+    n: Option<String>,
+    e: Option<String>,
+    // The secret parts, looked for so that they can be refused.
+    d: Option<serde::de::IgnoredAny>,
+    k: Option<serde::de::IgnoredAny>,
+}
+
+impl Jwk {
+    /// The key, and the algorithms its type and curve are fit for (RFC 7518 section 3.1, RFC 8037 section 3.1).
+    fn public_key(&self) -> Result<(DecodingKey, &'static [SignatureAlgorithm]), &'static str> {
+        use SignatureAlgorithm::{ES256, ES384, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512};
+        match (self.kty.as_str(), self.crv.as_deref()) {
+            ("EC", Some("P-256")) => Ok((self.elliptic(32)?, &[ES256])),
+            ("EC", Some("P-384")) => Ok((self.elliptic(48)?, &[ES384])),
+            ("OKP", Some("Ed25519")) => Ok((self.edwards()?, &[EdDSA])),
+            ("RSA", None) => Ok((self.rsa()?, &[RS256, RS384, RS512, PS256, PS384, PS512])),
+            _ => Err("its type or curve is not used here"),
+        }
+    }
+
+    fn elliptic(&self, coordinate_bytes: usize) -> Result<DecodingKey, &'static str> {
+        let x = part(self.x.as_deref(), coordinate_bytes..=coordinate_bytes)?;
+        let y = part(self.y.as_deref(), coordinate_bytes..=coordinate_bytes)?;
+        DecodingKey::from_ec_components(x, y).map_err(|_| "its point cannot be read")
+    }
+
+    fn edwards(&self) -> Result<DecodingKey, &'static str> {
+        let x = part(self.x.as_deref(), 32..=32)?;
+        DecodingKey::from_ed_components(x).map_err(|_| "its point cannot be read")
+    }
+
+    /// 2048 bits at least (RFC 7518 section 3.3); 4096 at most, because the time of a check grows with the square and a
+    /// key is chosen by the other company.
+    fn rsa(&self) -> Result<DecodingKey, &'static str> {
+        let n = part(self.n.as_deref(), 256..=512)?;
+        let e = part(self.e.as_deref(), 1..=4)?;
+        DecodingKey::from_rsa_components(n, e).map_err(|_| "its modulus cannot be read")
+    }
+}
+
+/// The text of a base64url part that decodes to a number of bytes in `lengths`.
+fn part(text: Option<&str>, lengths: std::ops::RangeInclusive<usize>) -> Result<&str, &'static str> {
+    let text = text.ok_or("a part of it is missing")?;
+    // Three bytes in four characters, without padding.
+    if lengths.contains(&(text.len() * 3 / 4)) { Ok(text) } else { Err("a part of it has the wrong length") }
+}
+
+fn name_of(algorithm: SignatureAlgorithm) -> &'static str {
+    match algorithm {
+        SignatureAlgorithm::ES256 => "ES256",
+        SignatureAlgorithm::ES384 => "ES384",
+        SignatureAlgorithm::RS256 => "RS256",
+        SignatureAlgorithm::RS384 => "RS384",
+        SignatureAlgorithm::RS512 => "RS512",
+        SignatureAlgorithm::PS256 => "PS256",
+        SignatureAlgorithm::PS384 => "PS384",
+        SignatureAlgorithm::PS512 => "PS512",
+        SignatureAlgorithm::EdDSA => "EdDSA",
+    }
+}
+
+fn library_name_of(algorithm: SignatureAlgorithm) -> Algorithm {
+    match algorithm {
+        SignatureAlgorithm::ES256 => Algorithm::ES256,
+        SignatureAlgorithm::ES384 => Algorithm::ES384,
+        SignatureAlgorithm::RS256 => Algorithm::RS256,
+        SignatureAlgorithm::RS384 => Algorithm::RS384,
+        SignatureAlgorithm::RS512 => Algorithm::RS512,
+        SignatureAlgorithm::PS256 => Algorithm::PS256,
+        SignatureAlgorithm::PS384 => Algorithm::PS384,
+        SignatureAlgorithm::PS512 => Algorithm::PS512,
+        SignatureAlgorithm::EdDSA => Algorithm::EdDSA,
+    }
+}
+
+/// One algorithm, required typed claims. Times and audience are ours to judge: jsonwebtoken reads the system's clock, and
+/// rounds a fractional time.
+fn validation_for(algorithm: SignatureAlgorithm) -> Validation {
+    let mut validation = Validation::new(library_name_of(algorithm));
+    validation.set_required_spec_claims(&REQUIRED_CLAIMS);
+    validation.validate_exp = false;
+    validation.validate_nbf = false;
+    validation.validate_aud = false;
+    validation
+}
