@@ -1,0 +1,378 @@
+//! `millgate.toml`: listeners, TLS, folders, audit log, limits, telemetry.
+//!
+//! Unknown keys, wrong values and missing files are problems with a place and a suggestion; everything that is wrong is
+//! reported at once. Paths are relative to the file. There are no secrets in it, only names of files that hold them.
+
+mod problem;
+mod section;
+
+#[cfg(test)]
+mod tests;
+
+use problem::{Problems, nearest};
+use section::Section;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use toml::de::DeTable;
+
+pub use problem::Problem;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    pub listen: Listen,
+    /// `None`: the data and api listeners are plain HTTP.
+    pub tls: Option<Tls>,
+    pub folders: Folders,
+    pub audit: Audit,
+    pub limits: Limits,
+    pub telemetry: Telemetry,
+}
+
+/// Where the three listeners are bound. Port 0 lets the system choose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// The proxy and nothing else.
+    pub data: SocketAddr,
+    /// Millgate's own endpoints for callers.
+    pub api: SocketAddr,
+    /// Health, metrics and keys, always plain HTTP.
+    pub operator: SocketAddr,
+}
+
+/// PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The chain, leaf first.
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folders {
+    pub catalog: PathBuf,
+    pub registry: PathBuf,
+    /// Base policies first; at least one.
+    pub policies: Vec<PathBuf>,
+    /// The Cedar schema, a file.
+    pub schema: PathBuf,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// Holds the store. Created if absent.
+    pub directory: PathBuf,
+    /// Tiles, entry bundles and checkpoints for auditors.
+    pub publish_directory: PathBuf,
+    /// The log's name in checkpoints, for ever.
+    pub origin: String,
+    /// The key that signs checkpoints.
+    pub key_file: PathBuf,
+    pub checkpoint_interval: Duration,
+    /// An idle log signs again after this long.
+    pub heartbeat: Duration,
+    /// Entries waiting for the writer; beyond it requests get 503.
+    pub queue_max: usize,
+    /// A request waits this long for its entry to be durable.
+    pub deadline: Duration,
+    /// Per client prefix and issuer; beyond it refused logins are counted, not recorded one by one.
+    pub refused_logins_per_minute: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub connections_max: usize,
+    /// Request line and headers together.
+    pub header_bytes_max: usize,
+    pub headers_max: usize,
+    /// From the first byte of a request to the end of its headers.
+    pub header_timeout: Duration,
+    pub request_body_bytes_max: u64,
+    pub drain_timeout: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Json,
+    Pretty,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Telemetry {
+    pub log: LogFormat,
+    /// A level, or directives such as `info,audit=debug`.
+    pub level: String,
+    /// OTLP over gRPC, `http://host:4317` or `https://…`; traces are not exported without it.
+    pub otlp_endpoint: Option<String>,
+    /// Share of requests traced, of those whose caller has not decided already.
+    pub sample_ratio: f64,
+    /// Whether a caller's sampling decision counts. If not, only `sample_ratio` does.
+    pub follow_callers: bool,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Self { data: loopback(8443), api: loopback(8444), operator: loopback(8445) }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 10_000,
+            header_bytes_max: 16 * 1024,
+            headers_max: 100,
+            header_timeout: Duration::from_secs(10),
+            request_body_bytes_max: 1024 * 1024,
+            drain_timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self {
+            log: LogFormat::Json,
+            level: String::from("info"),
+            otlp_endpoint: None,
+            sample_ratio: 0.01,
+            follow_callers: true,
+        }
+    }
+}
+
+impl Audit {
+    /// Everything but the place and the name at its default.
+    pub fn new(directory: PathBuf, origin: String) -> Self {
+        Self {
+            publish_directory: directory.join("published"),
+            key_file: directory.join("checkpoint.key"),
+            directory,
+            origin,
+            checkpoint_interval: Duration::from_secs(1),
+            heartbeat: Duration::from_secs(60),
+            queue_max: 10_000,
+            deadline: Duration::from_secs(2),
+            refused_logins_per_minute: 60,
+        }
+    }
+}
+
+const SECTIONS: [&str; 6] = ["listen", "tls", "folders", "audit", "limits", "telemetry"];
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
+
+impl Config {
+    /// Reads and checks the file. Everything that is wrong is in the error, in the order of the file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is not TOML, or says something that cannot be.
+    pub fn load(file: &Path) -> Result<Self, Vec<Problem>> {
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            let help = Some(String::from("name another file with `--config`"));
+            vec![Problem { file: file.to_owned(), at: None, what: format!("cannot be read: {error}"), help }]
+        })?;
+        Self::parse(file, &text)
+    }
+
+    /// As [`Self::load`], of text that was read from `file`.
+    ///
+    /// # Errors
+    /// When the text is not TOML or says something that cannot be.
+    pub fn parse(file: &Path, text: &str) -> Result<Self, Vec<Problem>> {
+        let mut problems = Problems::new(file, text);
+        let (document, errors) = DeTable::parse_recoverable(text);
+        for error in errors {
+            problems.add(&error.span().unwrap_or(0..0), error.message().replace('\n', ", "), None);
+        }
+        let config = if problems.is_empty() {
+            let base = file.parent().unwrap_or(Path::new(""));
+            read(document.get_ref(), &mut problems, base)
+        } else {
+            None
+        };
+        config.filter(|_| problems.is_empty()).ok_or_else(|| problems.into_sorted())
+    }
+}
+
+fn read<'f>(root: &DeTable<'_>, problems: &mut Problems<'f>, base: &'f Path) -> Option<Config> {
+    for (key, _) in root.iter().filter(|(key, _)| !SECTIONS.contains(&key.get_ref().as_ref())) {
+        let help = nearest(key.get_ref(), SECTIONS.into_iter()).map(|k| format!("did you mean `{k}`?"));
+        let help = help.or_else(|| Some(format!("sections are {}", SECTIONS.map(|s| format!("`[{s}]`")).join(", "))));
+        problems.add(&key.span(), format!("unknown key `{}`", key.get_ref()), help);
+    }
+    let listen = read_listen(Section::open(root, "listen", problems, base));
+    let tls = read_tls(Section::open(root, "tls", problems, base), &listen);
+    let folders = read_folders(Section::open(root, "folders", problems, base));
+    let audit = read_audit(Section::open(root, "audit", problems, base));
+    let limits = read_limits(Section::open(root, "limits", problems, base));
+    let telemetry = read_telemetry(Section::open(root, "telemetry", problems, base));
+    Some(Config { listen, tls, folders: folders?, audit: audit?, limits, telemetry })
+}
+
+fn read_listen(mut section: Section<'_, '_, '_>) -> Listen {
+    let default = Listen::default();
+    let mut address =
+        |key| section.parsed(key, "an address and a port, such as `\"127.0.0.1:8443\"`", |t| t.parse().ok());
+    let (data, api, operator) = (address("data"), address("api"), address("operator"));
+    let listen = Listen {
+        data: data.unwrap_or(default.data),
+        api: api.unwrap_or(default.api),
+        operator: operator.unwrap_or(default.operator),
+    };
+    for (key, address, others) in
+        [("api", listen.api, &[listen.data][..]), ("operator", listen.operator, &[listen.data, listen.api][..])]
+    {
+        if address.port() != 0 && others.contains(&address) {
+            section.problem(
+                key,
+                format!("`{key}` shares {address} with another listener"),
+                "give each a port of its own",
+            );
+        }
+    }
+    if !section.flag("operator_exposed", false) && !listen.operator.ip().is_loopback() {
+        section.problem(
+            "operator",
+            format!(
+                "`operator` is {}: anybody who reaches it reads metrics and health without a login",
+                listen.operator
+            ),
+            "bind it to 127.0.0.1, or say `operator_exposed = true` if the network in front keeps strangers out",
+        );
+    }
+    section.close();
+    listen
+}
+
+fn read_tls(mut section: Section<'_, '_, '_>, listen: &Listen) -> Option<Tls> {
+    let plain = section.flag("plain", false);
+    let named = section.has("certificate") || section.has("key");
+    let (certificate, key) = (section.file("certificate"), section.file("key"));
+    for (one, other) in [("certificate", "key"), ("key", "certificate")] {
+        if section.has(one) && !section.has(other) {
+            section.missing(other, "a certificate and its key go together, each a PEM file");
+        }
+    }
+    if plain && named {
+        section.problem("plain", "`plain = true` and a certificate contradict each other", "remove one of them");
+    }
+    let exposed = [("data", listen.data), ("api", listen.api)].into_iter().find(|(_, a)| !a.ip().is_loopback());
+    if let Some((name, address)) = exposed.filter(|_| !named && !plain) {
+        section.problem(
+            "",
+            format!("`listen.{name}` is {address} and there is no certificate: tokens and data would be readable on the network"),
+            "name `certificate` and `key` in `[tls]`, or say `plain = true` there if something in front ends TLS",
+        );
+    }
+    section.close();
+    Some(Tls { certificate: certificate?, key: key? })
+}
+
+fn read_folders(mut section: Section<'_, '_, '_>) -> Option<Folders> {
+    for (key, help) in [
+        ("catalog", "the folder of sources, products and routes: `catalog = \"catalog\"`"),
+        ("registry", "the folder of organisations, issuers and agreements: `registry = \"registry\"`"),
+        ("policies", "one folder of Cedar policies or a list: `policies = [\"base\", \"plant\"]`"),
+        ("schema", "the Cedar schema: `schema = \"plant.cedarschema\"`"),
+    ] {
+        if !section.has(key) {
+            section.missing(key, help);
+        }
+    }
+    let (catalog, registry) = (section.folder("catalog"), section.folder("registry"));
+    let (policies, schema) = (section.folders("policies"), section.file("schema"));
+    section.close();
+    Some(Folders { catalog: catalog?, registry: registry?, policies: policies?, schema: schema? })
+}
+
+fn read_audit(mut section: Section<'_, '_, '_>) -> Option<Audit> {
+    let origin_help = "name this log for auditors, for ever, for example `origin = \"plant.example/broker-1\"`";
+    let is_origin = |t: &str| !t.is_empty() && t.len() <= 255 && t.bytes().all(|b| b.is_ascii_graphic() && b != b'+');
+    if !section.has("directory") {
+        section.missing("directory", "the folder of the audit log: `directory = \"audit\"`");
+    }
+    if !section.has("origin") {
+        section.missing("origin", origin_help);
+    }
+    let directory = section.path("directory");
+    // C2SP signed-note: a key name without spaces and plus signs. It is printed everywhere, so ASCII only.
+    let origin = section
+        .parsed("origin", "1 to 255 ASCII characters without spaces and `+`", |t| is_origin(t).then(|| t.to_owned()));
+    let seconds = Duration::from_secs;
+    let default = Audit::new(directory.clone().unwrap_or_default(), origin.clone().unwrap_or_default());
+    let audit = Audit {
+        publish_directory: section.path("publish_directory").unwrap_or(default.publish_directory),
+        key_file: section.path("key_file").unwrap_or(default.key_file),
+        checkpoint_interval: section.duration(
+            "checkpoint_interval",
+            Duration::from_millis(100)..=seconds(3600),
+            default.checkpoint_interval,
+        ),
+        heartbeat: section.duration("heartbeat", seconds(1)..=seconds(86_400), default.heartbeat),
+        queue_max: section.integer("queue_max", 1..=1_000_000, default.queue_max),
+        deadline: section.duration("deadline", Duration::from_millis(10)..=seconds(60), default.deadline),
+        refused_logins_per_minute: section.integer(
+            "refused_logins_per_minute",
+            1..=100_000,
+            default.refused_logins_per_minute,
+        ),
+        directory: default.directory,
+        origin: default.origin,
+    };
+    if audit.publish_directory == audit.directory {
+        section.problem(
+            "publish_directory",
+            "`publish_directory` is the store's own folder: auditors would be given the store",
+            "choose another folder, or leave it out",
+        );
+    }
+    section.close();
+    directory.and(origin).map(|_| audit)
+}
+
+fn read_limits(mut section: Section<'_, '_, '_>) -> Limits {
+    let default = Limits::default();
+    let header_bytes = section.bytes("header_bytes_max", 8192..=1 << 20, default.header_bytes_max as u64);
+    let limits = Limits {
+        connections_max: section.integer("connections_max", 1..=1_000_000, default.connections_max),
+        header_bytes_max: usize::try_from(header_bytes).unwrap_or(default.header_bytes_max),
+        headers_max: section.integer("headers_max", 8..=1_000, default.headers_max),
+        header_timeout: section.duration(
+            "header_timeout",
+            Duration::from_millis(100)..=Duration::from_secs(300),
+            default.header_timeout,
+        ),
+        request_body_bytes_max: section.bytes("request_body_bytes_max", 0..=1 << 40, default.request_body_bytes_max),
+        drain_timeout: section.duration("drain_timeout", Duration::ZERO..=YEAR, default.drain_timeout),
+    };
+    section.close();
+    limits
+}
+
+fn read_telemetry(mut section: Section<'_, '_, '_>) -> Telemetry {
+    let default = Telemetry::default();
+    let log = section.parsed("log", "`\"json\"` or `\"pretty\"`", |t| match t {
+        "json" => Some(LogFormat::Json),
+        "pretty" => Some(LogFormat::Pretty),
+        _ => None,
+    });
+    let level = section.parsed(
+        "level",
+        "`\"error\"`, `\"warn\"`, `\"info\"`, `\"debug\"`, or directives such as `\"info,audit=debug\"`",
+        |t| crate::telemetry::is_filter(t).then(|| t.to_owned()),
+    );
+    let endpoint =
+        section.parsed("otlp_endpoint", "a collector's gRPC address, such as `\"http://127.0.0.1:4317\"`", |t| {
+            crate::telemetry::is_endpoint(t).then(|| t.to_owned())
+        });
+    let telemetry = Telemetry {
+        log: log.unwrap_or(default.log),
+        level: level.unwrap_or(default.level),
+        otlp_endpoint: endpoint,
+        sample_ratio: section.ratio("sample_ratio", default.sample_ratio),
+        follow_callers: section.flag("follow_callers", default.follow_callers),
+    };
+    section.close();
+    telemetry
+}

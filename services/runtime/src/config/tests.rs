@@ -1,0 +1,289 @@
+use super::*;
+
+/// A folder with everything that a configuration names.
+fn plant() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["catalog", "registry", "base", "own"] {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    for name in ["plant.cedarschema", "tls.pem", "tls.key"] {
+        std::fs::write(folder.path().join(name), "x").unwrap();
+    }
+    folder
+}
+
+const SMALLEST: &str = r#"
+[folders]
+catalog = "catalog"
+registry = "registry"
+policies = "base"
+schema = "plant.cedarschema"
+[audit]
+directory = "audit"
+origin = "plant.example/broker-1"
+"#;
+
+/// The problems as a person reads them, without the temporary folder's name.
+fn problems(text: &str) -> Vec<String> {
+    let folder = plant();
+    let prefix = format!("{}/", folder.path().display());
+    let found = Config::parse(&folder.path().join("millgate.toml"), text).unwrap_err();
+    found.iter().map(|p| p.to_string().replace(&prefix, "")).collect()
+}
+
+#[test]
+fn the_smallest_file_has_defaults_for_everything_else() {
+    let folder = plant();
+    let config = Config::parse(&folder.path().join("millgate.toml"), SMALLEST).unwrap();
+    let at = |name: &str| folder.path().join(name);
+    assert_eq!(config.listen, Listen::default());
+    assert_eq!(config.tls, None);
+    assert_eq!(config.folders.policies, [at("base")]);
+    assert_eq!(config.audit, Audit::new(at("audit"), String::from("plant.example/broker-1")));
+    assert_eq!(config.audit.publish_directory, at("audit/published"));
+    assert_eq!((config.limits, config.telemetry), (Limits::default(), Telemetry::default()));
+}
+
+#[test]
+fn every_key_is_read() {
+    let folder = plant();
+    let text = r#"
+[listen]
+data = "0.0.0.0:443"
+api = "[::]:444"
+operator = "10.0.0.1:0"
+operator_exposed = true
+[tls]
+certificate = "tls.pem"
+key = "tls.key"
+[folders]
+catalog = "catalog"
+registry = "registry"
+policies = ["base", "own"]
+schema = "plant.cedarschema"
+[audit]
+directory = "/var/lib/millgate"
+publish_directory = "/srv/log"
+origin = "plant.example/broker-1"
+key_file = "keys/log.key"
+checkpoint_interval = "500ms"
+heartbeat = "5m"
+queue_max = 100
+deadline = "1s"
+refused_logins_per_minute = 5
+[limits]
+connections_max = 0x10
+header_bytes_max = "32KiB"
+headers_max = 50
+header_timeout = "3s"
+request_body_bytes_max = 0
+drain_timeout = "1m"
+[telemetry]
+log = "pretty"
+level = "warn,audit=debug"
+otlp_endpoint = "https://otel.example:4317"
+sample_ratio = 1
+follow_callers = false
+"#;
+    let config = Config::parse(&folder.path().join("millgate.toml"), text).unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let seconds = Duration::from_secs;
+    let expected = Config {
+        listen: Listen {
+            data: "0.0.0.0:443".parse().unwrap(),
+            api: "[::]:444".parse().unwrap(),
+            operator: "10.0.0.1:0".parse().unwrap(),
+        },
+        tls: Some(Tls { certificate: at("tls.pem"), key: at("tls.key") }),
+        folders: Folders {
+            catalog: at("catalog"),
+            registry: at("registry"),
+            policies: vec![at("base"), at("own")],
+            schema: at("plant.cedarschema"),
+        },
+        audit: Audit {
+            directory: "/var/lib/millgate".into(),
+            publish_directory: "/srv/log".into(),
+            origin: String::from("plant.example/broker-1"),
+            key_file: at("keys/log.key"),
+            checkpoint_interval: Duration::from_millis(500),
+            heartbeat: seconds(300),
+            queue_max: 100,
+            deadline: seconds(1),
+            refused_logins_per_minute: 5,
+        },
+        limits: Limits {
+            connections_max: 16,
+            header_bytes_max: 32_768,
+            headers_max: 50,
+            header_timeout: seconds(3),
+            request_body_bytes_max: 0,
+            drain_timeout: seconds(60),
+        },
+        telemetry: Telemetry {
+            log: LogFormat::Pretty,
+            level: String::from("warn,audit=debug"),
+            otlp_endpoint: Some(String::from("https://otel.example:4317")),
+            sample_ratio: 1.0,
+            follow_callers: false,
+        },
+    };
+    assert_eq!(config, expected);
+}
+
+#[test]
+fn everything_wrong_is_said_at_once_in_the_order_of_the_file() {
+    let text = r#"lisen = 1
+[audit]
+directory = ""
+orign = "a"
+heartbeat = "soon"
+queue_max = 0
+[limits]
+header_bytes_max = "16KB"
+colour = "blue"
+[telemetry]
+sample_ratio = 1.5
+log = "xml"
+otlp_endpoint = "localhost:4317"
+[folders]
+catalog = "catalogue"
+registry = "tls.pem"
+policies = ["base", "base", 3]
+"#;
+    assert_eq!(
+        problems(text),
+        [
+            "millgate.toml:1:1: unknown key `lisen`; did you mean `listen`?",
+            "millgate.toml:2:2: `[audit]` needs `origin`; name this log for auditors, for ever, for example `origin = \"plant.example/broker-1\"`",
+            "millgate.toml:3:13: `directory` is `\"\"`; write a path, relative to this file or absolute",
+            "millgate.toml:4:1: unknown key `orign` in `[audit]`; did you mean `origin`?",
+            "millgate.toml:5:13: `heartbeat` is `\"soon\"`; write a duration from 1s to 1d, such as `\"250ms\"`, `\"10s\"` or `\"5m\"`",
+            "millgate.toml:6:13: `queue_max` is `0`; write a whole number from 1 to 1000000",
+            "millgate.toml:8:20: `header_bytes_max` is `\"16KB\"`; write a size from 8 KiB to 1 MiB, such as `\"16KiB\"` or a number of bytes",
+            "millgate.toml:9:1: unknown key `colour` in `[limits]`; known keys are `header_bytes_max`, `connections_max`, `headers_max`, `header_timeout`, `request_body_bytes_max`, `drain_timeout`",
+            "millgate.toml:11:16: `sample_ratio` is `1.5`; write a number from 0.0 to 1.0",
+            "millgate.toml:12:7: `log` is `\"xml\"`; write `\"json\"` or `\"pretty\"`",
+            "millgate.toml:13:17: `otlp_endpoint` is `\"localhost:4317\"`; write a collector's gRPC address, such as `\"http://127.0.0.1:4317\"`",
+            "millgate.toml:14:2: `[folders]` needs `schema`; the Cedar schema: `schema = \"plant.cedarschema\"`",
+            "millgate.toml:15:11: `catalogue` does not exist; name a folder that this process can read; relative paths begin at this file",
+            "millgate.toml:16:12: `tls.pem` is not a folder; name a folder that this process can read; relative paths begin at this file",
+            "millgate.toml:17:21: `policies` names `base` twice; remove one",
+            "millgate.toml:17:29: `policies` is `3`; write a path, relative to this file or absolute",
+        ]
+    );
+}
+
+#[test]
+fn an_empty_file_says_what_is_needed() {
+    assert_eq!(
+        problems(""),
+        [
+            "millgate.toml:1:1: `[folders]` needs `catalog`; the folder of sources, products and routes: `catalog = \"catalog\"`",
+            "millgate.toml:1:1: `[folders]` needs `registry`; the folder of organisations, issuers and agreements: `registry = \"registry\"`",
+            "millgate.toml:1:1: `[folders]` needs `policies`; one folder of Cedar policies or a list: `policies = [\"base\", \"plant\"]`",
+            "millgate.toml:1:1: `[folders]` needs `schema`; the Cedar schema: `schema = \"plant.cedarschema\"`",
+            "millgate.toml:1:1: `[audit]` needs `directory`; the folder of the audit log: `directory = \"audit\"`",
+            "millgate.toml:1:1: `[audit]` needs `origin`; name this log for auditors, for ever, for example `origin = \"plant.example/broker-1\"`",
+        ]
+    );
+}
+
+#[test]
+fn several_syntax_errors_are_reported_with_their_places() {
+    let found = problems("[listen]\ndata = 127.0.0.1\n[audit\n");
+    assert!(found.len() >= 2, "{found:?}");
+    assert!(found[0].starts_with("millgate.toml:2:"), "{found:?}");
+    assert!(found.iter().any(|p| p.starts_with("millgate.toml:3:")), "{found:?}");
+}
+
+#[test]
+fn a_key_that_is_not_a_section_says_so() {
+    assert_eq!(
+        problems(&format!("tls = true\n{SMALLEST}")),
+        ["millgate.toml:1:1: `tls` is a boolean; make it a section, `[tls]`"]
+    );
+}
+
+#[test]
+fn plain_listeners_stay_on_loopback_unless_it_is_said() {
+    let exposed = format!("[listen]\ndata = \"0.0.0.0:8443\"\n{SMALLEST}");
+    assert_eq!(
+        problems(&exposed),
+        [
+            "millgate.toml:1:1: `listen.data` is 0.0.0.0:8443 and there is no certificate: tokens and data would be readable on \
+          the network; name `certificate` and `key` in `[tls]`, or say `plain = true` there if something in front ends TLS"
+        ]
+    );
+    let folder = plant();
+    let said = Config::parse(&folder.path().join("m.toml"), &format!("{exposed}[tls]\nplain = true\n")).unwrap();
+    assert_eq!(said.tls, None);
+}
+
+#[test]
+fn a_certificate_goes_with_its_key_and_not_with_plain() {
+    let text = format!("{SMALLEST}[tls]\nplain = true\ncertificate = \"tls.pem\"\n");
+    assert_eq!(
+        problems(&text),
+        [
+            "millgate.toml:10:2: `[tls]` needs `key`; a certificate and its key go together, each a PEM file",
+            "millgate.toml:11:9: `plain = true` and a certificate contradict each other; remove one of them",
+        ]
+    );
+}
+
+#[test]
+fn the_operator_listener_is_for_loopback_unless_it_is_said() {
+    let text = format!("[listen]\noperator = \"0.0.0.0:8445\"\n{SMALLEST}");
+    assert_eq!(
+        problems(&text),
+        [
+            "millgate.toml:2:12: `operator` is 0.0.0.0:8445: anybody who reaches it reads metrics and health without a login; \
+          bind it to 127.0.0.1, or say `operator_exposed = true` if the network in front keeps strangers out"
+        ]
+    );
+}
+
+#[test]
+fn listeners_do_not_share_an_address_but_may_all_take_any_port() {
+    let text = format!("[listen]\napi = \"127.0.0.1:8443\"\n{SMALLEST}");
+    assert_eq!(
+        problems(&text),
+        ["millgate.toml:2:7: `api` shares 127.0.0.1:8443 with another listener; give each a port of its own"]
+    );
+    let any = "data = \"127.0.0.1:0\"\napi = \"127.0.0.1:0\"\noperator = \"127.0.0.1:0\"";
+    let folder = plant();
+    Config::parse(&folder.path().join("m.toml"), &format!("[listen]\n{any}\n{SMALLEST}")).unwrap();
+}
+
+#[test]
+fn an_origin_can_be_a_key_name_of_a_signed_note() {
+    for origin in ["a b", "a+b", "", "ä"] {
+        let found = problems(&SMALLEST.replace("plant.example/broker-1", origin));
+        assert_eq!(
+            found,
+            [format!(
+                "millgate.toml:9:10: `origin` is `\"{origin}\"`; write 1 to 255 ASCII characters without spaces and `+`"
+            )]
+        );
+    }
+}
+
+#[test]
+fn a_store_is_not_published() {
+    assert_eq!(
+        problems(&format!("{SMALLEST}publish_directory = \"audit\"\n")),
+        [
+            "millgate.toml:10:21: `publish_directory` is the store's own folder: auditors would be given the store; choose \
+          another folder, or leave it out"
+        ]
+    );
+}
+
+#[test]
+fn a_file_that_is_not_there_is_one_problem() {
+    let found = Config::load(Path::new("/nowhere/millgate.toml")).unwrap_err();
+    assert_eq!(found.len(), 1);
+    let text = found[0].to_string();
+    assert!(text.starts_with("/nowhere/millgate.toml: cannot be read: No such file"), "{text}");
+}
