@@ -187,6 +187,7 @@ pub struct Content {
 pub struct Draft {
     pub kind: Kind,
     pub effect: Effect,
+    time: Timestamp,
     organisation: Option<OrganisationId>,
     /// Canonical bytes before and after the members that the writer assigns.
     before: Vec<u8>,
@@ -253,6 +254,7 @@ impl Draft {
         Ok(Self {
             kind,
             effect: Effect::None,
+            time: common.time,
             organisation: organisation.cloned(),
             before,
             after,
@@ -264,6 +266,11 @@ impl Draft {
 
     pub fn organisation(&self) -> Option<&OrganisationId> {
         self.organisation.as_ref()
+    }
+
+    /// The entry's `time`.
+    pub fn time(&self) -> Timestamp {
+        self.time
     }
 
     /// The final bytes. `place` is given exactly when the draft has an organisation.

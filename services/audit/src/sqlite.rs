@@ -1,0 +1,292 @@
+//! The store on SQLite: one file, one process, durable at every commit.
+//!
+//! WAL with `synchronous=FULL` flushes the log of the database once per transaction; both are read back, because SQLite
+//! answers a pragma that it cannot follow with silence. A file lock beside the database keeps a second process out.
+
+mod reader;
+mod rows;
+
+pub(crate) use reader::Reader;
+
+use crate::error::OpenError;
+use crate::store::{Batch, CheckpointRow, Head, OrganisationState, Store, StoreError};
+use model::OrganisationId;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Connection as _, Row as _};
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The database in the directory of a log.
+pub const DATABASE_FILE: &str = "log.db";
+const LOCK_FILE: &str = "log.lock";
+/// `PRAGMA user_version` of the schema below.
+const FORMAT: i64 = 1;
+const SCHEMA: &str = include_str!("sqlite/schema.sql");
+
+/// Shorter than the deadline of an append, so that a lock held elsewhere is answered and not waited out.
+const BUSY_TIMEOUT: Duration = Duration::from_millis(500);
+/// Bytes between two checkpoints of the WAL: larger writes less, smaller reads less after a crash.
+const WAL_BYTES_BETWEEN_CHECKPOINTS: u64 = 16 * 1024 * 1024;
+/// What a commit writes beside the bundle: a few pages of 4 KiB with their frame headers.
+const WAL_BYTES_PER_COMMIT: u64 = 24 * 1024;
+
+/// One call to the database for a whole batch: each costs two thread switches, more than all the statements in it.
+///
+/// Rows come as JSON objects so that the text is the same, and prepared once, whatever their number.
+const STAGE: &str = "
+BEGIN IMMEDIATE;
+INSERT INTO bundle (first_index, count, time_first, time_last, sha256, bytes) VALUES (?, ?, ?, ?, ?, ?);
+INSERT INTO organisation (id, sequence, last_index)
+    SELECT key, value ->> 0, value ->> 1 FROM json_each(CAST(? AS TEXT)) WHERE true
+    ON CONFLICT (id) DO UPDATE SET sequence = excluded.sequence, last_index = excluded.last_index;
+INSERT INTO disclosure (entry_index, body)
+    SELECT CAST(key AS INTEGER), value FROM json_each(CAST(? AS TEXT));
+INSERT INTO directory (principal, reference)
+    SELECT key, value FROM json_each(CAST(? AS TEXT)) WHERE true ON CONFLICT (principal) DO NOTHING;
+INSERT INTO content (digest, bytes)
+    SELECT unhex(key), unhex(value) FROM json_each(CAST(? AS TEXT)) WHERE true ON CONFLICT (digest) DO NOTHING;
+UPDATE head SET size = ?, root = ?, range = ?, open = ? WHERE id = 1 AND size = ? RETURNING size;
+";
+
+/// The writer's connection, and the lock that makes it the only one.
+#[derive(Debug)]
+pub struct SqliteStore {
+    connection: SqliteConnection,
+    /// Bytes written to the WAL since it was last copied into the database.
+    unchecked_bytes: u64,
+    /// Held as long as the store lives; the system lets go of it however the process ends.
+    _lock: File,
+}
+
+impl SqliteStore {
+    /// Opens or creates the log in `dir` for writing.
+    ///
+    /// # Errors
+    /// When another process has it, when it belongs to another origin or a later format, or when it would not be durable.
+    pub async fn open(dir: &Path, origin: &str) -> Result<Self, OpenError> {
+        create_private_dir(dir)?;
+        let lock = lock(dir)?;
+        let path = dir.join(DATABASE_FILE);
+        create_private_file(dir, &path)?;
+        let options = SqliteConnectOptions::new()
+            .filename(&path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT)
+            // Done in `maintain`: SQLite ignores the errors of its own checkpoints, and a flush that failed once may
+            // be reported as done the next time.
+            .pragma("wal_autocheckpoint", "0")
+            // What is erased is overwritten.
+            .pragma("secure_delete", "ON")
+            .pragma("cell_size_check", "ON")
+            .disable_statement_logging();
+        let mut connection = options.connect().await.map_err(StoreError::from)?;
+        assert_durable(&mut connection).await?;
+        migrate(&mut connection).await?;
+        bind_origin(&mut connection, origin).await?;
+        Ok(Self { connection, unchecked_bytes: WAL_BYTES_BETWEEN_CHECKPOINTS, _lock: lock })
+    }
+
+    /// For tests that bring the database itself into trouble.
+    #[cfg(test)]
+    pub(crate) fn connection(&mut self) -> &mut SqliteConnection {
+        &mut self.connection
+    }
+}
+
+impl Store for SqliteStore {
+    async fn head(&mut self) -> Result<Head, StoreError> {
+        rows::head(&mut self.connection).await
+    }
+
+    async fn organisations(&mut self) -> Result<Vec<(OrganisationId, OrganisationState)>, StoreError> {
+        rows::organisations(&mut self.connection).await
+    }
+
+    async fn stage(&mut self, batch: Batch) -> Result<bool, StoreError> {
+        let written = u64::try_from(batch.bundle.bytes.len()).unwrap_or(u64::MAX).saturating_add(WAL_BYTES_PER_COMMIT);
+        self.unchecked_bytes = self.unchecked_bytes.saturating_add(written);
+        let head = sqlx::query(STAGE)
+            .bind(integer(batch.bundle.first_index)?)
+            .bind(integer(batch.bundle.count)?)
+            .bind(batch.bundle.time_first.millis())
+            .bind(batch.bundle.time_last.millis())
+            .bind(batch.bundle.sha256.to_vec())
+            .bind(batch.bundle.bytes)
+            .bind(rows::organisations_json(&batch.organisations))
+            .bind(rows::disclosures_json(&batch.disclosures))
+            .bind(rows::directory_json(&batch.directory))
+            .bind(rows::content_json(&batch.content))
+            .bind(integer(batch.head.size())?)
+            .bind(batch.head.root().0.to_vec())
+            .bind(batch.head.range.to_bytes())
+            .bind(batch.head.open.to_bytes())
+            .bind(integer(batch.bundle.first_index)?)
+            .fetch_all(&mut self.connection)
+            .await?;
+        Ok(head.len() == 1)
+    }
+
+    async fn commit(&mut self) -> Result<(), StoreError> {
+        sqlx::query("COMMIT").execute(&mut self.connection).await?;
+        Ok(())
+    }
+
+    async fn roll_back(&mut self) -> Result<(), StoreError> {
+        // SQLite may have rolled back by itself, and then says that there is nothing to roll back.
+        let _ = sqlx::query("ROLLBACK").execute(&mut self.connection).await;
+        // Transactions do not nest: that one can begin proves that none was open.
+        sqlx::query("BEGIN").execute(&mut self.connection).await?;
+        sqlx::query("ROLLBACK").execute(&mut self.connection).await?;
+        Ok(())
+    }
+
+    async fn put_checkpoint(&mut self, row: CheckpointRow) -> Result<(), StoreError> {
+        // Signing the same tree twice keeps the first note.
+        sqlx::query("INSERT INTO checkpoint (size, note, range) VALUES (?, ?, ?) ON CONFLICT (size) DO NOTHING")
+            .bind(integer(row.range.size())?)
+            .bind(row.note)
+            .bind(row.range.to_bytes())
+            .execute(&mut self.connection)
+            .await?;
+        self.unchecked_bytes = self.unchecked_bytes.saturating_add(WAL_BYTES_PER_COMMIT);
+        Ok(())
+    }
+
+    async fn maintain(&mut self) -> Result<(), StoreError> {
+        if self.unchecked_bytes < WAL_BYTES_BETWEEN_CHECKPOINTS {
+            return Ok(());
+        }
+        self.unchecked_bytes = 0;
+        match sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").fetch_all(&mut self.connection).await.map_err(Into::into) {
+            Ok(_) => Ok(()),
+            // The WAL holds everything and goes on growing where it can.
+            Err(error @ (StoreError::Full(_) | StoreError::Busy(_))) => {
+                tracing::warn!(error = error.chain(), "the log's WAL could not be copied into its database");
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn close(self) -> Result<(), StoreError> {
+        self.connection.close().await?;
+        Ok(())
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        // https://www.sqlite.org/rescode.html: the primary code is the low byte.
+        const BUSY: i32 = 5;
+        const LOCKED: i32 = 6;
+        const NO_MEMORY: i32 = 7;
+        const FULL: i32 = 13;
+        let code = match &error {
+            sqlx::Error::Database(e) => e.code().and_then(|code| code.parse::<i32>().ok()).map(|code| code & 0xff),
+            _ => None,
+        };
+        match code {
+            Some(FULL) => Self::Full(error.into()),
+            Some(BUSY | LOCKED | NO_MEMORY) => Self::Busy(error.into()),
+            _ => Self::Failed(error.into()),
+        }
+    }
+}
+
+/// SQLite counts in signed 64 bits; no log gets there.
+fn integer(value: u64) -> Result<i64, StoreError> {
+    i64::try_from(value).map_err(|e| StoreError::Failed(e.into()))
+}
+
+fn create_private_dir(dir: &Path) -> Result<(), OpenError> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir).map_err(|source| OpenError::File { path: dir.into(), source })
+}
+
+/// SQLite gives its WAL and its index the permissions of the database.
+fn create_private_file(dir: &Path, path: &Path) -> Result<(), OpenError> {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let create = || {
+        options.open(path)?.sync_all()?;
+        // The name must survive a loss of power as well as the content.
+        File::open(dir)?.sync_all()
+    };
+    create().map_err(|source| OpenError::File { path: path.into(), source })
+}
+
+fn lock(dir: &Path) -> Result<File, OpenError> {
+    let path: PathBuf = dir.join(LOCK_FILE);
+    create_private_file(dir, &path)?;
+    let fault = |source| OpenError::File { path: path.clone(), source };
+    let file = File::options().write(true).open(&path).map_err(fault)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { dir: dir.into() }),
+        Err(TryLockError::Error(source)) => Err(fault(source)),
+    }
+}
+
+async fn assert_durable(connection: &mut SqliteConnection) -> Result<(), OpenError> {
+    const FULL: i64 = 2;
+    let journal: String = pragma(connection, "PRAGMA journal_mode").await?;
+    let synchronous: i64 = pragma(connection, "PRAGMA synchronous").await?;
+    if journal == "wal" && synchronous == FULL {
+        Ok(())
+    } else {
+        Err(OpenError::NotDurable { journal, synchronous })
+    }
+}
+
+async fn pragma<T>(connection: &mut SqliteConnection, sql: &'static str) -> Result<T, StoreError>
+where
+    T: for<'r> sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
+{
+    let row = sqlx::query(sql).fetch_one(connection).await?;
+    Ok(row.try_get(0)?)
+}
+
+/// Brings the schema to [`FORMAT`], in one transaction.
+async fn migrate(connection: &mut SqliteConnection) -> Result<(), OpenError> {
+    match pragma(connection, "PRAGMA user_version").await? {
+        FORMAT => Ok(()),
+        0 => {
+            let mut transaction = connection.begin().await.map_err(StoreError::from)?;
+            sqlx::raw_sql(SCHEMA).execute(&mut *transaction).await.map_err(StoreError::from)?;
+            let empty = Head::default();
+            sqlx::query("INSERT INTO head (id, size, root, range, open) VALUES (1, 0, ?, ?, ?)")
+                .bind(empty.root().0.to_vec())
+                .bind(empty.range.to_bytes())
+                .bind(empty.open.to_bytes())
+                .execute(&mut *transaction)
+                .await
+                .map_err(StoreError::from)?;
+            sqlx::raw_sql("PRAGMA user_version = 1").execute(&mut *transaction).await.map_err(StoreError::from)?;
+            transaction.commit().await.map_err(StoreError::from)?;
+            Ok(())
+        }
+        found => Err(OpenError::Format { found, known: FORMAT }),
+    }
+}
+
+/// A log has one name for life: two logs under one origin would be a fork.
+async fn bind_origin(connection: &mut SqliteConnection, origin: &str) -> Result<(), OpenError> {
+    sqlx::query("INSERT INTO meta (key, value) VALUES ('origin', ?) ON CONFLICT (key) DO NOTHING")
+        .bind(origin)
+        .execute(&mut *connection)
+        .await
+        .map_err(StoreError::from)?;
+    let found: String = pragma(connection, "SELECT value FROM meta WHERE key = 'origin'").await?;
+    if found == origin { Ok(()) } else { Err(OpenError::Origin { found, expected: origin.to_owned() }) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,191 @@
+//! The readers' side: connections of their own, so that nobody who reads keeps the writer waiting.
+//!
+//! Every call is a short statement. A long one would hold a snapshot, and the WAL could not be reused meanwhile.
+
+use super::rows::{self, damaged, unsigned};
+use super::{BUSY_TIMEOUT, DATABASE_FILE};
+use crate::store::{Bundle, CheckpointRow, Head, OrganisationState, StoreError};
+use futures_util::TryStreamExt as _;
+use model::entry::DirectoryRow;
+use model::{Digest, OrganisationId, Timestamp};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteRow};
+use sqlx::{ConnectOptions as _, Row as _};
+use std::path::Path;
+
+/// Queries of auditors, the publisher, a tail or two.
+const CONNECTIONS_MAX: u32 = 6;
+/// One call returns bundles of about this many bytes: enough to be quick, little enough to hold.
+pub(crate) const CHUNK_BYTES: usize = 4 * 1024 * 1024;
+
+/// A selection of bundles.
+macro_rules! bundles {
+    ($rest:literal) => {
+        concat!("SELECT first_index, count, time_first, time_last, sha256, bytes FROM bundle ", $rest)
+    };
+}
+
+/// Reads a log's database; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Reader {
+    pool: SqlitePool,
+}
+
+/// A stretch of time and of the log, and the direction to go through it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    /// First and last `time` of interest, both inclusive.
+    pub time: (Timestamp, Timestamp),
+    /// First and last index of interest, both inclusive.
+    pub indices: (u64, u64),
+    pub newest_first: bool,
+}
+
+impl Reader {
+    /// Opens the database in `dir` for reading, whoever else has it open.
+    pub(crate) async fn open(dir: &Path) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(dir.join(DATABASE_FILE))
+            .read_only(true)
+            .busy_timeout(BUSY_TIMEOUT)
+            // A row is up to a mebibyte.
+            .row_buffer_size(2)
+            .disable_statement_logging();
+        let pool = SqlitePoolOptions::new()
+            .max_connections(CONNECTIONS_MAX)
+            .test_before_acquire(false)
+            .connect_with(options)
+            .await?;
+        Ok(Self { pool })
+    }
+
+    pub(crate) async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    pub(crate) async fn origin(&self) -> Result<String, StoreError> {
+        let row = sqlx::query("SELECT value FROM meta WHERE key = 'origin'").fetch_one(&self.pool).await?;
+        Ok(row.try_get("value")?)
+    }
+
+    pub(crate) async fn head(&self) -> Result<Head, StoreError> {
+        rows::head(&mut *self.pool.acquire().await?).await
+    }
+
+    pub(crate) async fn organisations(&self) -> Result<Vec<(OrganisationId, OrganisationState)>, StoreError> {
+        rows::organisations(&mut *self.pool.acquire().await?).await
+    }
+
+    /// Bundles from the one that begins at or after `first_index`, ascending, about [`CHUNK_BYTES`]. Empty at the end.
+    pub(crate) async fn bundles(&self, first_index: u64) -> Result<Vec<Bundle>, StoreError> {
+        let sql = bundles!("WHERE first_index >= ? ORDER BY first_index");
+        let Ok(first_index) = i64::try_from(first_index) else { return Ok(Vec::new()) };
+        collect(sqlx::query(sql).bind(first_index).fetch(&self.pool)).await
+    }
+
+    /// The bundle that holds this entry.
+    pub(crate) async fn bundle_of(&self, index: u64) -> Result<Option<Bundle>, StoreError> {
+        let sql = bundles!("WHERE first_index <= ? ORDER BY first_index DESC LIMIT 1");
+        let Ok(bound) = i64::try_from(index) else { return Ok(None) };
+        let row = sqlx::query(sql).bind(bound).fetch_optional(&self.pool).await?;
+        let bundle = row.as_ref().map(bundle).transpose()?;
+        Ok(bundle.filter(|b| index - b.first_index < b.count))
+    }
+
+    /// First indices of the first and the last bundle with entries of that time; `None` when there is none.
+    ///
+    /// Reads one small index, so that a search over a day does not walk through a year.
+    pub(crate) async fn bundles_of_time(
+        &self,
+        (from, to): (Timestamp, Timestamp),
+    ) -> Result<Option<(u64, u64)>, StoreError> {
+        let sql = "SELECT min(first_index) AS low, max(first_index) AS high FROM bundle INDEXED BY bundle_by_time
+                   WHERE time_first <= ? AND time_last >= ?";
+        let row = sqlx::query(sql).bind(to.millis()).bind(from.millis()).fetch_one(&self.pool).await?;
+        match row.try_get::<Option<i64>, _>("low")? {
+            None => Ok(None),
+            Some(_) => Ok(Some((unsigned(&row, "low")?, unsigned(&row, "high")?))),
+        }
+    }
+
+    /// Bundles that may hold entries of the span, in its direction, about [`CHUNK_BYTES`]. Empty at the end.
+    pub(crate) async fn bundles_in(&self, span: &Span) -> Result<Vec<Bundle>, StoreError> {
+        const WHERE_ASCENDING: &str = bundles!(
+            "WHERE first_index BETWEEN ? AND ? AND time_first <= ? AND time_last >= ? ORDER BY first_index"
+        );
+        const WHERE_DESCENDING: &str = bundles!(
+            "WHERE first_index BETWEEN ? AND ? AND time_first <= ? AND time_last >= ? ORDER BY first_index DESC"
+        );
+        let sql = if span.newest_first { WHERE_DESCENDING } else { WHERE_ASCENDING };
+        let query = sqlx::query(sql)
+            .bind(i64::try_from(span.indices.0).unwrap_or(i64::MAX))
+            .bind(i64::try_from(span.indices.1).unwrap_or(i64::MAX))
+            .bind(span.time.1.millis())
+            .bind(span.time.0.millis());
+        collect(query.fetch(&self.pool)).await
+    }
+
+    /// The signed checkpoint of the largest tree.
+    pub(crate) async fn last_checkpoint(&self) -> Result<Option<CheckpointRow>, StoreError> {
+        let sql = "SELECT size, note, range FROM checkpoint ORDER BY size DESC LIMIT 1";
+        sqlx::query(sql).fetch_optional(&self.pool).await?.as_ref().map(checkpoint).transpose()
+    }
+
+    /// Checkpoints of trees larger than `size`, ascending, at most 1,000.
+    pub(crate) async fn checkpoints_after(&self, size: Option<u64>) -> Result<Vec<CheckpointRow>, StoreError> {
+        let sql = "SELECT size, note, range FROM checkpoint WHERE size > ? ORDER BY size LIMIT 1000";
+        let bound = size.map_or(-1, |size| i64::try_from(size).unwrap_or(i64::MAX));
+        sqlx::query(sql).bind(bound).fetch_all(&self.pool).await?.iter().map(checkpoint).collect()
+    }
+
+    pub(crate) async fn directory(&self) -> Result<Vec<DirectoryRow>, StoreError> {
+        let rows = sqlx::query("SELECT principal, reference FROM directory").fetch_all(&self.pool).await?;
+        rows.iter()
+            .map(|r| Ok(DirectoryRow { principal: r.try_get("principal")?, reference: r.try_get("reference")? }))
+            .collect()
+    }
+
+    /// Bytes that an entry names by digest.
+    pub(crate) async fn content(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
+        let query = sqlx::query("SELECT bytes FROM content WHERE digest = ?").bind(digest.0.to_vec());
+        let row = query.fetch_optional(&self.pool).await?;
+        row.map(|row| Ok(row.try_get("bytes")?)).transpose()
+    }
+
+    /// The values behind the commitments of an entry, unless erased.
+    pub(crate) async fn disclosure(&self, index: u64) -> Result<Option<String>, StoreError> {
+        let Ok(index) = i64::try_from(index) else { return Ok(None) };
+        let query = sqlx::query("SELECT body FROM disclosure WHERE entry_index = ?").bind(index);
+        let row = query.fetch_optional(&self.pool).await?;
+        row.map(|row| Ok(row.try_get("body")?)).transpose()
+    }
+}
+
+async fn collect(
+    mut rows: impl futures_util::Stream<Item = Result<SqliteRow, sqlx::Error>> + Unpin,
+) -> Result<Vec<Bundle>, StoreError> {
+    let (mut bundles, mut bytes) = (Vec::new(), 0);
+    while bytes < CHUNK_BYTES
+        && let Some(row) = rows.try_next().await?
+    {
+        let bundle = bundle(&row)?;
+        bytes += bundle.bytes.len();
+        bundles.push(bundle);
+    }
+    Ok(bundles)
+}
+
+fn bundle(row: &SqliteRow) -> Result<Bundle, StoreError> {
+    let sha256: Vec<u8> = row.try_get("sha256")?;
+    Ok(Bundle {
+        first_index: unsigned(row, "first_index")?,
+        count: unsigned(row, "count")?,
+        time_first: Timestamp(row.try_get("time_first")?),
+        time_last: Timestamp(row.try_get("time_last")?),
+        sha256: sha256.try_into().map_err(|_| damaged("the digest of a bundle"))?,
+        bytes: row.try_get("bytes")?,
+    })
+}
+
+fn checkpoint(row: &SqliteRow) -> Result<CheckpointRow, StoreError> {
+    Ok(CheckpointRow { note: row.try_get("note")?, range: rows::range(row)? })
+}

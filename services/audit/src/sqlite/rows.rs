@@ -1,0 +1,99 @@
+//! Rows to values and back.
+
+use crate::open_set::OpenSet;
+use crate::store::{DisclosureRow, Head, OrganisationState, StoreError};
+use model::OrganisationId;
+use model::canonical::{encode_text, hex};
+use model::entry::{Content, DirectoryRow};
+use sqlx::Row as _;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use tlog::CompactRange;
+
+/// A row that no writer of ours has written.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("{0} is not what the log's writer stores there; run `millgate audit fsck`")]
+pub(crate) struct Damaged(pub &'static str);
+
+pub(crate) fn damaged(what: &'static str) -> StoreError {
+    StoreError::Failed(Damaged(what).into())
+}
+
+pub(crate) fn unsigned(row: &SqliteRow, column: &'static str) -> Result<u64, StoreError> {
+    let value: i64 = row.try_get(column)?;
+    u64::try_from(value).map_err(|_| damaged(column))
+}
+
+pub(crate) async fn head(connection: &mut SqliteConnection) -> Result<Head, StoreError> {
+    let row = sqlx::query("SELECT size, root, range, open FROM head WHERE id = 1").fetch_one(connection).await?;
+    let range = range(&row)?;
+    if row.try_get::<Vec<u8>, _>("root")? != range.root().0 {
+        return Err(damaged("the root in the head"));
+    }
+    let open = OpenSet::from_bytes(&row.try_get::<Vec<u8>, _>("open")?).ok_or(damaged("the open list in the head"))?;
+    Ok(Head { range, open })
+}
+
+/// From the columns `size` and `range`.
+pub(crate) fn range(row: &SqliteRow) -> Result<CompactRange, StoreError> {
+    let bytes: Vec<u8> = row.try_get("range")?;
+    CompactRange::from_bytes(unsigned(row, "size")?, &bytes).ok_or(damaged("a stored compact range"))
+}
+
+pub(crate) async fn organisations(
+    connection: &mut SqliteConnection,
+) -> Result<Vec<(OrganisationId, OrganisationState)>, StoreError> {
+    let rows = sqlx::query("SELECT id, sequence, last_index FROM organisation").fetch_all(connection).await?;
+    rows.iter()
+        .map(|row| {
+            let id = OrganisationId::new(row.try_get("id")?).map_err(|_| damaged("an organisation's name"))?;
+            let (sequence, last_index) = (unsigned(row, "sequence")?, unsigned(row, "last_index")?);
+            Ok((id, OrganisationState { sequence, last_index }))
+        })
+        .collect()
+}
+
+/// `{"acme":[5,100]}`
+pub(super) fn organisations_json(rows: &[(OrganisationId, OrganisationState)]) -> Vec<u8> {
+    object(rows, |(id, state), out| {
+        encode_text(id.as_str(), out);
+        out.extend_from_slice(format!(":[{},{}]", state.sequence, state.last_index).as_bytes());
+    })
+}
+
+/// `{"100":{"subject":…}}`
+pub(super) fn disclosures_json(rows: &[DisclosureRow]) -> Vec<u8> {
+    object(rows, |row, out| {
+        out.extend_from_slice(format!("\"{}\":", row.entry_index).as_bytes());
+        out.extend_from_slice(&row.body);
+    })
+}
+
+/// `{"acme/anna":"0123…"}`
+pub(super) fn directory_json(rows: &[DirectoryRow]) -> Vec<u8> {
+    object(rows, |row, out| {
+        encode_text(&row.principal, out);
+        out.push(b':');
+        encode_text(&row.reference, out);
+    })
+}
+
+/// `{"DIGEST":"BYTES"}` in hexadecimal digits.
+pub(super) fn content_json(rows: &[Content]) -> Vec<u8> {
+    object(rows, |row, out| {
+        encode_text(&row.digest.to_hex(), out);
+        out.push(b':');
+        encode_text(&hex(&row.bytes), out);
+    })
+}
+
+fn object<T>(rows: &[T], member: impl Fn(&T, &mut Vec<u8>)) -> Vec<u8> {
+    let mut out = vec![b'{'];
+    for (i, row) in rows.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        member(row, &mut out);
+    }
+    out.push(b'}');
+    out
+}

@@ -1,0 +1,142 @@
+//! What the writer needs of a database, and how its failures are told apart.
+//!
+//! Second implementations of [`Store`]: [`crate::faults::FailingStore`], which fails on demand.
+
+use crate::open_set::OpenSet;
+use model::entry::{Content, DirectoryRow};
+use model::{OrganisationId, Timestamp};
+use std::future::Future;
+use tlog::{CompactRange, Hash};
+
+/// Where the log stands: one row, replaced by compare-and-swap together with every batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    /// Knows size and root.
+    pub range: CompactRange,
+    /// Allowed decisions without an outcome.
+    pub open: OpenSet,
+}
+
+impl Head {
+    /// Number of entries.
+    pub fn size(&self) -> u64 {
+        self.range.size()
+    }
+
+    pub fn root(&self) -> Hash {
+        self.range.root()
+    }
+}
+
+/// The entries of one batch, as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bundle {
+    pub first_index: u64,
+    pub count: u64,
+    /// Earliest and latest `time` of the entries; within a batch they need not be in order.
+    pub time_first: Timestamp,
+    pub time_last: Timestamp,
+    /// Over `bytes`.
+    pub sha256: [u8; 32],
+    /// Length-prefixed entries (C2SP tlog-tiles, entry bundles).
+    pub bytes: Vec<u8>,
+}
+
+/// Where an organisation's own sequence stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OrganisationState {
+    /// `org_seq` of its latest entry; 1 for the first.
+    pub sequence: u64,
+    /// Index in the log of its latest entry.
+    pub last_index: u64,
+}
+
+/// The values behind the commitments of one entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DisclosureRow {
+    pub entry_index: u64,
+    /// Canonical JSON, `{"subject":{"salt":…,"values":…},…}`.
+    pub body: Vec<u8>,
+}
+
+/// Everything that becomes durable in one transaction.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    pub bundle: Bundle,
+    /// The head after the batch; before it, its size is `bundle.first_index`.
+    pub head: Head,
+    pub organisations: Vec<(OrganisationId, OrganisationState)>,
+    pub disclosures: Vec<DisclosureRow>,
+    pub directory: Vec<DirectoryRow>,
+    pub content: Vec<Content>,
+}
+
+/// A signed checkpoint as kept beside the bundles.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointRow {
+    /// The signed note.
+    pub note: String,
+    /// The tree it speaks of.
+    pub range: CompactRange,
+}
+
+/// Why a database did not do it.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Failures, by what they say about the data.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Nothing was written for want of room.
+    #[error("no room left for the log")]
+    Full(#[source] Cause),
+    /// Nothing was written because somebody else held a lock, or memory was short.
+    #[error("the store of the log is busy")]
+    Busy(#[source] Cause),
+    /// Anything else. What is on the disk can only be known by reading it anew.
+    #[error("the store of the log failed")]
+    Failed(#[source] Cause),
+}
+
+impl StoreError {
+    /// The message with all its causes, for a log line.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut next = std::error::Error::source(self);
+        while let Some(error) = next {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            next = error.source();
+        }
+        text
+    }
+}
+
+/// The writer's side of a database: exclusive, one operation at a time.
+///
+/// A batch is [`Store::stage`], then [`Store::commit`]. After any error the caller calls [`Store::roll_back`] and reads
+/// [`Store::head`] before it trusts the store again.
+pub trait Store: Send + 'static {
+    /// The head as the database has it now.
+    fn head(&mut self) -> impl Future<Output = Result<Head, StoreError>> + Send;
+
+    fn organisations(&mut self)
+    -> impl Future<Output = Result<Vec<(OrganisationId, OrganisationState)>, StoreError>> + Send;
+
+    /// Begins a transaction and puts the batch into it. `false`: the head was not at `bundle.first_index`.
+    fn stage(&mut self, batch: Batch) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Makes the staged batch durable: it survives a loss of power once this returns.
+    fn commit(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Ends a transaction, if one is open. Returns `Ok` only when none is open any longer.
+    fn roll_back(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Keeps a signed checkpoint, durably.
+    fn put_checkpoint(&mut self, row: CheckpointRow) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Housekeeping between two batches, when due. An error here is as serious as one of [`Store::commit`].
+    fn maintain(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Ends the connection in good order.
+    fn close(self) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
