@@ -1,1 +1,34 @@
-//! audit
+//! The audit log of one broker: append, publish, query, check.
+//!
+//! One writer per log, in one task, in one process. Entries become durable in batches that form by themselves; a batch
+//! is one row, and one transaction with the head of the tree ([`tlog`]'s compact range). What is stored is what was
+//! hashed, byte for byte; everything else can be built again from it.
+//!
+//! What this crate does **not** do: it decides nothing, it knows no request and no policy, and of what stands in an entry
+//! it reads only what a search asks for. It does not verify signatures of others: `millgate-verify` does, from the
+//! published files alone. Nothing here deletes an entry.
+
+mod append;
+mod batch;
+mod commit;
+mod directory;
+pub mod error;
+pub mod faults;
+mod frames;
+mod open_set;
+mod options;
+mod outcome;
+mod recover;
+mod shared;
+pub mod sqlite;
+pub mod store;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use append::{Appended, Appending, CONTENT_BYTES_MAX, Log, LogStatus};
+pub use error::{AppendError, OpenError, ReadError};
+pub use open_set::OpenSet;
+pub use options::{DEADLINE_MS, HEARTBEAT_MS, LogOptions, QUEUE_MAX, Random};
+pub use recover::Recovered;

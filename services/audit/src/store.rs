@@ -1,6 +1,7 @@
 //! What the writer needs of a database, and how its failures are told apart.
 //!
-//! Second implementations of [`Store`]: [`crate::faults::FailingStore`], which fails on demand.
+//! Implementations of [`Store`]: [`crate::sqlite::SqliteStore`], and [`crate::faults::FailingStore`] around it.
+//!
 
 use crate::open_set::OpenSet;
 use model::entry::{Content, DirectoryRow};
@@ -119,8 +120,9 @@ pub trait Store: Send + 'static {
     /// The head as the database has it now.
     fn head(&mut self) -> impl Future<Output = Result<Head, StoreError>> + Send;
 
-    fn organisations(&mut self)
-    -> impl Future<Output = Result<Vec<(OrganisationId, OrganisationState)>, StoreError>> + Send;
+    fn organisations(
+        &mut self,
+    ) -> impl Future<Output = Result<Vec<(OrganisationId, OrganisationState)>, StoreError>> + Send;
 
     /// Begins a transaction and puts the batch into it. `false`: the head was not at `bundle.first_index`.
     fn stage(&mut self, batch: Batch) -> impl Future<Output = Result<bool, StoreError>> + Send;
@@ -139,4 +141,7 @@ pub trait Store: Send + 'static {
 
     /// Ends the connection in good order.
     fn close(self) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Lets go of the store after a failure, without one more write.
+    fn abandon(self);
 }

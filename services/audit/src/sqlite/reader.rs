@@ -109,9 +109,8 @@ impl Reader {
 
     /// Bundles that may hold entries of the span, in its direction, about [`CHUNK_BYTES`]. Empty at the end.
     pub(crate) async fn bundles_in(&self, span: &Span) -> Result<Vec<Bundle>, StoreError> {
-        const WHERE_ASCENDING: &str = bundles!(
-            "WHERE first_index BETWEEN ? AND ? AND time_first <= ? AND time_last >= ? ORDER BY first_index"
-        );
+        const WHERE_ASCENDING: &str =
+            bundles!("WHERE first_index BETWEEN ? AND ? AND time_first <= ? AND time_last >= ? ORDER BY first_index");
         const WHERE_DESCENDING: &str = bundles!(
             "WHERE first_index BETWEEN ? AND ? AND time_first <= ? AND time_last >= ? ORDER BY first_index DESC"
         );

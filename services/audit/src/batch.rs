@@ -1,0 +1,233 @@
+//! From drafts to a batch: places, bytes, hashes, tree. Pure; nothing here waits or fails halfway.
+//!
+//! An [`Assembly`] works beside the [`State`] and never in it: the state moves on only when the batch is durable.
+
+use crate::frames;
+use crate::open_set::OpenSet;
+use crate::store::{Batch, Bundle, DisclosureRow, Head, OrganisationState};
+use model::canonical::{encode_text, hex};
+use model::entry::{Content, DirectoryRow, Disclosure, Draft, Effect, Place};
+use model::{Digest, OrganisationId, Timestamp};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use tlog::{CompactRange, Hash};
+
+/// Entries in one batch. Beyond it the flush no longer dominates and latency only grows.
+pub(crate) const ENTRIES_MAX: u64 = 1024;
+/// Bytes of entries, and of what comes with them, in one batch.
+const BYTES_MAX: usize = 1024 * 1024;
+/// Digests of stored content that are remembered, so that the same slice is not sent to the database with each decision.
+const CONTENT_KNOWN_MAX: usize = 65_536;
+
+/// What the writer knows of the log between two batches.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub head: Head,
+    pub organisations: HashMap<OrganisationId, OrganisationState>,
+    content_known: HashSet<Digest>,
+}
+
+impl State {
+    pub(crate) fn new(head: Head, organisations: Vec<(OrganisationId, OrganisationState)>) -> Self {
+        Self { head, organisations: organisations.into_iter().collect(), content_known: HashSet::new() }
+    }
+
+    /// Takes over a batch that is durable.
+    pub(crate) fn apply(&mut self, change: Change) {
+        self.head = change.head;
+        self.organisations.extend(change.organisations);
+        if self.content_known.len() + change.content.len() > CONTENT_KNOWN_MAX {
+            self.content_known.clear();
+        }
+        self.content_known.extend(change.content);
+    }
+}
+
+/// How the state moves on with a batch.
+#[derive(Debug)]
+pub(crate) struct Change {
+    head: Head,
+    organisations: HashMap<OrganisationId, OrganisationState>,
+    content: Vec<Digest>,
+    pub directory: Vec<DirectoryRow>,
+}
+
+/// Where an entry will stand once the batch is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Placed {
+    pub index: u64,
+    pub leaf: Hash,
+}
+
+/// Why a draft cannot be part of any batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// It closes a decision that is not open.
+    NotOpen(u64),
+    /// Longer than an entry may be.
+    TooLarge,
+}
+
+/// A batch in the making.
+#[derive(Debug)]
+pub(crate) struct Assembly<'s> {
+    state: &'s State,
+    range: CompactRange,
+    bytes: Vec<u8>,
+    /// Bytes of what comes with the entries.
+    beside: usize,
+    times: Option<(Timestamp, Timestamp)>,
+    organisations: HashMap<OrganisationId, OrganisationState>,
+    opened: BTreeSet<u64>,
+    closed: BTreeSet<u64>,
+    disclosures: Vec<DisclosureRow>,
+    directory: HashMap<String, String>,
+    content: HashMap<Digest, Vec<u8>>,
+}
+
+impl<'s> Assembly<'s> {
+    pub(crate) fn new(state: &'s State) -> Self {
+        Self {
+            state,
+            range: state.head.range.clone(),
+            bytes: Vec::new(),
+            beside: 0,
+            times: None,
+            organisations: HashMap::new(),
+            opened: BTreeSet::new(),
+            closed: BTreeSet::new(),
+            disclosures: Vec::new(),
+            directory: HashMap::new(),
+            content: HashMap::new(),
+        }
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.range.size() - self.state.head.size()
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.count() < ENTRIES_MAX && self.bytes.len() + self.beside < BYTES_MAX
+    }
+
+    /// Gives the draft the next place. Refused drafts leave no trace.
+    pub(crate) fn add(&mut self, draft: &Draft) -> Result<Placed, Refused> {
+        let index = self.range.size();
+        if let Effect::Closes(decision) = draft.effect
+            && !self.is_open(decision)
+        {
+            return Err(Refused::NotOpen(decision));
+        }
+        let place = draft.organisation().map(|organisation| self.next_place(organisation));
+        let entry = draft.seal(place);
+        if !frames::push(&mut self.bytes, &entry) {
+            return Err(Refused::TooLarge);
+        }
+        let leaf = tlog::leaf_hash(&entry);
+        self.range.push(leaf);
+        if let (Some(organisation), Some(place)) = (draft.organisation(), place) {
+            let state = OrganisationState { sequence: place.sequence, last_index: index };
+            self.organisations.insert(organisation.clone(), state);
+        }
+        match draft.effect {
+            Effect::Opens => drop(self.opened.insert(index)),
+            Effect::Closes(decision) => drop(self.closed.insert(decision)),
+            Effect::None => {}
+        }
+        self.add_time(draft.time());
+        self.add_parts(index, draft);
+        Ok(Placed { index, leaf })
+    }
+
+    fn is_open(&self, decision: u64) -> bool {
+        (self.state.head.open.contains(decision) || self.opened.contains(&decision)) && !self.closed.contains(&decision)
+    }
+
+    fn next_place(&self, organisation: &OrganisationId) -> Place {
+        let known = self.organisations.get(organisation).or_else(|| self.state.organisations.get(organisation));
+        match known {
+            Some(last) => Place { sequence: last.sequence + 1, previous: Some(last.last_index) },
+            None => Place { sequence: 1, previous: None },
+        }
+    }
+
+    fn add_time(&mut self, time: Timestamp) {
+        let (first, last) = self.times.unwrap_or((time, time));
+        self.times = Some((first.min(time), last.max(time)));
+    }
+
+    fn add_parts(&mut self, index: u64, draft: &Draft) {
+        if !draft.disclosures.is_empty() {
+            let body = disclosures_body(&draft.disclosures);
+            self.beside += body.len();
+            self.disclosures.push(DisclosureRow { entry_index: index, body });
+        }
+        if let Some(row) = &draft.directory {
+            self.directory.entry(row.principal.clone()).or_insert_with(|| row.reference.clone());
+        }
+        for content in &draft.content {
+            if !self.state.content_known.contains(&content.digest) && !self.content.contains_key(&content.digest) {
+                self.beside += content.bytes.len();
+                self.content.insert(content.digest, content.bytes.clone());
+            }
+        }
+    }
+
+    /// `None` when nothing was added.
+    pub(crate) fn finish(self) -> Option<(Batch, Change)> {
+        let (time_first, time_last) = self.times?;
+        let first_index = self.state.head.size();
+        let bundle = Bundle {
+            first_index,
+            count: self.range.size() - first_index,
+            time_first,
+            time_last,
+            sha256: sha256(&self.bytes),
+            bytes: self.bytes,
+        };
+        let still_open = self.state.head.open.iter().chain(self.opened).filter(|index| !self.closed.contains(index));
+        let head = Head { open: still_open.collect::<OpenSet>(), range: self.range };
+        let directory: Vec<DirectoryRow> =
+            self.directory.into_iter().map(|(principal, reference)| DirectoryRow { principal, reference }).collect();
+        let change = Change {
+            head: head.clone(),
+            organisations: self.organisations.clone(),
+            content: self.content.keys().copied().collect(),
+            directory: directory.clone(),
+        };
+        let batch = Batch {
+            bundle,
+            head,
+            organisations: self.organisations.into_iter().collect(),
+            disclosures: self.disclosures,
+            directory,
+            content: self.content.into_iter().map(|(digest, bytes)| Content { digest, bytes }).collect(),
+        };
+        Some((batch, change))
+    }
+}
+
+/// SHA-256 by the library with the fastest implementation; leaf hashes are `tlog`'s business.
+pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+    let mut out = [0; 32];
+    out.iter_mut().zip(digest.as_ref()).for_each(|(to, from)| *to = *from);
+    out
+}
+
+/// `{"network":{"salt":…,"values":…},"subject":…}`, sorted as canonical JSON is.
+fn disclosures_body(disclosures: &[Disclosure]) -> Vec<u8> {
+    let mut sorted: Vec<&Disclosure> = disclosures.iter().collect();
+    sorted.sort_by_key(|d| d.class.as_str());
+    let mut out = Vec::with_capacity(256);
+    for (i, disclosure) in sorted.into_iter().enumerate() {
+        out.push(if i == 0 { b'{' } else { b',' });
+        encode_text(disclosure.class.as_str(), &mut out);
+        out.extend_from_slice(b":{\"salt\":");
+        encode_text(&hex(&disclosure.salt), &mut out);
+        out.extend_from_slice(b",\"values\":");
+        disclosure.values.encode_into(&mut out);
+        out.push(b'}');
+    }
+    out.push(b'}');
+    out
+}

@@ -1,0 +1,123 @@
+//! A store that fails on demand, for tests of the log and of those who depend on it.
+
+use crate::store::{Batch, Cause, CheckpointRow, Head, OrganisationState, Store, StoreError};
+use model::OrganisationId;
+use std::fmt;
+
+/// A moment in the life of a store. Failing before an operation leaves it undone, failing after it leaves it done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Step {
+    BeforeStage,
+    AfterStage,
+    BeforeCommit,
+    AfterCommit,
+    RollBack,
+    Head,
+    BeforeCheckpoint,
+    AfterCheckpoint,
+    Maintain,
+}
+
+impl Step {
+    pub const ALL: [Self; 9] = [
+        Self::BeforeStage,
+        Self::AfterStage,
+        Self::BeforeCommit,
+        Self::AfterCommit,
+        Self::RollBack,
+        Self::Head,
+        Self::BeforeCheckpoint,
+        Self::AfterCheckpoint,
+        Self::Maintain,
+    ];
+}
+
+/// What a failing step says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    Full,
+    Busy,
+    /// An input/output error: what is on the disk is unknown.
+    Failed,
+}
+
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("injected at {0:?}")]
+struct Injected(Step);
+
+/// Wraps a store; asks before and after every operation whether to fail.
+pub struct FailingStore<S> {
+    inner: S,
+    plan: Box<dyn FnMut(Step) -> Option<Fault> + Send>,
+}
+
+impl<S: Store> FailingStore<S> {
+    /// `plan` is asked at every step, in order.
+    pub fn new(inner: S, plan: impl FnMut(Step) -> Option<Fault> + Send + 'static) -> Self {
+        Self { inner, plan: Box::new(plan) }
+    }
+
+    fn ask(&mut self, step: Step) -> Result<(), StoreError> {
+        let cause: Cause = Box::new(Injected(step));
+        match (self.plan)(step) {
+            None => Ok(()),
+            Some(Fault::Full) => Err(StoreError::Full(cause)),
+            Some(Fault::Busy) => Err(StoreError::Busy(cause)),
+            Some(Fault::Failed) => Err(StoreError::Failed(cause)),
+        }
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for FailingStore<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FailingStore").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+impl<S: Store> Store for FailingStore<S> {
+    async fn head(&mut self) -> Result<Head, StoreError> {
+        self.ask(Step::Head)?;
+        self.inner.head().await
+    }
+
+    async fn organisations(&mut self) -> Result<Vec<(OrganisationId, OrganisationState)>, StoreError> {
+        self.inner.organisations().await
+    }
+
+    async fn stage(&mut self, batch: Batch) -> Result<bool, StoreError> {
+        self.ask(Step::BeforeStage)?;
+        let moved = self.inner.stage(batch).await?;
+        self.ask(Step::AfterStage)?;
+        Ok(moved)
+    }
+
+    async fn commit(&mut self) -> Result<(), StoreError> {
+        self.ask(Step::BeforeCommit)?;
+        self.inner.commit().await?;
+        self.ask(Step::AfterCommit)
+    }
+
+    async fn roll_back(&mut self) -> Result<(), StoreError> {
+        self.ask(Step::RollBack)?;
+        self.inner.roll_back().await
+    }
+
+    async fn put_checkpoint(&mut self, row: CheckpointRow) -> Result<(), StoreError> {
+        self.ask(Step::BeforeCheckpoint)?;
+        self.inner.put_checkpoint(row).await?;
+        self.ask(Step::AfterCheckpoint)
+    }
+
+    async fn maintain(&mut self) -> Result<(), StoreError> {
+        self.ask(Step::Maintain)?;
+        self.inner.maintain().await
+    }
+
+    async fn close(self) -> Result<(), StoreError> {
+        self.inner.close().await
+    }
+
+    fn abandon(self) {
+        self.inner.abandon();
+    }
+}

@@ -1,0 +1,66 @@
+//! How a log is to be run.
+
+use crate::error::OpenError;
+use model::Clock;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Fills a buffer with random bytes fit for keys.
+pub type Random = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
+
+/// Entries that may wait for the writer. At 50,000 entries/s this is a sixth of a second.
+pub const QUEUE_MAX: usize = 8192;
+/// A flush takes milliseconds; who has waited this long is told so and may come back.
+pub const DEADLINE_MS: u64 = 2_000;
+/// So that silence is evidence: a log without entries for longer than this was not running.
+pub const HEARTBEAT_MS: u64 = 60_000;
+
+#[derive(Clone)]
+pub struct LogOptions {
+    /// Holds the database and nothing else. Created with mode 0700.
+    pub dir: PathBuf,
+    /// The log's name for life, and the name of its key: `millgate.example/plant-1`.
+    pub origin: String,
+    pub clock: Arc<dyn Clock>,
+    pub random: Random,
+    pub queue_max: usize,
+    pub deadline_ms: u64,
+    /// 0: no heartbeats.
+    pub heartbeat_ms: u64,
+}
+
+impl LogOptions {
+    pub fn new(dir: impl Into<PathBuf>, origin: impl Into<String>, clock: Arc<dyn Clock>, random: Random) -> Self {
+        Self {
+            dir: dir.into(),
+            origin: origin.into(),
+            clock,
+            random,
+            queue_max: QUEUE_MAX,
+            deadline_ms: DEADLINE_MS,
+            heartbeat_ms: HEARTBEAT_MS,
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), OpenError> {
+        // A name that signed notes can carry (C2SP signed-note).
+        let good =
+            (1..=128).contains(&self.origin.len()) && self.origin.chars().all(|c| c.is_ascii_graphic() && c != '+');
+        if good { Ok(()) } else { Err(OpenError::BadOrigin(self.origin.clone())) }
+    }
+}
+
+impl fmt::Debug for LogOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { dir, origin, clock, random: _, queue_max, deadline_ms, heartbeat_ms } = self;
+        f.debug_struct("LogOptions")
+            .field("dir", dir)
+            .field("origin", origin)
+            .field("clock", clock)
+            .field("queue_max", queue_max)
+            .field("deadline_ms", deadline_ms)
+            .field("heartbeat_ms", heartbeat_ms)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,172 @@
+//! Opening a log: what the last run left behind is read, checked and closed before the first new entry.
+
+use crate::append::{Inner, Log};
+use crate::batch::State;
+use crate::directory::Directory;
+use crate::error::{OpenError, ReadError};
+use crate::frames;
+use crate::options::LogOptions;
+use crate::outcome;
+use crate::shared::Shared;
+use crate::sqlite::{Reader, SqliteStore};
+use crate::store::{CheckpointRow, Head, Store};
+use crate::writer::{Lanes, Writer};
+use model::Value;
+use model::entry::{Draft, Ended, Entry, Kind};
+use std::sync::Arc;
+use tlog::{Checkpoint, CompactRange};
+use tokio::sync::mpsc;
+
+/// What was found when the log was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// Entries that the log had.
+    pub size: u64,
+    /// Entries from this one on were hashed again; those before stand under a signed checkpoint.
+    pub verified_from: u64,
+    /// Allowed exchanges of the last run that were open: each got the outcome `unknown_after_crash`.
+    pub unknown_outcomes: u64,
+}
+
+impl Log {
+    /// Opens or creates the log in `options.dir`.
+    ///
+    /// # Errors
+    /// When another process has it, or what is stored is not what was written.
+    pub async fn open(options: LogOptions) -> Result<(Self, Recovered), OpenError> {
+        options.check()?;
+        let store = SqliteStore::open(&options.dir, &options.origin).await?;
+        Self::open_with(store, &options).await
+    }
+
+    /// Opens the log on a store that is open for writing. `options.dir` holds the database that is read.
+    ///
+    /// # Errors
+    /// As [`Log::open`].
+    pub async fn open_with<S: Store>(mut store: S, options: &LogOptions) -> Result<(Self, Recovered), OpenError> {
+        let head = store.head().await?;
+        let organisations = store.organisations().await?;
+        let reader = Reader::open(&options.dir).await?;
+        let (verified_from, checkpoint) = verify_tail(&reader, &head).await?;
+        let directory = Directory::load(reader.directory().await?);
+        let shared = Arc::new(Shared::new(options, head.size(), directory));
+        shared.counters.checkpoint_size.store(checkpoint, std::sync::atomic::Ordering::Relaxed);
+
+        let (drafts, drafts_lane) = mpsc::channel(options.queue_max.max(1));
+        let (urgent, urgent_lane) = mpsc::unbounded_channel();
+        let lanes = Lanes { drafts: drafts_lane, urgent: urgent_lane, back: urgent.downgrade() };
+        let debts = debts(&reader, &head, &shared).await?;
+        let unknown_outcomes = head.open.len() as u64;
+        let recovered = Recovered { size: head.size(), verified_from, unknown_outcomes };
+        let mut writer = Writer::new(store, State::new(head, organisations), Arc::clone(&shared), lanes);
+        debts.into_iter().for_each(|draft| writer.owe(draft));
+        writer.settle_debts().await.map_err(OpenError::NotWritten)?;
+        tokio::spawn(writer.run());
+        tracing::info!(
+            log = options.origin,
+            size = recovered.size,
+            verified_from,
+            unknown_outcomes,
+            "the audit log is open"
+        );
+        Ok((Self { inner: Arc::new(Inner { shared, drafts, urgent, reader }) }, recovered))
+    }
+}
+
+/// The entries that this start owes: an outcome for every exchange that was open, and that the log was opened.
+async fn debts(reader: &Reader, head: &Head, shared: &Shared) -> Result<Vec<Draft>, OpenError> {
+    let mut drafts = Vec::new();
+    for index in head.open.iter() {
+        let entry = decision(reader, index).await?;
+        let (organisation, request) = (entry.organisation.as_ref(), entry.text("request"));
+        let outcome = outcome::of_decision(index, organisation, request, Ended::UnknownAfterCrash, &shared.common());
+        drafts.extend(outcome);
+    }
+    let number = |n: u64| Value::int(i64::try_from(n).unwrap_or(i64::MAX));
+    let members = [
+        ("event", Value::text("opened")),
+        ("origin", Value::text(&*shared.origin)),
+        ("size", number(head.size())),
+        ("unknown_outcomes", number(head.open.len() as u64)),
+        ("version", Value::text(env!("CARGO_PKG_VERSION"))),
+    ];
+    drafts.extend(Draft::new(Kind::System, &shared.common(), None, members, Vec::new()));
+    Ok(drafts)
+}
+
+async fn decision(reader: &Reader, index: u64) -> Result<Entry, OpenError> {
+    let damaged =
+        || OpenError::Damaged { what: "an open decision cannot be read", first_index: index, last_index: index };
+    let bytes = entry_bytes(reader, index).await.map_err(|error| match error {
+        ReadError::Store(error) => OpenError::Store(error),
+        _ => damaged(),
+    })?;
+    Entry::parse(&bytes.ok_or_else(damaged)?).map_err(|_| damaged())
+}
+
+/// The stored bytes of one entry; `None` beyond the end.
+pub(crate) async fn entry_bytes(reader: &Reader, index: u64) -> Result<Option<Vec<u8>>, ReadError> {
+    let Some(bundle) = reader.bundle_of(index).await? else { return Ok(None) };
+    let position = usize::try_from(index - bundle.first_index).unwrap_or(usize::MAX);
+    match frames::iter(&bundle.bytes).nth(position) {
+        Some(Ok(entry)) => Ok(Some(entry.to_vec())),
+        _ => {
+            let (first_index, last_index) = (bundle.first_index, bundle.first_index + bundle.count - 1);
+            Err(ReadError::Damaged { first_index, last_index })
+        }
+    }
+}
+
+/// Hashes the bundles behind the last checkpoint again and compares with the head.
+///
+/// Returns where it began, and the size of that checkpoint. A whole log is what `millgate audit fsck` checks; a start
+/// must take seconds.
+async fn verify_tail(reader: &Reader, head: &Head) -> Result<(u64, u64), OpenError> {
+    let last = reader.last_checkpoint().await?;
+    let mut range = match &last {
+        Some(checkpoint) => checked_range(checkpoint, head.size())?,
+        None => CompactRange::new(),
+    };
+    let (from, known) = (range.size(), last.map_or(0, |checkpoint| checkpoint.range.size()));
+    loop {
+        let bundles = reader.bundles(range.size()).await?;
+        if bundles.is_empty() {
+            break;
+        }
+        for bundle in bundles {
+            let first_index = range.size();
+            let damaged = |what, last_index| OpenError::Damaged { what, first_index, last_index };
+            if bundle.first_index != first_index {
+                return Err(damaged("they are missing", bundle.first_index - 1));
+            }
+            let last_index = first_index + bundle.count.max(1) - 1;
+            for entry in frames::iter(&bundle.bytes) {
+                range.push(tlog::leaf_hash(entry.map_err(|_| damaged("their lengths do not fit", last_index))?));
+            }
+            if range.size() - first_index != bundle.count {
+                return Err(damaged("their number is not the stored one", last_index));
+            }
+        }
+    }
+    if range == head.range {
+        return Ok((from, known));
+    }
+    let last_index = range.size().max(head.size()).saturating_sub(1);
+    let what = if range.size() == head.size() { "they do not hash to the head" } else { "they are not the head's" };
+    Err(OpenError::Damaged { what, first_index: from.min(last_index), last_index })
+}
+
+fn checked_range(row: &CheckpointRow, size: u64) -> Result<CompactRange, OpenError> {
+    let signed = tlog::note::Note::parse(&row.note).ok().and_then(|note| Checkpoint::parse(note.text).ok());
+    let fits = signed.is_some_and(|c| (c.size, c.root) == (row.range.size(), row.range.root()));
+    let last_index = row.range.size().saturating_sub(1);
+    if !fits {
+        let what = "the last checkpoint contradicts the range beside it";
+        return Err(OpenError::Damaged { what, first_index: 0, last_index });
+    }
+    if row.range.size() > size {
+        let what = "a checkpoint was signed over them and they are gone";
+        return Err(OpenError::Damaged { what, first_index: size, last_index });
+    }
+    Ok(row.range.clone())
+}

@@ -1,0 +1,110 @@
+//! What the handle, the writer and the publisher of one log have in common.
+
+use crate::directory::Directory;
+use crate::options::LogOptions;
+use model::Clock;
+use model::canonical::hex;
+use model::entry::Common;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Whether the log takes entries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Health {
+    Serving,
+    Closed,
+    /// For good, with the reason.
+    Poisoned(Arc<str>),
+}
+
+pub(crate) struct Shared {
+    pub origin: String,
+    pub deadline: Duration,
+    pub heartbeat: Option<Duration>,
+    pub directory: Directory,
+    /// Entries that are durable.
+    pub size: watch::Sender<u64>,
+    pub health: watch::Sender<Health>,
+    pub counters: Counters,
+    clock: Arc<dyn Clock>,
+    random: crate::options::Random,
+    boot: Arc<str>,
+}
+
+/// Counted since the log was opened.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub batches: AtomicU64,
+    pub entries: AtomicU64,
+    pub bytes: AtomicU64,
+    pub rollbacks: AtomicU64,
+    pub overloaded: AtomicU64,
+    pub not_open: AtomicU64,
+    pub not_forwarded: AtomicU64,
+    pub open: AtomicU64,
+    pub outcomes_waiting: AtomicU64,
+    pub checkpoint_size: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn add(counter: &AtomicU64, n: u64) {
+        counter.fetch_add(n, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(options: &LogOptions, size: u64, directory: Directory) -> Self {
+        let mut boot = [0; 8];
+        (options.random)(&mut boot);
+        Self {
+            origin: options.origin.clone(),
+            deadline: Duration::from_millis(options.deadline_ms),
+            heartbeat: (options.heartbeat_ms > 0).then(|| Duration::from_millis(options.heartbeat_ms)),
+            directory,
+            size: watch::Sender::new(size),
+            health: watch::Sender::new(Health::Serving),
+            counters: Counters::default(),
+            clock: Arc::clone(&options.clock),
+            random: Arc::clone(&options.random),
+            boot: hex(&boot).into(),
+        }
+    }
+
+    pub(crate) fn random<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        (self.random)(&mut bytes);
+        bytes
+    }
+
+    /// The members of every entry, for one entry.
+    pub(crate) fn common(&self) -> Common {
+        Common { nonce: self.random(), time: self.clock.now(), boot: Arc::clone(&self.boot) }
+    }
+
+    /// Stops the log for good. The first reason stays.
+    pub(crate) fn poison(&self, reason: &str) {
+        let news = self.health.send_if_modified(|health| {
+            let first = !matches!(health, Health::Poisoned(_));
+            if first {
+                *health = Health::Poisoned(reason.into());
+            }
+            first
+        });
+        if news {
+            tracing::error!(log = self.origin, reason, "the audit log failed and has stopped; this process must end");
+        }
+    }
+
+    pub(crate) fn is_poisoned(&self) -> bool {
+        matches!(*self.health.borrow(), Health::Poisoned(_))
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("origin", &self.origin).field("health", &*self.health.borrow()).finish()
+    }
+}

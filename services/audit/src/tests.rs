@@ -1,0 +1,4 @@
+//! The log as a whole: what its users do, what its disk does to it, and what must be true afterwards.
+
+mod appending;
+mod harness;

@@ -1,0 +1,151 @@
+//! Ordinary use, and callers that vanish.
+
+use super::harness::*;
+use crate::{AppendError, Log, LogOptions, OpenError};
+use model::entry::{CommitmentClass, Content, Disclosure, Draft, Kind};
+use model::{Digest, Principal, PrincipalKind, Subject, Value};
+
+#[tokio::test]
+async fn what_is_appended_is_there_after_reopening() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    let decision = log.append(allow(&log, "acme", "r1")).await.unwrap();
+    let outcome_entry = log.append_outcome(outcome(&log, "acme", "r1", decision.index)).await.unwrap();
+    let denial = log.append(deny(&log, "borealis", "r2")).await.unwrap();
+    log.close().await;
+    assert_eq!(log.append(deny(&log, "acme", "r3")).await, Err(AppendError::Closed));
+    assert_eq!(log.append_outcome(outcome(&log, "acme", "r1", 0)).await, Err(AppendError::Closed));
+
+    let stored = read_all(dir.path()).await;
+    assert!([decision, outcome_entry, denial].iter().all(|a| stored.holds(a)));
+    let events: Vec<_> = stored.of_kind(Kind::System).iter().map(|e| e.text("event").unwrap()).collect();
+    assert_eq!(events, ["opened", "closed"]);
+
+    let (log, recovered) = Log::open(options(dir.path())).await.unwrap();
+    assert_eq!((recovered.size, recovered.unknown_outcomes), (5, 0));
+    assert_eq!(log.status().size, 6);
+    log.close().await;
+    read_all(dir.path()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_callers_at_once_leave_no_gap() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    let callers = (0..200).map(|i| {
+        let log = log.clone();
+        tokio::spawn(async move {
+            let (name, request) = (["acme", "borealis", "cresta"][i % 3], format!("r{i}"));
+            let decision = log.append(allow(&log, name, &request)).await.unwrap();
+            let end = log.append_outcome(outcome(&log, name, &request, decision.index)).await.unwrap();
+            [decision, end]
+        })
+    });
+    let callers: Vec<_> = callers.collect();
+    let mut appended = Vec::new();
+    for caller in callers {
+        appended.extend(caller.await.unwrap());
+    }
+    let status = log.status();
+    assert_eq!((status.entries, status.open, status.not_open), (401, 0, 0));
+    assert!(status.batches < 401, "entries that come together are written together");
+    log.close().await;
+    let stored = read_all(dir.path()).await;
+    assert!(appended.iter().all(|a| stored.holds(a)));
+    assert_eq!(stored.entries.len(), 402);
+}
+
+#[tokio::test]
+async fn what_belongs_to_an_entry_becomes_durable_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    let principal = Principal {
+        organisation: organisation("acme"),
+        kind: PrincipalKind::User,
+        subject: Subject::new("anna@acme.example").unwrap(),
+    };
+    let (reference, row) = log.principal_reference(&principal);
+    let disclosure = Disclosure {
+        class: CommitmentClass::Subject,
+        salt: [9; 16],
+        values: Value::object([("sub", Value::text("anna\u{0}\"x"))]),
+    };
+    let content = Content { digest: Digest::of(b"slice"), bytes: b"slice".to_vec() };
+    let members = [("principal", Value::text(&*reference))];
+    let mut draft =
+        Draft::new(Kind::Decision, &log.common(), Some(&organisation("acme")), members, vec![disclosure.clone()])
+            .unwrap();
+    draft.directory = row;
+    draft.content = vec![content.clone(), content.clone()];
+    let appended = log.append(draft.clone()).await.unwrap();
+    // The same content and the same row once more do no harm.
+    log.append(draft).await.unwrap();
+
+    let reader = &log.inner.reader;
+    let body = reader.disclosure(appended.index).await.unwrap().unwrap();
+    let values = model::canonical::parse(body.as_bytes()).unwrap();
+    assert_eq!(values.get("subject").unwrap().get("values"), Some(&disclosure.values));
+    assert_eq!(reader.content(&content.digest).await.unwrap(), Some(content.bytes));
+    assert_eq!(log.principal_reference(&principal), (reference.clone(), None));
+    log.close().await;
+
+    let log = open(dir.path()).await;
+    assert_eq!(log.principal_reference(&principal), (reference, None));
+    log.close().await;
+}
+
+#[tokio::test]
+async fn an_outcome_for_a_decision_that_is_not_open_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    let denial = log.append(deny(&log, "acme", "r1")).await.unwrap();
+    let of_denial = outcome(&log, "acme", "r1", denial.index);
+    assert_eq!(log.append_outcome(of_denial).await, Err(AppendError::NotOpen(denial.index)));
+    let decision = log.append(allow(&log, "acme", "r2")).await.unwrap();
+    let [first, second] = [(); 2].map(|()| log.append_outcome(outcome(&log, "acme", "r2", decision.index)));
+    assert!(first.await.is_ok());
+    assert_eq!(second.await, Err(AppendError::NotOpen(decision.index)));
+    assert_eq!(log.status().not_open, 2);
+    log.close().await;
+    assert_eq!(read_all(dir.path()).await.outcomes_of(decision.index), ["complete"]);
+}
+
+#[tokio::test]
+async fn a_second_opener_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    let error = Log::open(options(dir.path())).await.unwrap_err();
+    assert!(matches!(error, OpenError::Locked { .. }), "{error}");
+    log.close().await;
+    open(dir.path()).await.close().await;
+}
+
+#[tokio::test]
+async fn a_log_keeps_its_origin() {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path()).await.close().await;
+    let other = LogOptions { origin: "elsewhere.example/log".into(), ..options(dir.path()) };
+    let error = Log::open(other).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "this directory holds the log `millgate.example/test`, not `elsewhere.example/log`; a log keeps its origin for life"
+    );
+    let bad = LogOptions { origin: "with space".into(), ..options(dir.path()) };
+    assert!(matches!(Log::open(bad).await, Err(OpenError::BadOrigin(_))));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn nobody_else_may_read_the_files() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("log");
+    let log = open(&dir).await;
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&dir), 0o700);
+    for file in std::fs::read_dir(&dir).unwrap() {
+        let path = file.unwrap().path();
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+    }
+    log.close().await;
+}

@@ -1,0 +1,165 @@
+//! A log in a temporary directory, entries to put into it, and an independent reading of what is stored.
+
+use crate::sqlite::Reader;
+use crate::{Appended, Log, LogOptions, Random, frames};
+use model::entry::{Draft, Effect, Entry, Kind, Place};
+use model::{Clock, OrganisationId, Timestamp, Value};
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
+use tlog::CompactRange;
+
+pub const ORIGIN: &str = "millgate.example/test";
+/// 2026-11-22T19:20:00Z
+pub const START: Timestamp = Timestamp(1_795_375_200_000);
+
+/// Each look at it is a millisecond later.
+#[derive(Debug)]
+pub struct TickingClock(AtomicI64);
+
+impl Clock for TickingClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+fn counting_bytes() -> Random {
+    let next = AtomicU8::new(1);
+    Arc::new(move |bytes: &mut [u8]| bytes.iter_mut().for_each(|b| *b = next.fetch_add(1, Ordering::Relaxed)))
+}
+
+pub fn options(dir: &Path) -> LogOptions {
+    let clock = Arc::new(TickingClock(AtomicI64::new(START.millis())));
+    LogOptions { heartbeat_ms: 0, ..LogOptions::new(dir, ORIGIN, clock, counting_bytes()) }
+}
+
+pub async fn open(dir: &Path) -> Log {
+    Log::open(options(dir)).await.unwrap().0
+}
+
+pub fn organisation(name: &str) -> OrganisationId {
+    OrganisationId::new(name).unwrap()
+}
+
+pub fn allow(log: &Log, name: &str, request: &str) -> Draft {
+    let mut draft = decision(log, name, request, "allow");
+    draft.effect = Effect::Opens;
+    draft
+}
+
+pub fn deny(log: &Log, name: &str, request: &str) -> Draft {
+    decision(log, name, request, "deny")
+}
+
+fn decision(log: &Log, name: &str, request: &str, decision: &'static str) -> Draft {
+    let members = [("decision", Value::text(decision)), ("request", Value::text(request))];
+    Draft::new(Kind::Decision, &log.common(), Some(&organisation(name)), members, vec![]).unwrap()
+}
+
+pub fn outcome(log: &Log, name: &str, request: &str, of: u64) -> Draft {
+    let members = [
+        ("ended", Value::text("complete")),
+        ("of", Value::int(of.try_into().unwrap())),
+        ("request", Value::text(request)),
+    ];
+    let mut draft = Draft::new(Kind::Outcome, &log.common(), Some(&organisation(name)), members, vec![]).unwrap();
+    draft.effect = Effect::Closes(of);
+    draft
+}
+
+/// What is stored, after every invariant of a log was checked on it.
+#[derive(Debug)]
+pub struct Stored {
+    pub entries: Vec<Entry>,
+    pub bytes: Vec<Vec<u8>>,
+    pub open: BTreeSet<u64>,
+}
+
+impl Stored {
+    pub fn holds(&self, appended: &Appended) -> bool {
+        let index = usize::try_from(appended.index).unwrap();
+        self.bytes.get(index).is_some_and(|bytes| tlog::leaf_hash(bytes) == appended.leaf)
+    }
+
+    pub fn outcomes_of(&self, decision: u64) -> Vec<&str> {
+        let of = |e: &&Entry| e.get("of").and_then(Value::as_int) == Some(decision.try_into().unwrap());
+        self.entries.iter().filter(of).map(|e| e.text("ended").unwrap()).collect()
+    }
+
+    pub fn of_kind(&self, kind: Kind) -> Vec<&Entry> {
+        self.entries.iter().filter(|e| e.kind == kind).collect()
+    }
+}
+
+/// Reads the whole store and checks it against itself, with nothing of the writer's code.
+pub async fn read_all(dir: &Path) -> Stored {
+    let reader = Reader::open(dir).await.unwrap();
+    let (mut range, mut bytes) = (CompactRange::new(), Vec::new());
+    loop {
+        let bundles = reader.bundles(range.size()).await.unwrap();
+        if bundles.is_empty() {
+            break;
+        }
+        for bundle in bundles {
+            assert_eq!(bundle.first_index, range.size(), "bundles follow one another");
+            assert_eq!(bundle.sha256, model::Digest::of(&bundle.bytes).0);
+            for entry in frames::iter(&bundle.bytes) {
+                range.push(tlog::leaf_hash(entry.unwrap()));
+                bytes.push(entry.unwrap().to_vec());
+                let time = Entry::parse(entry.unwrap()).unwrap().time;
+                assert!((bundle.time_first..=bundle.time_last).contains(&time));
+            }
+            assert_eq!(bundle.first_index + bundle.count, range.size());
+        }
+    }
+    let entries: Vec<Entry> = bytes.iter().map(|b| Entry::parse(b).unwrap()).collect();
+    let head = reader.head().await.unwrap();
+    assert_eq!(head.range, range, "the head is the tree over what is stored");
+    let open = check_outcomes(&entries);
+    assert_eq!(head.open.iter().collect::<BTreeSet<u64>>(), open);
+    let mut stored: Vec<_> = reader.organisations().await.unwrap();
+    stored.sort_by(|a, b| a.0.cmp(&b.0));
+    let stored: Vec<(String, u64, u64)> =
+        stored.into_iter().map(|(id, s)| (id.to_string(), s.sequence, s.last_index)).collect();
+    assert_eq!(stored, check_sequences(&entries));
+    reader.close().await;
+    Stored { entries, bytes, open }
+}
+
+/// No organisation has a gap; where each stands.
+fn check_sequences(entries: &[Entry]) -> Vec<(String, u64, u64)> {
+    let mut last: HashMap<OrganisationId, (u64, u64)> = HashMap::new();
+    for (index, entry) in (0..).zip(entries) {
+        if let Some(organisation) = &entry.organisation {
+            let expected = match last.get(organisation) {
+                Some((sequence, previous)) => Place { sequence: sequence + 1, previous: Some(*previous) },
+                None => Place { sequence: 1, previous: None },
+            };
+            assert_eq!(entry.place, Some(expected), "entry {index}");
+            last.insert(organisation.clone(), (expected.sequence, index));
+        }
+    }
+    let mut last: Vec<_> = last.into_iter().map(|(id, (s, i))| (id.to_string(), s, i)).collect();
+    last.sort();
+    last
+}
+
+/// Every outcome has its decision, none has two; the decisions that still wait.
+fn check_outcomes(entries: &[Entry]) -> BTreeSet<u64> {
+    let mut open = BTreeSet::new();
+    for (index, entry) in (0_u64..).zip(entries) {
+        match entry.kind {
+            Kind::Decision if entry.text("decision") == Some("allow") => drop(open.insert(index)),
+            Kind::Outcome => {
+                let of = entry.get("of").and_then(Value::as_int).unwrap().try_into().unwrap();
+                assert!(open.remove(&of), "entry {index} is an outcome of {of}, which is not open");
+                let decision = &entries[usize::try_from(of).unwrap()];
+                assert_eq!(decision.text("request"), entry.text("request"));
+                assert_eq!(decision.organisation, entry.organisation);
+            }
+            _ => {}
+        }
+    }
+    open
+}

@@ -1,0 +1,414 @@
+//! The one task that writes: natural batching.
+//!
+//! It takes what is queued, writes it in one transaction, wakes who waits, and looks again. While one batch is being
+//! flushed the next one forms by itself, so there is no timer, and batches grow with the load.
+//!
+//! Two lanes: drafts, bounded, whose callers are told when there is no room; and what the log owes (outcomes and its own
+//! entries), which is served first, tried again after a rollback, and never dropped while the process lives.
+
+use crate::append::{Appended, Ticket};
+use crate::batch::{Assembly, Change, Placed, Refused, State};
+use crate::commit::{Failure, commit};
+use crate::error::AppendError;
+use crate::outcome;
+use crate::shared::{Counters, Health, Shared};
+use crate::store::{CheckpointRow, Store, StoreError};
+use model::Value;
+use model::entry::{Draft, Effect, Ended, Kind};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// After a rollback what is owed waits 10 ms, then twice as long each time, up to this: short enough that a caller who
+/// comes meanwhile is answered well within the deadline.
+const BACKOFF_MAX: Duration = Duration::from_millis(250);
+/// A log that cannot be written is closed without its last entries; the next start says what is missing.
+const CLOSE_ATTEMPTS: u32 = 8;
+
+/// A draft whose caller waits.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub draft: Draft,
+    pub waiter: oneshot::Sender<Result<Ticket, AppendError>>,
+}
+
+/// An entry that must be written, however long it takes.
+#[derive(Debug)]
+pub(crate) struct Owed {
+    pub draft: Draft,
+    pub waiter: Option<oneshot::Sender<Result<Appended, AppendError>>>,
+}
+
+/// What does not wait behind drafts.
+#[derive(Debug)]
+pub(crate) enum Urgent {
+    Owed(Owed),
+    /// The decision at `index` is durable, but whoever asked for it is gone.
+    Abandoned {
+        index: u64,
+        draft: Box<Draft>,
+    },
+    Checkpoint {
+        row: CheckpointRow,
+        done: oneshot::Sender<Result<(), AppendError>>,
+    },
+    Close(oneshot::Sender<()>),
+}
+
+/// The queues between handles and writer.
+#[derive(Debug)]
+pub(crate) struct Lanes {
+    pub drafts: mpsc::Receiver<Pending>,
+    pub urgent: mpsc::UnboundedReceiver<Urgent>,
+    /// For tickets; weak, so that the writer ends when nobody holds the log any longer.
+    pub back: mpsc::WeakUnboundedSender<Urgent>,
+}
+
+/// Why the writer stops for good.
+#[derive(Debug)]
+pub(crate) struct Poison(pub String);
+
+#[derive(Debug)]
+pub(crate) struct Writer<S> {
+    store: S,
+    state: State,
+    shared: Arc<Shared>,
+    lanes: Lanes,
+    owed: VecDeque<Owed>,
+    /// Received, but without a place yet.
+    held: Option<Pending>,
+    checkpoints: Vec<(CheckpointRow, oneshot::Sender<Result<(), AppendError>>)>,
+    closing: Option<oneshot::Sender<()>>,
+    /// Rollbacks since the last commit.
+    rollbacks: u32,
+}
+
+enum Wake {
+    Work,
+    Idle,
+    /// Nobody holds the log any longer.
+    Gone,
+}
+
+/// What is in a batch, by lane.
+#[derive(Debug, Default)]
+struct Taken {
+    owed: Vec<(Placed, Owed)>,
+    drafts: Vec<(Placed, Pending)>,
+}
+
+impl<S: Store> Writer<S> {
+    pub(crate) fn new(store: S, state: State, shared: Arc<Shared>, lanes: Lanes) -> Self {
+        Self {
+            store,
+            state,
+            shared,
+            lanes,
+            owed: VecDeque::new(),
+            held: None,
+            checkpoints: Vec::new(),
+            closing: None,
+            rollbacks: 0,
+        }
+    }
+
+    /// Puts an entry into the lane of what must be written.
+    pub(crate) fn owe(&mut self, draft: Draft) {
+        self.owed.push_back(Owed { draft, waiter: None });
+    }
+
+    /// Writes what is owed now, or says why not. For the start, when nobody waits yet.
+    pub(crate) async fn settle_debts(&mut self) -> Result<(), AppendError> {
+        while !self.owed.is_empty() {
+            self.write_batch().await.map_err(|Poison(reason)| {
+                self.shared.poison(&reason);
+                AppendError::Poisoned
+            })?;
+            if self.rollbacks > 0 {
+                return Err(AppendError::Full);
+            }
+        }
+        Ok(())
+    }
+
+    /// Serves until the log is closed, poisoned, or nobody holds it.
+    pub(crate) async fn run(mut self) {
+        // However this task ends, nobody may go on believing that the log takes entries.
+        let _end = PoisonUnlessEnded(Arc::clone(&self.shared));
+        let end = self.serve().await;
+        match end {
+            Ok(()) => {
+                if let Err(error) = self.store.close().await {
+                    tracing::warn!(error = error.chain(), "the log's database did not close in good order");
+                }
+                self.shared.health.send_replace(Health::Closed);
+            }
+            Err(Poison(reason)) => {
+                self.shared.poison(&reason);
+                self.store.abandon();
+            }
+        }
+        // Waiters left in the queues learn it when their senders drop.
+        if let Some(done) = self.closing {
+            let _ = done.send(());
+        }
+    }
+
+    async fn serve(&mut self) -> Result<(), Poison> {
+        loop {
+            match self.wait().await {
+                Wake::Work => {}
+                Wake::Idle => self.owe_own(Kind::Heartbeat, []),
+                Wake::Gone => return Ok(()),
+            }
+            self.turn().await?;
+            if self.closing.is_some() {
+                return self.finish().await;
+            }
+        }
+    }
+
+    async fn turn(&mut self) -> Result<(), Poison> {
+        self.write_batch().await?;
+        self.write_checkpoints().await?;
+        self.store.maintain().await.map_err(|e| Poison(e.chain()))
+    }
+
+    async fn wait(&mut self) -> Wake {
+        if self.rollbacks > 0 && !self.owed.is_empty() {
+            tokio::time::sleep(backoff(self.rollbacks)).await;
+            return Wake::Work;
+        }
+        if self.held.is_some() || !self.owed.is_empty() {
+            return Wake::Work;
+        }
+        let heartbeat = self.shared.heartbeat;
+        let idle = async {
+            match heartbeat {
+                Some(interval) => tokio::time::sleep(interval).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            urgent = self.lanes.urgent.recv() => match urgent {
+                Some(urgent) => { self.take(urgent); Wake::Work }
+                None => Wake::Gone,
+            },
+            draft = self.lanes.drafts.recv() => match draft {
+                Some(draft) => { self.held = Some(draft); Wake::Work }
+                None => Wake::Gone,
+            },
+            () = idle => Wake::Idle,
+        }
+    }
+
+    fn take(&mut self, urgent: Urgent) {
+        match urgent {
+            Urgent::Owed(owed) => self.owed.push_back(owed),
+            Urgent::Abandoned { index, draft } => self.owe_not_forwarded(index, &draft),
+            Urgent::Checkpoint { row, done } => self.checkpoints.push((row, done)),
+            Urgent::Close(done) => {
+                self.lanes.drafts.close();
+                self.closing = Some(done);
+            }
+        }
+    }
+
+    fn owe_not_forwarded(&mut self, index: u64, decision: &Draft) {
+        Counters::add(&self.shared.counters.not_forwarded, 1);
+        let request = outcome::request_of(decision);
+        let common = self.shared.common();
+        let organisation = decision.organisation();
+        match outcome::of_decision(index, organisation, request.as_deref(), Ended::NotForwarded, &common) {
+            Ok(draft) => self.owe(draft),
+            Err(error) => tracing::error!(%error, index, "no outcome could be made for an abandoned decision"),
+        }
+    }
+
+    /// An entry of the log's own; it tells what is open.
+    fn owe_own(&mut self, kind: Kind, members: impl IntoIterator<Item = (&'static str, Value)>) {
+        let open = i64::try_from(self.state.head.open.len()).unwrap_or(i64::MAX);
+        let members = members.into_iter().chain([("open", Value::int(open))]);
+        match Draft::new(kind, &self.shared.common(), None, members, Vec::new()) {
+            Ok(draft) => self.owe(draft),
+            Err(error) => tracing::error!(%error, kind = kind.as_str(), "the log could not make an entry of its own"),
+        }
+    }
+
+    async fn write_batch(&mut self) -> Result<(), Poison> {
+        while let Ok(urgent) = self.lanes.urgent.try_recv() {
+            self.take(urgent);
+        }
+        let (assembled, taken) = self.gather();
+        self.shared.counters.outcomes_waiting.store(self.owed.len() as u64, Ordering::Relaxed);
+        let Some((batch, change)) = assembled else { return Ok(()) };
+        let bytes = batch.bundle.bytes.len() as u64;
+        match commit(&mut self.store, batch, &self.state.head).await {
+            Ok(()) => {
+                Counters::add(&self.shared.counters.bytes, bytes);
+                self.settle(change, taken);
+                Ok(())
+            }
+            Err(Failure::RolledBack(error)) => {
+                self.give_back(&error, taken);
+                Ok(())
+            }
+            Err(Failure::Unknown(reason)) => {
+                // Before the waiters wake up as `taken` drops.
+                self.shared.poison(&reason);
+                Err(Poison(reason))
+            }
+        }
+    }
+
+    /// Fills a batch from both lanes.
+    fn gather(&mut self) -> (Option<(crate::store::Batch, Change)>, Taken) {
+        let Self { state, owed, held, lanes, shared, .. } = self;
+        let mut assembly = Assembly::new(state);
+        let mut taken = Taken::default();
+        while assembly.has_room()
+            && let Some(next) = owed.pop_front()
+        {
+            match assembly.add(&next.draft) {
+                Ok(placed) => taken.owed.push((placed, next)),
+                Err(refused) => {
+                    let error = refuse(shared, refused);
+                    next.waiter.map(|waiter| waiter.send(Err(error)));
+                }
+            }
+        }
+        while assembly.has_room()
+            && let Some(next) = held.take().or_else(|| lanes.drafts.try_recv().ok())
+        {
+            // Nobody waits for this permission. A denial is written all the same: hanging up early must not hide it.
+            if next.draft.effect == Effect::Opens && next.waiter.is_closed() {
+                continue;
+            }
+            match assembly.add(&next.draft) {
+                Ok(placed) => taken.drafts.push((placed, next)),
+                Err(refused) => drop(next.waiter.send(Err(refuse(shared, refused)))),
+            }
+        }
+        (assembly.finish(), taken)
+    }
+
+    /// The batch is durable.
+    fn settle(&mut self, change: Change, taken: Taken) {
+        self.rollbacks = 0;
+        self.shared.directory.confirm(&change.directory);
+        self.state.apply(change);
+        let counters = &self.shared.counters;
+        Counters::add(&counters.batches, 1);
+        Counters::add(&counters.entries, (taken.owed.len() + taken.drafts.len()) as u64);
+        counters.open.store(self.state.head.open.len() as u64, Ordering::Relaxed);
+        self.shared.size.send_replace(self.state.head.size());
+        for (placed, owed) in taken.owed {
+            let appended = Appended { index: placed.index, leaf: placed.leaf, time: owed.draft.time() };
+            owed.waiter.map(|waiter| waiter.send(Ok(appended)));
+        }
+        let back = self.lanes.back.upgrade();
+        for (placed, pending) in taken.drafts {
+            // Where nobody takes the ticket, it drops and says so.
+            let _ = pending.waiter.send(Ok(Ticket::new(placed, pending.draft, back.as_ref())));
+        }
+    }
+
+    /// The batch is provably not there.
+    fn give_back(&mut self, error: &StoreError, taken: Taken) {
+        self.rollbacks = self.rollbacks.saturating_add(1);
+        Counters::add(&self.shared.counters.rollbacks, 1);
+        tracing::warn!(
+            log = self.shared.origin,
+            error = error.chain(),
+            drafts = taken.drafts.len(),
+            outcomes = taken.owed.len(),
+            "the audit log rolled a batch back"
+        );
+        let answer = if matches!(error, StoreError::Full(_)) { AppendError::Full } else { AppendError::Overloaded };
+        for (_, pending) in taken.drafts {
+            let _ = pending.waiter.send(Err(answer));
+        }
+        for (_, owed) in taken.owed.into_iter().rev() {
+            self.owed.push_front(owed);
+        }
+        self.shared.counters.outcomes_waiting.store(self.owed.len() as u64, Ordering::Relaxed);
+    }
+
+    async fn write_checkpoints(&mut self) -> Result<(), Poison> {
+        for (row, done) in std::mem::take(&mut self.checkpoints) {
+            let size = row.range.size();
+            let answer = match self.store.put_checkpoint(row).await {
+                Ok(()) => {
+                    self.shared.counters.checkpoint_size.fetch_max(size, Ordering::Relaxed);
+                    Ok(())
+                }
+                Err(StoreError::Failed(error)) => {
+                    return Err(Poison(format!("a checkpoint could not be kept: {error}")));
+                }
+                Err(error) => {
+                    self.store.roll_back().await.map_err(|e| Poison(e.chain()))?;
+                    Err(if matches!(error, StoreError::Full(_)) { AppendError::Full } else { AppendError::Overloaded })
+                }
+            };
+            let _ = done.send(answer);
+        }
+        Ok(())
+    }
+
+    /// Writes all that came before the close, and that the log was closed.
+    async fn finish(&mut self) -> Result<(), Poison> {
+        self.lanes.urgent.close();
+        self.drain().await?;
+        self.owe_own(Kind::System, [("event", Value::text("closed"))]);
+        self.drain().await?;
+        if !self.owed.is_empty() {
+            tracing::error!(entries = self.owed.len(), "the audit log was closed without its last entries");
+        }
+        Ok(())
+    }
+
+    /// Writes until nothing waits; gives up after some rollbacks in a row.
+    async fn drain(&mut self) -> Result<(), Poison> {
+        while self.has_work() && self.rollbacks < CLOSE_ATTEMPTS {
+            if self.rollbacks > 0 {
+                tokio::time::sleep(backoff(self.rollbacks)).await;
+            }
+            self.turn().await?;
+        }
+        Ok(())
+    }
+
+    fn has_work(&self) -> bool {
+        let queued = !self.lanes.urgent.is_empty() || !self.lanes.drafts.is_empty();
+        self.held.is_some() || !self.owed.is_empty() || queued
+    }
+}
+
+fn refuse(shared: &Shared, refused: Refused) -> AppendError {
+    match refused {
+        Refused::TooLarge => AppendError::TooLarge,
+        Refused::NotOpen(decision) => {
+            Counters::add(&shared.counters.not_open, 1);
+            tracing::error!(decision, "an outcome came for a decision of the audit log that is not open");
+            AppendError::NotOpen(decision)
+        }
+    }
+}
+
+fn backoff(rollbacks: u32) -> Duration {
+    Duration::from_millis(10_u64 << rollbacks.saturating_sub(1).min(10)).min(BACKOFF_MAX)
+}
+
+/// Poisons the log when the writer ends in a way that it did not choose, a panic for instance.
+struct PoisonUnlessEnded(Arc<Shared>);
+
+impl Drop for PoisonUnlessEnded {
+    fn drop(&mut self) {
+        if *self.0.health.borrow() == Health::Serving {
+            self.0.poison("the writer ended");
+        }
+    }
+}
