@@ -66,6 +66,8 @@ pub(crate) enum FetchError {
     KeySet(#[from] KeySetError),
     #[error("no complete answer within {0:?}")]
     Slow(Duration),
+    #[error("`jwks_uri` `{url}` points at this machine")]
+    OwnHost { url: String },
     // the network, or us
     #[error("`{url}` cannot be reached: {why}")]
     Unreachable { url: Uri, why: String },
@@ -84,7 +86,7 @@ pub(crate) async fn key_set(endpoint: &Endpoint, within: Duration) -> Result<Doc
 async fn fetch(endpoint: &Endpoint) -> Result<Document, FetchError> {
     // OpenID Connect Discovery 1.0 section 4.1: a slash at the end is taken off first.
     let base = endpoint.issuer.strip_suffix('/').unwrap_or(&endpoint.issuer);
-    let home = Location::of_issuer(&format!("{base}/.well-known/openid-configuration"))?;
+    let home = Location::parse(&format!("{base}/.well-known/openid-configuration"))?;
     // A client per fetch: no connection idles at another company, and a renewed CA file counts from the next fetch on.
     let client = client(&home, endpoint.ca_file.as_deref()).await?;
     let discovery = get(&client, &home.url).await?;
@@ -104,7 +106,7 @@ fn jwks_uri((body, headers): &(Bytes, HeaderMap), home: &Location, issuer: &str)
         return Err(FetchError::NotDiscovery { url: home.url.clone(), content_type: content_type.to_owned() });
     };
     if discovery.issuer != issuer {
-        return Err(FetchError::OtherIssuer { url: home.url.clone(), issuer: discovery.issuer });
+        return Err(FetchError::OtherIssuer { url: home.url.clone(), issuer: shown(&discovery.issuer) });
     }
     Ok(discovery.jwks_uri)
 }
@@ -118,8 +120,8 @@ struct Location {
 }
 
 impl Location {
-    fn of_issuer(text: &str) -> Result<Self, FetchError> {
-        let not_usable = || FetchError::Url { url: text.to_owned() };
+    fn parse(text: &str) -> Result<Self, FetchError> {
+        let not_usable = || FetchError::Url { url: shown(text) };
         let url: Uri = text.parse().map_err(|_| not_usable())?;
         let authority = url.authority().ok_or_else(not_usable)?;
         let is_loopback = is_loopback(authority.host());
@@ -133,17 +135,34 @@ impl Location {
 
     /// `jwks_uri` is the other company's text. It may name another host, but not one of our own.
     fn allows(&self, jwks_uri: &str) -> Result<Uri, FetchError> {
-        let there = Self::of_issuer(jwks_uri)?;
-        if there.is_loopback && !self.is_loopback {
-            return Err(FetchError::Url { url: jwks_uri.to_owned() });
+        let there = Self::parse(jwks_uri)?;
+        if !self.is_loopback && there.url.host().is_none_or(may_be_this_machine) {
+            return Err(FetchError::OwnHost { url: shown(jwks_uri) });
         }
         Ok(there.url)
     }
 }
 
+/// Certainly this machine: plain http is safe.
 fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    host.eq_ignore_ascii_case("localhost") || address(host).is_some_and(|ip| ip.is_loopback())
+}
+
+/// Spellings that may lead to this machine. A name of the other company that resolves to it is stopped by TLS.
+fn may_be_this_machine(host: &str) -> bool {
+    let name = host.trim_end_matches('.').to_ascii_lowercase();
+    name == "localhost"
+        || name.ends_with(".localhost")
+        || address(host).is_some_and(|ip| ip.to_canonical().is_loopback() || ip.is_unspecified())
+}
+
+fn address(host: &str) -> Option<IpAddr> {
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+}
+
+/// Text of the other company in our log: short, on one line.
+fn shown(text: &str) -> String {
+    text.chars().take(200).flat_map(char::escape_debug).collect()
 }
 
 // === how we get it ===
@@ -186,7 +205,9 @@ fn roots_of_machine() -> Result<RootCertStore, FetchError> {
     // Stores hold odd certificates; those that parse are enough.
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
-        return Err(FetchError::Tls { why: "this machine has no root certificates; set the issuer's `ca_file`".into() });
+        return Err(FetchError::Tls {
+            why: "this machine has no root certificates; set the issuer's `ca_file`".into(),
+        });
     }
     Ok(roots)
 }
@@ -234,4 +255,67 @@ fn max_age_seconds(headers: &HeaderMap) -> Option<u32> {
         }
     });
     ages.min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn issuers_are_https_or_loopback() {
+        let good = [
+            "https://idp.acme.example",
+            "https://localhost:8443/realms/a",
+            "http://127.0.0.1:1",
+            "http://[::1]:1/a",
+            "http://LOCALHOST",
+        ];
+        for url in good {
+            assert!(Location::parse(url).is_ok(), "{url}");
+        }
+        let bad = [
+            "http://idp.acme.example",
+            "http://10.0.0.1",
+            "http://127.0.0.1.attacker.example",
+            "http://localhost.attacker.example",
+            "https://user:secret@idp.acme.example",
+            "https://",
+            "/keys",
+            "idp.acme.example",
+            "ftp://127.0.0.1",
+            "",
+        ];
+        for url in bad {
+            assert!(Location::parse(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_remote_issuer_cannot_point_us_at_ourselves() {
+        let remote = Location::parse("https://idp.acme.example").unwrap();
+        let own = [
+            "http://127.0.0.1:9090/metrics",
+            "https://127.0.0.1/",
+            "https://127.8.8.8/",
+            "https://[::1]/",
+            "https://[::ffff:127.0.0.1]/",
+            "https://0.0.0.0/",
+            "https://[::]/",
+            "https://localhost/",
+            "https://LOCALHOST./",
+            "https://a.localhost/",
+        ];
+        for url in own {
+            assert!(remote.allows(url).is_err(), "{url}");
+        }
+        assert!(remote.allows("https://keys.cloud.example/acme?tenant=1").is_ok());
+        let local = Location::parse("http://127.0.0.1:1").unwrap();
+        assert!(local.allows("http://127.0.0.1:2/keys").is_ok());
+    }
+
+    #[test]
+    fn foreign_text_stays_on_one_short_line() {
+        assert_eq!(shown("a\nb\u{1b}[31m"), "a\\nb\\u{1b}[31m");
+        assert_eq!(shown(&"x".repeat(10_000)).len(), 200);
+    }
 }

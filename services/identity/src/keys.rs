@@ -158,8 +158,8 @@ impl KeyCache {
         let document = fetch::key_set(&self.endpoint, Duration::from_millis(self.options.fetch_timeout_ms)).await?;
         let options = &self.options;
         let asked_ms = document.max_age_seconds.map(|seconds| i64::from(seconds) * 1000);
-        let refresh_after_ms =
-            asked_ms.map_or(options.refresh_default_ms, |ms| ms.min(options.refresh_max_ms).max(options.refresh_min_ms));
+        let refresh_after_ms = asked_ms
+            .map_or(options.refresh_default_ms, |ms| ms.min(options.refresh_max_ms).max(options.refresh_min_ms));
         Ok(Fetched { set: KeySet::parse(&document.body)?, at: now, refresh_after_ms })
     }
 

@@ -221,3 +221,6 @@ fn is_revoked(token_id: Option<&str>, issuer: &Issuer, parties: &Parties) -> boo
     // Almost always empty: spare the request the two copies of a lookup.
     !revoked.is_empty() && token_id.is_some_and(|id| revoked.contains(&(issuer.id.clone(), id.to_owned())))
 }
+
+#[cfg(test)]
+mod tests;

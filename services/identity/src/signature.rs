@@ -22,10 +22,12 @@ pub(crate) fn verify(token: &str, key: &Key, algorithm: SignatureAlgorithm) -> R
 
 fn refusal_of(kind: &ErrorKind) -> Refusal {
     match kind {
-        ErrorKind::MissingRequiredClaim(_) | ErrorKind::InvalidClaimFormat(_) => {
-            Refusal::new(Reason::BAD_CLAIM, "`iss`, `aud`, `sub` and `exp` must be present and of the right type")
-        }
-        ErrorKind::Base64(_) | ErrorKind::Json(_) | ErrorKind::Utf8(_) | ErrorKind::InvalidToken => {
+        // Our own reading has found both parts to be well-formed JSON: what is left is a wrong type.
+        ErrorKind::MissingRequiredClaim(_) | ErrorKind::InvalidClaimFormat(_) | ErrorKind::Json(_) => Refusal::new(
+            Reason::BAD_CLAIM,
+            "a required claim is missing, or a header member or claim has the wrong type",
+        ),
+        ErrorKind::Base64(_) | ErrorKind::Utf8(_) | ErrorKind::InvalidToken => {
             Refusal::malformed("the token cannot be decoded")
         }
         ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName | ErrorKind::UnsupportedAlgorithm => {

@@ -1,0 +1,10 @@
+//! Attacks and mishaps, each by name, against real issuers on 127.0.0.1.
+
+mod attacks;
+mod headers;
+mod idp;
+mod issuers;
+mod key_sets;
+mod properties;
+mod stand;
+mod tls;
