@@ -1,0 +1,65 @@
+//! One question to Cedar.
+
+use crate::policies::PolicySet;
+use crate::question::Question;
+use crate::refusal::Refusal;
+use cedar_policy::{AuthorizationError, Authorizer, Decision, Entities, EntityUid, PolicySet as CedarSet, Request};
+use model::Action;
+
+/// Cedar's answer to one question, before errors deny.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub allow: bool,
+    /// Determining policies.
+    pub policies: Vec<String>,
+    pub errors: Vec<String>,
+}
+
+impl Answer {
+    /// Cedar skips a policy that fails, a `forbid` included. Here it denies.
+    pub(crate) fn sound(self) -> Result<Self, Box<Refusal>> {
+        if self.errors.is_empty() { Ok(self) } else { Err(Refusal::errors(self.errors)) }
+    }
+
+    fn failed(message: String) -> Self {
+        Self { allow: false, policies: Vec::new(), errors: vec![message] }
+    }
+}
+
+impl PolicySet {
+    /// Only the policies whose scope admits `action` are visited; the others cannot match.
+    pub(crate) fn ask(
+        &self,
+        principal: &EntityUid,
+        action: Action,
+        resource: &EntityUid,
+        question: &Question<'_>,
+        store: &Entities,
+    ) -> Answer {
+        let Some(action_uid) = self.names.actions.get(&action) else {
+            return Answer::failed(format!("action `{}` is not known", action.as_str()));
+        };
+        let set = self.by_action.get(&action).unwrap_or(&self.all);
+        let request = question.context().and_then(|context| {
+            Request::new(principal.clone(), action_uid.clone(), resource.clone(), context, None)
+                .map_err(|e| e.to_string())
+        });
+        match request {
+            Ok(request) => answer(&request, set, store),
+            Err(message) => Answer::failed(message),
+        }
+    }
+}
+
+pub(crate) fn answer(request: &Request, set: &CedarSet, store: &Entities) -> Answer {
+    let response = Authorizer::new().is_authorized(request, set, store);
+    let diagnostics = response.diagnostics();
+    let errors = diagnostics.errors().map(|e| match e {
+        AuthorizationError::PolicyEvaluationError(e) => e.policy_id().to_string(),
+    });
+    Answer {
+        allow: response.decision() == Decision::Allow,
+        policies: diagnostics.reason().map(ToString::to_string).collect(),
+        errors: errors.collect(),
+    }
+}

@@ -1,0 +1,112 @@
+//! Answers. A [`Permit`] is made here and nowhere else: whoever holds one has been decided for.
+
+use model::entry::Content;
+use model::{AccessRequest, AgreementId, Digest, FieldClassId, Reason};
+
+/// The answer to one [`AccessRequest`].
+#[derive(Debug)]
+#[must_use]
+pub enum Decision {
+    Permit(Permit),
+    Denied(Denial),
+}
+
+impl Decision {
+    pub fn is_permit(&self) -> bool {
+        matches!(self, Self::Permit(_))
+    }
+}
+
+/// What the decision was made from, each part by the SHA-256 of its canonical content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Digests {
+    pub policies: Digest,
+    pub schema: Digest,
+    pub catalog: Digest,
+    pub registry: Digest,
+    /// Of the entities that were looked at; see [`Permit::slice`].
+    pub slice: Digest,
+}
+
+/// The request may be recorded and then forwarded. Used up by whoever does it.
+#[derive(Debug)]
+#[must_use]
+pub struct Permit {
+    pub(crate) request: AccessRequest,
+    pub(crate) agreement: Option<AgreementId>,
+    pub(crate) policies: Vec<String>,
+    pub(crate) digests: Digests,
+    pub(crate) slice: Content,
+    pub(crate) classes_revealed: Vec<FieldClassId>,
+    pub(crate) generation: u64,
+}
+
+impl Permit {
+    pub fn request(&self) -> &AccessRequest {
+        &self.request
+    }
+
+    /// The legal basis, unless the caller needs none.
+    pub fn agreement(&self) -> Option<&AgreementId> {
+        self.agreement.as_ref()
+    }
+
+    /// `@id`s of the policies that permitted the action, the field classes and the records, sorted.
+    pub fn policies(&self) -> &[String] {
+        &self.policies
+    }
+
+    pub fn digests(&self) -> &Digests {
+        &self.digests
+    }
+
+    /// The entities that were looked at: a canonical JSON array in Cedar's JSON format for entities, in which the
+    /// caller's id is replaced by its reference.
+    pub fn slice(&self) -> &Content {
+        &self.slice
+    }
+
+    /// Field classes above public that the answer may hold, sorted.
+    pub fn classes_revealed(&self) -> &[FieldClassId] {
+        &self.classes_revealed
+    }
+
+    /// Of the snapshot that decided.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Gives the permission up for the request and the slice.
+    pub fn into_parts(self) -> (AccessRequest, Content) {
+        (self.request, self.slice)
+    }
+}
+
+/// The request is refused.
+#[derive(Debug)]
+pub struct Denial {
+    pub request: AccessRequest,
+    /// The caller may not know that the resource exists: the answer is the one for an unknown route.
+    pub hidden: bool,
+    /// Never empty; sorted.
+    pub reasons: Vec<Reason>,
+    /// `@id`s of the policies that forbade it, sorted. For the steward, not for the caller.
+    pub policies: Vec<String>,
+    /// `@id`s of the policies that could not be evaluated, sorted. Any makes the reason `policy_error`.
+    pub errors: Vec<String>,
+    /// What the caller can do about it, for people. Absent when hidden.
+    pub ask: Option<String>,
+    /// The agreement that was considered, when it was one.
+    pub agreement: Option<AgreementId>,
+    /// Those that each permit the request, when there are several and none was named.
+    pub agreements: Vec<AgreementId>,
+    /// Field classes that the answer may hold and the caller may not see; with `shaping_required`.
+    pub classes_hidden: Vec<FieldClassId>,
+    /// The answer may hold records that the caller may not see; with `shaping_required`.
+    pub records_hidden: bool,
+    pub digests: Digests,
+    /// As [`Permit::slice`].
+    pub slice: Content,
+    /// Of the snapshot that decided.
+    pub generation: u64,
+}

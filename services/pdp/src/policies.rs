@@ -1,0 +1,253 @@
+//! A set of policies that passed every check that needs no plant: syntax, names, annotations, strict types, level 1.
+
+use crate::finding::line_of;
+use crate::names::Names;
+use crate::{Finding, question};
+use cedar_policy::ffi::DetailedError;
+use cedar_policy::{
+    ActionConstraint, Entities, EntityUid, Policy, PolicyId, PolicySet as CedarSet, Schema, ValidationMode, Validator,
+};
+use model::canonical::Value;
+use model::entry::Content;
+use model::{Action, Digest, Reason};
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
+
+/// Checked policies with their schema. Immutable; shared by snapshots.
+#[derive(Debug)]
+pub struct PolicySet {
+    pub(crate) schema: Schema,
+    pub(crate) names: Names,
+    /// Action entities with their groups, as every question needs them.
+    pub(crate) actions: Entities,
+    pub(crate) all: CedarSet,
+    /// The policies whose scope admits the action: the rest cannot match, nor fail.
+    pub(crate) by_action: BTreeMap<Action, CedarSet>,
+    pub(crate) notes: BTreeMap<String, Note>,
+    policies: Content,
+    schema_text: Content,
+}
+
+/// What the code reads of a policy beside Cedar: where it stands and how it explains itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Note {
+    pub file: String,
+    pub line: usize,
+    pub reason: Option<Reason>,
+    pub ask: Option<String>,
+}
+
+/// Annotations with a meaning. Any other is a typing error that would silence an explanation.
+const ANNOTATIONS: [&str; 4] = ["id", "reason", "title", "ask"];
+const ID_BYTES_MAX: usize = 64;
+const ID_RULE: &str = "use 1 to 64 of a-z, 0-9 and `-`, beginning with a letter";
+
+impl PolicySet {
+    /// Checks and joins `files`, each a name and its text, against `schema`, a name and its text in Cedar's syntax.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once and in order of place: syntax, missing or repeated `@id`, unknown annotations,
+    /// strict validation with its warnings, level-1 validation.
+    pub fn load<N: AsRef<str>, T: AsRef<str>>(schema: (&str, &str), files: &[(N, T)]) -> Result<Self, Vec<Finding>> {
+        let (names, parsed) = load_schema(schema.0, schema.1)?;
+        let mut reader = Reader::default();
+        for (file, text) in files {
+            reader.read(file.as_ref(), text.as_ref());
+        }
+        reader.findings.extend(validate(&parsed, &reader.set, &reader.notes, files));
+        Finding::check(std::mem::take(&mut reader.findings))?;
+        let actions = parsed.action_entities().map_err(|e| vec![schema_finding(schema.0, e.to_string())])?;
+        let by_action = names.actions.iter().map(|(a, uid)| (*a, admitting(&reader.set, uid, &actions))).collect();
+        let texts = files.iter().map(|(file, text)| (file.as_ref(), Value::text(text.as_ref())));
+        Ok(Self {
+            schema: parsed,
+            names,
+            actions,
+            all: reader.set,
+            by_action,
+            notes: reader.notes,
+            policies: content(Value::object(texts).encode()),
+            schema_text: content(schema.1.as_bytes().to_vec()),
+        })
+    }
+
+    /// A canonical JSON object of file names and texts, under the digest that decisions carry.
+    pub fn policies(&self) -> &Content {
+        &self.policies
+    }
+
+    /// The schema's text, under the digest that decisions carry.
+    pub fn schema(&self) -> &Content {
+        &self.schema_text
+    }
+
+    /// How many policies there are.
+    pub fn len(&self) -> usize {
+        self.notes.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.notes.is_empty()
+    }
+}
+
+fn content(bytes: Vec<u8>) -> Content {
+    Content { digest: Digest::of(&bytes), bytes }
+}
+
+fn schema_finding(file: &str, message: String) -> Finding {
+    Finding::new(message).in_file(file)
+}
+
+fn load_schema(file: &str, text: &str) -> Result<(Names, Schema), Vec<Finding>> {
+    let names = Names::parse().map_err(|e| vec![schema_finding(file, e.to_string())])?;
+    let (schema, warnings) =
+        Schema::from_cedarschema_str(text).map_err(|e| Finding::from_cedar(file, text, &DetailedError::from(&e)))?;
+    let mut findings: Vec<Finding> =
+        warnings.flat_map(|w| Finding::from_cedar(file, text, &DetailedError::from(&w))).collect();
+    findings.extend(names.compare(&schema).into_iter().map(|f| f.in_file(file)));
+    if findings.is_empty() {
+        findings.extend(question::check(&names, &schema).into_iter().map(|f| f.in_file(file)));
+    }
+    Finding::check(findings)?;
+    Ok((names, schema))
+}
+
+/// The policies of `set` whose scope admits `action`: named, in a named group, or unconstrained.
+fn admitting(set: &CedarSet, action: &EntityUid, actions: &Entities) -> CedarSet {
+    let within = |group: &EntityUid| group == action || actions.is_ancestor_of(group, action);
+    let admits = |policy: &&Policy| match policy.action_constraint() {
+        ActionConstraint::Any => true,
+        ActionConstraint::Eq(one) => one == *action,
+        ActionConstraint::In(several) => several.iter().any(within),
+    };
+    // Ids are unique already; a set that could not be built falls back to the whole one.
+    CedarSet::from_policies(set.policies().filter(admits).cloned()).unwrap_or_else(|_| set.clone())
+}
+
+// === reading
+
+#[derive(Default)]
+struct Reader {
+    set: CedarSet,
+    notes: BTreeMap<String, Note>,
+    findings: Vec<Finding>,
+}
+
+impl Reader {
+    fn read(&mut self, file: &str, text: &str) {
+        let parsed = match CedarSet::from_str(text) {
+            Ok(parsed) => parsed,
+            Err(e) => {
+                self.findings.extend(Finding::from_cedar(file, text, &DetailedError::from(&e)));
+                return;
+            }
+        };
+        // Cedar numbers the statements of a text, templates among them.
+        let mut from = 0;
+        for n in 0..parsed.num_of_policies() + parsed.num_of_templates() {
+            let id = PolicyId::new(format!("policy{n}"));
+            let source = parsed.policy(&id).and_then(Policy::to_cedar);
+            let source = source.or_else(|| parsed.template(&id).map(|t| t.to_cedar())).unwrap_or_default();
+            let start = text.get(from..).and_then(|rest| rest.find(source.as_str())).map_or(from, |at| from + at);
+            from = start + source.len();
+            let line = line_of(text, start);
+            match parsed.policy(&id) {
+                Some(policy) => self.policy(file, line, policy),
+                None => self.findings.push(
+                    Finding::new("templates are not used")
+                        .at(file, line)
+                        .help("write one generic policy and keep what differs on the agreement"),
+                ),
+            }
+        }
+    }
+
+    fn policy(&mut self, file: &str, line: usize, policy: &Policy) {
+        let Some(id) = policy.annotation("id") else {
+            let missing = Finding::new("policy without `@id`").at(file, line);
+            self.findings.push(missing.help("begin it with `@id(\"what-it-does\")`"));
+            return;
+        };
+        let finding = |message: String| Finding::new(message).at(file, line).of(id);
+        if !is_id(id) {
+            self.findings.push(finding(format!("`{id}` is not a valid policy id: {ID_RULE}")));
+            return;
+        }
+        if let Some(first) = self.notes.get(id) {
+            let message = format!("policy id `{id}` is used twice, first in {}:{}", first.file, first.line);
+            self.findings.push(finding(message));
+            return;
+        }
+        self.findings.extend(annotations(policy).into_iter().map(|(m, help)| finding(m).help(help)));
+        let reason = policy.annotation("reason").and_then(Reason::parse);
+        let ask = policy.annotation("ask").map(str::to_owned);
+        self.notes.insert(id.to_owned(), Note { file: file.to_owned(), line, reason, ask });
+        if let Err(e) = self.set.add(policy.new_id(PolicyId::new(id))) {
+            self.findings.push(finding(e.to_string()));
+        }
+    }
+}
+
+fn is_id(id: &str) -> bool {
+    id.len() <= ID_BYTES_MAX
+        && id.bytes().next().is_some_and(|b| b.is_ascii_lowercase())
+        && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+/// Problems with a policy's annotations, each with what to do.
+fn annotations(policy: &Policy) -> Vec<(String, String)> {
+    let forbids = policy.effect() == cedar_policy::Effect::Forbid;
+    let mut problems = Vec::new();
+    for (key, value) in policy.annotations() {
+        if !ANNOTATIONS.contains(&key) {
+            problems.push((format!("annotation `@{key}` has no meaning"), format!("use one of {}", known())));
+        } else if matches!(key, "reason" | "ask") && !forbids {
+            let help = "move it to a forbid that says what was missing";
+            problems.push((format!("annotation `@{key}` has no effect on a permit"), help.to_owned()));
+        } else if key == "reason" && Reason::parse(value).is_none() {
+            let help = "use 1 to 48 of a-z, 0-9 and `_`, beginning with a letter";
+            problems.push((format!("`{value}` is not a reason code"), help.to_owned()));
+        } else if value.trim().is_empty() {
+            problems.push((format!("annotation `@{key}` is empty"), String::from("say something, or leave it out")));
+        }
+    }
+    problems
+}
+
+fn known() -> String {
+    ANNOTATIONS.map(|a| format!("`@{a}`")).join(", ")
+}
+
+// === validation
+
+/// Strict validation of all; level 1 of those that are well typed, because Cedar stops before it otherwise.
+fn validate<N: AsRef<str>, T: AsRef<str>>(
+    schema: &Schema,
+    set: &CedarSet,
+    notes: &BTreeMap<String, Note>,
+    files: &[(N, T)],
+) -> Vec<Finding> {
+    let validator = Validator::new(schema.clone());
+    let text = |file: &str| files.iter().find(|(name, _)| name.as_ref() == file).map_or("", |(_, text)| text.as_ref());
+    let place = |id: &PolicyId, error: &DetailedError| {
+        let id: &str = id.as_ref();
+        let Some(note) = notes.get(id) else { return Finding::new(error.message.clone()) };
+        let line = error.source_locations.first().map_or(note.line, |at| line_of(text(&note.file), at.loc.start));
+        let message = error.message.strip_prefix(&format!("for policy `{id}`, ")).unwrap_or(&error.message);
+        let mut finding = Finding::new(message).at(&note.file, line).of(id);
+        finding.help.clone_from(&error.help);
+        finding
+    };
+    let strict = validator.validate(set, ValidationMode::Strict);
+    let mut findings: Vec<Finding> =
+        strict.validation_errors().map(|e| place(e.policy_id(), &DetailedError::from(e))).collect();
+    findings.extend(strict.validation_warnings().map(|w| place(w.policy_id(), &DetailedError::from(w))));
+    let bad: BTreeSet<&PolicyId> = strict.validation_errors().map(|e| e.policy_id()).collect();
+    let typed = set.policies().filter(|p| !bad.contains(p.id())).cloned();
+    if let Ok(typed) = CedarSet::from_policies(typed) {
+        let level = validator.validate_with_level(&typed, ValidationMode::Strict, 1);
+        findings.extend(level.validation_errors().map(|e| place(e.policy_id(), &DetailedError::from(e))));
+    }
+    findings
+}

@@ -1,0 +1,5 @@
+//! The crate as a whole, over a small plant built by hand.
+
+mod cases;
+mod fail_closed;
+mod world;
