@@ -287,3 +287,31 @@ fn a_file_that_is_not_there_is_one_problem() {
     let text = found[0].to_string();
     assert!(text.starts_with("/nowhere/millgate.toml: cannot be read: No such file"), "{text}");
 }
+
+/// What the chart renders (`tests/tools/chart --write`), with the paths of an image moved into a folder that can be made.
+#[test]
+fn the_charts_configuration_is_one_that_loads() {
+    for rendered in [
+        include_str!("../../../../helm/millgate/ci/values.toml"),
+        include_str!("../../../../helm/millgate/ci/values-small.toml"),
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        for folder in ["etc/millgate/catalog", "etc/millgate/registry", "etc/millgate/policies/0", "etc/millgate/tls"] {
+            std::fs::create_dir_all(at(folder)).unwrap();
+        }
+        std::fs::create_dir_all(at("usr/share/millgate/policies/base")).unwrap();
+        std::fs::create_dir_all(at("usr/share/millgate/policies/schema")).unwrap();
+        let schema = "usr/share/millgate/policies/schema/plant.cedarschema";
+        for file in [schema, "etc/millgate/tls/tls.crt", "etc/millgate/tls/tls.key"] {
+            std::fs::write(at(file), "x").unwrap();
+        }
+        let text = ["etc", "usr"].iter().fold(rendered.to_owned(), |text, top| {
+            text.replace(&format!("\"/{top}/"), &format!("\"{}/{top}/", root.path().display()))
+        });
+        let config = Config::parse(&at("millgate.toml"), &text).unwrap();
+        assert_eq!(config.folders.schema, at(schema));
+        assert_eq!(config.audit.directory, Path::new("/var/lib/millgate/audit"));
+        assert!(!config.listen.operator.ip().is_loopback());
+    }
+}
