@@ -1,1 +1,37 @@
-//! registry
+//! The catalog and registry folders: read, validated, versioned by digest.
+//!
+//! [`load_catalog`] reads what the plant has and what may be asked of it, [`load_registry`] who may ask and on what legal
+//! basis. Both say everything that is wrong at once, with file, line, column and the nearest known name.
+//! [`Catalog::resolve`] turns a request into one declared question and the one upstream request that asks it. The formats
+//! are described in `docs/catalog.md` and `docs/registry.md`.
+//!
+//! What this crate does **not** do: no network, no async, no clock, no Cedar. It decides nothing: it says what a request
+//! asks for, not whether it may.
+
+mod catalog;
+mod document;
+mod folder;
+mod foreign;
+mod merge;
+mod near;
+mod party;
+mod problem;
+mod revocation;
+pub mod route;
+pub mod secret;
+mod sheet;
+mod source;
+mod table;
+#[cfg(test)]
+mod testing;
+mod url;
+
+pub use catalog::{Catalog, load_catalog};
+pub use folder::fingerprint;
+pub use party::{cross_check, load_folders, load_registry};
+pub use problem::Problem;
+pub use revocation::load_revocations;
+pub use route::{BodyRule, ResolveError, Resolved, Route, UpstreamRequest};
+pub use secret::{Secret, SecretError, SecretRef};
+pub use source::{Credentials, Source};
+pub use url::{BaseUrl, InvalidUrl};

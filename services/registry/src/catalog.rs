@@ -1,0 +1,112 @@
+//! The catalog folder: what the plant has, where it is, and what may be asked of it.
+
+mod plant;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use plant::SENSITIVITIES;
+
+use crate::document::Spot;
+use crate::folder::Folder;
+use crate::foreign::Foreign;
+use crate::merge::{Documents, Layout, Merged};
+use crate::problem::{Problem, Problems};
+use crate::route::Route;
+use crate::route::read::route;
+use crate::source::Source;
+use crate::table::Table;
+use model::plant::Plant;
+use model::{Digest, RouteId, SourceId};
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// A catalog without problems.
+#[derive(Clone, Debug)]
+pub struct Catalog {
+    /// What decisions read.
+    pub plant: Arc<Plant>,
+    pub sources: BTreeMap<SourceId, Source>,
+    pub routes: BTreeMap<RouteId, Route>,
+    pub(crate) foreign: Foreign,
+    pub(crate) folder: PathBuf,
+}
+
+impl Catalog {
+    /// SHA-256 over the names and contents of the folder's files.
+    pub fn digest(&self) -> Digest {
+        self.plant.digest
+    }
+
+    /// Secrets and certificate files that the catalog names and that cannot be read now. Not part of loading: a catalog
+    /// is checked where its secrets are not.
+    pub fn unreadable(&self) -> Vec<Problem> {
+        self.sources.values().flat_map(|source| source.unreadable(&self.folder)).collect()
+    }
+}
+
+const LAYOUT: Layout = Layout {
+    kinds: &["dataset", "equipment", "export_class", "field_class", "product", "purpose", "route", "signal", "source"],
+    singles: &[],
+    elsewhere: (&["organisation", "issuer", "principal", "agreement", "revoked"], "registry"),
+};
+
+/// Reads all `*.toml` and `signals*.csv` of `dir`.
+///
+/// # Errors
+/// Everything that is wrong, at once.
+pub fn load_catalog(dir: &Path) -> Result<Catalog, Vec<Problem>> {
+    let mut folder = Folder::read(dir, true);
+    let problems = Problems::new(std::mem::take(&mut folder.files), std::mem::take(&mut folder.problems));
+    let documents = Documents::read(&folder, &problems);
+    let merged = Merged::new(&documents, &LAYOUT, &problems);
+    let mut foreign = Foreign::default();
+    let plant = plant::read(&merged, folder.digest, &mut foreign);
+    let sources = read_all(&merged, "source", |id, table| Source::from_table(id, table, &folder.path));
+    let routes = read_all(&merged, "route", |id, table| route(id, table, &merged, &plant));
+    overlaps(&routes, &merged);
+    if !problems.is_empty() {
+        return Err(problems.into_sorted());
+    }
+    Ok(Catalog { plant: Arc::new(plant), sources, routes, foreign, folder: folder.path })
+}
+
+/// Reads every table of `kind`, complains about keys that nobody asked for, and keeps what is good.
+pub(crate) fn read_all<I, T>(
+    merged: &Merged<'_>,
+    kind: &str,
+    mut read: impl FnMut(I, &Table<'_>) -> Option<T>,
+) -> BTreeMap<I, T>
+where
+    I: FromStr<Err: Display> + Clone + Ord,
+{
+    let mut all = BTreeMap::new();
+    for (text, table) in merged.tables(kind) {
+        match text.parse::<I>() {
+            Ok(id) => {
+                all.extend(read(id.clone(), &table).map(|item| (id, item)));
+                table.finish();
+            }
+            Err(e) => table.problem(table.spot, e.to_string(), None),
+        }
+    }
+    all
+}
+
+/// Two routes that one request fits would make it a matter of order which of them is decided on.
+fn overlaps(routes: &BTreeMap<RouteId, Route>, merged: &Merged<'_>) {
+    let spots: BTreeMap<&str, Spot> = merged.tables("route").map(|(id, table)| (id, table.spot)).collect();
+    for (i, a) in routes.values().enumerate() {
+        for b in routes.values().skip(i + 1).filter(|b| b.method == a.method && a.path.overlaps(&b.path)) {
+            let Some(spot) = spots.get(b.id.as_str()) else { continue };
+            let what = format!(
+                "a {} request can fit route `{}` (`{}`) and route `{}` (`{}`)",
+                a.method, a.id, a.path, b.id, b.path
+            );
+            let help = "give one of them a first segment of its own";
+            merged.problems.add(*spot, what, Some(help.into()));
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Equipment, products, datasets, signals and vocabularies.
+
+use super::read_all;
+use crate::document::{Entry, Val};
+use crate::foreign::{Foreign, Kind};
+use crate::merge::Merged;
+use crate::table::Table;
+use model::plant::{
+    Dataset, Equipment, FieldClass, Governance, Level, Lifecycle, Plant, Product, RecordAttributes, Signal,
+};
+use model::{DatasetId, Digest, EquipmentId, ExportClassId, FieldClassId, OrganisationId, ProductId, RoleId, SignalId};
+use std::collections::BTreeMap;
+
+pub(super) fn read(merged: &Merged<'_>, digest: Digest, foreign: &mut Foreign) -> Plant {
+    let title_of = |table: &Table<'_>, id: &str| table.text("title").unwrap_or(id).to_owned();
+    let mut plant = Plant {
+        digest,
+        equipment: read_all(merged, "equipment", |id, table| equipment(id, table, merged, foreign)),
+        products: read_all(merged, "product", |id, table| product(id, table, foreign)),
+        datasets: BTreeMap::new(),
+        signals: BTreeMap::new(),
+        field_classes: read_all(merged, "field_class", |id, table| field_class(id, table, merged)),
+        purposes: read_all(merged, "purpose", |id: model::PurposeId, table| Some(title_of(table, id.as_str()))),
+        export_classes: read_all(merged, "export_class", |id: ExportClassId, table| Some(title_of(table, id.as_str()))),
+    };
+    tree(&plant, merged);
+    class_tree(&plant, merged);
+    plant.datasets = read_all(merged, "dataset", |id, table| dataset(id, table, merged, foreign));
+    let signals = read_all(merged, "signal", |id, table| signal(id, table, merged, &plant, foreign));
+    plant.signals = signals;
+    plant
+}
+
+const LEVELS: [(&str, Level); 6] = [
+    ("enterprise", Level::Enterprise),
+    ("site", Level::Site),
+    ("area", Level::Area),
+    ("work_center", Level::WorkCenter),
+    ("work_unit", Level::WorkUnit),
+    ("equipment", Level::Equipment),
+];
+
+fn equipment(id: EquipmentId, table: &Table<'_>, merged: &Merged<'_>, foreign: &mut Foreign) -> Option<Equipment> {
+    let title = title(table, id.as_str());
+    let level = table.required_word("level", &LEVELS);
+    let parent = table.reference("parent", "equipment", merged);
+    let supplier = organisation("supplier", table, foreign);
+    Some(Equipment { title, level: level?, parent, supplier, id })
+}
+
+fn title(table: &Table<'_>, id: &str) -> String {
+    table.text("title").unwrap_or(id).to_owned()
+}
+
+/// The organisation under `key`, to be found in the registry folder.
+fn organisation(key: &'static str, table: &Table<'_>, foreign: &mut Foreign) -> Option<OrganisationId> {
+    let id: OrganisationId = table.parsed(key)?;
+    let by = format!("`{key}` of {}", table.what);
+    foreign.note(Kind::Organisation, &id, &by, Some((table.problems(), table.spot_of(key))));
+    Some(id)
+}
+
+/// Levels that can stand above: all higher ones, since a plant may leave levels out, and equipment nests.
+fn above(level: Level) -> Vec<Level> {
+    let higher = |l: &Level| *l < level || (*l, level) == (Level::Equipment, Level::Equipment);
+    LEVELS.iter().map(|(_, l)| *l).filter(higher).collect()
+}
+
+fn word(level: Level) -> &'static str {
+    LEVELS.iter().find(|(_, l)| *l == level).map_or("equipment", |(word, _)| word)
+}
+
+/// Every piece of equipment hangs below one of the right level, and nothing hangs below itself.
+fn tree(plant: &Plant, merged: &Merged<'_>) {
+    for (id, table) in merged.tables("equipment") {
+        let Some(item) = plant.equipment.get(id) else { continue };
+        let allowed = above(item.level);
+        let Some(parent) = &item.parent else {
+            if !allowed.is_empty() {
+                let what = format!("{} has no `parent`", table.what);
+                table.wrong("parent", what, format!("`{}` stands below {}", word(item.level), words(&allowed)));
+            }
+            continue;
+        };
+        let Some(parent) = plant.equipment.get(parent) else { continue };
+        if !allowed.contains(&parent.level) {
+            let what = format!("{} is `{}` below `{}`", table.what, word(item.level), word(parent.level));
+            let help = if allowed.is_empty() {
+                String::from("remove `parent`")
+            } else {
+                format!("`{}` stands below {}", word(item.level), words(&allowed))
+            };
+            table.wrong("parent", what, help);
+        } else if endless(id, |id| Some(plant.equipment.get(id)?.parent.as_ref()?.as_str())) {
+            table.wrong("parent", format!("{} stands below itself, or too deep", table.what), "remove one `parent`");
+        }
+    }
+}
+
+fn words(levels: &[Level]) -> String {
+    levels.iter().map(|l| format!("`{}`", word(*l))).collect::<Vec<_>>().join(" or ")
+}
+
+/// Following parents from `id` does not end within sixteen steps.
+fn endless<'a>(id: &'a str, parent: impl Fn(&str) -> Option<&'a str>) -> bool {
+    let mut next = Some(id);
+    for _ in 0..16 {
+        next = next.and_then(&parent);
+    }
+    next.is_some()
+}
+
+fn product(id: ProductId, table: &Table<'_>, foreign: &mut Foreign) -> Option<Product> {
+    let title = title(table, id.as_str());
+    let words = [("draft", Lifecycle::Draft), ("active", Lifecycle::Active), ("retired", Lifecycle::Retired)];
+    let lifecycle = table.word("lifecycle", &words).unwrap_or(Lifecycle::Active);
+    let listed = table.boolean("listed").unwrap_or(false);
+    for key in ["owner", "steward"] {
+        if table.get(key).is_none() {
+            table.missing(key, "\"…\"");
+        }
+    }
+    let owner = organisation("owner", table, foreign);
+    let steward: Option<RoleId> = table.parsed("steward");
+    if let Some(role) = &steward {
+        let by = format!("`steward` of {}", table.what);
+        foreign.note(Kind::Role, role, &by, Some((table.problems(), table.spot_of("steward"))));
+    }
+    Some(Product { title, owner: owner?, steward: steward?, lifecycle, listed, id })
+}
+
+fn field_class(id: FieldClassId, table: &Table<'_>, merged: &Merged<'_>) -> Option<FieldClass> {
+    let title = title(table, id.as_str());
+    let parent = table.reference("parent", "field_class", merged);
+    let public = table.boolean("public").unwrap_or(false);
+    Some(FieldClass { title, parent, public, id })
+}
+
+fn class_tree(plant: &Plant, merged: &Merged<'_>) {
+    for (id, table) in merged.tables("field_class") {
+        let parent = |id: &str| Some(plant.field_classes.get(id)?.parent.as_ref()?.as_str());
+        if endless(id, parent) {
+            table.wrong("parent", format!("{} stands below itself, or too deep", table.what), "remove one `parent`");
+        }
+        let hidden = |c: &FieldClass| {
+            c.public && c.parent.as_ref().is_some_and(|p| !plant.field_classes.get(p).is_none_or(|p| p.public))
+        };
+        if plant.field_classes.get(id).is_some_and(hidden) {
+            let what = format!("{} is public below a class that is not", table.what);
+            table.wrong("public", what, "a class is as sensitive as the one above it");
+        }
+    }
+}
+
+/// The four words of `sensitivity` and `clearance`.
+pub(crate) const SENSITIVITIES: [(&str, u8); 4] = [("public", 0), ("internal", 1), ("confidential", 2), ("secret", 3)];
+
+fn governance(table: &Table<'_>, merged: &Merged<'_>, foreign: &mut Foreign) -> Option<Governance> {
+    let sensitivity = table.required_word("sensitivity", &SENSITIVITIES);
+    let export_class = table.reference("export_class", "export_class", merged);
+    let trade_secret = table.boolean("trade_secret").unwrap_or(false);
+    let supplier = organisation("supplier", table, foreign);
+    Some(Governance { sensitivity: sensitivity?, export_class, trade_secret, supplier })
+}
+
+fn dataset(id: DatasetId, table: &Table<'_>, merged: &Merged<'_>, foreign: &mut Foreign) -> Option<Dataset> {
+    let title = title(table, id.as_str());
+    let product = table.required_reference("product", "product", merged);
+    let source = table.required_reference("source", "source", merged);
+    let equipment = table.required_reference("equipment", "equipment", merged);
+    let governance = governance(table, merged, foreign);
+    let mut classes = BTreeMap::new();
+    if let Some(inner) = table.table("fields") {
+        fields("", inner.entries(), &inner, merged, &mut classes);
+    }
+    let records = table.table("records").map_or_else(RecordAttributes::default, |t| records(t, merged, foreign));
+    Some(Dataset {
+        title,
+        product: product?,
+        source: source?,
+        equipment: equipment?,
+        governance: governance?,
+        fields: classes,
+        records,
+        id,
+    })
+}
+
+/// `a.b = "class"` and `"a.b" = "class"` are the same field.
+fn fields(
+    prefix: &str,
+    entries: &[Entry],
+    table: &Table<'_>,
+    merged: &Merged<'_>,
+    classes: &mut BTreeMap<String, FieldClassId>,
+) {
+    for entry in entries {
+        let name = format!("{prefix}{}", entry.key);
+        match &entry.node.value {
+            Val::Table(inner) => fields(&format!("{name}."), inner, table, merged, classes),
+            Val::Text(class) => match class.parse::<FieldClassId>() {
+                Ok(id) => {
+                    table.known(class, entry.node.spot, "field_class", merged);
+                    if classes.insert(name.clone(), id).is_some() {
+                        table.problem(entry.spot, format!("{} has the field `{name}` twice", table.what), None);
+                    }
+                }
+                Err(e) => table.problem(entry.node.spot, e.to_string(), None),
+            },
+            other => {
+                let what = format!("field `{name}` in {} is {}", table.what, other.kind());
+                table.problem(entry.node.spot, what, Some(format!("write `{name} = \"FIELD_CLASS\"`")));
+            }
+        }
+    }
+}
+
+fn records(table: Table<'_>, merged: &Merged<'_>, foreign: &mut Foreign) -> RecordAttributes {
+    let attributes = RecordAttributes {
+        suppliers: organisations("suppliers", &table, foreign).into_iter().collect(),
+        customers: organisations("customers", &table, foreign).into_iter().collect(),
+        export_classes: table.references("export_classes", "export_class", merged).into_iter().collect(),
+        unassigned: table.boolean("unassigned").unwrap_or(false),
+    };
+    table.finish();
+    attributes
+}
+
+fn organisations(key: &'static str, table: &Table<'_>, foreign: &mut Foreign) -> Vec<OrganisationId> {
+    let by = format!("`{key}` of {}", table.what);
+    table
+        .parsed_list::<OrganisationId>(key)
+        .into_iter()
+        .map(|(id, spot)| {
+            foreign.note(Kind::Organisation, &id, &by, Some((table.problems(), spot)));
+            id
+        })
+        .collect()
+}
+
+fn signal(
+    id: SignalId,
+    table: &Table<'_>,
+    merged: &Merged<'_>,
+    plant: &Plant,
+    foreign: &mut Foreign,
+) -> Option<Signal> {
+    let title = title(table, id.as_str());
+    let product = table.required_reference("product", "product", merged);
+    let source = table.required_reference("source", "source", merged);
+    let equipment: Option<EquipmentId> = table.required_reference("equipment", "equipment", merged);
+    let address = table.required_text("address");
+    let unit = table.text("unit").unwrap_or_default();
+    let field_class = table.required_reference("class", "field_class", merged);
+    let mut governance = governance(table, merged, foreign)?;
+    // A signal of a machine is its builder's unless the row says otherwise.
+    if let (None, Some(equipment)) = (&governance.supplier, &equipment) {
+        governance.supplier = plant.equipment_path(equipment).iter().find_map(|e| e.supplier.clone());
+    }
+    Some(Signal {
+        title,
+        product: product?,
+        source: source?,
+        equipment: equipment?,
+        governance,
+        field_class: field_class?,
+        unit: unit.to_owned(),
+        address: address?.to_owned(),
+        id,
+    })
+}

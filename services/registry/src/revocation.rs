@@ -1,0 +1,101 @@
+//! What is out at once: revocations count although anything else is broken.
+
+use crate::document::{Entry, Val, read_toml};
+use crate::folder::{FileKind, Folder};
+use crate::merge::Merged;
+use crate::party::{parse_principal, peek};
+use crate::problem::Problems;
+use crate::table::Table;
+use model::party::Revocations;
+use model::{IssuerId, OrganisationId};
+use std::path::Path;
+
+/// RFC 7519 sets no bound on `jti`.
+const TOKEN_BYTES_MAX: usize = 255;
+
+/// Reads `[revoked]` of all files, strictly.
+pub(crate) fn read(merged: &Merged<'_>) -> Revocations {
+    let mut all = Revocations::default();
+    for table in merged.singles() {
+        all.organisations.extend(table.references::<OrganisationId>("organisations", "organisation", merged));
+        for (text, spot) in table.texts("principals") {
+            match parse_principal(text) {
+                Ok((organisation, subject)) => {
+                    table.known(organisation.as_str(), spot, "organisation", merged);
+                    all.principals.insert((organisation, subject));
+                }
+                Err(e) => table.problem(spot, e, None),
+            }
+        }
+        tokens(&table, merged, &mut all);
+        table.finish();
+    }
+    all
+}
+
+fn tokens(table: &Table<'_>, merged: &Merged<'_>, all: &mut Revocations) {
+    for (text, spot) in table.texts("tokens") {
+        match parse_token(text) {
+            Some((issuer, token)) => {
+                table.known(issuer.as_str(), spot, "issuer", merged);
+                all.tokens.insert((issuer, token));
+            }
+            None => table.problem(spot, format!("`{text}` is not written `issuer/jti`"), None),
+        }
+    }
+}
+
+fn parse_token(text: &str) -> Option<(IssuerId, String)> {
+    let (issuer, token) = text.split_once('/')?;
+    let fits = !token.is_empty() && token.len() <= TOKEN_BYTES_MAX;
+    Some((issuer.parse().ok().filter(|_| fits)?, token.to_owned()))
+}
+
+/// Reads what is revoked, as far as anything can be read: `[revoked]`, and organisations whose `status` is not `active`.
+///
+/// It never fails, and a file with a fault counts up to where it can be understood: reading too much here denies too
+/// much, reading too little lets a revoked caller in.
+pub fn load_revocations(dir: &Path) -> Revocations {
+    let mut folder = Folder::read(dir, false);
+    let problems = Problems::new(std::mem::take(&mut folder.files), Vec::new());
+    let mut all = Revocations::default();
+    for (file, (map, kind)) in problems.files().iter().zip(&folder.kinds).enumerate() {
+        if *kind == FileKind::Toml {
+            let (tops, _) = read_toml(file, map.text(), &problems);
+            tops.iter().for_each(|top| gather(top, &mut all));
+        }
+    }
+    all
+}
+
+fn gather(top: &Entry, all: &mut Revocations) {
+    let Val::Table(entries) = &top.node.value else { return };
+    match top.key.as_str() {
+        "revoked" => revoked(entries, all),
+        "organisation" => all.organisations.extend(entries.iter().filter_map(suspended)),
+        _ => {}
+    }
+}
+
+/// The organisation, unless its status is absent or `active`.
+fn suspended(entry: &Entry) -> Option<OrganisationId> {
+    let Val::Table(entries) = &entry.node.value else { return None };
+    let stated = entries.iter().any(|e| e.key == "status");
+    (stated && peek(entries, "status") != Some("active")).then(|| entry.key.parse().ok())?
+}
+
+fn revoked(entries: &[Entry], all: &mut Revocations) {
+    for entry in entries {
+        let Val::Array(items) = &entry.node.value else { continue };
+        let texts = items.iter().filter_map(|item| match &item.value {
+            Val::Text(text) => Some(text.as_str()),
+            _ => None,
+        });
+        match entry.key.as_str() {
+            "organisations" => all.organisations.extend(texts.filter_map(|t| t.parse().ok())),
+            "principals" => all.principals.extend(texts.filter_map(|t| parse_principal(t).ok())),
+            "tokens" => all.tokens.extend(texts.filter_map(parse_token)),
+            _ => {}
+        }
+    }
+}

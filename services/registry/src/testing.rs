@@ -1,0 +1,27 @@
+//! Folders for tests: the example plant, and small ones written on the spot.
+
+use crate::Problem;
+use std::fs;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+pub(crate) fn munich(folder: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies/plants/munich").join(folder)
+}
+
+/// A folder with these files.
+pub(crate) fn folder(files: &[(&str, &str)]) -> TempDir {
+    let dir = TempDir::new().unwrap();
+    for (name, text) in files {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    dir
+}
+
+/// The messages, one per line, with names relative to `dir`.
+pub(crate) fn messages(problems: &[Problem], dir: &Path) -> String {
+    let prefix = format!("{}/", dir.display());
+    problems.iter().map(|p| format!("{p}\n").replace(&prefix, "")).collect()
+}
