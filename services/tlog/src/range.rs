@@ -34,8 +34,27 @@ impl CompactRange {
     /// Appends one leaf hash and names every complete subtree that this completes, the leaf itself (level 0) first.
     ///
     /// Level `8 * L` completes hash by hash what tlog-tiles stores at tile level `L`.
-    pub fn push_visiting(&mut self, leaf: Hash, mut completed: impl FnMut(u8, Hash)) {
-        let (mut node, mut level, mut rest) = (leaf, 0, self.size);
+    pub fn push_visiting(&mut self, leaf: Hash, completed: impl FnMut(u8, Hash)) {
+        self.merge(0, leaf, completed);
+        self.size = self.size.saturating_add(1);
+    }
+
+    /// Appends `2^level` entries of which only the subtree's root is known, and names what this completes, the subtree
+    /// itself first. Nothing happens, and the answer is `false`, when the range does not end where such a subtree begins.
+    pub fn push_subtree(&mut self, level: u8, root: Hash, completed: impl FnMut(u8, Hash)) -> bool {
+        let entries = 1_u64.checked_shl(u32::from(level)).unwrap_or(0);
+        let aligned =
+            entries > 0 && self.size.is_multiple_of(entries) && self.size < SIZE_LIMIT - entries.min(SIZE_LIMIT);
+        if aligned {
+            self.merge(level, root, completed);
+            self.size += entries;
+        }
+        aligned
+    }
+
+    /// INVARIANT for callers: no node is smaller than the new one, and the size is counted afterwards.
+    fn merge(&mut self, mut level: u8, mut node: Hash, mut completed: impl FnMut(u8, Hash)) {
+        let mut rest = self.size >> level;
         completed(level, node);
         while rest & 1 == 1
             && let Some(left) = self.nodes.pop()
@@ -46,7 +65,6 @@ impl CompactRange {
             completed(level, node);
         }
         self.nodes.push(node);
-        self.size = self.size.saturating_add(1);
     }
 
     /// Number of leaves.
@@ -123,6 +141,23 @@ mod tests {
                 assert_eq!(known::subtree(&leaves, level, index as u64), Some(*hash));
             }
         }
+    }
+
+    #[test]
+    fn subtrees_stand_for_their_leaves() {
+        let leaves = known::leaves(40);
+        let (mut whole, mut parts) = (CompactRange::new(), CompactRange::new());
+        leaves.iter().for_each(|leaf| whole.push(*leaf));
+        leaves[..8].iter().for_each(|leaf| parts.push(*leaf));
+        assert!(!parts.push_subtree(4, leaves[0], |_, _| {}));
+        let mut seen = Vec::new();
+        assert!(parts.push_subtree(3, known::root(&leaves[8..16]), |level, _| seen.push(level)));
+        assert_eq!(seen, [3, 4]);
+        assert!(parts.push_subtree(4, known::root(&leaves[16..32]), |_, _| {}));
+        leaves[32..].iter().for_each(|leaf| parts.push(*leaf));
+        assert_eq!(parts, whole);
+        assert!(!CompactRange::new().push_subtree(63, leaves[0], |_, _| {}));
+        assert!(!CompactRange::new().push_subtree(64, leaves[0], |_, _| {}));
     }
 
     #[test]

@@ -1,1 +1,215 @@
-fn main() {}
+//! `millgate-verify`: is a published log whole, in order, and the one that was signed? Arguments, output and exit code;
+//! the checks are in the library.
+
+use std::ffi::OsString;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use tlog::VerifierKey;
+use verify::log::{self, Remembered};
+use verify::report::Report;
+
+const HELP: &str = "\
+Verifies logs of Millgate, offline and trusting nobody but the key it is given.
+
+usage: millgate-verify log DIR --key VKEY [--checkpoint FILE] [--json]
+       millgate-verify [log] --help | --version
+
+`millgate-verify log --help` says more.
+";
+
+const LOG_HELP: &str = "\
+Verifies a published log: every entry, every hash tile, every kept checkpoint, the sequence of every organisation, and
+that every outcome belongs to one allowed exchange.
+
+usage: millgate-verify log DIR --key VKEY [--checkpoint FILE] [--json]
+
+  DIR                the directory the log is published to, or a copy of it
+  --key VKEY         the log's public key, written `name+hash+key`
+  --checkpoint FILE  a checkpoint of this log that you have put aside earlier: shows a log that was cut or rewritten
+                     together with all the checkpoints it has kept
+  --json             one JSON object instead of text
+
+exit code: 0 the log is fine, 1 it is not (what and which entries is printed), 2 there was nothing to check
+
+example:
+  millgate-verify log /mnt/audit/press-line --key \"$(cat press-line.vkey)\" --checkpoint last-month.checkpoint
+";
+
+/// A note is far smaller; anything larger is another file.
+const NOTE_BYTES_MAX: u64 = 1 << 20;
+
+#[derive(Debug, PartialEq, Eq)]
+enum Command {
+    Help(&'static str),
+    Version,
+    Log(LogArguments),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct LogArguments {
+    dir: PathBuf,
+    key: String,
+    checkpoint: Option<PathBuf>,
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    match run(std::env::args_os().skip(1).collect()) {
+        Ok(ok) => ExitCode::from(u8::from(!ok)),
+        Err(message) => {
+            // Nothing to do when even this cannot be written; the exit code says it.
+            let _ = writeln!(std::io::stderr(), "millgate-verify: {message}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(arguments: Vec<OsString>) -> Result<bool, String> {
+    match parse(arguments)? {
+        Command::Help(text) => print(text),
+        Command::Version => print(&format!("millgate-verify {}\n", env!("CARGO_PKG_VERSION"))),
+        Command::Log(arguments) => {
+            let report = verify_log(&arguments)?;
+            let text = if arguments.json { format!("{}\n", report.to_json()) } else { report.to_string() };
+            print(&text)?;
+            return Ok(report.is_ok());
+        }
+    }
+    .map(|()| true)
+}
+
+fn print(text: &str) -> Result<(), String> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // Whoever reads has seen enough; the exit code still tells.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|error| format!("the result cannot be written: {error}")),
+    }
+}
+
+fn parse(arguments: Vec<OsString>) -> Result<Command, String> {
+    let mut arguments = arguments.into_iter();
+    let command = arguments.next().ok_or("no command; try `millgate-verify --help`")?;
+    match command.to_str() {
+        Some("--help" | "-h" | "help") => Ok(Command::Help(HELP)),
+        Some("--version" | "-V") => Ok(Command::Version),
+        Some("log") => parse_log(arguments),
+        _ => Err(format!("`{}` is no command; there is `log`", command.to_string_lossy())),
+    }
+}
+
+fn parse_log(mut arguments: impl Iterator<Item = OsString>) -> Result<Command, String> {
+    let (mut dir, mut key, mut checkpoint, mut json) = (None, None, None, false);
+    while let Some(argument) = arguments.next() {
+        let (option, mut inline) = split_option(&argument);
+        let mut value =
+            |name: &str| inline.take().or_else(|| arguments.next()).ok_or(format!("`{name}` needs a value"));
+        match option.as_deref() {
+            Some("--help" | "-h") => return Ok(Command::Help(LOG_HELP)),
+            Some("--key") => set(&mut key, value("--key")?, "--key")?,
+            Some("--checkpoint") => set(&mut checkpoint, value("--checkpoint")?, "--checkpoint")?,
+            Some("--json") if inline.is_none() => json = true,
+            Some(option) => return Err(format!("`{option}` is no option of `log`; try `millgate-verify log --help`")),
+            None => set(&mut dir, argument, "DIR")?,
+        }
+    }
+    let lacks = |what: &str| format!("{what} is missing; try `millgate-verify log --help`");
+    let key = key.ok_or_else(|| lacks("`--key`"))?;
+    Ok(Command::Log(LogArguments {
+        dir: dir.ok_or_else(|| lacks("the log's directory"))?.into(),
+        key: key.into_string().map_err(|_| "the key is not text".to_owned())?,
+        checkpoint: checkpoint.map(PathBuf::from),
+        json,
+    }))
+}
+
+/// `--name=value` or `--name`; nothing for what is no option.
+fn split_option(argument: &OsString) -> (Option<String>, Option<OsString>) {
+    match argument.to_str().filter(|text| text.starts_with('-') && text.len() > 1) {
+        None => (None, None),
+        Some(text) => match text.split_once('=') {
+            Some((option, value)) => (Some(option.to_owned()), Some(value.into())),
+            None => (Some(text.to_owned()), None),
+        },
+    }
+}
+
+fn set(slot: &mut Option<OsString>, value: OsString, name: &str) -> Result<(), String> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(format!("`{name}` is given twice")),
+    }
+}
+
+fn verify_log(arguments: &LogArguments) -> Result<Report, String> {
+    let key = VerifierKey::parse(arguments.key.trim())
+        .map_err(|error| format!("the key given with `--key` cannot be used: {error}"))?;
+    let remembered = arguments.checkpoint.as_deref().map(|file| remembered(file, &key)).transpose()?;
+    let mut shown = std::io::stderr().is_terminal().then_some(u64::MAX);
+    let mut progress = |done: u64, total: u64| show_progress(&mut shown, done, total);
+    let report = log::check_with_progress(&arguments.dir, &key, remembered.as_ref(), &mut progress);
+    if shown.is_some() {
+        let _ = write!(std::io::stderr(), "\r\u{1b}[K");
+    }
+    report.map_err(|error| error.to_string())
+}
+
+fn remembered(file: &Path, key: &VerifierKey) -> Result<Remembered, String> {
+    let name = file.display().to_string();
+    let size = std::fs::metadata(file).map_err(|error| format!("checkpoint `{name}` cannot be read: {error}"))?.len();
+    if size > NOTE_BYTES_MAX {
+        return Err(format!("`{name}` has {size} bytes: that is no checkpoint"));
+    }
+    let note = std::fs::read_to_string(file).map_err(|error| format!("checkpoint `{name}` cannot be read: {error}"))?;
+    Remembered::open(&name, &note, key).map_err(|error| format!("`{name}` is no checkpoint of this log: {error}"))
+}
+
+/// One line that is written over, once per per cent.
+fn show_progress(shown: &mut Option<u64>, done: u64, total: u64) {
+    let percent = u64::try_from(u128::from(done) * 100 / u128::from(total.max(1))).unwrap_or(100);
+    if shown.is_some_and(|shown| shown != percent) {
+        *shown = Some(percent);
+        let _ = write!(std::io::stderr(), "\r{percent:3} %  {done} of {total} entries\u{1b}[K");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Command, String> {
+        parse(line.split_whitespace().map(OsString::from).collect())
+    }
+
+    #[test]
+    fn arguments_are_taken_in_any_order_and_both_spellings() {
+        let expected = Command::Log(LogArguments {
+            dir: "d".into(),
+            key: "a+b+c=".into(),
+            checkpoint: Some("f".into()),
+            json: true,
+        });
+        assert_eq!(parsed("log d --key a+b+c= --checkpoint f --json").as_ref(), Ok(&expected));
+        assert_eq!(parsed("log --json --checkpoint=f --key=a+b+c= d").as_ref(), Ok(&expected));
+        assert_eq!(parsed("--help"), Ok(Command::Help(HELP)));
+        assert_eq!(parsed("log d --help"), Ok(Command::Help(LOG_HELP)));
+        assert_eq!(parsed("--version"), Ok(Command::Version));
+    }
+
+    #[test]
+    fn wrong_arguments_are_named() {
+        for (line, message) in [
+            ("", "no command; try `millgate-verify --help`"),
+            ("lag", "`lag` is no command; there is `log`"),
+            ("log d", "`--key` is missing; try `millgate-verify log --help`"),
+            ("log --key k", "the log's directory is missing; try `millgate-verify log --help`"),
+            ("log d --key", "`--key` needs a value"),
+            ("log d e --key k", "`DIR` is given twice"),
+            ("log d --key k --key k", "`--key` is given twice"),
+            ("log d --keys k", "`--keys` is no option of `log`; try `millgate-verify log --help`"),
+            ("log d --json=1 --key k", "`--json` is no option of `log`; try `millgate-verify log --help`"),
+        ] {
+            assert_eq!(parsed(line), Err(message.to_owned()), "{line}");
+        }
+    }
+}

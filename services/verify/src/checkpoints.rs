@@ -1,0 +1,267 @@
+//! Every signed checkpoint that the log has kept, compared with the tree of its entries as that grows.
+
+use crate::findings::Findings;
+use crate::report::count;
+use crate::store::{Store, Stored, names};
+use std::collections::VecDeque;
+use std::ops::Range;
+use tlog::{Checkpoint, Hash, VerifierKey};
+
+/// A note of the 100 signatures that are read at most, post-quantum ones included.
+pub const NOTE_BYTES_MAX: usize = 1 << 20;
+const FOLDER: &str = "checkpoints";
+/// `checkpoints/<first 14 digits>/<20 digits>`: at most a million files per folder.
+const FOLDER_DIGITS: usize = 14;
+const FILE_DIGITS: usize = 20;
+
+/// Reads and verifies the note in a file.
+///
+/// # Errors
+/// `None` when the file is missing, otherwise what is wrong with it.
+pub fn load(store: &Store, path: &str, key: &VerifierKey) -> Result<Checkpoint, Option<String>> {
+    let bytes = match store.read(path, NOTE_BYTES_MAX) {
+        Stored::Bytes { bytes, .. } => bytes,
+        Stored::Missing => return Err(None),
+        Stored::Unreadable(why) => return Err(Some(format!("cannot be read: {why}"))),
+    };
+    let note = String::from_utf8(bytes).map_err(|_| Some("not UTF-8".to_owned()))?;
+    Checkpoint::open(&note, key).map_err(|error| Some(error.to_string()))
+}
+
+/// The kept checkpoints, smallest first. Only one folder is listed at a time.
+#[derive(Debug)]
+struct Kept {
+    folders: VecDeque<String>,
+    files: VecDeque<u64>,
+}
+
+impl Kept {
+    fn open(store: &Store, warnings: &mut Findings) -> Self {
+        let folders = list(store, FOLDER, warnings).into_iter().filter(|name| {
+            let known = is_digits(name, FOLDER_DIGITS);
+            if !known {
+                stray(&format!("{FOLDER}/{name}"), warnings);
+            }
+            known
+        });
+        Self { folders: folders.collect(), files: VecDeque::new() }
+    }
+
+    fn next(&mut self, store: &Store, warnings: &mut Findings) -> Option<u64> {
+        while self.files.is_empty() {
+            let folder = self.folders.pop_front()?;
+            self.files = files(store, &folder, warnings).into();
+        }
+        self.files.pop_front()
+    }
+}
+
+/// Sizes of the checkpoints in one folder, ascending.
+fn files(store: &Store, folder: &str, warnings: &mut Findings) -> Vec<u64> {
+    let mut sizes = Vec::new();
+    for name in list(store, &format!("{FOLDER}/{folder}"), warnings) {
+        match name.parse() {
+            Ok(size) if is_digits(&name, FILE_DIGITS) && name.starts_with(folder) => sizes.push(size),
+            _ => stray(&format!("{FOLDER}/{folder}/{name}"), warnings),
+        }
+    }
+    sizes
+}
+
+fn list(store: &Store, folder: &str, warnings: &mut Findings) -> Vec<String> {
+    names(&store.path(folder)).unwrap_or_else(|error| {
+        warnings.add(0..0, format!("`{folder}` cannot be read: {error}"));
+        Vec::new()
+    })
+}
+
+fn is_digits(name: &str, count: usize) -> bool {
+    name.len() == count && name.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// Hidden names are files on their way in.
+fn stray(path: &str, warnings: &mut Findings) {
+    if !path.contains("/.") {
+        warnings.add(0..0, format!("`{path}` is not a kept checkpoint"));
+    }
+}
+
+pub fn kept_path(size: u64) -> String {
+    let name = format!("{size:020}");
+    let folder = name.get(..FOLDER_DIGITS).unwrap_or_default();
+    format!("{FOLDER}/{folder}/{name}")
+}
+
+/// The kept checkpoint of the largest size whose signature verifies.
+pub fn newest_kept(store: &Store, key: &VerifierKey) -> Option<Checkpoint> {
+    let mut ignored = Findings::default();
+    let folders = Kept::open(store, &mut ignored).folders;
+    folders.iter().rev().find_map(|folder| {
+        files(store, folder, &mut ignored).into_iter().rev().find_map(|size| load_kept(store, size, key).ok())
+    })
+}
+
+fn load_kept(store: &Store, size: u64, key: &VerifierKey) -> Result<Checkpoint, String> {
+    let checkpoint = load(store, &kept_path(size), key).map_err(|why| why.unwrap_or("missing".to_owned()))?;
+    if checkpoint.size == size {
+        return Ok(checkpoint);
+    }
+    Err(format!("it is the checkpoint of {} entries", checkpoint.size))
+}
+
+/// Checkpoints that one after the other do not hold.
+#[derive(Debug)]
+struct Run {
+    first: String,
+    count: u64,
+    entries: Range<u64>,
+    /// For unreadable ones: why.
+    why: String,
+}
+
+/// Walks along the kept checkpoints while the tree grows.
+#[derive(Debug)]
+pub struct Checkpoints<'a> {
+    store: &'a Store,
+    key: &'a VerifierKey,
+    kept: Kept,
+    next: Option<Checkpoint>,
+    /// Entries of the published log: no finding points beyond them.
+    log_size: u64,
+    verified: u64,
+    unchecked: u64,
+    /// Size of the last checkpoint whose root was that of the entries.
+    matched: u64,
+    differing: Option<Run>,
+    unreadable: Option<Run>,
+}
+
+impl<'a> Checkpoints<'a> {
+    pub fn new(
+        store: &'a Store,
+        key: &'a VerifierKey,
+        log_size: u64,
+        findings: &mut Findings,
+        warnings: &mut Findings,
+    ) -> Self {
+        let kept = Kept::open(store, warnings);
+        let mut checkpoints = Self {
+            store,
+            key,
+            kept,
+            next: None,
+            log_size,
+            verified: 0,
+            unchecked: 0,
+            matched: 0,
+            differing: None,
+            unreadable: None,
+        };
+        checkpoints.advance(findings, warnings);
+        checkpoints
+    }
+
+    /// Size of the next kept checkpoint.
+    pub fn next_size(&self) -> Option<u64> {
+        self.next.as_ref().map(|checkpoint| checkpoint.size)
+    }
+
+    fn advance(&mut self, findings: &mut Findings, warnings: &mut Findings) {
+        self.next = None;
+        while let Some(size) = self.kept.next(self.store, warnings) {
+            match load_kept(self.store, size, self.key) {
+                Ok(checkpoint) => {
+                    self.flush_unreadable(findings);
+                    self.verified += 1;
+                    self.next = Some(checkpoint);
+                    return;
+                }
+                Err(why) => self.unreadable(size, why, findings),
+            }
+        }
+        self.flush_unreadable(findings);
+    }
+
+    fn unreadable(&mut self, size: u64, why: String, findings: &mut Findings) {
+        let end = size.min(self.log_size);
+        match &mut self.unreadable {
+            Some(run) if run.why == why => (run.count, run.entries.end) = (run.count + 1, end),
+            _ => {
+                self.flush_unreadable(findings);
+                self.unreadable = Some(Run { first: kept_path(size), count: 1, entries: self.since_matched(end), why });
+            }
+        }
+    }
+
+    fn flush_unreadable(&mut self, findings: &mut Findings) {
+        let Some(run) = self.unreadable.take() else { return };
+        let more = if run.count > 1 { format!(" and {} more", run.count - 1) } else { String::new() };
+        findings.add(run.entries, format!("kept checkpoint `{}`{more}: {}", run.first, run.why));
+    }
+
+    /// What a checkpoint at `end` is the first to vouch for.
+    fn since_matched(&self, end: u64) -> Range<u64> {
+        if self.matched < end { self.matched..end } else { 0..end }
+    }
+
+    /// The tree has grown to `size`, with this root. Kept checkpoints of smaller sizes were not reached: the tree of just
+    /// these entries is not known.
+    pub fn reach(&mut self, size: u64, root: Hash, findings: &mut Findings, warnings: &mut Findings) {
+        while let Some(next) = self.next.take_if(|next| next.size <= size) {
+            if next.size == size {
+                self.compare(&kept_path(size), &next, root, findings);
+            } else {
+                self.unchecked += 1;
+            }
+            self.advance(findings, warnings);
+        }
+    }
+
+    /// One checkpoint against the root at its size.
+    pub fn compare(&mut self, path: &str, checkpoint: &Checkpoint, root: Hash, findings: &mut Findings) {
+        let size = checkpoint.size;
+        if checkpoint.root == root {
+            self.flush_differing(true, findings);
+            self.matched = size;
+            return;
+        }
+        let entries = self.since_matched(size);
+        let run = Run { first: path.to_owned(), count: 0, entries, why: String::new() };
+        self.differing.get_or_insert(run).count += 1;
+    }
+
+    fn flush_differing(&mut self, matched_again: bool, findings: &mut Findings) {
+        let Some(run) = self.differing.take() else { return };
+        let more = match run.count {
+            0 | 1 => "has another root".to_owned(),
+            n => format!("and {} after it have other roots", count(n - 1, "checkpoint", "checkpoints")),
+        };
+        let history = if matched_again { "; later ones fit again, so two histories were signed" } else { "" };
+        findings.add(run.entries, format!("checkpoint `{}` {more} than the published entries{history}", run.first));
+    }
+
+    /// The end of the log is reached; what is kept beyond it comes back as size and path of the largest.
+    pub fn finish(&mut self, findings: &mut Findings, warnings: &mut Findings) -> Option<(u64, String)> {
+        let mut beyond = None;
+        while let Some(next) = self.next.take() {
+            if next.size > self.log_size {
+                beyond = Some((next.size, kept_path(next.size)));
+            } else {
+                self.unchecked += 1;
+            }
+            self.advance(findings, warnings);
+        }
+        self.flush_differing(false, findings);
+        beyond
+    }
+
+    /// Kept checkpoints whose signature verified.
+    pub fn verified(&self) -> u64 {
+        self.verified
+    }
+
+    /// Those of them whose root could not be compared, because the tree at their size is not known.
+    pub fn unchecked(&self) -> u64 {
+        self.unchecked
+    }
+}

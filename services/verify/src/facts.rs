@@ -1,0 +1,40 @@
+//! What the rules of the log need to know of an entry. Small, so that many fit in memory at once.
+
+use model::entry::{Entry, EntryError, Kind, Place};
+use model::{OrganisationId, Timestamp};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    pub kind: Kind,
+    pub time: Timestamp,
+    /// With the entry's place in that organisation's sequence.
+    pub organisation: Option<(OrganisationId, Place)>,
+    /// An exchange was allowed: an outcome must follow.
+    pub opens: bool,
+    /// The decision that an outcome says it belongs to.
+    pub of: Option<u64>,
+    /// Stands for the text of `boot`; two runs of a broker are told apart, no more.
+    pub boot: u64,
+}
+
+impl Facts {
+    pub fn of_entry(bytes: &[u8]) -> Result<Self, EntryError> {
+        let entry = Entry::parse(bytes)?;
+        let recorded = matches!(entry.kind, Kind::Decision | Kind::AuditRead);
+        Ok(Self {
+            opens: recorded && entry.text("decision") == Some("allow"),
+            of: entry.get("of").and_then(model::Value::as_int).and_then(|of| u64::try_from(of).ok()),
+            boot: fingerprint(entry.text("boot").unwrap_or_default()),
+            kind: entry.kind,
+            time: entry.time,
+            organisation: entry.organisation.zip(entry.place),
+        })
+    }
+}
+
+fn fingerprint(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}

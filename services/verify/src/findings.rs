@@ -1,0 +1,140 @@
+//! Collecting findings: bounded in number, files that lack side by side told in one.
+
+use crate::report::Finding;
+use std::ops::Range;
+use tlog::tile::{Kind, TilePath};
+
+/// More than this nobody reads; a hostile log could have one per entry.
+const LISTED_MAX: usize = 1000;
+/// Text out of the log is shown up to this many characters.
+const SHOWN_CHARS_MAX: usize = 200;
+
+#[derive(Debug, Default)]
+pub struct Findings {
+    list: Vec<Finding>,
+    left_off: u64,
+    missing: Vec<MissingFiles>,
+}
+
+/// Neighbouring files of one kind that are not there.
+#[derive(Debug)]
+struct MissingFiles {
+    first: TilePath,
+    last: TilePath,
+    entries: Range<u64>,
+}
+
+impl Findings {
+    /// `entries` is a range of indexes; an empty one stands for no entry at all. The same of the next entry is one finding.
+    pub fn add(&mut self, entries: Range<u64>, what: impl AsRef<str>) {
+        let what = printable(what.as_ref());
+        let entries =
+            entries.end.checked_sub(1).filter(|last| *last >= entries.start).map(|last| (entries.start, last));
+        if let (Some((first, last)), Some(Finding { what: before, entries: Some(listed) })) =
+            (entries, self.list.last_mut())
+            && listed.1.checked_add(1) == Some(first)
+            && *before == what
+        {
+            listed.1 = last;
+        } else if self.is_full() {
+            self.left_off += 1;
+        } else {
+            self.list.push(Finding { what, entries });
+        }
+    }
+
+    pub fn missing(&mut self, file: TilePath, entries: Range<u64>) {
+        let full = self.missing.len() >= LISTED_MAX;
+        let run = self.missing.iter_mut().find(|run| run.last.kind == file.kind && run.entries.end == entries.start);
+        match run {
+            Some(run) => (run.last, run.entries.end) = (file, entries.end),
+            None if !full => self.missing.push(MissingFiles { first: file, last: file, entries }),
+            None => self.left_off += 1,
+        }
+    }
+
+    /// Whether further findings are only counted.
+    pub fn is_full(&self) -> bool {
+        self.list.len() >= LISTED_MAX
+    }
+
+    /// The findings in the order of their entries, those without first; and how many are not listed.
+    pub fn finish(mut self) -> (Vec<Finding>, u64) {
+        for run in std::mem::take(&mut self.missing) {
+            self.add(run.entries.clone(), run.what());
+        }
+        self.list.sort_by_key(|finding| finding.entries);
+        (self.list, self.left_off)
+    }
+}
+
+impl MissingFiles {
+    fn what(&self) -> String {
+        let what = match self.first.kind {
+            Kind::Entries => "entry bundle",
+            Kind::Tile(_) => "hash tile",
+        };
+        if self.first == self.last {
+            return format!("{what} `{}` is missing", self.first.to_path());
+        }
+        format!("{what}s `{}` to `{}` are missing", self.first.to_path(), self.last.to_path())
+    }
+}
+
+/// Text from a log on its way to a terminal: no control characters, no novels.
+fn printable(text: &str) -> String {
+    let mut shown: String = text
+        .chars()
+        .take(SHOWN_CHARS_MAX)
+        .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
+        .collect();
+    if text.chars().nth(SHOWN_CHARS_MAX).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbouring_files_are_one_finding() {
+        let mut findings = Findings::default();
+        let file = |index| TilePath { kind: Kind::Entries, index, width: 256 };
+        findings.add(3..4, "x");
+        [0, 1, 2, 5].into_iter().for_each(|i| findings.missing(file(i), file(i).entries()));
+        let listed: Vec<_> = findings.finish().0.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            listed,
+            [
+                "entries 0 to 767: entry bundles `tile/entries/000` to `tile/entries/002` are missing",
+                "entry 3: x",
+                "entries 1280 to 1535: entry bundle `tile/entries/005` is missing",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_same_of_neighbouring_entries_is_one_finding() {
+        let mut findings = Findings::default();
+        [(3, "x"), (4, "x"), (5, "y"), (7, "y")].into_iter().for_each(|(at, what)| findings.add(at..at + 1, what));
+        let listed: Vec<_> = findings.finish().0.iter().map(ToString::to_string).collect();
+        assert_eq!(listed, ["entries 3 to 4: x", "entry 5: y", "entry 7: y"]);
+    }
+
+    #[test]
+    fn text_of_a_hostile_log_is_tamed() {
+        assert_eq!(printable("a\u{1b}[2Jb\u{9b}"), "a\u{fffd}[2Jb\u{fffd}");
+        assert_eq!(printable(&"x".repeat(300)).chars().count(), SHOWN_CHARS_MAX + 1);
+    }
+
+    #[test]
+    fn the_list_is_bounded() {
+        let mut findings = Findings::default();
+        (0..1500).for_each(|i| findings.add(2 * i..2 * i + 1, "x"));
+        (0..9).for_each(|i| findings.add(2999 + i..3000 + i, "y"));
+        let (listed, left_off) = findings.finish();
+        assert_eq!((listed.len(), left_off), (LISTED_MAX, 509));
+    }
+}

@@ -1,0 +1,16 @@
+//! The checks of `millgate-verify`: is a published log whole, in order, and the one that was signed?
+//!
+//! What this crate does **not** do: no network, no trust in anything but the key it is given, no repair, and nothing of the
+//! broker's own storage (that is `millgate audit fsck`). Everything it reads may be hostile.
+//!
+//! [`log::check`] is the whole of it; the result is a [`report::Report`].
+
+mod bundle;
+mod checkpoints;
+mod facts;
+mod findings;
+pub mod log;
+pub mod report;
+mod rules;
+mod store;
+mod tree;

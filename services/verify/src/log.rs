@@ -1,0 +1,437 @@
+//! The check of a published log: every entry, the tree, every kept checkpoint.
+//!
+//! What passes:
+//! 1. `checkpoint` is signed by the log's key and of its origin;
+//! 2. every entry bundle up to its size is there, and every entry has the form of an entry;
+//! 3. every hash tile up to its size is there and follows from the entries, byte for byte;
+//! 4. the entries hash to the root of `checkpoint`, and at their sizes to those of all kept checkpoints and of the
+//!    remembered one, none of which is larger;
+//! 5. every organisation's entries are numbered without gap or fork, and every outcome belongs to one earlier allowed
+//!    exchange that has no other.
+//!
+//! Where entries and stored hashes disagree, the signed roots tell which of them was changed. The check goes on with the
+//! right one, so that a single damage is a single finding.
+
+use crate::bundle::{Bundle, Problem, differences};
+use crate::checkpoints::{Checkpoints, kept_path, load, newest_kept};
+use crate::facts::Facts;
+use crate::findings::Findings;
+use crate::report::{Report, count};
+use crate::rules::Rules;
+use crate::store::Store;
+use crate::tree::{self, Tree};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use tlog::tile::{Kind, TilePath};
+use tlog::{Checkpoint, Hash, VerifierKey, checkpoint::CheckpointError};
+
+/// After this many bundles in a row of which neither entries nor hashes are there, nothing more is looked for: the size in
+/// a hostile checkpoint can be anything.
+const ABSENT_BUNDLES_MAX: u64 = 4096;
+/// Bundles that each thread reads before the next are handed out.
+const BUNDLES_PER_THREAD: usize = 4;
+
+/// Why there is nothing to check. Whoever called must act.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    #[error("directory `{}` cannot be read: {source}", .dir.display())]
+    Directory { dir: PathBuf, source: std::io::Error },
+    #[error("`{}` has no file `checkpoint`: is it the directory that a log is published to?", .0.display())]
+    NoCheckpoint(PathBuf),
+}
+
+/// A checkpoint that somebody has put aside earlier, where the log's operator could not reach it.
+#[derive(Clone, Debug)]
+pub struct Remembered {
+    /// How messages name it.
+    pub name: String,
+    checkpoint: Checkpoint,
+}
+
+impl Remembered {
+    /// # Errors
+    /// When the note is not a checkpoint signed by this key.
+    pub fn open(name: &str, note: &str, key: &VerifierKey) -> Result<Self, CheckpointError> {
+        Ok(Self { name: name.to_owned(), checkpoint: Checkpoint::open(note, key)? })
+    }
+}
+
+/// Checks the log in `dir`.
+///
+/// # Errors
+/// Only when there is no log to check. What is wrong with it is in the report.
+pub fn check(dir: &Path, key: &VerifierKey, remembered: Option<&Remembered>) -> Result<Report, Unusable> {
+    check_with_progress(dir, key, remembered, &mut |_, _| {})
+}
+
+/// The same, telling how many entries of how many have been read, every few thousand.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_with_progress(
+    dir: &Path,
+    key: &VerifierKey,
+    remembered: Option<&Remembered>,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Report, Unusable> {
+    std::fs::read_dir(dir).map_err(|source| Unusable::Directory { dir: dir.to_owned(), source })?;
+    let store = Store::new(dir);
+    let mut findings = Findings::default();
+    let published = match load(&store, "checkpoint", key) {
+        Ok(checkpoint) => Ok(checkpoint),
+        Err(None) => return Err(Unusable::NoCheckpoint(dir.to_owned())),
+        Err(Some(why)) => {
+            findings.add(0..0, format!("`checkpoint`: {why}"));
+            newest_kept(&store, key).ok_or(())
+        }
+    };
+    let Ok(published) = published else {
+        findings.add(0..0, "no kept checkpoint verifies either, so nothing else was checked; is it the right key?");
+        return Ok(Report { origin: key.name().to_owned(), findings: findings.finish().0, ..Report::default() });
+    };
+    let mut check = Check::new(&store, key, &published, remembered, findings);
+    check.walk(progress);
+    Ok(check.finish())
+}
+
+struct Check<'a> {
+    store: &'a Store,
+    key: &'a VerifierKey,
+    published: &'a Checkpoint,
+    remembered: Option<&'a Remembered>,
+    tree: Tree,
+    /// The first entry from which on the tree is not known.
+    lost: Option<u64>,
+    rules: Rules,
+    checkpoints: Checkpoints<'a>,
+    findings: Findings,
+    warnings: Findings,
+    absent: u64,
+    report: Report,
+}
+
+/// What the leaves of a bundle are, after entries and stored hashes were held against each other.
+struct Settled {
+    leaves: Option<Vec<Hash>>,
+    /// Entries that are not the ones that were logged.
+    damaged: Vec<Range<u64>>,
+}
+
+/// Which of two is right.
+enum Verdict {
+    Entries,
+    Hashes,
+    Unknown,
+}
+
+impl<'a> Check<'a> {
+    fn new(
+        store: &'a Store,
+        key: &'a VerifierKey,
+        published: &'a Checkpoint,
+        remembered: Option<&'a Remembered>,
+        mut findings: Findings,
+    ) -> Self {
+        let mut warnings = Findings::default();
+        let checkpoints = Checkpoints::new(store, key, published.size, &mut findings, &mut warnings);
+        let report = Report {
+            origin: published.origin.clone(),
+            size: published.size,
+            root: published.root.to_base64(),
+            ..Report::default()
+        };
+        Self {
+            store,
+            key,
+            published,
+            remembered,
+            tree: Tree::new(),
+            lost: None,
+            rules: Rules::default(),
+            checkpoints,
+            findings,
+            warnings,
+            absent: 0,
+            report,
+        }
+    }
+
+    fn walk(&mut self, progress: &mut dyn FnMut(u64, u64)) {
+        let size = self.published.size;
+        let mut paths = (0..).map_while(|index| Bundle::path(index, size));
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        self.reached();
+        loop {
+            let batch: Vec<TilePath> = paths.by_ref().take(threads * BUNDLES_PER_THREAD).collect();
+            let Some(first) = batch.first() else { return };
+            progress(first.entries().start, size);
+            for bundle in read_parallel(self.store, &batch, threads) {
+                self.bundle(&bundle);
+                if self.absent >= ABSENT_BUNDLES_MAX {
+                    let from = bundle.entries().end;
+                    self.lost.get_or_insert(from);
+                    self.rules.hole(from..size);
+                    return self.findings.add(from..size, "not looked for, because so much before is missing");
+                }
+            }
+        }
+    }
+
+    fn bundle(&mut self, bundle: &Bundle) {
+        let tile = TilePath { kind: Kind::Tile(0), ..bundle.path };
+        let stored = tree::read_tile(self.store, tile);
+        let nothing = bundle.problem == Some(Problem::Missing) && stored == Err(Problem::Missing);
+        self.absent = if nothing { self.absent + 1 } else { 0 };
+        self.report.bundles += u64::from(bundle.problem != Some(Problem::Missing));
+        self.report.tiles += u64::from(stored.is_ok());
+        let settled = self.settle(bundle, tile, stored);
+        self.follow_rules(bundle, &settled.damaged);
+        self.grow(bundle, settled.leaves);
+    }
+
+    /// Decides which leaves to go on with, and tells what is wrong with entries or hashes.
+    fn settle(&mut self, bundle: &Bundle, tile: TilePath, stored: Result<Vec<Hash>, Problem>) -> Settled {
+        match (&bundle.problem, stored) {
+            (None, Ok(stored)) if stored == bundle.leaves => Settled { leaves: Some(stored), damaged: Vec::new() },
+            (None, Ok(stored)) => self.settle_dispute(bundle, tile, stored),
+            (None, Err(problem)) => {
+                tree::tell_problem(tile, &problem, &mut self.findings);
+                Settled { leaves: Some(bundle.leaves.clone()), damaged: Vec::new() }
+            }
+            (Some(problem), Ok(stored)) => {
+                let damaged = self.tell_bundle(bundle, problem, Some(&stored));
+                Settled { leaves: Some(stored), damaged }
+            }
+            (Some(problem), Err(tile_problem)) => {
+                let damaged = self.tell_bundle(bundle, problem, None);
+                tree::tell_problem(tile, &tile_problem, &mut self.findings);
+                Settled { leaves: None, damaged }
+            }
+        }
+    }
+
+    fn settle_dispute(&mut self, bundle: &Bundle, tile: TilePath, stored: Vec<Hash>) -> Settled {
+        let verdict = self.judge(bundle, &stored);
+        if let Verdict::Entries = verdict {
+            tree::tell_differences(tile, &stored, &bundle.leaves, &mut self.findings);
+            return Settled { leaves: Some(bundle.leaves.clone()), damaged: Vec::new() };
+        }
+        let damaged: Vec<_> = differences(&bundle.leaves, &stored).iter().map(|run| entries_of(bundle, run)).collect();
+        let (what, leaves) = match verdict {
+            Verdict::Hashes => ("not what was logged: its hash is another one than in", stored),
+            _ => ("does not belong to its hash in", bundle.leaves.clone()),
+        };
+        for entries in &damaged {
+            self.findings.add(entries.clone(), format!("{what} `{}`", tile.to_path()));
+        }
+        Settled { leaves: Some(leaves), damaged }
+    }
+
+    /// The hash above a full tile knows; at the end of the log, the published checkpoint does.
+    fn judge(&self, bundle: &Bundle, stored: &[Hash]) -> Verdict {
+        let above = if bundle.path.is_full() {
+            tree::stored_root(self.store, bundle.path.index, self.published.size)
+        } else {
+            None
+        };
+        if above == Some(tree::root_of(&bundle.leaves)) {
+            return Verdict::Entries;
+        }
+        if above == Some(tree::root_of(stored)) {
+            return Verdict::Hashes;
+        }
+        let is_last = self.lost.is_none() && bundle.entries().end == self.published.size;
+        if is_last && self.tree.root_with(&bundle.leaves) == self.published.root {
+            return Verdict::Entries;
+        }
+        if is_last && self.tree.root_with(stored) == self.published.root {
+            return Verdict::Hashes;
+        }
+        Verdict::Unknown
+    }
+
+    /// Tells what is wrong with a bundle, as narrowly as the stored hashes allow.
+    fn tell_bundle(&mut self, bundle: &Bundle, problem: &Problem, stored: Option<&[Hash]>) -> Vec<Range<u64>> {
+        let why = match problem {
+            Problem::Missing => {
+                self.findings.missing(bundle.path, bundle.entries());
+                return vec![bundle.entries()];
+            }
+            Problem::Damaged(why) => format!("entry bundle `{}`: {why}", bundle.path.to_path()),
+        };
+        let Some(stored) = stored else {
+            self.findings.add(bundle.entries(), why);
+            return vec![bundle.entries()];
+        };
+        let damaged: Vec<_> = differences(&bundle.leaves, stored).iter().map(|run| entries_of(bundle, run)).collect();
+        let all = [bundle.entries()];
+        for entries in if damaged.is_empty() { &all[..] } else { &damaged } {
+            self.findings.add(entries.clone(), &why);
+        }
+        damaged
+    }
+
+    fn follow_rules(&mut self, bundle: &Bundle, damaged: &[Range<u64>]) {
+        let entries = bundle.entries();
+        // Behind a missing or added entry, positions in the bundle are not indexes any more.
+        let shifted = bundle.facts.len() as u64 != entries.end - entries.start;
+        let end = if shifted { damaged.first().map_or(entries.end, |run| run.start) } else { entries.end };
+        if shifted {
+            self.rules.hole(end..entries.end);
+        }
+        let mut damaged = damaged.iter().filter(|_| !shifted).peekable();
+        for (index, facts) in (entries.start..end).zip(&bundle.facts) {
+            while let Some(passed) = damaged.next_if(|run| run.end <= index) {
+                self.rules.hole(passed.clone());
+            }
+            if damaged.peek().is_none_or(|run| !run.contains(&index)) {
+                self.entry(index, facts);
+            }
+        }
+        damaged.for_each(|run| self.rules.hole(run.clone()));
+    }
+
+    fn entry(&mut self, index: u64, facts: &Result<Facts, String>) {
+        match facts {
+            Ok(facts) => {
+                self.report.entries += 1;
+                let (store, size) = (self.store, self.published.size);
+                let lookup = |index| read_again(store, index, size);
+                self.rules.entry(index, facts, &mut self.findings, &mut self.warnings, lookup);
+            }
+            Err(why) => {
+                self.findings.add(index..index + 1, format!("not an entry: {why}"));
+                self.rules.hole(index..index + 1);
+            }
+        }
+    }
+
+    /// Appends to the tree and compares it with whatever is signed or stored on the way.
+    fn grow(&mut self, bundle: &Bundle, leaves: Option<Vec<Hash>>) {
+        if self.lost.is_some() {
+            return;
+        }
+        match leaves {
+            Some(leaves) => {
+                for leaf in leaves {
+                    self.tree.push(leaf);
+                    self.reached();
+                }
+            }
+            None => {
+                let known = bundle
+                    .path
+                    .is_full()
+                    .then(|| tree::stored_root(self.store, bundle.path.index, self.published.size));
+                if !known.flatten().is_some_and(|root| self.tree.push_tile_root(root)) {
+                    self.lost = Some(bundle.entries().start);
+                }
+                self.reached();
+            }
+        }
+        self.check_tiles(Tree::take_full);
+    }
+
+    fn check_tiles(&mut self, take: impl FnOnce(&mut Tree) -> Vec<(TilePath, Vec<Hash>)>) {
+        for (path, hashes) in take(&mut self.tree) {
+            self.report.tiles += 1;
+            tree::check_tile(self.store, path, &hashes, &mut self.findings);
+        }
+    }
+
+    /// Compares the root with every checkpoint of just this size.
+    fn reached(&mut self) {
+        let size = self.tree.size();
+        let remembered = self.remembered.filter(|remembered| remembered.checkpoint.size == size);
+        let kept = self.checkpoints.next_size().is_some_and(|next| next <= size);
+        if self.lost.is_some() || (!kept && remembered.is_none() && self.published.size != size) {
+            return;
+        }
+        let root = self.tree.root();
+        self.checkpoints.reach(size, root, &mut self.findings, &mut self.warnings);
+        if self.published.size == size {
+            self.checkpoints.compare("checkpoint", self.published, root, &mut self.findings);
+        }
+        if let Some(remembered) = remembered.filter(|remembered| remembered.checkpoint.root != root) {
+            let what = format!("the log was rewritten: `{}` remembers another root of {size} entries", remembered.name);
+            self.findings.add(0..size, what);
+        }
+    }
+
+    fn finish(mut self) -> Report {
+        if self.lost.is_none() {
+            self.check_tiles(Tree::take_partial);
+        }
+        self.finish_checkpoints();
+        self.report.open = self.rules.finish(&mut self.warnings);
+        self.report.organisations = self.rules.organisations();
+        self.report.checkpoints = self.checkpoints.verified();
+        (self.report.findings, self.report.findings_left_off) = self.findings.finish();
+        (self.report.warnings, self.report.warnings_left_off) = self.warnings.finish();
+        self.report
+    }
+
+    fn finish_checkpoints(&mut self) {
+        let size = self.published.size;
+        if let Some((beyond, path)) = self.checkpoints.finish(&mut self.findings, &mut self.warnings) {
+            // A log that is being written to may have grown since its checkpoint was read.
+            let now = load(self.store, "checkpoint", self.key).map_or(size, |checkpoint| checkpoint.size);
+            if now < beyond {
+                self.tell_cut(&path, beyond);
+            }
+        }
+        if let Some(remembered) = self.remembered.filter(|remembered| remembered.checkpoint.size > size) {
+            self.tell_cut(&remembered.name, remembered.checkpoint.size);
+        }
+        let (unchecked, from) = (self.checkpoints.unchecked(), self.lost.unwrap_or(0));
+        if unchecked > 0 {
+            let these = count(unchecked, "kept checkpoint", "kept checkpoints");
+            self.findings
+                .add(from..size, format!("{these} could not be compared, because the tree there is not known"));
+        }
+        if self.lost.is_some() {
+            self.findings.add(from..size, "the published checkpoint could not be compared with the entries");
+        }
+        if size > 0 && load(self.store, &kept_path(size), self.key).is_err() {
+            self.warnings.add(0..0, format!("`checkpoint` is not kept as `{}`", kept_path(size)));
+        }
+    }
+
+    fn tell_cut(&mut self, name: &str, remembers: u64) {
+        let size = self.published.size;
+        let has = format!("`{name}` remembers {remembers} entries, the published log has {size}");
+        self.findings.add(size..remembers, format!("the log was cut: {has}"));
+    }
+}
+
+/// Indexes of the entries at some positions of a bundle.
+fn entries_of(bundle: &Bundle, positions: &Range<usize>) -> Range<u64> {
+    let start = bundle.entries().start;
+    start + positions.start as u64..start + positions.end as u64
+}
+
+fn read_again(store: &Store, index: u64, log_size: u64) -> Option<Facts> {
+    let path = Bundle::path(index / 256, log_size)?;
+    Bundle::read(store, path).facts.into_iter().nth(usize::try_from(index % 256).ok()?)?.ok()
+}
+
+/// Reads bundles on all cores, and hands them back in order.
+fn read_parallel(store: &Store, paths: &[TilePath], threads: usize) -> Vec<Bundle> {
+    let share = paths.len().div_ceil(threads).max(1);
+    std::thread::scope(|scope| {
+        let read = |paths: &[TilePath]| paths.iter().map(|path| Bundle::read(store, *path)).collect::<Vec<_>>();
+        let (own, others) = paths.split_at(share.min(paths.len()));
+        let workers: Vec<_> = others.chunks(share).map(|paths| scope.spawn(move || read(paths))).collect();
+        let mut bundles = read(own);
+        for worker in workers {
+            match worker.join() {
+                Ok(read) => bundles.extend(read),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        bundles
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! A small published log for the tests, written the plain way: everything from the list of entries.
+
+use model::entry::{Common, Draft, Entry, Kind as EntryKind, Place};
+use model::{OrganisationId, Timestamp, Value};
+use std::collections::HashMap;
+use std::fs;
+use std::path::PathBuf;
+use tempfile::TempDir;
+use tlog::tile::{Kind, TilePath, tiles_for_size};
+use tlog::{Checkpoint, CompactRange, Hash, SigningKey, bundle, hashes_to_bytes, leaf_hash};
+
+pub const ORIGIN: &str = "plant.example/log";
+const START_MS: i64 = 1_795_375_200_000;
+
+pub fn key(seed: u8) -> SigningKey {
+    SigningKey::generate(ORIGIN, [seed; 32]).unwrap()
+}
+
+/// One entry as a test tells it; the writer's part is done by [`seal`].
+#[derive(Clone)]
+pub struct Told {
+    pub kind: EntryKind,
+    pub organisation: Option<&'static str>,
+    pub members: Vec<(&'static str, Value)>,
+}
+
+pub fn allow(organisation: &'static str) -> Told {
+    Told { members: vec![("decision", Value::text("allow"))], ..told(EntryKind::Decision, organisation) }
+}
+
+pub fn told(kind: EntryKind, organisation: &'static str) -> Told {
+    Told { kind, organisation: Some(organisation), members: vec![] }
+}
+
+pub fn outcome(organisation: &'static str, of: u64) -> Told {
+    let members = vec![("of", Value::int(i64::try_from(of).unwrap())), ("ended", Value::text("complete"))];
+    Told { members, ..told(EntryKind::Outcome, organisation) }
+}
+
+/// Two suppliers in turn: an allowed exchange and its outcome three entries later, denials, heartbeats between.
+pub fn story(count: u64) -> Vec<Told> {
+    let entry = |i: u64| {
+        let organisation = if i % 16 < 8 { "acme" } else { "bolt" };
+        match i % 8 {
+            0 => allow(organisation),
+            3 => outcome(organisation, i - 3),
+            5 => Told { members: vec![("decision", Value::text("deny"))], ..told(EntryKind::Decision, organisation) },
+            7 => Told { organisation: None, ..told(EntryKind::Heartbeat, "") },
+            _ => told(EntryKind::RefusedLogin, organisation),
+        }
+    };
+    (0..count).map(entry).collect()
+}
+
+/// Gives every entry its place, as the log's writer does.
+pub fn seal(told: &[Told]) -> Vec<Vec<u8>> {
+    let mut latest: HashMap<&str, Place> = HashMap::new();
+    let sealed = (0..).zip(told).map(|(index, told)| {
+        let mut nonce = [0; 16];
+        nonce[..8].copy_from_slice(&u64::to_be_bytes(index));
+        let time = Timestamp(START_MS + i64::try_from(index).unwrap());
+        let organisation = told.organisation.map(|name| OrganisationId::new(name).unwrap());
+        let common = Common { nonce, time, boot: "boot-1".into() };
+        let draft = Draft::new(told.kind, &common, organisation.as_ref(), told.members.clone(), vec![]).unwrap();
+        let place = told.organisation.map(|name| {
+            let place = latest.get(name).copied().unwrap_or(Place { sequence: 1, previous: None });
+            latest.insert(name, Place { sequence: place.sequence + 1, previous: Some(index) });
+            place
+        });
+        let bytes = draft.seal(place);
+        Entry::parse(&bytes).unwrap();
+        bytes
+    });
+    sealed.collect()
+}
+
+/// A directory with a published log.
+pub struct Published {
+    pub dir: TempDir,
+}
+
+impl Published {
+    pub fn path(&self, below: &str) -> PathBuf {
+        self.dir.path().join(below)
+    }
+
+    pub fn write(&self, below: &str, bytes: impl AsRef<[u8]>) {
+        let path = self.path(below);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    pub fn read(&self, below: &str) -> Vec<u8> {
+        fs::read(self.path(below)).unwrap()
+    }
+
+    pub fn remove(&self, below: &str) {
+        fs::remove_file(self.path(below)).unwrap();
+    }
+
+    pub fn change(&self, below: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut bytes = self.read(below);
+        change(&mut bytes);
+        self.write(below, bytes);
+    }
+
+    /// Publishes these entries, signed by `key`, with kept checkpoints of these sizes and one of the whole.
+    pub fn of(entries: &[Vec<u8>], kept: &[u64], key: &SigningKey) -> Self {
+        let published = Self { dir: tempfile::tempdir().unwrap() };
+        published.write_files(entries);
+        for size in kept.iter().copied().chain([entries.len() as u64]) {
+            let note = checkpoint(&entries[..usize::try_from(size).unwrap()], key);
+            published.write(&kept_path(size), &note);
+            published.write("checkpoint", &note);
+        }
+        published
+    }
+
+    /// Bundles and tiles of these entries.
+    pub fn write_files(&self, entries: &[Vec<u8>]) {
+        for tile in tiles_for_size(entries.len() as u64) {
+            self.write(&tile.to_path(), file(tile, entries));
+        }
+    }
+
+    /// Rewrites one bundle.
+    pub fn change_bundle(&self, path: &str, change: impl FnOnce(&mut Vec<Vec<u8>>)) {
+        self.change(path, |bytes| {
+            let mut entries: Vec<Vec<u8>> = bundle::decode(bytes).unwrap().into_iter().map(Vec::from).collect();
+            change(&mut entries);
+            *bytes = bundle::encode(entries.iter().map(Vec::as_slice)).unwrap();
+        });
+    }
+}
+
+pub fn kept_path(size: u64) -> String {
+    format!("checkpoints/{:014}/{size:020}", size / 1_000_000)
+}
+
+pub fn root(entries: &[Vec<u8>]) -> Hash {
+    let mut range = CompactRange::new();
+    entries.iter().for_each(|entry| range.push(leaf_hash(entry)));
+    range.root()
+}
+
+pub fn checkpoint(entries: &[Vec<u8>], key: &SigningKey) -> String {
+    Checkpoint::new(ORIGIN, entries.len() as u64, root(entries)).sign(key).unwrap()
+}
+
+fn file(tile: TilePath, entries: &[Vec<u8>]) -> Vec<u8> {
+    let range = tile.entries();
+    let of = &entries[usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()];
+    match tile.kind {
+        Kind::Entries => bundle::encode(of.iter().map(Vec::as_slice)).unwrap(),
+        Kind::Tile(_) => hashes_to_bytes(&of.chunks(of.len() / usize::from(tile.width)).map(root).collect::<Vec<_>>()),
+    }
+}

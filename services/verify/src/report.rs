@@ -1,0 +1,166 @@
+//! What a check has found, for people and for scripts.
+
+use serde_json::{Value, json};
+use std::fmt;
+
+/// Something that must not be in a log that can be trusted, or (as a warning) something to look into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub what: String,
+    /// Indexes of the first and the last entry concerned, as narrow as can be told; `None` when no entry is.
+    pub entries: Option<(u64, u64)>,
+}
+
+/// The result of one check.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    pub origin: String,
+    /// Entries that the published checkpoint counts.
+    pub size: u64,
+    /// The root that the published checkpoint states, in base64.
+    pub root: String,
+    /// Entries whose bytes were read and found to be what was signed for.
+    pub entries: u64,
+    /// Kept checkpoints whose signature verified.
+    pub checkpoints: u64,
+    pub bundles: u64,
+    pub tiles: u64,
+    pub organisations: u64,
+    /// Allowed exchanges that have no outcome yet.
+    pub open: u64,
+    pub findings: Vec<Finding>,
+    /// Findings beyond those that are listed.
+    pub findings_left_off: u64,
+    pub warnings: Vec<Finding>,
+    pub warnings_left_off: u64,
+}
+
+impl Report {
+    pub fn is_ok(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    /// One object; `first` and `last` are absent where no entry is concerned.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "ok": self.is_ok(),
+            "origin": self.origin,
+            "size": self.size,
+            "root": self.root,
+            "entries": self.entries,
+            "checkpoints": self.checkpoints,
+            "bundles": self.bundles,
+            "tiles": self.tiles,
+            "organisations": self.organisations,
+            "open": self.open,
+            "findings": self.findings.iter().map(Finding::to_json).collect::<Vec<_>>(),
+            "findings_left_off": self.findings_left_off,
+            "warnings": self.warnings.iter().map(Finding::to_json).collect::<Vec<_>>(),
+            "warnings_left_off": self.warnings_left_off,
+        })
+    }
+}
+
+impl Finding {
+    fn to_json(&self) -> Value {
+        match self.entries {
+            Some((first, last)) => json!({ "what": self.what, "first": first, "last": last }),
+            None => json!({ "what": self.what }),
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.entries {
+            Some((first, last)) if first == last => write!(f, "entry {first}: {}", self.what),
+            Some((first, last)) => write!(f, "entries {first} to {last}: {}", self.what),
+            None => f.write_str(&self.what),
+        }
+    }
+}
+
+/// `1 entry`, `2 entries`.
+pub(crate) fn count(n: u64, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let found = self.findings.len() as u64 + self.findings_left_off;
+        let verdict = if self.is_ok() { "fine".to_owned() } else { count(found, "finding", "findings") };
+        writeln!(f, "log {}: {verdict}", self.origin)?;
+        list(f, "", &self.findings, self.findings_left_off)?;
+        list(f, "warning: ", &self.warnings, self.warnings_left_off)?;
+        writeln!(f, "  entries        {} of {}", self.entries, self.size)?;
+        writeln!(f, "  root           {}", self.root)?;
+        writeln!(f, "  checkpoints    {} kept", self.checkpoints)?;
+        writeln!(
+            f,
+            "  files          {}, {}",
+            count(self.bundles, "bundle", "bundles"),
+            count(self.tiles, "tile", "tiles")
+        )?;
+        writeln!(f, "  organisations  {}", self.organisations)?;
+        writeln!(f, "  open           {}", count(self.open, "exchange without outcome", "exchanges without outcome"))
+    }
+}
+
+fn list(f: &mut fmt::Formatter<'_>, prefix: &str, findings: &[Finding], left_off: u64) -> fmt::Result {
+    findings.iter().try_for_each(|finding| writeln!(f, "  {prefix}{finding}"))?;
+    if left_off > 0 { writeln!(f, "  {prefix}{left_off} more are not listed") } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        let finding = |what: &str, entries| Finding { what: what.into(), entries };
+        Report {
+            origin: "plant.example/log".into(),
+            size: 600,
+            root: "cm9vdA==".into(),
+            entries: 599,
+            checkpoints: 2,
+            bundles: 3,
+            tiles: 1,
+            organisations: 2,
+            open: 1,
+            findings: vec![finding("changed", Some((17, 17))), finding("`checkpoint` is bad", None)],
+            findings_left_off: 3,
+            warnings: vec![finding("the clock went back", Some((4, 9)))],
+            ..Report::default()
+        }
+    }
+
+    #[test]
+    fn people_read_the_verdict_first() {
+        assert_eq!(
+            report().to_string(),
+            "log plant.example/log: 5 findings\n\
+             \x20 entry 17: changed\n\
+             \x20 `checkpoint` is bad\n\
+             \x20 3 more are not listed\n\
+             \x20 warning: entries 4 to 9: the clock went back\n\
+             \x20 entries        599 of 600\n\
+             \x20 root           cm9vdA==\n\
+             \x20 checkpoints    2 kept\n\
+             \x20 files          3 bundles, 1 tile\n\
+             \x20 organisations  2\n\
+             \x20 open           1 exchange without outcome\n"
+        );
+    }
+
+    #[test]
+    fn scripts_get_one_object() {
+        let json = report().to_json();
+        assert_eq!(json["ok"], false);
+        assert_eq!(
+            json["findings"],
+            json!([{ "what": "changed", "first": 17, "last": 17 }, { "what": "`checkpoint` is bad" }])
+        );
+        assert_eq!(json["warnings"][0]["last"], 9);
+        assert_eq!(Report::default().to_json()["ok"], true);
+    }
+}

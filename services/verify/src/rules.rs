@@ -1,0 +1,263 @@
+//! The rules that hold between entries: every organisation's own sequence, one outcome per allowed exchange, time.
+
+use crate::facts::Facts;
+use crate::findings::Findings;
+use model::entry::{Kind, Place};
+use model::{OrganisationId, Timestamp};
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+
+/// Entries are sealed by one writer but drafted by many requests; more than a minute backwards is the clock, not them.
+const BACKWARDS_MS_MAX: i64 = 60_000;
+/// Beyond this many holes, neighbouring ones are taken as one.
+const HOLES_MAX: usize = 65_536;
+
+#[derive(Debug, Default)]
+pub struct Rules {
+    organisations: HashMap<OrganisationId, Latest>,
+    /// Allowed exchanges without outcome, with the run of the broker that allowed them.
+    open: BTreeMap<u64, u64>,
+    holes: Holes,
+    previous_time: Option<Timestamp>,
+    boot: Option<u64>,
+    /// Runs of the broker so far.
+    run: u64,
+}
+
+/// An organisation's latest entry.
+#[derive(Clone, Copy, Debug)]
+struct Latest {
+    sequence: u64,
+    index: u64,
+}
+
+/// Entries of which nothing is known: what others say of them is not held against those.
+#[derive(Debug, Default)]
+struct Holes(Vec<Range<u64>>);
+
+impl Holes {
+    fn add(&mut self, range: Range<u64>) {
+        let full = self.0.len() >= HOLES_MAX;
+        match self.0.last_mut() {
+            Some(last) if full || last.end >= range.start => last.end = range.end,
+            _ => self.0.push(range),
+        }
+    }
+
+    fn contains(&self, index: u64) -> bool {
+        let after = self.0.partition_point(|hole| hole.start <= index);
+        after.checked_sub(1).and_then(|at| self.0.get(at)).is_some_and(|hole| hole.contains(&index))
+    }
+}
+
+impl Rules {
+    /// Entries that cannot be relied on; told already. In ascending order.
+    pub fn hole(&mut self, entries: Range<u64>) {
+        self.holes.add(entries);
+    }
+
+    /// The next entry. `lookup` reads an earlier one again, to say what is wrong with an outcome.
+    pub fn entry(
+        &mut self,
+        index: u64,
+        facts: &Facts,
+        findings: &mut Findings,
+        warnings: &mut Findings,
+        lookup: impl FnOnce(u64) -> Option<Facts>,
+    ) {
+        self.clock(index, facts.time, warnings);
+        if self.boot.replace(facts.boot) != Some(facts.boot) {
+            self.run += 1;
+        }
+        if let Some((organisation, place)) = &facts.organisation {
+            self.place(index, organisation, *place, findings);
+        }
+        if facts.opens {
+            self.open.insert(index, self.run);
+        }
+        if facts.kind == Kind::Outcome {
+            self.outcome(index, facts.of, findings, lookup);
+        }
+    }
+
+    fn clock(&mut self, index: u64, time: Timestamp, warnings: &mut Findings) {
+        let back = self.previous_time.replace(time).map_or(0, |previous| previous.millis() - time.millis());
+        if back > BACKWARDS_MS_MAX {
+            warnings.add(index..index + 1, format!("{} s earlier than the entry before it", back / 1000));
+        }
+    }
+
+    fn place(&mut self, index: u64, organisation: &OrganisationId, place: Place, findings: &mut Findings) {
+        let latest = self.organisations.insert(organisation.clone(), Latest { sequence: place.sequence, index });
+        let previous = latest.map_or(0, |latest| latest.sequence);
+        let follows = place.sequence == previous + 1 && place.previous == latest.map(|latest| latest.index);
+        let over_a_hole = place.sequence > previous && place.previous.is_some_and(|i| self.holes.contains(i));
+        if follows || over_a_hole {
+            return;
+        }
+        let (sequence, since) = (place.sequence, latest.map_or(0, |latest| latest.index + 1).min(index));
+        if sequence > previous + 1 {
+            let lacking = if sequence == previous + 2 {
+                format!("entry {} of", previous + 1)
+            } else {
+                format!("entries {} to {} of", previous + 1, sequence - 1)
+            };
+            findings.add(
+                since..index + 1,
+                format!("{lacking} organisation `{organisation}` missing before its {sequence}."),
+            );
+        } else if sequence <= previous {
+            let since = since.saturating_sub(1);
+            findings.add(since..index + 1, format!("organisation `{organisation}` has a second entry {sequence}"));
+        } else {
+            findings.add(index..index + 1, format!("names another previous entry of organisation `{organisation}`"));
+        }
+    }
+
+    fn outcome(
+        &mut self,
+        index: u64,
+        of: Option<u64>,
+        findings: &mut Findings,
+        lookup: impl FnOnce(u64) -> Option<Facts>,
+    ) {
+        let entry = index..index + 1;
+        let Some(of) = of else { return findings.add(entry, "outcome that does not say of which decision") };
+        if self.open.remove(&of).is_some() || self.holes.contains(of) {
+            return;
+        }
+        if of >= index {
+            findings.add(entry, format!("outcome of entry {of}, which is not before it"));
+        } else if !findings.is_full() && lookup(of).is_some_and(|facts| facts.opens) {
+            findings.add(entry, format!("second outcome of the decision in entry {of}"));
+        } else {
+            findings.add(entry, format!("outcome of entry {of}, which is no allowed exchange"));
+        }
+    }
+
+    pub fn organisations(&self) -> u64 {
+        self.organisations.len() as u64
+    }
+
+    /// Allowed exchanges without outcome. Those of an earlier run of the broker should have got theirs at its restart.
+    pub fn finish(&self, warnings: &mut Findings) -> u64 {
+        // An outcome may be in a hole.
+        let told = self.holes.0.is_empty();
+        for (index, _) in self.open.iter().filter(|(_, run)| told && **run < self.run) {
+            warnings.add(*index..index + 1, "still without outcome although the broker has started again since");
+        }
+        self.open.len() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Story {
+        rules: Rules,
+        findings: Findings,
+        warnings: Findings,
+        told: Vec<Facts>,
+    }
+
+    fn facts(kind: Kind) -> Facts {
+        Facts { kind, time: Timestamp(1_000_000), organisation: None, opens: false, of: None, boot: 1 }
+    }
+
+    fn allow() -> Facts {
+        Facts { opens: true, ..facts(Kind::Decision) }
+    }
+
+    fn outcome(of: u64) -> Facts {
+        Facts { of: Some(of), ..facts(Kind::Outcome) }
+    }
+
+    fn of_acme(sequence: u64, previous: impl Into<Option<u64>>) -> Facts {
+        let place = Place { sequence, previous: previous.into() };
+        Facts { organisation: Some((OrganisationId::new("acme").unwrap(), place)), ..facts(Kind::Admin) }
+    }
+
+    fn tell(entries: impl IntoIterator<Item = Option<Facts>>) -> (Vec<String>, Vec<String>, u64) {
+        let (rules, findings, warnings) = (Rules::default(), Findings::default(), Findings::default());
+        let mut story = Story { rules, findings, warnings, told: Vec::new() };
+        for (index, entry) in (0..).zip(entries) {
+            let Some(entry) = entry else {
+                story.rules.hole(index..index + 1);
+                story.told.push(facts(Kind::Gap));
+                continue;
+            };
+            let Story { rules, findings, warnings, told } = &mut story;
+            rules.entry(index, &entry, findings, warnings, |i| told.get(usize::try_from(i).unwrap()).cloned());
+            story.told.push(entry);
+        }
+        let open = story.rules.finish(&mut story.warnings);
+        let texts = |f: Findings| f.finish().0.iter().map(ToString::to_string).collect();
+        (texts(story.findings), texts(story.warnings), open)
+    }
+
+    fn findings(entries: impl IntoIterator<Item = Facts>) -> Vec<String> {
+        tell(entries.into_iter().map(Some)).0
+    }
+
+    #[test]
+    fn a_sequence_without_gap_is_fine() {
+        assert!(findings([of_acme(1, None), facts(Kind::Heartbeat), of_acme(2, 0), of_acme(3, 2)]).is_empty());
+    }
+
+    #[test]
+    fn gaps_and_forks_of_a_sequence_are_found() {
+        assert_eq!(
+            findings([of_acme(1, None), facts(Kind::Heartbeat), of_acme(3, 0)]),
+            ["entries 1 to 2: entry 2 of organisation `acme` missing before its 3."]
+        );
+        assert_eq!(findings([of_acme(5, 3)]), ["entry 0: entries 1 to 4 of organisation `acme` missing before its 5."]);
+        assert_eq!(
+            findings([of_acme(1, None), of_acme(2, 0), of_acme(2, 0)]),
+            ["entries 1 to 2: organisation `acme` has a second entry 2"]
+        );
+        assert_eq!(
+            findings([of_acme(1, None), of_acme(2, 0), of_acme(3, 0)]),
+            ["entry 2: names another previous entry of organisation `acme`"]
+        );
+    }
+
+    #[test]
+    fn outcomes_close_one_earlier_allowed_exchange_each() {
+        assert!(findings([allow(), allow(), outcome(1), outcome(0)]).is_empty());
+        assert_eq!(
+            findings([allow(), outcome(0), outcome(0), outcome(1), outcome(9), facts(Kind::Outcome)]),
+            [
+                "entry 2: second outcome of the decision in entry 0",
+                "entry 3: outcome of entry 1, which is no allowed exchange",
+                "entry 4: outcome of entry 9, which is not before it",
+                "entry 5: outcome that does not say of which decision",
+            ]
+        );
+    }
+
+    #[test]
+    fn holes_are_not_told_twice() {
+        let (findings, _, open) = tell([None, Some(of_acme(2, 0)), None, None, Some(of_acme(5, 3)), Some(outcome(2))]);
+        assert_eq!((findings, open), (vec![], 0));
+        let (findings, ..) = tell([Some(of_acme(1, None)), None, Some(of_acme(3, 0))]);
+        assert_eq!(findings.len(), 1, "the previous entry it names is not in the hole");
+    }
+
+    #[test]
+    fn a_clock_that_went_back_is_a_warning() {
+        let at = |ms| Facts { time: Timestamp(ms), ..facts(Kind::Heartbeat) };
+        let (findings, warnings, _) = tell([at(100_000), at(40_000), at(90_000), at(29_999)].map(Some));
+        assert!(findings.is_empty());
+        assert_eq!(warnings, ["entry 3: 60 s earlier than the entry before it"]);
+    }
+
+    #[test]
+    fn open_exchanges_are_counted_and_stale_ones_pointed_out() {
+        let later = |facts: Facts| Facts { boot: 2, ..facts };
+        let (findings, warnings, open) = tell([allow(), allow(), outcome(0), later(allow())].map(Some));
+        assert!(findings.is_empty());
+        assert_eq!(open, 2);
+        assert_eq!(warnings, ["entry 1: still without outcome although the broker has started again since"]);
+    }
+}
