@@ -32,13 +32,28 @@ const ABSENT_BUNDLES_MAX: u64 = 4096;
 const BUNDLES_PER_THREAD: usize = 4;
 
 /// Why there is nothing to check. Whoever called must act.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 pub enum Unusable {
-    #[error("directory `{}` cannot be read: {source}", .dir.display())]
     Directory { dir: PathBuf, source: std::io::Error },
-    #[error("`{}` has no file `checkpoint`: is it the directory that a log is published to?", .0.display())]
     NoCheckpoint(PathBuf),
 }
+
+impl std::fmt::Display for Unusable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Directory { dir, source } => write!(f, "directory `{}` cannot be read: {source}", dir.display()),
+            Self::NoCheckpoint(dir) => {
+                write!(
+                    f,
+                    "`{}` has no file `checkpoint`: is it the directory that a log is published to?",
+                    dir.display()
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for Unusable {}
 
 /// A checkpoint that somebody has put aside earlier, where the log's operator could not reach it.
 #[derive(Clone, Debug)]
