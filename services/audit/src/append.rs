@@ -79,6 +79,9 @@ impl Log {
     pub async fn append(&self, draft: Draft) -> Result<Appended, AppendError> {
         check_parts(&draft)?;
         let shared = &self.inner.shared;
+        if !self.is_healthy() {
+            return Err(gone(shared));
+        }
         let (waiter, answer) = oneshot::channel();
         self.inner.drafts.try_send(Pending { draft, waiter }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => self.overloaded(),
@@ -130,7 +133,7 @@ impl Log {
     pub fn poison_reason(&self) -> Option<String> {
         match &*self.inner.shared.health.borrow() {
             Health::Poisoned(reason) => Some(reason.to_string()),
-            Health::Serving | Health::Closed => None,
+            _ => None,
         }
     }
 
@@ -141,6 +144,13 @@ impl Log {
             // The sender lives in `shared`, which this handle holds.
             std::future::pending::<()>().await;
         }
+    }
+
+    /// Returns when the log is closed or has stopped for good.
+    pub(crate) async fn ended(&self) {
+        let mut health = self.inner.shared.health.subscribe();
+        let ended = |health: &Health| matches!(health, Health::Closed | Health::Poisoned(_));
+        let _ = health.wait_for(ended).await;
     }
 
     pub fn status(&self) -> LogStatus {
@@ -164,13 +174,23 @@ impl Log {
         }
     }
 
-    /// Writes what is queued and that the log was closed, then lets go of the database. Later appends are refused.
+    /// Takes no more entries: writes what is queued and that the log was closed. It can still be read and published.
+    pub async fn seal(&self) {
+        self.tell(Urgent::Seal).await;
+    }
+
+    /// [`Log::seal`], and lets go of the database.
     pub async fn close(&self) {
-        let (done, closed) = oneshot::channel();
-        if self.inner.urgent.send(Urgent::Close(done)).is_ok() {
-            let _ = closed.await;
-        }
+        self.tell(Urgent::Close).await;
         self.inner.reader.close().await;
+    }
+
+    /// Returns when the writer has done it, or is no more.
+    async fn tell(&self, message: impl FnOnce(oneshot::Sender<()>) -> Urgent) {
+        let (done, answer) = oneshot::channel();
+        if self.inner.urgent.send(message(done)).is_ok() {
+            let _ = answer.await;
+        }
     }
 
     /// Keeps a signed checkpoint, in order with the batches.

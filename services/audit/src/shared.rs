@@ -15,6 +15,8 @@ use tokio::sync::watch;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Health {
     Serving,
+    /// No more entries; it can still be read and published.
+    Sealed,
     Closed,
     /// For good, with the reason.
     Poisoned(Arc<str>),
@@ -96,6 +98,17 @@ impl Shared {
         if news {
             tracing::error!(log = self.origin, reason, "the audit log failed and has stopped; this process must end");
         }
+    }
+
+    /// Moves on to `next`; a poisoned log stays poisoned.
+    pub(crate) fn end(&self, next: Health) {
+        self.health.send_if_modified(|health| {
+            let alive = !matches!(health, Health::Poisoned(_));
+            if alive {
+                *health = next;
+            }
+            alive
+        });
     }
 
     pub(crate) fn is_poisoned(&self) -> bool {

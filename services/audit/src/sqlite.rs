@@ -7,6 +7,7 @@ mod reader;
 mod rows;
 
 pub(crate) use reader::Reader;
+pub(crate) use rows::Damaged;
 
 use crate::error::OpenError;
 use crate::store::{Batch, CheckpointRow, Head, OrganisationState, Store, StoreError};

@@ -2,3 +2,4 @@
 
 mod appending;
 mod harness;
+mod publishing;

@@ -54,6 +54,9 @@ pub(crate) enum Urgent {
         row: CheckpointRow,
         done: oneshot::Sender<Result<(), AppendError>>,
     },
+    /// Take no more entries, and say so in the log.
+    Seal(oneshot::Sender<()>),
+    /// Seal, and let go of the database.
     Close(oneshot::Sender<()>),
 }
 
@@ -80,6 +83,7 @@ pub(crate) struct Writer<S> {
     /// Received, but without a place yet.
     held: Option<Pending>,
     checkpoints: Vec<(CheckpointRow, oneshot::Sender<Result<(), AppendError>>)>,
+    sealing: Option<oneshot::Sender<()>>,
     closing: Option<oneshot::Sender<()>>,
     /// Rollbacks since the last commit.
     rollbacks: u32,
@@ -109,6 +113,7 @@ impl<S: Store> Writer<S> {
             owed: VecDeque::new(),
             held: None,
             checkpoints: Vec::new(),
+            sealing: None,
             closing: None,
             rollbacks: 0,
         }
@@ -143,7 +148,7 @@ impl<S: Store> Writer<S> {
                 if let Err(error) = self.store.close().await {
                     tracing::warn!(error = error.chain(), "the log's database did not close in good order");
                 }
-                self.shared.health.send_replace(Health::Closed);
+                self.shared.end(Health::Closed);
             }
             Err(Poison(reason)) => {
                 self.shared.poison(&reason);
@@ -164,8 +169,11 @@ impl<S: Store> Writer<S> {
                 Wake::Gone => return Ok(()),
             }
             self.turn().await?;
+            if self.sealing.is_some() || self.closing.is_some() {
+                self.seal().await?;
+            }
             if self.closing.is_some() {
-                return self.finish().await;
+                return Ok(());
             }
         }
     }
@@ -184,7 +192,7 @@ impl<S: Store> Writer<S> {
         if self.held.is_some() || !self.owed.is_empty() {
             return Wake::Work;
         }
-        let heartbeat = self.shared.heartbeat;
+        let heartbeat = self.shared.heartbeat.filter(|_| !self.is_sealed());
         let idle = async {
             match heartbeat {
                 Some(interval) => tokio::time::sleep(interval).await,
@@ -197,19 +205,22 @@ impl<S: Store> Writer<S> {
                 Some(urgent) => { self.take(urgent); Wake::Work }
                 None => Wake::Gone,
             },
-            draft = self.lanes.drafts.recv() => match draft {
-                Some(draft) => { self.held = Some(draft); Wake::Work }
-                None => Wake::Gone,
-            },
+            Some(draft) = self.lanes.drafts.recv() => { self.held = Some(draft); Wake::Work }
             () = idle => Wake::Idle,
         }
     }
 
     fn take(&mut self, urgent: Urgent) {
         match urgent {
+            // Too late: whoever waits learns it as the sender drops.
+            Urgent::Owed(_) if self.is_sealed() => {}
             Urgent::Owed(owed) => self.owed.push_back(owed),
             Urgent::Abandoned { index, draft } => self.owe_not_forwarded(index, &draft),
             Urgent::Checkpoint { row, done } => self.checkpoints.push((row, done)),
+            Urgent::Seal(done) => {
+                self.lanes.drafts.close();
+                self.sealing = Some(done);
+            }
             Urgent::Close(done) => {
                 self.lanes.drafts.close();
                 self.closing = Some(done);
@@ -239,6 +250,10 @@ impl<S: Store> Writer<S> {
     }
 
     async fn write_batch(&mut self) -> Result<(), Poison> {
+        // The publisher found that storage does not give back what was written.
+        if self.shared.is_poisoned() {
+            return Err(Poison(String::from("the log was poisoned")));
+        }
         while let Ok(urgent) = self.lanes.urgent.try_recv() {
             self.take(urgent);
         }
@@ -358,14 +373,24 @@ impl<S: Store> Writer<S> {
         Ok(())
     }
 
-    /// Writes all that came before the close, and that the log was closed.
-    async fn finish(&mut self) -> Result<(), Poison> {
-        self.lanes.urgent.close();
-        self.drain().await?;
-        self.owe_own(Kind::System, [("event", Value::text("closed"))]);
-        self.drain().await?;
-        if !self.owed.is_empty() {
-            tracing::error!(entries = self.owed.len(), "the audit log was closed without its last entries");
+    fn is_sealed(&self) -> bool {
+        *self.shared.health.borrow() != Health::Serving
+    }
+
+    /// Writes all that came before, and that the log was closed. Once.
+    async fn seal(&mut self) -> Result<(), Poison> {
+        if !self.is_sealed() {
+            self.drain().await?;
+            self.owe_own(Kind::System, [("event", Value::text("closed"))]);
+            self.drain().await?;
+            if !self.owed.is_empty() {
+                tracing::error!(entries = self.owed.len(), "the audit log was closed without its last entries");
+                self.owed.clear();
+            }
+            self.shared.end(Health::Sealed);
+        }
+        if let Some(done) = self.sealing.take() {
+            let _ = done.send(());
         }
         Ok(())
     }
@@ -407,7 +432,8 @@ struct PoisonUnlessEnded(Arc<Shared>);
 
 impl Drop for PoisonUnlessEnded {
     fn drop(&mut self) {
-        if *self.0.health.borrow() == Health::Serving {
+        let ended = matches!(*self.0.health.borrow(), Health::Closed | Health::Poisoned(_));
+        if !ended {
             self.0.poison("the writer ended");
         }
     }

@@ -129,6 +129,13 @@ impl Reader {
         sqlx::query(sql).fetch_optional(&self.pool).await?.as_ref().map(checkpoint).transpose()
     }
 
+    /// The signed checkpoint of the tree of that size.
+    pub(crate) async fn checkpoint(&self, size: u64) -> Result<Option<CheckpointRow>, StoreError> {
+        let Ok(size) = i64::try_from(size) else { return Ok(None) };
+        let query = sqlx::query("SELECT size, note, range FROM checkpoint WHERE size = ?").bind(size);
+        query.fetch_optional(&self.pool).await?.as_ref().map(checkpoint).transpose()
+    }
+
     /// Checkpoints of trees larger than `size`, ascending, at most 1,000.
     pub(crate) async fn checkpoints_after(&self, size: Option<u64>) -> Result<Vec<CheckpointRow>, StoreError> {
         let sql = "SELECT size, note, range FROM checkpoint WHERE size > ? ORDER BY size LIMIT 1000";

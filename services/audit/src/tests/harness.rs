@@ -163,3 +163,40 @@ fn check_outcomes(entries: &[Entry]) -> BTreeSet<u64> {
     }
     open
 }
+
+/// Changes the database behind the log's back, as its owner can: the triggers go first.
+pub async fn vandalise(dir: &Path, sql: &'static str) {
+    use sqlx::{ConnectOptions as _, Connection as _, Row as _};
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(dir.join(crate::sqlite::DATABASE_FILE));
+    let mut connection = options.connect().await.unwrap();
+    let triggers = sqlx::query("SELECT name FROM sqlite_schema WHERE type = 'trigger'");
+    for row in triggers.fetch_all(&mut connection).await.unwrap() {
+        let drop = format!("DROP TRIGGER {}", row.get::<String, _>(0));
+        sqlx::raw_sql(sqlx::AssertSqlSafe(drop)).execute(&mut connection).await.unwrap();
+    }
+    let done = sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+    assert!(done.rows_affected() > 0, "{sql}");
+    connection.close().await.unwrap();
+}
+
+pub fn key() -> tlog::SigningKey {
+    tlog::SigningKey::generate(ORIGIN, [5; 32]).unwrap()
+}
+
+/// A publisher that acts only when told.
+pub async fn publisher(log: &Log, dir: &Path) -> crate::Publisher {
+    let options = crate::PublishOptions { interval_ms: 3_600_000, ..crate::PublishOptions::new(dir) };
+    crate::Publisher::start(log, key(), options).await.unwrap()
+}
+
+/// `count` denials, in a few batches.
+pub async fn fill(log: &Log, count: usize) {
+    let mut waiting = Vec::new();
+    for i in 0..count {
+        let (log, draft) = (log.clone(), deny(log, ["acme", "borealis"][i % 2], &format!("fill{i}")));
+        waiting.push(tokio::spawn(async move { log.append(draft).await.unwrap() }));
+    }
+    for one in waiting {
+        one.await.unwrap();
+    }
+}

@@ -1,0 +1,333 @@
+//! Publishing: what was committed is read again, hashed again, written as tiles and signed.
+//!
+//! A checkpoint is a promise that cannot be taken back, so nothing of what the writer had in memory goes into it. In
+//! order: new bundles are read from storage and hashed; the root must be the head's; tiles and bundles are written and
+//! flushed; the note is signed, kept in the database and as a file of its own; last, `checkpoint` names the new tree.
+//! Whoever reads `checkpoint` finds everything under it.
+
+pub(crate) mod files;
+mod resume;
+mod tiles;
+
+use crate::append::Log;
+use crate::error::{AppendError, ReadError};
+use crate::frames;
+use crate::shared::Shared;
+use crate::sqlite::{Damaged, Reader};
+use crate::store::{Bundle, CheckpointRow, StoreError};
+use files::Tree;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tiles::TileBuilder;
+use tlog::tile::TilePath;
+use tlog::{Checkpoint, SigningKey, VerifierKey};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
+
+/// The file that names the latest tree.
+pub const CHECKPOINT_FILE: &str = "checkpoint";
+/// Where every signed checkpoint stays.
+pub const CHECKPOINTS_DIR: &str = "checkpoints";
+pub const INTERVAL_MS: u64 = 1_000;
+
+/// `checkpoints/00000000000000/00000000000000001234`: at most a million files in a directory, in order.
+pub fn checkpoint_path(size: u64) -> String {
+    let name = format!("{size:020}");
+    let dir = name.get(..14).unwrap_or_default();
+    format!("{CHECKPOINTS_DIR}/{dir}/{name}")
+}
+
+#[derive(Clone, Debug)]
+pub struct PublishOptions {
+    pub dir: PathBuf,
+    /// Time between two looks at whether the log has grown.
+    pub interval_ms: u64,
+}
+
+impl PublishOptions {
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into(), interval_ms: INTERVAL_MS }
+    }
+}
+
+/// A signed tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    pub size: u64,
+    /// The signed note.
+    pub note: String,
+}
+
+/// Why nothing was published.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    #[error("the key signs for `{key}`, the log is `{log}`")]
+    Key { key: String, log: String },
+    /// The store is older than what is published: it was restored or cut. Going on would fork the log.
+    #[error(
+        "`{}` speaks of {published} entries, the store has a checkpoint for {stored}; the store was cut or restored \
+         from an older copy: bring the newer one back, or begin a log with another origin", path.display()
+    )]
+    Ahead { path: PathBuf, published: u64, stored: u64 },
+    #[error("`{}` is not a checkpoint of this log: {what}", path.display())]
+    Foreign { path: PathBuf, what: String },
+    /// Storage does not give back what was written. Nothing may be signed over it.
+    #[error("{0}")]
+    Mismatch(String),
+    #[error("cannot write `{}`", path.display())]
+    File {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("the checkpoint could not be kept")]
+    NotKept(#[from] AppendError),
+    #[error("the checkpoint could not be signed: {0}")]
+    NotSigned(#[from] tlog::checkpoint::CheckpointError),
+    #[error("the publisher has stopped")]
+    Stopped,
+}
+
+impl From<StoreError> for PublishError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Failed(cause) if cause.is::<Damaged>() => Self::Mismatch(cause.to_string()),
+            error => Self::Read(error.into()),
+        }
+    }
+}
+
+/// The handle of the publishing task. The task ends with [`Publisher::stop`] or with its last handle.
+#[derive(Clone, Debug)]
+pub struct Publisher {
+    commands: mpsc::Sender<Command>,
+    key: VerifierKey,
+}
+
+#[derive(Debug)]
+enum Command {
+    Now(oneshot::Sender<Result<Published, PublishError>>),
+    Stop(oneshot::Sender<Result<Published, PublishError>>),
+}
+
+impl Publisher {
+    /// Takes up the published directory where it stands, and publishes from then on.
+    ///
+    /// # Errors
+    /// When directory and store contradict each other, or the key is another log's.
+    pub async fn start(log: &Log, key: SigningKey, options: PublishOptions) -> Result<Self, PublishError> {
+        if key.verifier().name() != log.origin() {
+            return Err(PublishError::Key { key: key.verifier().name().to_owned(), log: log.origin().to_owned() });
+        }
+        let interval = Duration::from_millis(options.interval_ms.max(1));
+        let verifier = key.verifier().clone();
+        let mut task = Task { log: log.clone(), key, options, work: None };
+        task.resume().await?;
+        let (commands, inbox) = mpsc::channel(16);
+        tokio::spawn(task.run(inbox, interval));
+        Ok(Self { commands, key: verifier })
+    }
+
+    /// The key that the checkpoints verify under.
+    pub fn key(&self) -> &VerifierKey {
+        &self.key
+    }
+
+    /// Publishes what is durable now.
+    ///
+    /// # Errors
+    /// Why it could not; the task goes on and tries again.
+    pub async fn publish_now(&self) -> Result<Published, PublishError> {
+        self.ask(Command::Now).await
+    }
+
+    /// Publishes what is durable now, and ends. Comes after [`Log::seal`] and before [`Log::close`].
+    ///
+    /// # Errors
+    /// Why the last publication could not be made.
+    pub async fn stop(&self) -> Result<Published, PublishError> {
+        self.ask(Command::Stop).await
+    }
+
+    async fn ask(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<Published, PublishError>>) -> Command,
+    ) -> Result<Published, PublishError> {
+        let (answer, published) = oneshot::channel();
+        self.commands.send(command(answer)).await.map_err(|_| PublishError::Stopped)?;
+        published.await.unwrap_or(Err(PublishError::Stopped))
+    }
+}
+
+struct Task {
+    log: Log,
+    key: SigningKey,
+    options: PublishOptions,
+    /// The tiles being built; `None` after a failure, when only the disk knows what is on it.
+    work: Option<Work>,
+}
+
+/// What a blocking thread works on.
+struct Work {
+    builder: TileBuilder,
+    tree: Tree,
+    published: Published,
+}
+
+impl Task {
+    fn shared(&self) -> &Arc<Shared> {
+        &self.log.inner.shared
+    }
+
+    fn reader(&self) -> &Reader {
+        &self.log.inner.reader
+    }
+
+    async fn run(mut self, mut inbox: mpsc::Receiver<Command>, interval: Duration) {
+        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + interval, interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let log = self.log.clone();
+        let ended = log.ended();
+        tokio::pin!(ended);
+        loop {
+            let command = tokio::select! {
+                biased;
+                () = &mut ended => return,
+                command = inbox.recv() => match command {
+                    Some(command) => Some(command),
+                    None => return,
+                },
+                _ = ticks.tick() => None,
+            };
+            let published = self.publish().await;
+            if let Err(error) = &published {
+                self.report(error);
+            }
+            match command {
+                None => {}
+                Some(Command::Now(answer)) => drop(answer.send(published)),
+                Some(Command::Stop(answer)) => {
+                    let _ = answer.send(published);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn report(&self, error: &PublishError) {
+        if let PublishError::Mismatch(what) = error {
+            self.shared().poison(what);
+        } else {
+            let cause = std::error::Error::source(error).map(ToString::to_string);
+            tracing::error!(%error, cause, "the audit log could not be published; trying again");
+        }
+    }
+
+    /// One round. After a failure the next one begins with what is on the disk.
+    async fn publish(&mut self) -> Result<Published, PublishError> {
+        if self.work.is_none() {
+            self.resume().await?;
+        }
+        let Some(mut work) = self.work.take() else { return Err(PublishError::Stopped) };
+        let head = self.reader().head().await?;
+        if head.size() > work.published.size {
+            work = self.absorb(work, head.size()).await?;
+            if *work.builder.range() != head.range {
+                let size = head.size();
+                let what = format!("the first {size} entries as stored do not hash to the head; nothing was signed");
+                return Err(PublishError::Mismatch(what));
+            }
+            work = self.sign(work).await?;
+        }
+        let published = work.published.clone();
+        self.work = Some(work);
+        Ok(published)
+    }
+
+    /// Reads, hashes and writes full tiles up to `size`.
+    async fn absorb(&self, mut work: Work, size: u64) -> Result<Work, PublishError> {
+        while work.builder.size() < size {
+            let bundles = self.reader().bundles(work.builder.size()).await?;
+            if bundles.is_empty() {
+                let missing = format!("the entries from {} on are not in the store", work.builder.size());
+                return Err(PublishError::Mismatch(missing));
+            }
+            work = blocking(move || {
+                let within = bundles.iter().filter(|bundle| bundle.first_index < size);
+                within.clone().try_for_each(|bundle| push_bundle(&mut work.builder, bundle))?;
+                let full = work.builder.take_full();
+                put_tiles(&mut work.tree, &full)?;
+                Ok(work)
+            })
+            .await?;
+        }
+        Ok(work)
+    }
+
+    /// Writes the unfinished tiles, signs, keeps the note, and names the new tree.
+    async fn sign(&self, mut work: Work) -> Result<Work, PublishError> {
+        work = blocking(move || {
+            let partial = work.builder.partial(work.published.size);
+            put_tiles(&mut work.tree, &partial)?;
+            sync(&mut work.tree)?;
+            Ok(work)
+        })
+        .await?;
+        let range = work.builder.range().clone();
+        let size = range.size();
+        let note = Checkpoint::new(self.log.origin(), size, range.root()).sign(&self.key)?;
+        self.log.keep_checkpoint(CheckpointRow { note: note.clone(), range }).await?;
+        work.published = Published { size, note };
+        blocking(move || {
+            put_checkpoint(&mut work.tree, &work.published)?;
+            Ok(work)
+        })
+        .await
+    }
+}
+
+fn push_bundle(builder: &mut TileBuilder, bundle: &Bundle) -> Result<(), PublishError> {
+    let (first, last) = (bundle.first_index, bundle.first_index + bundle.count.max(1) - 1);
+    let good = builder.size() == first
+        && frames::iter(&bundle.bytes).all(|entry| entry.is_ok_and(|entry| builder.push(entry)))
+        && builder.size() == last + 1;
+    let what = || format!("entries {first} to {last} as stored are not what was written; nothing was signed");
+    if good { Ok(()) } else { Err(PublishError::Mismatch(what())) }
+}
+
+fn put_tiles(tree: &mut Tree, tiles: &[(TilePath, Vec<u8>)]) -> Result<(), PublishError> {
+    for (path, bytes) in tiles {
+        put(tree, &path.to_path(), bytes)?;
+        if path.is_full() {
+            // Readers of older trees find the full one (C2SP tlog-tiles, partial tiles).
+            tree.discard(&format!("{}.p", path.to_path()));
+        }
+    }
+    Ok(())
+}
+
+/// The note under its size, and then as the latest.
+fn put_checkpoint(tree: &mut Tree, published: &Published) -> Result<(), PublishError> {
+    put(tree, &checkpoint_path(published.size), published.note.as_bytes())?;
+    sync(tree)?;
+    put(tree, CHECKPOINT_FILE, published.note.as_bytes())?;
+    sync(tree)
+}
+
+fn put(tree: &mut Tree, name: &str, bytes: &[u8]) -> Result<(), PublishError> {
+    tree.put(name, bytes).map_err(|source| PublishError::File { path: tree.path(name), source })
+}
+
+fn sync(tree: &mut Tree) -> Result<(), PublishError> {
+    tree.sync().map_err(|source| PublishError::File { path: tree.path(""), source })
+}
+
+/// Hashing and file work, off the threads that serve.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, PublishError> + Send + 'static,
+) -> Result<T, PublishError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(PublishError::Stopped))
+}

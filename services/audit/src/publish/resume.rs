@@ -1,0 +1,133 @@
+//! Taking up a published directory: what is there must agree with the store, and what is missing is built again.
+
+use super::files::Tree;
+use super::tiles::TileBuilder;
+use super::{
+    CHECKPOINT_FILE, PublishError, Published, Task, Work, blocking, checkpoint_path, put, put_checkpoint, put_tiles,
+    sync,
+};
+use crate::store::CheckpointRow;
+use std::path::Path;
+use tlog::tile::{TilePath, tiles_for_size};
+use tlog::{Checkpoint, CompactRange};
+
+impl Task {
+    /// Begins where the last signed checkpoint in the store ends.
+    pub(super) async fn resume(&mut self) -> Result<(), PublishError> {
+        let dir = self.options.dir.clone();
+        let tree = blocking(move || open_tree(&dir)).await?;
+        let last = self.reader().last_checkpoint().await?;
+        let named = self.named_checkpoint(&tree)?;
+        if let Some(named) = &named {
+            self.check_named(&tree, named, last.as_ref().map_or(0, |last| last.range.size())).await?;
+        }
+        let Some(last) = last else {
+            let published = Published { size: 0, note: String::new() };
+            self.work = Some(Work { builder: TileBuilder::default(), tree, published });
+            return Ok(());
+        };
+        let range = last.range.clone();
+        let (tree, builder) = blocking(move || Ok(take_up(tree, &range))).await?;
+        let (mut tree, builder) = match builder {
+            Some(builder) => (tree, builder),
+            None => self.rebuild(tree, &last.range).await?,
+        };
+        let published = Published { size: last.range.size(), note: last.note };
+        if named.is_none_or(|named| named.size != published.size) {
+            // The process ended between keeping the note and naming it, or the directory is new.
+            tree = self.keep_missing_checkpoints(tree).await?;
+            let latest = published.clone();
+            tree = blocking(move || put_checkpoint(&mut tree, &latest).map(|()| tree)).await?;
+        }
+        self.work = Some(Work { builder, tree, published });
+        Ok(())
+    }
+
+    /// What the file `checkpoint` says, if there is one.
+    fn named_checkpoint(&self, tree: &Tree) -> Result<Option<Checkpoint>, PublishError> {
+        let path = tree.path(CHECKPOINT_FILE);
+        let fault = |source| PublishError::File { path: path.clone(), source };
+        let Some(bytes) = tree.read(CHECKPOINT_FILE).map_err(fault)? else { return Ok(None) };
+        let foreign = |what: String| PublishError::Foreign { path: path.clone(), what };
+        let note = String::from_utf8(bytes).map_err(|e| foreign(e.to_string()))?;
+        let checkpoint = parse_note(&note).map_err(foreign)?;
+        if checkpoint.origin != self.log.origin() {
+            return Err(foreign(format!("it is of the log `{}`", checkpoint.origin)));
+        }
+        Ok(Some(checkpoint))
+    }
+
+    /// A published tree must be one that the store has signed, and not a later one.
+    async fn check_named(&self, tree: &Tree, named: &Checkpoint, stored: u64) -> Result<(), PublishError> {
+        let path = tree.path(CHECKPOINT_FILE);
+        if named.size > stored {
+            return Err(PublishError::Ahead { path, published: named.size, stored });
+        }
+        let what = match self.reader().checkpoint(named.size).await? {
+            Some(row) if row.range.root() == named.root => return Ok(()),
+            Some(_) => "its root is not the one in the store",
+            None => "the store has none of that size",
+        };
+        Err(PublishError::Foreign { path, what: what.to_owned() })
+    }
+
+    /// Writes every file of the tree again that is not there or not as it must be.
+    async fn rebuild(&self, tree: Tree, range: &CompactRange) -> Result<(Tree, TileBuilder), PublishError> {
+        let size = range.size();
+        tracing::warn!(dir = %self.options.dir.display(), size, "published files are missing; building them again from the store");
+        let published = Published { size: 0, note: String::new() };
+        let work = self.absorb(Work { builder: TileBuilder::default(), tree, published }, size).await?;
+        if work.builder.range() != range {
+            let what = format!("the first {size} entries as stored do not hash to their checkpoint");
+            return Err(PublishError::Mismatch(what));
+        }
+        let Work { builder, mut tree, .. } = work;
+        let partial = builder.partial(0);
+        blocking(move || {
+            put_tiles(&mut tree, &partial)?;
+            sync(&mut tree)?;
+            Ok((tree, builder))
+        })
+        .await
+    }
+
+    async fn keep_missing_checkpoints(&self, mut tree: Tree) -> Result<Tree, PublishError> {
+        let mut after = None;
+        loop {
+            let rows = self.reader().checkpoints_after(after).await?;
+            let Some(last) = rows.last() else { return Ok(tree) };
+            after = Some(last.range.size());
+            tree = blocking(move || put_missing_checkpoints(&mut tree, &rows).map(|()| tree)).await?;
+        }
+    }
+}
+
+fn put_missing_checkpoints(tree: &mut Tree, rows: &[CheckpointRow]) -> Result<(), PublishError> {
+    for row in rows {
+        let name = checkpoint_path(row.range.size());
+        if !tree.path(&name).is_file() {
+            put(tree, &name, row.note.as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+fn open_tree(dir: &Path) -> Result<Tree, PublishError> {
+    Tree::open(dir).map_err(|source| PublishError::File { path: dir.into(), source })
+}
+
+/// `None` in place of a builder when a file of the tree is missing or its unfinished tiles are not of this tree.
+///
+/// Full tiles are only looked for, not read: comparing all of them is what `millgate audit fsck` does.
+fn take_up(tree: Tree, range: &CompactRange) -> (Tree, Option<TileBuilder>) {
+    let complete = tiles_for_size(range.size()).all(|path| tree.path(&path.to_path()).is_file());
+    let read = |path: &TilePath| tree.read(&path.to_path()).ok().flatten();
+    let builder = complete.then(|| TileBuilder::resume(range, read)).flatten();
+    (tree, builder)
+}
+
+/// The checkpoint in a note, whoever signed it.
+pub(crate) fn parse_note(note: &str) -> Result<Checkpoint, String> {
+    let note = tlog::note::Note::parse(note).map_err(|e| e.to_string())?;
+    Checkpoint::parse(note.text).map_err(|e| e.to_string())
+}

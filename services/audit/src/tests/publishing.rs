@@ -1,0 +1,184 @@
+//! What is published is what is stored, and nothing else is ever signed.
+
+use super::harness::*;
+use crate::publish::{CHECKPOINT_FILE, CHECKPOINTS_DIR, checkpoint_path};
+use crate::{PublishError, PublishOptions, Publisher};
+use std::fs;
+use std::path::Path;
+use tlog::tile::{Kind, TilePath, tiles_for_size};
+use tlog::{Checkpoint, CompactRange, hashes_to_bytes};
+
+/// Reads the directory as a stranger would, with nothing but the key; the size of the tree it proves.
+fn verify(dir: &Path) -> u64 {
+    let named = fs::read_to_string(dir.join(CHECKPOINT_FILE)).unwrap();
+    let checkpoint = Checkpoint::open(&named, key().verifier()).unwrap();
+    let mut range = CompactRange::new();
+    let mut roots = vec![range.root()];
+    let mut levels = vec![Vec::new(); 64];
+    for path in tiles_for_size(checkpoint.size).filter(|path| path.kind == Kind::Entries) {
+        let bytes = fs::read(dir.join(path.to_path())).unwrap();
+        let entries = tlog::bundle::decode(&bytes).unwrap();
+        assert_eq!(entries.len(), usize::from(path.width));
+        for entry in entries {
+            range.push_visiting(tlog::leaf_hash(entry), |level, hash| levels[usize::from(level)].push(hash));
+            roots.push(range.root());
+        }
+    }
+    assert_eq!((range.size(), range.root()), (checkpoint.size, checkpoint.root));
+    for TilePath { kind, index, width } in tiles_for_size(checkpoint.size) {
+        if let Kind::Tile(level) = kind {
+            let from = usize::try_from(index * 256).unwrap();
+            let expected = &levels[usize::from(level) * 8][from..from + usize::from(width)];
+            let path = dir.join(TilePath { kind, index, width }.to_path());
+            assert_eq!(fs::read(&path).unwrap(), hashes_to_bytes(expected), "{}", path.display());
+        }
+    }
+    for note in kept(dir) {
+        let kept = Checkpoint::open(&note, key().verifier()).unwrap();
+        assert_eq!(kept.root, roots[usize::try_from(kept.size).unwrap()], "size {}", kept.size);
+    }
+    assert_eq!(fs::read_to_string(dir.join(checkpoint_path(checkpoint.size))).unwrap(), named);
+    checkpoint.size
+}
+
+/// Every checkpoint that was kept, by size.
+fn kept(dir: &Path) -> Vec<String> {
+    let mut paths = Vec::new();
+    for group in fs::read_dir(dir.join(CHECKPOINTS_DIR)).unwrap() {
+        paths.extend(fs::read_dir(group.unwrap().path()).unwrap().map(|file| file.unwrap().path()));
+    }
+    paths.sort();
+    paths.iter().map(|path| fs::read_to_string(path).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn what_is_published_can_be_verified_from_the_files_alone() {
+    let (dir, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let log = open(dir.path()).await;
+    let publisher = publisher(&log, out.path()).await;
+    for count in [0, 3, 0, 250, 1, 600] {
+        fill(&log, count).await;
+        let published = publisher.publish_now().await.unwrap();
+        assert_eq!(published.size, log.size());
+        assert_eq!(verify(out.path()), log.size());
+    }
+    assert_eq!(log.status().checkpoint_size, 855);
+    log.seal().await;
+    assert_eq!(publisher.stop().await.unwrap().size, 856);
+    log.close().await;
+    assert_eq!(verify(out.path()), 856);
+    // A full tile has no partial ones beside it.
+    assert!(!out.path().join("tile/0/000.p").exists() && out.path().join("tile/0/003.p").exists());
+    assert_eq!(kept(out.path()).len(), 5);
+}
+
+#[tokio::test]
+async fn publishing_goes_on_after_a_restart() {
+    let (dir, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for round in 0..3 {
+        let (log, recovered) = crate::Log::open(options(dir.path())).await.unwrap();
+        let publisher = publisher(&log, out.path()).await;
+        fill(&log, 100 * round + 7).await;
+        publisher.publish_now().await.unwrap();
+        assert_eq!(verify(out.path()), log.size());
+        // What stands under a checkpoint is not hashed again.
+        assert_eq!(recovered.verified_from, recovered.size.saturating_sub(1));
+        log.close().await;
+    }
+}
+
+#[tokio::test]
+async fn files_that_are_gone_are_built_again() {
+    let (dir, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let log = open(dir.path()).await;
+    let first = publisher(&log, out.path()).await;
+    fill(&log, 300).await;
+    first.publish_now().await.unwrap();
+    fill(&log, 300).await;
+    let last = first.publish_now().await.unwrap();
+    let full = out.path().join("tile/entries/000");
+    for vanished in [full, out.path().join("tile"), out.path().join(CHECKPOINT_FILE), out.path().to_owned()] {
+        if vanished.is_dir() {
+            fs::remove_dir_all(&vanished).unwrap();
+        } else {
+            fs::remove_file(&vanished).unwrap();
+        }
+        let publisher = publisher(&log, out.path()).await;
+        assert_eq!(publisher.publish_now().await.unwrap(), last);
+        assert_eq!(verify(out.path()), last.size, "{}", vanished.display());
+        assert_eq!(kept(out.path()).len(), 2);
+    }
+    log.close().await;
+}
+
+#[tokio::test]
+async fn a_failed_round_is_made_up_for() {
+    let (dir, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let log = open(dir.path()).await;
+    let publisher = publisher(&log, out.path()).await;
+    fill(&log, 10).await;
+    publisher.publish_now().await.unwrap();
+    fill(&log, 300).await;
+    // A file where a directory must be: this round fails halfway.
+    let obstacle = out.path().join("tile/1");
+    fs::write(&obstacle, "").unwrap();
+    assert!(matches!(publisher.publish_now().await, Err(PublishError::File { .. })));
+    assert_eq!(fs::read_to_string(out.path().join(CHECKPOINT_FILE)).unwrap().lines().nth(1), Some("11"));
+    fs::remove_file(&obstacle).unwrap();
+    assert_eq!(publisher.publish_now().await.unwrap().size, 311);
+    assert_eq!(verify(out.path()), 311);
+    assert!(log.is_healthy());
+    log.close().await;
+}
+
+#[tokio::test]
+async fn nothing_is_signed_over_a_store_that_changed() {
+    for sql in [
+        "UPDATE bundle SET bytes = CAST(substr(bytes, 1, 99) || x'58' || substr(bytes, 101) AS BLOB) WHERE first_index > 8",
+        "DELETE FROM bundle WHERE first_index = (SELECT max(first_index) FROM bundle)",
+        "UPDATE bundle SET bytes = CAST(bytes || x'0000' AS BLOB) WHERE first_index > 8",
+        "UPDATE head SET root = zeroblob(32)",
+    ] {
+        let (dir, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let log = open(dir.path()).await;
+        let publisher = publisher(&log, out.path()).await;
+        fill(&log, 10).await;
+        let before = publisher.publish_now().await.unwrap();
+        fill(&log, 10).await;
+        vandalise(dir.path(), sql).await;
+        let error = publisher.publish_now().await.unwrap_err();
+        assert!(matches!(error, PublishError::Mismatch(_)), "{sql}: {error:?}");
+        assert_eq!(fs::read_to_string(out.path().join(CHECKPOINT_FILE)).unwrap(), before.note);
+        assert_eq!(log.inner.reader.last_checkpoint().await.unwrap().unwrap().note, before.note);
+        log.poisoned().await;
+        assert_eq!(log.append(deny(&log, "acme", "late")).await, Err(crate::AppendError::Poisoned));
+    }
+}
+
+#[tokio::test]
+async fn a_store_older_than_what_is_published_is_not_continued() {
+    let (dir, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let backup = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    publisher(&log, out.path()).await.publish_now().await.unwrap();
+    log.close().await;
+    fs::copy(dir.path().join("log.db"), backup.path().join("log.db")).unwrap();
+    let log = open(dir.path()).await;
+    publisher(&log, out.path()).await.publish_now().await.unwrap();
+    log.close().await;
+
+    let restored = open(backup.path()).await;
+    let error = Publisher::start(&restored, key(), PublishOptions::new(out.path())).await.unwrap_err();
+    assert!(matches!(error, PublishError::Ahead { published: 3, stored: 1, .. }), "{error}");
+    restored.close().await;
+}
+
+#[tokio::test]
+async fn a_key_signs_for_its_own_log_only() {
+    let (dir, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let log = open(dir.path()).await;
+    let foreign = tlog::SigningKey::generate("elsewhere.example/log", [1; 32]).unwrap();
+    let error = Publisher::start(&log, foreign, PublishOptions::new(out.path())).await.unwrap_err();
+    assert!(matches!(error, PublishError::Key { .. }), "{error}");
+    log.close().await;
+}
