@@ -69,7 +69,7 @@ async fn what_is_published_can_be_verified_from_the_files_alone() {
     assert_eq!(verify(out.path()), 856);
     // A full tile has no partial ones beside it.
     assert!(!out.path().join("tile/0/000.p").exists() && out.path().join("tile/0/003.p").exists());
-    assert_eq!(kept(out.path()).len(), 5);
+    assert_eq!(kept(out.path()).len(), 6);
 }
 
 #[tokio::test]
