@@ -1,1 +1,126 @@
-//! harness
+//! The harness of the acceptance tests: whole plants, started as users start them.
+//!
+//! Nothing here fakes a part of Millgate. Sources and identity providers are small real servers where the test is about
+//! their misbehaviour, and third-party programs where the test is about working together.
+
+pub mod http;
+pub mod process;
+pub mod source;
+pub mod wait;
+
+use anyhow::Context as _;
+use millgate::demo::{self, Demo};
+use runtime::shutdown::Shutdown;
+use std::path::Path;
+
+/// The demo's plant in this process, with its directory for the test to change.
+pub struct Plant {
+    pub demo: Demo,
+    pub shutdown: Shutdown,
+    pub directory: tempfile::TempDir,
+}
+
+impl Plant {
+    pub async fn start() -> anyhow::Result<Self> {
+        Self::start_with(|_| Ok(())).await
+    }
+
+    /// `prepare` may write files of the plant before the broker reads them; what it writes stays.
+    pub async fn start_with(prepare: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir().context("temporary directory")?;
+        prepare(directory.path())?;
+        let shutdown = Shutdown::new();
+        let demo = demo::start(Some(directory.path().to_owned()), shutdown.clone()).await?;
+        Ok(Self { demo, shutdown, directory })
+    }
+
+    /// A plant whose systems are the test's own server on `port`: what the demo would serve there is not started, because
+    /// the plant's files are written for that port before the demo looks.
+    pub async fn start_with_source(port: u16) -> anyhow::Result<Self> {
+        let plant = Self::start().await?;
+        let catalog = plant.directory.path().join("policies/plants/munich/catalog");
+        let own = plant.demo.plant.to_string();
+        for file in std::fs::read_dir(&catalog)? {
+            let path = file?.path();
+            let text = std::fs::read_to_string(&path)?;
+            if text.contains(&own) {
+                std::fs::write(&path, text.replace(&own, &format!("127.0.0.1:{port}")))?;
+            }
+        }
+        let before = plant.demo.running.broker.generation();
+        plant.shutdown.reload();
+        wait::until("the new source", async || (plant.demo.running.broker.generation() > before).then_some(())).await?;
+        Ok(plant)
+    }
+
+    pub fn token(&self, name: &str) -> &str {
+        self.demo.tokens.get(name).map_or("", String::as_str)
+    }
+
+    pub fn data(&self) -> String {
+        self.demo.running.data_url()
+    }
+
+    pub fn api(&self) -> String {
+        self.demo.running.api_url()
+    }
+
+    /// A GET on the data listener as one of the demo's callers.
+    pub async fn get(&self, caller: &str, target: &str, headers: &[(&str, &str)]) -> anyhow::Result<http::Answer> {
+        let bearer = format!("Bearer {}", self.token(caller));
+        let mut all = vec![("authorization", bearer.as_str())];
+        all.extend_from_slice(headers);
+        http::get(&format!("{}{target}", self.data()), &all).await
+    }
+
+    /// What the auditor sees of one request.
+    pub async fn entries_of(&self, request: &str) -> anyhow::Result<Vec<serde_json::Value>> {
+        self.audit(&format!("request={request}&order=oldest")).await
+    }
+
+    pub async fn audit(&self, query: &str) -> anyhow::Result<Vec<serde_json::Value>> {
+        let bearer = format!("Bearer {}", self.token("auditor"));
+        let url = format!("{}/v1/audit/entries?{query}", self.api());
+        let answer = http::get(&url, &[("authorization", &bearer)]).await?;
+        anyhow::ensure!(answer.status == 200, "audit query: {} {}", answer.status, answer.text());
+        let page = answer.json()?;
+        let entries = page["entries"].as_array().context("entries")?;
+        Ok(entries.iter().map(|found| found["entry"].clone()).collect())
+    }
+
+    /// The entries of a request once its outcome is there.
+    pub async fn closed(&self, request: &str) -> anyhow::Result<Vec<serde_json::Value>> {
+        wait::until("the outcome of a request", async || {
+            let entries = self.entries_of(request).await.ok()?;
+            entries.iter().any(|e| e["kind"] == "outcome").then_some(entries)
+        })
+        .await
+    }
+
+    /// Drains and leaves the directory behind for inspection.
+    pub async fn stop(self) -> tempfile::TempDir {
+        self.shutdown.begin("the test is over");
+        self.demo.running.drain().await;
+        self.directory
+    }
+}
+
+/// Entries of the published log of a plant's directory, oldest first, read from the files alone.
+///
+/// # Errors
+/// When it is not a published log.
+pub fn published(directory: &Path) -> anyhow::Result<Vec<serde_json::Value>> {
+    let published = directory.join("audit/published");
+    let mut entries = Vec::new();
+    let mut query = audit::query::Query { limit: 1000, order: audit::query::Order::OldestFirst, ..Default::default() };
+    loop {
+        let page = audit::query::offline(&published, &query)?;
+        for found in &page.entries {
+            entries.push(serde_json::from_str(&found.entry)?);
+        }
+        query.after = page.entries.last().map(|f| f.index);
+        if page.next.is_none() || page.entries.is_empty() {
+            return Ok(entries);
+        }
+    }
+}

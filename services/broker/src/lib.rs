@@ -1,1 +1,145 @@
-//! broker
+//! The policy enforcement point: a reverse proxy that serves nothing it has not decided and recorded.
+//!
+//! `stack.rs` is the table of contents of a request. The types carry it: `Authenticated` → `AccessRequest` → `Permit` →
+//! `Admitted`, each consumed to make the next; forwarding takes an `Admitted`, and only `record.rs` can make one.
+//!
+//! What this crate does not do: it decides nothing (`pdp`), knows no key (`identity`), writes no SQL (`audit`) and reads
+//! no file format (`registry`).
+
+// mod api;
+mod authenticate;
+mod authorize;
+pub mod canonical;
+mod forward;
+pub mod listener;
+mod metrics;
+mod operator;
+pub mod record;
+mod reload;
+mod resolve;
+pub mod respond;
+mod shape;
+mod stack;
+pub mod tls;
+pub mod upstream;
+pub mod world;
+
+pub use metrics::BrokerMetrics;
+pub use reload::{Certificate, Reloader};
+pub use world::{Folders, Parts, World};
+
+use arc_swap::ArcSwap;
+use audit::Log;
+use identity::Identity;
+use listener::Peer;
+use model::{Clock, RequestId};
+use record::RefusedLogins;
+use runtime::trace::Tracer;
+use std::sync::Arc;
+
+/// One running broker.
+#[derive(Debug)]
+pub struct Broker {
+    pub log: Log,
+    pub metrics: BrokerMetrics,
+    identity: Identity,
+    world: ArcSwap<World>,
+    clock: Arc<dyn Clock>,
+    refused_logins: Arc<RefusedLogins>,
+    tracer: Tracer,
+    readiness: runtime::health::Readiness,
+}
+
+/// What a broker is made from.
+#[derive(Debug)]
+pub struct Makings {
+    pub log: Log,
+    pub identity: Identity,
+    pub world: World,
+    pub clock: Arc<dyn Clock>,
+    pub tracer: Tracer,
+    pub readiness: runtime::health::Readiness,
+    pub metrics: runtime::metrics::Registry,
+    pub refused_logins_per_minute: u32,
+}
+
+impl Broker {
+    /// Records the opening generation, so that the log names what its first decision was made from.
+    pub async fn start(makings: Makings) -> Arc<Self> {
+        makings.identity.update(&makings.world.parties);
+        let broker = Arc::new(Self {
+            metrics: BrokerMetrics::new(makings.metrics, &makings.log, makings.clock.clone()),
+            log: makings.log,
+            identity: makings.identity,
+            world: ArcSwap::from_pointee(makings.world),
+            clock: makings.clock,
+            refused_logins: RefusedLogins::new(makings.refused_logins_per_minute),
+            tracer: makings.tracer,
+            readiness: makings.readiness,
+        });
+        let world = broker.world();
+        reload::record(&broker, reload::policy_activation(&world, None)).await;
+        reload::record(&broker, reload::opening(&world)).await;
+        broker
+    }
+
+    pub fn world(&self) -> Arc<World> {
+        self.world.load_full()
+    }
+
+    /// Number of the generation that new requests use.
+    pub fn generation(&self) -> u64 {
+        self.world.load().snapshot.generation()
+    }
+
+    fn replace(&self, world: World) {
+        self.identity.update(&world.parties);
+        self.world.store(Arc::new(world));
+    }
+
+    fn request_id(&self) -> RequestId {
+        RequestId::new(self.clock.now(), runtime::random::bytes())
+    }
+
+    /// Answers one request of the data listener.
+    pub async fn proxy(
+        self: Arc<Self>,
+        peer: Peer,
+        request: http::Request<hyper::body::Incoming>,
+    ) -> http::Response<respond::Body> {
+        stack::handle(&self, peer, request).await
+    }
+
+    /// Millgate's own endpoints for callers.
+    pub fn api(self: &Arc<Self>) -> axum::Router {
+        axum::Router::new()
+    }
+
+    /// Health, readiness and metrics for the operator.
+    pub fn operator(self: &Arc<Self>) -> axum::Router {
+        operator::router(self.clone())
+    }
+
+    /// Says what was counted and not yet written.
+    pub async fn flush(&self) {
+        if let Err(refusal) = self.refused_logins.flush(&self.log).await {
+            tracing::error!(detail = %refusal.detail, "counted logins could not be recorded");
+        }
+    }
+}
+
+/// Serves an axum router on a [`listener::Listener`].
+pub async fn serve_router(
+    router: axum::Router,
+    peer: Peer,
+    request: http::Request<hyper::body::Incoming>,
+) -> http::Response<respond::Body> {
+    use http_body_util::BodyExt as _;
+    use tower::ServiceExt as _;
+    let mut request = request.map(axum::body::Body::new);
+    request.extensions_mut().insert(peer);
+    match router.oneshot(request).await {
+        Ok(response) => response.map(|b| b.map_err(respond::BodyError::Own).boxed_unsync()),
+        Err(never) => match never {},
+    }
+}

@@ -9,7 +9,7 @@ use crate::slice::{self, Caller, Record};
 use crate::snapshot::{Base, Data, Kinds, Known, Snapshot};
 use cedar_policy::{Entities, EntityUid};
 use model::party::{Agreement, Status};
-use model::{AccessRequest, Action, AgreementId, FieldClassId, Reason, ResourceRef};
+use model::{AccessRequest, Action, AgreementId, Authenticated, FieldClassId, Reason, ResourceRef, Shape, Timestamp};
 use std::collections::BTreeSet;
 
 type Refused = Box<Refusal>;
@@ -46,6 +46,24 @@ impl Snapshot {
             }),
             Err(refusal) => Decision::Denied(refusal.into_denial(request, digests, slice, self.generation)),
         }
+    }
+}
+
+impl Snapshot {
+    /// Whether the caller may know of the resource: what a refusal before the decision may tell.
+    pub fn may_discover(&self, caller: &Authenticated, resource: &ResourceRef, now: Timestamp) -> bool {
+        let request = AccessRequest {
+            caller: caller.clone(),
+            action: Action::Discover,
+            resource: resource.clone(),
+            purpose: None,
+            agreement: None,
+            shape: Shape::default(),
+            now,
+        };
+        let mut inquiry =
+            Inquiry { snapshot: self, request: &request, record: Record::new(""), policies: BTreeSet::new() };
+        inquiry.knows().is_ok()
     }
 }
 
@@ -103,6 +121,16 @@ impl<'a> Inquiry<'a> {
         self.in_force(chosen.map(|(agreement, _)| agreement))?;
         let classes_revealed = self.shown_whole(&matter, chosen)?;
         Ok(Granted { agreement: chosen.map(|(agreement, _)| agreement.id.clone()), classes_revealed })
+    }
+
+    /// Only the first question of [`Self::data`].
+    fn knows(&mut self) -> Result<(), Refused> {
+        let caller = Caller::find(self.snapshot, self.request.caller.principal()).ok_or_else(Refusal::unknown)?;
+        let data = self.snapshot.data.get(&self.request.resource).ok_or_else(Refusal::unknown)?;
+        let candidates = self.candidates(data);
+        let store = slice::store(&data.base.store, &caller, candidates.iter().map(|(_, known)| *known))
+            .map_err(|e| Refusal::errors(vec![e]).hiding())?;
+        self.discover(&Matter { caller, data, store, purpose: None }, &candidates)
     }
 
     /// Agreements of the caller's organisation that can matter: those that cover the product, all of them where it is

@@ -1,0 +1,279 @@
+//! Millgate's own endpoints for callers, under the same identity, policy and audit log as the proxy.
+//!
+//! `GET /v1/audit/entries` answers questions to the audit log: decided by Cedar (`readAudit`), and itself recorded before
+//! the first entry leaves.
+
+use crate::authenticate::authenticate;
+use crate::authorize::authorize;
+use crate::canonical::Canonical;
+use crate::listener::Peer;
+use crate::record::{self, Circumstances, Exchange};
+use crate::resolve::Asked;
+use crate::respond::{self, Body, BodyError, Refusal};
+use crate::{Broker, stack};
+use audit::query::{Found, Order, Page, Query};
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use bytes::Bytes;
+use futures_util::stream;
+use http::request::Parts;
+use http::{HeaderValue, Response, header};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
+use model::entry::{Ended, Kind};
+use model::{AccessRequest, Action, OrganisationId, Reason, RequestId, ResourceRef, Shape, Timestamp};
+use std::sync::Arc;
+
+pub fn router(broker: Arc<Broker>) -> axum::Router {
+    axum::Router::new()
+        .route("/v1/audit/entries", get(entries))
+        .fallback(nothing)
+        .method_not_allowed_fallback(nothing)
+        .with_state(broker)
+}
+
+async fn nothing(State(broker): State<Arc<Broker>>, Extension(peer): Extension<Peer>, request: Request) -> impl IntoResponse {
+    let (parts, _) = request.into_parts();
+    let id = broker.request_id();
+    answer(&broker, id, unknown(&broker, id, peer, &parts).await).map(axum::body::Body::new)
+}
+
+/// 401 for strangers on every path, then 404, recorded.
+async fn unknown(broker: &Broker, id: RequestId, peer: Peer, parts: &Parts) -> Result<Response<Body>, Refusal> {
+    let canonical = Canonical::parse(parts)?;
+    let world = broker.world();
+    let caller = authenticate(broker, &world, id, peer, parts, &canonical).await?;
+    let about = about(id, peer, parts, &canonical);
+    record::refuse(&broker.log, &caller, &Reason::NOT_FOUND, &about).await?;
+    Err(Refusal::not_found())
+}
+
+async fn entries(State(broker): State<Arc<Broker>>, Extension(peer): Extension<Peer>, request: Request) -> impl IntoResponse {
+    let (parts, _) = request.into_parts();
+    let id = broker.request_id();
+    answer(&broker, id, read(&broker, id, peer, &parts).await).map(axum::body::Body::new)
+}
+
+fn answer(broker: &Broker, id: RequestId, result: Result<Response<Body>, Refusal>) -> Response<Body> {
+    let started = broker.metrics.begin();
+    let (response, reason) = match result {
+        Ok(response) => (response, None),
+        Err(refusal) => (respond::refuse(&refusal, id), Some(refusal.reason)),
+    };
+    broker.metrics.end(started, "api", response.status(), reason.as_ref());
+    response
+}
+
+fn about<'a>(id: RequestId, peer: Peer, parts: &'a Parts, canonical: &Canonical) -> Circumstances<'a> {
+    Circumstances {
+        request: id,
+        kind: Kind::AuditRead,
+        method: parts.method.as_str(),
+        peer: peer.address.ip(),
+        user_agent: stack::single(parts, "user-agent"),
+        route: Some("audit-entries"),
+        product: None,
+        source: None,
+        payload: Circumstances::payload_of(canonical),
+    }
+}
+
+async fn read(broker: &Broker, id: RequestId, peer: Peer, parts: &Parts) -> Result<Response<Body>, Refusal> {
+    let canonical = Canonical::parse(parts)?;
+    let asked = Asked::parse(&parts.headers)?;
+    let world = broker.world();
+    let caller = authenticate(broker, &world, id, peer, parts, &canonical).await?;
+    let about = about(id, peer, parts, &canonical);
+    let wanted = match Wanted::parse(&canonical.query) {
+        Ok(wanted) => wanted,
+        Err(refusal) => {
+            record::refuse(&broker.log, &caller, &refusal.reason, &about).await?;
+            return Err(refusal);
+        }
+    };
+    let question = AccessRequest {
+        caller,
+        action: Action::ReadAudit,
+        resource: ResourceRef::AuditScope(wanted.query.organisation.clone()),
+        purpose: asked.purpose,
+        agreement: asked.agreement,
+        shape: Shape { rows: i64::try_from(wanted.query.limit).unwrap_or(i64::MAX), ..Shape::default() },
+        now: broker.clock.now(),
+    };
+    let permit = authorize(broker, &world, question, &about).await?;
+    let expires = permit.request().caller.expires();
+    let (_, exchange) = record::admit(&broker.log, permit, &about, broker.clock.now()).await?.into_exchange();
+    if wanted.follow {
+        return Ok(follow(broker, id, wanted.query, exchange, expires));
+    }
+    page(broker, id, &wanted.query, exchange).await
+}
+
+async fn page(broker: &Broker, id: RequestId, query: &Query, mut exchange: Exchange) -> Result<Response<Body>, Refusal> {
+    exchange.forwarded();
+    let page = match broker.log.query(query).await {
+        Ok(page) => page,
+        Err(error) => {
+            tracing::error!(%error, request = %id, "the audit log could not be read");
+            let refusal = Refusal::new(Reason::NOT_RECORDED, "the audit log could not be read; see the broker's log");
+            exchange.fail(Ended::SourceFailed, &refusal);
+            return Err(refusal);
+        }
+    };
+    let body = page_text(&page);
+    exchange.answering(200);
+    exchange.sent(body.len() as u64);
+    exchange.end(Ended::Complete);
+    Ok(json(id, respond::full(body), "application/json"))
+}
+
+fn json(id: RequestId, body: Body, media_type: &'static str) -> Response<Body> {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    respond::ours(response.headers_mut(), id);
+    response
+}
+
+/// `{"entries":[{"index","principal"?,"entry"}],"next"?,"size"}`. Entries stand in it byte for byte as they are stored:
+/// they are JSON already, and re-encoding would make a second version of the record.
+fn page_text(page: &Page) -> String {
+    let rows: Vec<String> = page.entries.iter().map(row).collect();
+    let next = page.next.map(|n| format!(",\"next\":{n}")).unwrap_or_default();
+    format!("{{\"entries\":[{}]{next},\"size\":{}}}", rows.join(","), page.size)
+}
+
+fn row(found: &Found) -> String {
+    let principal = found.principal.as_ref().and_then(|p| serde_json::to_string(p).ok());
+    let principal = principal.map(|p| format!("\"principal\":{p},")).unwrap_or_default();
+    format!("{{\"index\":{},{principal}\"entry\":{}}}", found.index, found.entry)
+}
+
+struct Tail {
+    log: audit::Log,
+    query: Query,
+    exchange: Exchange,
+    expires: Timestamp,
+    clock: Arc<dyn model::Clock>,
+    grown: tokio::sync::watch::Receiver<u64>,
+}
+
+/// One entry a line (NDJSON), oldest first, as the log grows; ends with the caller's credential.
+fn follow(broker: &Broker, id: RequestId, mut query: Query, mut exchange: Exchange, expires: Timestamp) -> Response<Body> {
+    exchange.forwarded();
+    exchange.answering(200);
+    query.order = Order::OldestFirst;
+    // Without a place to start from, what is new from here on; the reading itself is the first thing seen.
+    query.after = query.after.or_else(|| exchange.index().checked_sub(1));
+    let tail = Tail {
+        grown: broker.log.grown(),
+        log: broker.log.clone(),
+        query,
+        exchange,
+        expires,
+        clock: broker.clock.clone(),
+    };
+    let frames = stream::unfold(tail, |mut tail| async move {
+        let lines = tail.next_lines().await?;
+        tail.exchange.sent(lines.len() as u64);
+        Some((Ok::<_, BodyError>(Frame::data(Bytes::from(lines))), tail))
+    });
+    json(id, StreamBody::new(frames).boxed_unsync(), "application/x-ndjson")
+}
+
+impl Tail {
+    async fn next_lines(&mut self) -> Option<String> {
+        loop {
+            if self.clock.now() >= self.expires {
+                self.exchange.end(Ended::Complete);
+                return None;
+            }
+            self.grown.borrow_and_update();
+            match self.log.query(&self.query).await {
+                Ok(page) => {
+                    // Everything up to the page's end has been looked at, also when nothing of it was wanted.
+                    self.query.after = page.entries.last().map(|f| f.index).max(page.seen_to).or(self.query.after);
+                    if !page.entries.is_empty() {
+                        return Some(page.entries.iter().map(|f| row(f) + "\n").collect());
+                    }
+                    if page.next.is_some() {
+                        continue;
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, "a reader of the audit log was cut off");
+                    self.exchange.end(Ended::SourceFailed);
+                    return None;
+                }
+            }
+            // Wakes for growth, and now and then to notice an expired credential on a silent log.
+            let _ = tokio::time::timeout(std::time::Duration::from_secs(5), self.grown.changed()).await;
+        }
+    }
+}
+
+/// A question to the log as the query string puts it.
+struct Wanted {
+    query: Query,
+    follow: bool,
+}
+
+const NAMES: [&str; 13] = [
+    "from", "to", "organisation", "principal", "resource", "decision", "reason", "request", "kind", "after", "limit",
+    "order", "follow",
+];
+
+impl Wanted {
+    fn parse(pairs: &[(String, String)]) -> Result<Self, Refusal> {
+        let mut wanted = Self { query: Query::default(), follow: false };
+        for (i, (name, value)) in pairs.iter().enumerate() {
+            if pairs.iter().take(i).any(|(earlier, _)| earlier == name) {
+                return Err(Refusal::new(Reason::DUPLICATE_PARAMETER, format!("`{name}` stands more than once")));
+            }
+            wanted.set(name, value)?;
+        }
+        Ok(wanted)
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<(), Refusal> {
+        let bad = |expected: &str| {
+            Refusal::new(Reason::BAD_PARAMETER, format!("`{name}` is `{value}`; it takes {expected}"))
+        };
+        let time = || Timestamp::parse_rfc3339(value).ok_or_else(|| bad("a time as in 2026-11-22T00:00:00Z"));
+        let q = &mut self.query;
+        match name {
+            "from" => q.from = Some(time()?),
+            "to" => q.to = Some(time()?),
+            "organisation" => {
+                q.organisation = Some(OrganisationId::new(value).map_err(|_| bad("an organisation's id"))?);
+            }
+            "principal" => q.principal = Some(value.to_owned()),
+            "resource" => q.resource = Some(value.to_owned()),
+            "decision" if matches!(value, "allow" | "deny") => q.decision = Some(value.to_owned()),
+            "decision" => return Err(bad("`allow` or `deny`")),
+            "reason" => q.reason = Some(value.to_owned()),
+            "request" => q.request = Some(value.to_owned()),
+            "kind" => q.kind = Some(Kind::parse(value).ok_or_else(|| bad(&kinds()))?),
+            "after" => q.after = Some(value.parse().map_err(|_| bad("an index"))?),
+            "limit" => {
+                let limit = value.parse().ok().filter(|n| (1..=1000).contains(n));
+                q.limit = limit.ok_or_else(|| bad("a number from 1 to 1000"))?;
+            }
+            "order" if value == "newest" => q.order = Order::NewestFirst,
+            "order" if value == "oldest" => q.order = Order::OldestFirst,
+            "order" => return Err(bad("`newest` or `oldest`")),
+            "follow" if matches!(value, "true" | "false") => self.follow = value == "true",
+            "follow" => return Err(bad("`true` or `false`")),
+            _ => {
+                let detail = format!("`{name}` is not known here; there are {}", NAMES.join(", "));
+                return Err(Refusal::new(Reason::UNDECLARED_PARAMETER, detail));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn kinds() -> String {
+    Kind::ALL.map(Kind::as_str).join(", ")
+}

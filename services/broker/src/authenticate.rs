@@ -1,0 +1,43 @@
+//! Credential → `Authenticated`. A failed login is recorded within a budget before the caller hears of it.
+
+use crate::canonical::Canonical;
+use crate::listener::Peer;
+use crate::record::RefusedLogin;
+use crate::respond::Refusal;
+use crate::world::World;
+use crate::{Broker, stack};
+use http::request::Parts;
+use model::{Authenticated, Reason, RequestId};
+
+/// # Errors
+/// 401, 400 for several credentials, 503 when the issuer's keys or the log cannot be had.
+pub async fn authenticate(
+    broker: &Broker,
+    world: &World,
+    id: RequestId,
+    peer: Peer,
+    parts: &Parts,
+    canonical: &Canonical,
+) -> Result<Authenticated, Refusal> {
+    let in_query = canonical.has_query("access_token");
+    let error = match broker.identity.authenticate(&parts.headers, in_query, &world.parties, broker.clock.now()).await {
+        Ok(caller) => return Ok(caller),
+        Err(error) => error,
+    };
+    broker.metrics.refused_login(&error.reason);
+    // Nothing was shown, so there is nobody to name: counted above, not recorded.
+    if error.reason != Reason::NO_CREDENTIAL {
+        let login = RefusedLogin {
+            request: id,
+            reason: &error.reason,
+            issuer: error.issuer.as_ref().map(AsRef::as_ref),
+            peer: peer.address.ip(),
+            user_agent: stack::single(parts, "user-agent"),
+            method: parts.method.as_str(),
+            path: canonical.path_text(),
+        };
+        broker.refused_logins.record(&broker.log, &login).await?;
+    }
+    let refusal = Refusal::new(error.reason.clone(), error.detail);
+    Err(if error.reason == Reason::ISSUER_UNAVAILABLE { refusal.retry_after(5) } else { refusal })
+}

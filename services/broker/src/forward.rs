@@ -1,0 +1,151 @@
+//! `Admitted` → the source's answer. Every header towards the source is made here; none is passed through.
+
+use crate::record::{Admitted, Exchange};
+use crate::respond::{Body, Refusal};
+use crate::shape::{self, Recorded};
+use crate::upstream::Upstream;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use model::entry::Ended;
+use model::{Reason, RequestId};
+use pdp::Permit;
+use registry::UpstreamRequest;
+
+/// What goes to the source beside the permit.
+#[derive(Debug)]
+pub struct Question<'a> {
+    pub request: RequestId,
+    pub upstream: &'a Upstream,
+    pub target: &'a UpstreamRequest,
+    pub body: Body,
+    pub content_type: Option<HeaderValue>,
+    /// W3C trace context, if there is any.
+    pub traceparent: Option<String>,
+}
+
+/// Asks the source and hands its answer on, streaming.
+///
+/// # Errors
+/// The refusal that the caller gets; the exchange's outcome says the same.
+pub async fn forward(admitted: Admitted, question: Question<'_>) -> Result<Response<Body>, Refusal> {
+    let (permit, exchange) = admitted.into_exchange();
+    let upstream = question.upstream;
+    let slot = match tokio::time::timeout(upstream.queue_timeout, upstream.slots.clone().acquire_owned()).await {
+        Ok(Ok(slot)) => slot,
+        _ => {
+            let refusal = Refusal::new(Reason::SOURCE_BUSY, "the source has all the requests it can bear; try again");
+            return Err(failed(exchange, Ended::NotForwarded, refusal.retry_after(2)));
+        }
+    };
+    let request = match build(&question) {
+        Ok(request) => request.map(|()| question.body),
+        Err(error) => {
+            tracing::error!(%error, request = %question.request, "a request to a source could not be built");
+            let refusal = Refusal::new(Reason::SOURCE_FAILED, "the question to the source could not be built");
+            return Err(failed(exchange, Ended::NotForwarded, refusal));
+        }
+    };
+    let mut exchange = exchange;
+    exchange.forwarded();
+    let answer = match tokio::time::timeout(upstream.response_timeout, upstream.client.request(request)).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => {
+            tracing::warn!(error = %describe(&error), request = %question.request, "a source could not be asked");
+            let refusal = Refusal::new(Reason::SOURCE_UNREACHABLE, "the source cannot be reached or broke off");
+            return Err(failed(exchange, Ended::SourceFailed, refusal));
+        }
+        Err(_) => {
+            let refusal = Refusal::new(Reason::SOURCE_TIMEOUT, "the source did not answer in time");
+            return Err(failed(exchange, Ended::SourceTimeout, refusal));
+        }
+    };
+    if let Some(refusal) = refused_answer(answer.status()) {
+        return Err(failed(exchange, Ended::SourceFailed, refusal));
+    }
+    Ok(serve(answer, exchange, &permit, upstream, slot, question.request))
+}
+
+fn failed(exchange: Exchange, ended: Ended, refusal: Refusal) -> Refusal {
+    exchange.fail(ended, &refusal);
+    refusal
+}
+
+fn build(question: &Question<'_>) -> Result<Request<()>, http::Error> {
+    let method = Method::from_bytes(question.target.method.as_bytes())?;
+    let mut builder = Request::builder()
+        .method(method)
+        .uri(format!("{}{}", question.upstream.base, question.target.path_and_query))
+        .header(header::ACCEPT_ENCODING, "identity")
+        .header(header::USER_AGENT, concat!("millgate/", env!("CARGO_PKG_VERSION")))
+        .header("millgate-request-id", question.request.to_string());
+    for (name, value) in &question.target.headers {
+        builder = builder.header(name.as_str(), value.as_str());
+    }
+    if let Some(authorization) = &question.upstream.authorization {
+        builder = builder.header(header::AUTHORIZATION, authorization.clone());
+    }
+    if let Some(content_type) = &question.content_type {
+        builder = builder.header(header::CONTENT_TYPE, content_type.clone());
+    }
+    if let Some(traceparent) = &question.traceparent {
+        builder = builder.header("traceparent", traceparent.as_str());
+    }
+    builder.body(())
+}
+
+/// Only a plain success is passed on. An error page can hold anything, so its body never leaves.
+fn refused_answer(status: StatusCode) -> Option<Refusal> {
+    let refusal = match status {
+        s if s == StatusCode::PARTIAL_CONTENT => {
+            Refusal::new(Reason::SOURCE_FAILED, "the source sent a part of an answer that was not asked for")
+        }
+        s if s.is_success() => return None,
+        s if s.is_redirection() => {
+            Refusal::new(Reason::SOURCE_REDIRECTED, "the source pointed elsewhere; redirects are not followed")
+        }
+        StatusCode::NOT_FOUND | StatusCode::GONE => {
+            Refusal::new(Reason::SOURCE_NOT_FOUND, "the source has no such item")
+        }
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            Refusal::new(Reason::SOURCE_BUSY, "the source says that it is busy").retry_after(5)
+        }
+        s => Refusal::new(Reason::SOURCE_FAILED, format!("the source answered with status {}", s.as_u16())),
+    };
+    Some(refusal)
+}
+
+fn serve(
+    answer: Response<Incoming>,
+    mut exchange: Exchange,
+    permit: &Permit,
+    upstream: &Upstream,
+    slot: tokio::sync::OwnedSemaphorePermit,
+    request: RequestId,
+) -> Response<Body> {
+    let (parts, body) = answer.into_parts();
+    exchange.answering(parts.status.as_u16());
+    let recorded = Recorded::new(body, exchange, upstream.idle_timeout, slot);
+    let mut response = Response::new(recorded.boxed_unsync());
+    *response.status_mut() = parts.status;
+    shape::headers(&parts.headers, response.headers_mut());
+    crate::respond::ours(response.headers_mut(), request);
+    if let Some(agreement) = permit.agreement()
+        && let Ok(value) = HeaderValue::from_str(agreement.as_str())
+    {
+        response.headers_mut().insert("millgate-agreement", value);
+    }
+    response
+}
+
+/// The chain of causes in one line; hyper's own text says only "client error (Connect)".
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

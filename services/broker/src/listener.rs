@@ -1,0 +1,184 @@
+//! Socket → TLS → connection → requests. One accept loop for all listeners; drains when told to.
+
+use crate::respond::Body;
+use arc_swap::ArcSwapOption;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What bounds a stranger before anything is known of it.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    pub connections_max: usize,
+    /// Request line and headers together.
+    pub header_bytes_max: usize,
+    pub headers_max: usize,
+    /// From accept, or from the end of the previous request, to the end of the headers; also for the TLS handshake.
+    pub header_timeout: Duration,
+}
+
+/// HTTP/2 streams one connection may have open; each is a request with everything that costs.
+const STREAMS_MAX: u32 = 128;
+/// Streams that a peer may open and reset before the connection ends (CVE-2023-44487).
+const RESET_STREAMS_MAX: usize = 64;
+
+/// A listener of one role: data, api or operator.
+pub struct Listener {
+    pub name: &'static str,
+    pub socket: TcpListener,
+    /// `None` for plain listeners; swapped when the certificate changes.
+    pub tls: Option<Arc<ArcSwapOption<rustls::ServerConfig>>>,
+    pub bounds: Bounds,
+}
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Listener").field("name", &self.name).field("socket", &self.socket).finish_non_exhaustive()
+    }
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    pub address: SocketAddr,
+}
+
+impl Listener {
+    /// Serves until `stop`, then lets open requests finish; `tracker` knows when the last one has.
+    pub async fn run<H, F>(self, handler: H, stop: CancellationToken, tracker: TaskTracker)
+    where
+        H: Fn(Peer, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        let places = Arc::new(Semaphore::new(self.bounds.connections_max));
+        let server = Arc::new(builder(&self.bounds));
+        loop {
+            // A place first: beyond the cap, connections wait in the kernel's queue and cost nothing here.
+            let place = tokio::select! {
+                () = stop.cancelled() => return,
+                place = places.clone().acquire_owned() => place,
+            };
+            let accepted = tokio::select! {
+                () = stop.cancelled() => return,
+                accepted = self.socket.accept() => accepted,
+            };
+            let (stream, address) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of file descriptors, or the peer is gone already. Waiting keeps the loop from spinning.
+                    tracing::warn!(listener = self.name, %error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    continue;
+                }
+            };
+            let connection = Connection {
+                stream,
+                peer: Peer { address },
+                tls: self.tls.as_ref().and_then(|tls| tls.load_full()),
+                must_be_tls: self.tls.is_some(),
+                handshake_timeout: self.bounds.header_timeout,
+                server: server.clone(),
+                stop: stop.clone(),
+            };
+            let handler = handler.clone();
+            tracker.spawn(async move {
+                let _place = place;
+                connection.serve(handler).await;
+            });
+        }
+    }
+}
+
+fn builder(bounds: &Bounds) -> auto::Builder<TokioExecutor> {
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(bounds.header_timeout)
+        .max_headers(bounds.headers_max)
+        // hyper wants room for one read of its own.
+        .max_buf_size(bounds.header_bytes_max.max(8_192));
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_pending_accept_reset_streams(RESET_STREAMS_MAX)
+        .max_header_list_size(u32::try_from(bounds.header_bytes_max).unwrap_or(u32::MAX))
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(20));
+    server
+}
+
+struct Connection {
+    stream: TcpStream,
+    peer: Peer,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    must_be_tls: bool,
+    handshake_timeout: Duration,
+    server: Arc<auto::Builder<TokioExecutor>>,
+    stop: CancellationToken,
+}
+
+impl Connection {
+    async fn serve<H, F>(self, handler: H)
+    where
+        H: Fn(Peer, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        let _ = self.stream.set_nodelay(true);
+        let Self { stream, peer, tls, must_be_tls, handshake_timeout, server, stop } = self;
+        match tls {
+            Some(config) => {
+                let handshake = TlsAcceptor::from(config).accept(stream);
+                match tokio::time::timeout(handshake_timeout, handshake).await {
+                    Ok(Ok(stream)) => exchange(stream, peer, &server, &stop, handler).await,
+                    Ok(Err(error)) => tracing::debug!(peer = %peer.address, %error, "TLS handshake failed"),
+                    Err(_) => tracing::debug!(peer = %peer.address, "TLS handshake took too long"),
+                }
+            }
+            None if must_be_tls => {}
+            None => exchange(stream, peer, &server, &stop, handler).await,
+        }
+    }
+}
+
+async fn exchange<S, H, F>(
+    stream: S,
+    peer: Peer,
+    server: &auto::Builder<TokioExecutor>,
+    stop: &CancellationToken,
+    handler: H,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Fn(Peer, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let service = hyper::service::service_fn(move |request| {
+        let answer = handler(peer, request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let connection = server.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(peer = %peer.address, %error, "a connection ended early");
+    }
+}

@@ -1,0 +1,418 @@
+//! No record, no data: the only maker of [`Admitted`].
+//!
+//! A decision is durable before anything else happens. An allow opens an [`Exchange`]; dropping it, wherever that
+//! happens, writes the one outcome that belongs to it.
+
+use crate::canonical::Canonical;
+use crate::respond::Refusal;
+use audit::{AppendError, Log};
+use model::canonical::Value;
+use model::entry::{CommitmentClass, Disclosure, Draft, Effect, Ended, Kind};
+use model::{Authenticated, OrganisationId, Reason, RequestId, Shape, Timestamp};
+use pdp::{Denial, Digests, Permit};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// A permit whose decision is durable. Forwarding takes one; nothing but [`admit`] makes one.
+#[derive(Debug)]
+pub struct Admitted {
+    permit: Permit,
+    exchange: Exchange,
+}
+
+impl Admitted {
+    pub fn permit(&self) -> &Permit {
+        &self.permit
+    }
+
+    pub fn into_exchange(self) -> (Permit, Exchange) {
+        (self.permit, self.exchange)
+    }
+}
+
+/// What an entry says of the request beside the decision.
+#[derive(Debug)]
+pub struct Circumstances<'a> {
+    pub request: RequestId,
+    pub kind: Kind,
+    pub method: &'a str,
+    pub peer: IpAddr,
+    pub user_agent: Option<&'a str>,
+    pub route: Option<&'a str>,
+    pub product: Option<&'a str>,
+    pub source: Option<&'a str>,
+    /// Path, query and typed parameters: committed to, disclosed separately, erasable.
+    pub payload: Value,
+}
+
+impl Circumstances<'_> {
+    pub fn payload_of(canonical: &Canonical) -> Value {
+        let query = canonical.query.iter().map(|(k, v)| Value::texts([k.as_str(), v.as_str()])).collect();
+        Value::object([("path", Value::text(canonical.path_text())), ("query", Value::Array(query))])
+    }
+}
+
+/// Makes the permit's decision durable.
+///
+/// # Errors
+/// 503 when it cannot be written: then nothing has happened, and nothing will.
+pub async fn admit(log: &Log, permit: Permit, about: &Circumstances<'_>, now: Timestamp) -> Result<Admitted, Refusal> {
+    let request = permit.request();
+    let mut members = decision_members(log, &request.caller, about);
+    members.push(("action", Value::text(request.action.as_str())));
+    members.push(("resource", Value::text(request.resource.to_text())));
+    members.push(("decision", Value::text("allow")));
+    members.push(("policies", Value::texts(permit.policies().to_vec())));
+    members.push(("shape", shape(request.shape)));
+    members.push(("digests", digests(permit.digests())));
+    members.push(("generation", Value::int(i64::try_from(permit.generation()).unwrap_or(i64::MAX))));
+    members.extend(request.purpose.as_ref().map(|p| ("purpose", Value::text(p.as_str()))));
+    members.extend(permit.agreement().map(|a| ("agreement", Value::text(a.as_str()))));
+    members.push(("reveals", Value::texts(permit.classes_revealed().iter().map(|c| c.as_str().to_owned()))));
+    let organisation = request.caller.organisation().clone();
+    let mut draft = draft(log, about, &request.caller, members)?;
+    draft.effect = Effect::Opens;
+    draft.content.push(permit.slice().clone());
+    let appended = log.append(draft).await.map_err(|e| not_recorded(&e))?;
+    let exchange = Exchange {
+        log: log.clone(),
+        request: about.request,
+        organisation,
+        of: appended.index,
+        started: now,
+        status: None,
+        bytes: 0,
+        ended: None,
+        reason: None,
+        done: false,
+    };
+    Ok(Admitted { permit, exchange })
+}
+
+/// Makes a policy's denial durable; the caller learns of it only afterwards.
+///
+/// # Errors
+/// 503 when it cannot be written.
+pub async fn deny(log: &Log, denial: &Denial, about: &Circumstances<'_>) -> Result<(), Refusal> {
+    let request = &denial.request;
+    let mut members = decision_members(log, &request.caller, about);
+    members.push(("action", Value::text(request.action.as_str())));
+    members.push(("resource", Value::text(request.resource.to_text())));
+    members.push(("decision", Value::text("deny")));
+    members.push(("reasons", Value::texts(denial.reasons.iter().map(|r| r.as_str().to_owned()))));
+    members.push(("policies", Value::texts(denial.policies.clone())));
+    members.push(("shape", shape(request.shape)));
+    members.push(("digests", digests(&denial.digests)));
+    members.push(("generation", Value::int(i64::try_from(denial.generation).unwrap_or(i64::MAX))));
+    if !denial.errors.is_empty() {
+        members.push(("errors", Value::texts(denial.errors.clone())));
+    }
+    if denial.hidden {
+        members.push(("hidden", Value::Bool(true)));
+    }
+    members.extend(request.purpose.as_ref().map(|p| ("purpose", Value::text(p.as_str()))));
+    members.extend(denial.agreement.as_ref().map(|a| ("agreement", Value::text(a.as_str()))));
+    let mut draft = draft(log, about, &request.caller, members)?;
+    draft.content.push(denial.slice.clone());
+    log.append(draft).await.map(drop).map_err(|e| not_recorded(&e))
+}
+
+/// Makes a refusal durable that the broker itself decided for a caller it knows: no route, a bad parameter.
+///
+/// # Errors
+/// 503 when it cannot be written.
+pub async fn refuse(
+    log: &Log,
+    caller: &Authenticated,
+    reason: &Reason,
+    about: &Circumstances<'_>,
+) -> Result<(), Refusal> {
+    let mut members = decision_members(log, caller, about);
+    members.push(("decision", Value::text("deny")));
+    members.push(("reasons", Value::texts([reason.as_str()])));
+    let draft = draft(log, about, caller, members)?;
+    log.append(draft).await.map(drop).map_err(|e| not_recorded(&e))
+}
+
+fn decision_members(log: &Log, caller: &Authenticated, about: &Circumstances<'_>) -> Vec<(&'static str, Value)> {
+    let (reference, _) = log.principal_reference(caller.principal());
+    let mut members = vec![
+        ("request", Value::text(about.request.to_string())),
+        ("principal", Value::text(reference)),
+        ("principal_kind", Value::text(caller.principal().kind.as_str())),
+        ("issuer", Value::text(caller.issuer().as_str())),
+        ("authentication", Value::text(caller.method().as_str())),
+        ("method", Value::text(about.method)),
+    ];
+    members.extend(about.route.map(|r| ("route", Value::text(r))));
+    members.extend(about.product.map(|p| ("product", Value::text(p))));
+    members.extend(about.source.map(|s| ("source", Value::text(s))));
+    members
+}
+
+fn shape(shape: Shape) -> Value {
+    Value::object([
+        ("resolution_ms", Value::int(shape.resolution_ms)),
+        ("rows", Value::int(shape.rows)),
+        ("window_ms", Value::int(shape.window_ms)),
+    ])
+}
+
+fn digests(d: &Digests) -> Value {
+    Value::object([
+        ("catalog", Value::text(d.catalog.to_hex())),
+        ("policies", Value::text(d.policies.to_hex())),
+        ("registry", Value::text(d.registry.to_hex())),
+        ("schema", Value::text(d.schema.to_hex())),
+        ("slice", Value::text(d.slice.to_hex())),
+    ])
+}
+
+fn draft(
+    log: &Log,
+    about: &Circumstances<'_>,
+    caller: &Authenticated,
+    members: Vec<(&'static str, Value)>,
+) -> Result<Draft, Refusal> {
+    let mut subject = vec![
+        ("credential", Value::text(caller.fingerprint().to_hex())),
+        ("principal", Value::text(caller.principal().to_text())),
+    ];
+    subject.extend(caller.token_id().map(|id| ("token_id", Value::text(id))));
+    let mut network = vec![("address", Value::text(about.peer.to_string()))];
+    network.extend(about.user_agent.map(|a| ("user_agent", Value::text(a))));
+    let disclose = |class, values| Disclosure { class, salt: runtime::random::bytes(), values };
+    let disclosures = vec![
+        disclose(CommitmentClass::Subject, Value::object(subject)),
+        disclose(CommitmentClass::Network, Value::object(network)),
+        disclose(CommitmentClass::Payload, about.payload.clone()),
+    ];
+    let mut draft = Draft::new(about.kind, &log.common(), Some(caller.organisation()), members, disclosures)
+        .map_err(|e| Refusal::new(Reason::NOT_RECORDED, format!("the request cannot be recorded: {e}")))?;
+    draft.directory = log.principal_reference(caller.principal()).1;
+    Ok(draft)
+}
+
+fn not_recorded(error: &AppendError) -> Refusal {
+    let reason = match error {
+        AppendError::Overloaded => Reason::OVERLOADED,
+        _ => Reason::NOT_RECORDED,
+    };
+    tracing::warn!(%error, "a decision could not be recorded; the request is refused");
+    Refusal::new(reason, "the decision could not be recorded, so nothing was done; try again").retry_after(1)
+}
+
+/// An allowed exchange that has no outcome yet. Dropping it writes one.
+#[derive(Debug)]
+pub struct Exchange {
+    log: Log,
+    request: RequestId,
+    organisation: OrganisationId,
+    /// Index of the decision entry.
+    of: u64,
+    started: Timestamp,
+    status: Option<u16>,
+    bytes: u64,
+    ended: Option<Ended>,
+    reason: Option<Reason>,
+    done: bool,
+}
+
+impl Exchange {
+    pub fn index(&self) -> u64 {
+        self.of
+    }
+
+    /// The source is being asked: from now on an abandoned exchange is the caller's doing.
+    pub fn forwarded(&mut self) {
+        self.ended = Some(Ended::CallerAborted);
+    }
+
+    /// What the caller is being sent.
+    pub fn answering(&mut self, status: u16) {
+        self.status = Some(status);
+    }
+
+    pub fn sent(&mut self, bytes: u64) {
+        self.bytes += bytes;
+    }
+
+    /// Ends the exchange as a refusal after the fact: the source failed, or was busy.
+    pub fn fail(mut self, ended: Ended, refusal: &Refusal) {
+        self.ended = Some(ended);
+        self.status = Some(refusal.status().as_u16());
+        self.reason = Some(refusal.reason.clone());
+    }
+
+    pub fn end(&mut self, ended: Ended) {
+        self.ended = Some(ended);
+        self.write();
+    }
+
+    fn write(&mut self) {
+        if std::mem::replace(&mut self.done, true) {
+            return;
+        }
+        let common = self.log.common();
+        let duration = common.time.millis() - self.started.millis();
+        let mut members = vec![
+            ("of", Value::int(i64::try_from(self.of).unwrap_or(i64::MAX))),
+            ("request", Value::text(self.request.to_string())),
+            ("ended", Value::text(self.ended.unwrap_or(Ended::NotForwarded).as_str())),
+            ("bytes", Value::int(i64::try_from(self.bytes).unwrap_or(i64::MAX))),
+            ("duration_ms", Value::int(duration.max(0))),
+            ("view", Value::text("whole")),
+        ];
+        members.extend(self.status.map(|s| ("status", Value::int(i64::from(s)))));
+        members.extend(self.reason.take().map(|r| ("reason", Value::text(r.as_str()))));
+        match Draft::new(Kind::Outcome, &common, Some(&self.organisation), members, Vec::new()) {
+            Ok(mut draft) => {
+                draft.effect = Effect::Closes(self.of);
+                self.log.append_outcome(draft);
+            }
+            Err(error) => tracing::error!(%error, request = %self.request, "an outcome could not be written"),
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.write();
+    }
+}
+
+/// Failed logins: one entry each within a budget per client prefix, counted beyond it.
+#[derive(Debug)]
+pub struct RefusedLogins {
+    /// Entries per prefix and minute.
+    per_minute: u32,
+    state: std::sync::Mutex<LoginBudget>,
+}
+
+#[derive(Debug, Default)]
+struct LoginBudget {
+    minute: i64,
+    used: std::collections::HashMap<Prefix, u32>,
+    /// Beyond the budget, by reason.
+    counted: std::collections::BTreeMap<Reason, u64>,
+}
+
+/// /24 of IPv4, /64 of IPv6: what one stranger usually controls.
+type Prefix = [u8; 8];
+
+/// One minute's budget keeps at most this many prefixes; further ones are only counted, so memory is bounded.
+const PREFIXES_MAX: usize = 4_096;
+
+fn prefix(ip: IpAddr) -> Prefix {
+    let mut prefix = [0; 8];
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => prefix.iter_mut().zip(v4.octets().into_iter().take(3)).for_each(|(p, o)| *p = o),
+        IpAddr::V6(v6) => prefix.iter_mut().zip(v6.octets()).for_each(|(p, o)| *p = o),
+    }
+    prefix
+}
+
+/// A failed login as it is recorded.
+#[derive(Debug)]
+pub struct RefusedLogin<'a> {
+    pub request: RequestId,
+    pub reason: &'a Reason,
+    /// Whose token it claimed to be, if that issuer is known.
+    pub issuer: Option<&'a str>,
+    pub peer: IpAddr,
+    pub user_agent: Option<&'a str>,
+    pub method: &'a str,
+    pub path: String,
+}
+
+impl RefusedLogins {
+    pub fn new(per_minute: u32) -> Arc<Self> {
+        Arc::new(Self { per_minute, state: std::sync::Mutex::default() })
+    }
+
+    /// Records or counts a failed login.
+    ///
+    /// # Errors
+    /// 503 when an entry was due and could not be written.
+    pub async fn record(&self, log: &Log, login: &RefusedLogin<'_>) -> Result<(), Refusal> {
+        let common = log.common();
+        let (write, counted) = self.charge(common.time, login);
+        if let Some(counted) = counted {
+            append_counted(log, counted).await?;
+        }
+        if !write {
+            return Ok(());
+        }
+        let mut network = vec![("address", Value::text(login.peer.to_string()))];
+        network.extend(login.user_agent.map(|a| ("user_agent", Value::text(a))));
+        let disclose = |class, values| Disclosure { class, salt: runtime::random::bytes(), values };
+        let disclosures = vec![
+            disclose(CommitmentClass::Network, Value::object(network)),
+            disclose(CommitmentClass::Payload, Value::object([("path", Value::text(login.path.as_str()))])),
+        ];
+        let mut members = vec![
+            ("request", Value::text(login.request.to_string())),
+            ("reasons", Value::texts([login.reason.as_str()])),
+            ("method", Value::text(login.method)),
+        ];
+        members.extend(login.issuer.map(|i| ("issuer", Value::text(i))));
+        // No organisation: a credential that failed speaks for nobody, and must not touch anybody's sequence.
+        let draft = Draft::new(Kind::RefusedLogin, &common, None, members, disclosures)
+            .map_err(|e| Refusal::new(Reason::NOT_RECORDED, e.to_string()))?;
+        log.append(draft).await.map(drop).map_err(|e| not_recorded(&e))
+    }
+
+    /// Writes what was counted and not yet said; called at the end of a minute and on shutdown.
+    ///
+    /// # Errors
+    /// 503 when it cannot be written.
+    pub async fn flush(&self, log: &Log) -> Result<(), Refusal> {
+        let counted = {
+            let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            std::mem::take(&mut state.counted)
+        };
+        if counted.is_empty() { Ok(()) } else { append_counted(log, counted).await }
+    }
+
+    fn charge(
+        &self,
+        now: Timestamp,
+        login: &RefusedLogin<'_>,
+    ) -> (bool, Option<std::collections::BTreeMap<Reason, u64>>) {
+        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let minute = now.seconds() / 60;
+        let mut due = None;
+        if state.minute != minute {
+            state.minute = minute;
+            state.used.clear();
+            let counted = std::mem::take(&mut state.counted);
+            due = (!counted.is_empty()).then_some(counted);
+        }
+        let room = state.used.len() < PREFIXES_MAX;
+        let key = prefix(login.peer);
+        let write = match state.used.get_mut(&key) {
+            Some(used) if *used < self.per_minute => {
+                *used += 1;
+                true
+            }
+            None if room && self.per_minute > 0 => {
+                state.used.insert(key, 1);
+                true
+            }
+            _ => false,
+        };
+        if !write {
+            *state.counted.entry(login.reason.clone()).or_default() += 1;
+        }
+        (write, due)
+    }
+}
+
+async fn append_counted(log: &Log, counted: std::collections::BTreeMap<Reason, u64>) -> Result<(), Refusal> {
+    let counts = Value::object(
+        counted.into_iter().map(|(r, n)| (r.as_str().to_owned(), Value::int(i64::try_from(n).unwrap_or(i64::MAX)))),
+    );
+    let draft = Draft::new(Kind::RefusedLogins, &log.common(), None, [("counts", counts)], Vec::new())
+        .map_err(|e| Refusal::new(Reason::NOT_RECORDED, e.to_string()))?;
+    log.append(draft).await.map(drop).map_err(|e| not_recorded(&e))
+}

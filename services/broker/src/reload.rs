@@ -1,0 +1,352 @@
+//! Changes of the folders, taken over while requests flow.
+//!
+//! Each folder keeps its own last good content: a typo in a policy never holds back a suspension. A change that cannot
+//! be taken over is loud (log, metric, entry) and changes nothing, except that what is revoked counts at once.
+//! Folders are polled: that also sees a replaced symbolic link, which is how orchestrators swap mounted files.
+
+use crate::world::{Folders, Parts, World, revoke};
+use crate::Broker;
+use arc_swap::ArcSwapOption;
+use model::canonical::Value;
+use model::entry::{Content, Draft, Kind};
+use registry::Problem;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// A suspension must count within a second; four looks a second leave time to load.
+const POLL: Duration = Duration::from_millis(250);
+/// Problems named in an entry; the log of the process has all of them.
+const PROBLEMS_RECORDED_MAX: usize = 20;
+
+/// A listener's certificate files, watched like the folders.
+#[derive(Debug)]
+pub struct Certificate {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    pub current: Arc<ArcSwapOption<rustls::ServerConfig>>,
+}
+
+/// Watches the folders of one broker.
+#[derive(Debug)]
+pub struct Reloader {
+    broker: Arc<Broker>,
+    folders: Folders,
+    certificate: Option<Certificate>,
+    seen: Marks,
+    /// The last content of this folder was refused: it is tried again with any later change.
+    refused: Refused,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Marks {
+    policies: Vec<model::Digest>,
+    catalog: Option<model::Digest>,
+    registry: Option<model::Digest>,
+    /// Size, time and inode of each file.
+    files: Vec<Option<(u64, i64, u64)>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Refused {
+    policies: bool,
+    catalog: bool,
+    registry: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    policies: bool,
+    catalog: bool,
+    registry: bool,
+    certificate: bool,
+}
+
+/// What one look at the folders came to.
+struct Outcome {
+    world: Option<World>,
+    refused: Refused,
+    problems: Vec<(&'static str, Vec<Problem>)>,
+}
+
+impl Reloader {
+    pub fn new(broker: Arc<Broker>, folders: Folders, certificate: Option<Certificate>) -> Self {
+        let seen = marks(&folders, certificate.as_ref());
+        Self { broker, folders, certificate, seen, refused: Refused::default() }
+    }
+
+    /// Runs until `stop`. A change of `hangups` asks for everything to be read again.
+    pub async fn run(mut self, mut hangups: watch::Receiver<u64>, stop: CancellationToken) {
+        loop {
+            let everything = tokio::select! {
+                () = stop.cancelled() => return,
+                changed = hangups.changed() => match changed {
+                    Ok(()) => true,
+                    Err(_) => return, // whoever could ask is gone
+                },
+                () = tokio::time::sleep(POLL) => false,
+            };
+            let looked = tokio::task::spawn_blocking(move || {
+                let now = marks(&self.folders, self.certificate.as_ref());
+                let due = self.due(&now, everything);
+                self.seen = now;
+                let outcome = due.map(|due| self.look(due));
+                (self, outcome)
+            })
+            .await;
+            let Ok((reloader, outcome)) = looked else {
+                tracing::error!("the watch over the folders ended; changes need a restart");
+                return;
+            };
+            self = reloader;
+            if let Some(outcome) = outcome {
+                self.take_over(outcome).await;
+            }
+        }
+    }
+
+    fn due(&self, now: &Marks, everything: bool) -> Option<Due> {
+        let due = Due {
+            policies: everything || now.policies != self.seen.policies || now.files.first() != self.seen.files.first(),
+            catalog: everything || now.catalog != self.seen.catalog,
+            registry: everything || now.registry != self.seen.registry,
+            certificate: everything || now.files.get(1..) != self.seen.files.get(1..),
+        };
+        let any = due.policies || due.catalog || due.registry || due.certificate;
+        any.then_some(Due {
+            policies: due.policies || self.refused.policies,
+            catalog: due.catalog || self.refused.catalog,
+            registry: due.registry || self.refused.registry,
+            certificate: due.certificate,
+        })
+    }
+
+    fn look(&self, due: Due) -> Outcome {
+        let mut problems = Vec::new();
+        if due.certificate {
+            problems.extend(self.reload_certificate().map(|p| ("certificate", vec![p])));
+        }
+        let current = self.broker.world();
+        let mut parts = current.parts();
+        let mut refused = Refused::default();
+        if due.policies {
+            match self.folders.load_policies() {
+                Ok(policies) => parts.policies = policies,
+                Err(p) => {
+                    refused.policies = true;
+                    problems.push(("policies", p));
+                }
+            }
+        }
+        if due.catalog {
+            match self.folders.load_catalog() {
+                Ok(catalog) => parts.catalog = catalog,
+                Err(p) => {
+                    refused.catalog = true;
+                    problems.push(("catalog", p));
+                }
+            }
+        }
+        if due.registry {
+            match self.folders.load_parties() {
+                Ok(parties) => parts.parties = parties,
+                Err(p) => {
+                    refused.registry = true;
+                    problems.push(("registry", p));
+                }
+            }
+        }
+        let world = self.join(&current, parts, &mut refused, &mut problems);
+        Outcome { world, refused, problems }
+    }
+
+    /// The newest world that holds together; whatever had to stay behind, what is revoked counts.
+    fn join(
+        &self,
+        current: &World,
+        parts: Parts,
+        refused: &mut Refused,
+        problems: &mut Vec<(&'static str, Vec<Problem>)>,
+    ) -> Option<World> {
+        let next = current.snapshot.generation() + 1;
+        match fit(&parts, current, next) {
+            Ok(world) if changed(&world, current) => {
+                if !refused.registry {
+                    return Some(world);
+                }
+            }
+            Ok(_) if !refused.registry => return None,
+            Ok(_) => {}
+            Err(p) => {
+                *refused = Refused { policies: true, catalog: true, registry: true };
+                problems.push(("together", p));
+            }
+        }
+        let mut last_good = if problems.iter().any(|(what, _)| *what == "together") { current.parts() } else { parts };
+        last_good.parties = revoke(&last_good.parties, registry::load_revocations(&self.folders.registry));
+        match World::join(&last_good, next, current.upstreams.clone()) {
+            Ok(world) => changed(&world, current).then_some(world),
+            Err(p) => {
+                problems.push(("revocations", p));
+                None
+            }
+        }
+    }
+
+    fn reload_certificate(&self) -> Option<Problem> {
+        let files = self.certificate.as_ref()?;
+        match crate::tls::server_config(&files.certificate, &files.key) {
+            Ok(config) => {
+                files.current.store(Some(config));
+                None
+            }
+            Err(error) => Some(Problem {
+                file: files.certificate.clone(),
+                line: None,
+                column: None,
+                what: error.to_string(),
+                help: Some(String::from("the previous certificate stays in use")),
+            }),
+        }
+    }
+
+    async fn take_over(&mut self, outcome: Outcome) {
+        self.refused = outcome.refused;
+        let broker = &self.broker;
+        for (what, problems) in &outcome.problems {
+            broker.metrics.reload(what, false);
+            for problem in problems {
+                tracing::error!(folder = what, "{problem}");
+            }
+            tracing::error!(folder = what, "the change was refused; the last good content stays in use");
+            record(broker, refusal(what, problems)).await;
+        }
+        let Some(world) = outcome.world else { return };
+        let old = broker.world();
+        for (kind, members, content) in activations(&world, &old) {
+            record(broker, (kind, members, content)).await;
+        }
+        tracing::info!(generation = world.snapshot.generation(), "a new generation is in use");
+        broker.metrics.reload("generation", true);
+        broker.replace(world);
+        // A large snapshot takes milliseconds to free; not on a thread that serves requests.
+        drop(tokio::task::spawn_blocking(move || drop(old)));
+    }
+}
+
+fn fit(parts: &Parts, current: &World, generation: u64) -> Result<World, Vec<Problem>> {
+    let problems = registry::cross_check(&parts.catalog, &parts.parties);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    World::join(parts, generation, World::connect(&parts.catalog, Some(current))?)
+}
+
+fn changed(world: &World, current: &World) -> bool {
+    world.policies.policies().digest != current.policies.policies().digest
+        || world.catalog.plant.digest != current.catalog.plant.digest
+        || world.parties.digest != current.parties.digest
+        || world.parties.revocations != current.parties.revocations
+        || world.upstreams.len() != current.upstreams.len()
+        || world.upstreams.iter().zip(&current.upstreams).any(|(a, b)| !Arc::ptr_eq(a.1, b.1))
+}
+
+type Record = (Kind, Vec<(&'static str, Value)>, Vec<Content>);
+
+fn refusal(what: &'static str, problems: &[Problem]) -> Record {
+    let kind = if what == "policies" { Kind::Policy } else { Kind::Admin };
+    let texts = problems.iter().take(PROBLEMS_RECORDED_MAX).map(|p| p.to_string().chars().take(500).collect::<String>());
+    let members = vec![
+        ("event", Value::text("refused")),
+        ("folder", Value::text(what)),
+        ("problems", Value::texts(texts)),
+        ("problems_total", Value::int(i64::try_from(problems.len()).unwrap_or(i64::MAX))),
+    ];
+    (kind, members, Vec::new())
+}
+
+fn activations(world: &World, old: &World) -> Vec<Record> {
+    let generation = Value::int(i64::try_from(world.snapshot.generation()).unwrap_or(i64::MAX));
+    let mut records = Vec::new();
+    if world.policies.policies().digest != old.policies.policies().digest || world.policies.schema().digest != old.policies.schema().digest
+    {
+        records.push(policy_activation(world, Some(old)));
+    }
+    let mut admin = |folder: &'static str, digest: model::Digest, previous: model::Digest| {
+        let members = vec![
+            ("event", Value::text("activated")),
+            ("folder", Value::text(folder)),
+            ("digest", Value::text(digest.to_hex())),
+            ("previous", Value::text(previous.to_hex())),
+            ("generation", generation.clone()),
+        ];
+        records.push((Kind::Admin, members, Vec::new()));
+    };
+    if world.catalog.plant.digest != old.catalog.plant.digest {
+        admin("catalog", world.catalog.plant.digest, old.catalog.plant.digest);
+    }
+    if world.parties.digest != old.parties.digest || world.parties.revocations != old.parties.revocations {
+        admin("registry", world.parties.digest, old.parties.digest);
+    }
+    records
+}
+
+/// A policy set becomes active; its texts go to the content store, so that decisions can be replayed.
+pub(crate) fn policy_activation(world: &World, old: Option<&World>) -> Record {
+    let mut members = vec![
+        ("event", Value::text("activated")),
+        ("digest", Value::text(world.policies.policies().digest.to_hex())),
+        ("schema", Value::text(world.policies.schema().digest.to_hex())),
+        ("policies_total", Value::int(i64::try_from(world.policies.len()).unwrap_or(i64::MAX))),
+        ("generation", Value::int(i64::try_from(world.snapshot.generation()).unwrap_or(i64::MAX))),
+    ];
+    members.extend(old.map(|o| ("previous", Value::text(o.policies.policies().digest.to_hex()))));
+    (Kind::Policy, members, vec![world.policies.policies().clone(), world.policies.schema().clone()])
+}
+
+/// Names the catalog and registry that the first decisions are made from.
+pub(crate) fn opening(world: &World) -> Record {
+    let members = vec![
+        ("event", Value::text("opening_generation")),
+        ("catalog", Value::text(world.catalog.plant.digest.to_hex())),
+        ("registry", Value::text(world.parties.digest.to_hex())),
+        ("generation", Value::int(i64::try_from(world.snapshot.generation()).unwrap_or(i64::MAX))),
+    ];
+    (Kind::Admin, members, Vec::new())
+}
+
+pub(crate) async fn record(broker: &Broker, (kind, members, content): Record) {
+    let draft = match Draft::new(kind, &broker.log.common(), None, members, Vec::new()) {
+        Ok(mut draft) => {
+            draft.content = content;
+            draft
+        }
+        Err(error) => {
+            tracing::error!(%error, "a change could not be recorded");
+            return;
+        }
+    };
+    if let Err(error) = broker.log.append(draft).await {
+        tracing::error!(%error, "a change could not be recorded");
+    }
+}
+
+fn marks(folders: &Folders, certificate: Option<&Certificate>) -> Marks {
+    let mut files = vec![file_mark(&folders.schema)];
+    files.extend(certificate.iter().flat_map(|c| [file_mark(&c.certificate), file_mark(&c.key)]));
+    Marks {
+        policies: folders.policies.iter().map(|p| registry::fingerprint(p)).collect(),
+        catalog: Some(registry::fingerprint(&folders.catalog)),
+        registry: Some(registry::fingerprint(&folders.registry)),
+        files,
+    }
+}
+
+/// Follows links: a replaced link is another inode.
+fn file_mark(path: &std::path::Path) -> Option<(u64, i64, u64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    let m = std::fs::metadata(path).ok()?;
+    Some((m.size(), m.mtime().wrapping_mul(1_000_000_000).wrapping_add(m.mtime_nsec()), m.ino()))
+}

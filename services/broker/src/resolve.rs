@@ -1,0 +1,133 @@
+//! Method and canonical path → route, resource and the question to the source. Total: no mapping is a denial.
+//!
+//! A caller who may not discover a resource learns nothing of the routes to it: wrong parameters, methods and bodies
+//! answer as an unknown route does.
+
+use crate::canonical::Canonical;
+use crate::record::{self, Circumstances};
+use crate::respond::{Body, BodyError, Refusal};
+use crate::upstream::Upstream;
+use crate::world::World;
+use crate::Broker;
+use http::request::Parts;
+use http::{HeaderMap, header};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::{Body as _, Incoming};
+use model::{AgreementId, Authenticated, PurposeId, Reason, ResourceRef};
+use registry::Resolved;
+use std::sync::Arc;
+
+/// What the caller states beside the target.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    pub purpose: Option<PurposeId>,
+    pub agreement: Option<AgreementId>,
+}
+
+impl Asked {
+    /// # Errors
+    /// 400 for a header that stands twice or holds no identifier.
+    pub fn parse(headers: &HeaderMap) -> Result<Self, Refusal> {
+        Ok(Self { purpose: one(headers, "Millgate-Purpose")?, agreement: one(headers, "Millgate-Agreement")? })
+    }
+}
+
+fn one<T>(headers: &HeaderMap, name: &'static str) -> Result<Option<T>, Refusal>
+where
+    T: std::str::FromStr<Err = model::InvalidId>,
+{
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Refusal::new(Reason::BAD_HEADER, format!("`{name}` stands more than once")));
+    }
+    let text = value.to_str().map_err(|_| Refusal::new(Reason::BAD_HEADER, format!("`{name}` is not plain text")))?;
+    text.parse().map(Some).map_err(|e| Refusal::new(Reason::BAD_HEADER, format!("`{name}`: {e}")))
+}
+
+/// # Errors
+/// 404, 405 or 400, recorded before the caller hears of it.
+pub async fn resolve(
+    broker: &Broker,
+    world: &World,
+    caller: &Authenticated,
+    canonical: &Canonical,
+    about: &mut Circumstances<'_>,
+) -> Result<Resolved, Refusal> {
+    let error = match world.catalog.resolve(canonical.method.as_str(), &canonical.segments, &canonical.query) {
+        Ok(resolved) => return Ok(resolved),
+        Err(error) => error,
+    };
+    let refusal = Refusal::new(error.reason.clone(), error.detail);
+    Err(hide(broker, world, caller, error.resource.as_ref(), refusal, about).await?)
+}
+
+/// The refusal, or 404 in its place if the caller may not discover the resource. The true reason is recorded.
+async fn hide(
+    broker: &Broker,
+    world: &World,
+    caller: &Authenticated,
+    resource: Option<&ResourceRef>,
+    refusal: Refusal,
+    about: &Circumstances<'_>,
+) -> Result<Refusal, Refusal> {
+    let now = broker.clock.now();
+    let visible = resource.is_some_and(|r| world.snapshot.may_discover(caller, r, now));
+    record::refuse(&broker.log, caller, &refusal.reason, about).await?;
+    Ok(if visible && refusal.reason != Reason::NOT_FOUND { refusal } else { Refusal::not_found() })
+}
+
+/// The body as the route declares it: none, or one within bounds.
+///
+/// # Errors
+/// 400 for a body that is not declared or not of a declared type, 413 for one that says it is too large.
+pub async fn body(
+    broker: &Broker,
+    world: &World,
+    caller: &Authenticated,
+    resolved: &Resolved,
+    parts: &Parts,
+    body: Incoming,
+    about: &Circumstances<'_>,
+) -> Result<Body, Refusal> {
+    match declared(resolved, parts, body) {
+        Ok(body) => Ok(body),
+        Err(refusal) => Err(hide(broker, world, caller, Some(&resolved.resource), refusal, about).await?),
+    }
+}
+
+fn declared(resolved: &Resolved, parts: &Parts, body: Incoming) -> Result<Body, Refusal> {
+    let Some(rule) = &resolved.body else {
+        let chunked = parts.headers.contains_key(header::TRANSFER_ENCODING);
+        if body.is_end_stream() && !chunked {
+            return Ok(crate::respond::full(bytes::Bytes::new()));
+        }
+        return Err(Refusal::new(Reason::UNDECLARED_BODY, "this route takes no body"));
+    };
+    let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    if !rule.content_types.iter().any(|t| t.eq_ignore_ascii_case(essence)) {
+        let types = rule.content_types.join(", ");
+        return Err(Refusal::new(Reason::UNDECLARED_BODY, format!("this route takes a body of type {types}")));
+    }
+    let max = usize::try_from(rule.max_bytes).unwrap_or(usize::MAX);
+    if body.size_hint().lower() > rule.max_bytes {
+        return Err(Refusal::new(Reason::BODY_TOO_LARGE, format!("this route takes at most {max} bytes")));
+    }
+    let limited = Limited::new(body, max);
+    Ok(limited
+        .map_err(|e| match e.downcast::<hyper::Error>() {
+            Ok(e) => BodyError::Caller(*e),
+            Err(_) => BodyError::TooLarge,
+        })
+        .boxed_unsync())
+}
+
+/// The connection to the route's source.
+///
+/// # Errors
+/// 502 when the generation has none; `check` and the loader do not let that happen.
+pub fn upstream(world: &World, resolved: &Resolved) -> Result<Arc<Upstream>, Refusal> {
+    let upstream = world.upstreams.get(&resolved.source).cloned();
+    upstream.ok_or_else(|| Refusal::new(Reason::SOURCE_UNREACHABLE, "the source is not configured"))
+}

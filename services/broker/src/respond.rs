@@ -1,0 +1,201 @@
+//! Every refusal → status and problem document (RFC 9457). Status codes are chosen here and nowhere else.
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use model::{AgreementId, Reason, RequestId};
+use serde::Serialize;
+
+/// Bodies of answers: streamed from a source, or a problem document.
+pub type Body = UnsyncBoxBody<Bytes, BodyError>;
+
+/// Why an answer broke off; hyper aborts the connection or stream, so the caller sees that it is incomplete.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    #[error("the source broke off")]
+    Source(#[source] hyper::Error),
+    #[error("the source sent nothing for {0} ms")]
+    Idle(u64),
+    #[error("the caller's body broke off")]
+    Caller(#[source] hyper::Error),
+    #[error("the caller's body is larger than its route allows")]
+    TooLarge,
+    #[error("an answer of our own broke off")]
+    Own(#[source] axum::Error),
+}
+
+/// A request that is not served, with what its caller may know of it.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    pub reason: Reason,
+    /// What is wrong and what to do; for the caller's eyes.
+    pub detail: String,
+    /// Agreements to choose from, when several permit.
+    pub agreements: Vec<AgreementId>,
+    /// Whether a policy denied it: the code may be a policy's own.
+    pub denied_by_policy: bool,
+    pub retry_after_seconds: Option<u32>,
+}
+
+impl Refusal {
+    pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into(), agreements: Vec::new(), denied_by_policy: false, retry_after_seconds: None }
+    }
+
+    /// The one answer for "no such thing" and for "nothing that you may know of".
+    pub fn not_found() -> Self {
+        Self::new(Reason::NOT_FOUND, "there is nothing here for this caller; the catalogue lists what there is")
+    }
+
+    pub fn denied(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { denied_by_policy: true, ..Self::new(reason, detail) }
+    }
+
+    pub fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after_seconds = Some(seconds);
+        self
+    }
+
+    pub fn status(&self) -> StatusCode {
+        if self.denied_by_policy { StatusCode::FORBIDDEN } else { status_of(&self.reason) }
+    }
+}
+
+fn status_of(reason: &Reason) -> StatusCode {
+    match reason {
+        r if [
+            Reason::AMBIGUOUS_PATH,
+            Reason::AMBIGUOUS_QUERY,
+            Reason::AMBIGUOUS_REQUEST,
+            Reason::BAD_HEADER,
+            Reason::BAD_PARAMETER,
+            Reason::UNDECLARED_PARAMETER,
+            Reason::DUPLICATE_PARAMETER,
+            Reason::MISSING_PARAMETER,
+            Reason::UNDECLARED_BODY,
+            Reason::SEVERAL_CREDENTIALS,
+        ]
+        .contains(r) =>
+        {
+            StatusCode::BAD_REQUEST
+        }
+        r if [
+            Reason::NO_CREDENTIAL,
+            Reason::MALFORMED_TOKEN,
+            Reason::UNKNOWN_ISSUER,
+            Reason::UNKNOWN_KEY,
+            Reason::BAD_ALGORITHM,
+            Reason::BAD_SIGNATURE,
+            Reason::BAD_TOKEN_TYPE,
+            Reason::BAD_CLAIM,
+            Reason::WRONG_AUDIENCE,
+            Reason::TOKEN_EXPIRED,
+            Reason::TOKEN_NOT_YET_VALID,
+            Reason::REVOKED,
+        ]
+        .contains(r) =>
+        {
+            StatusCode::UNAUTHORIZED
+        }
+        r if *r == Reason::NOT_FOUND || *r == Reason::SOURCE_NOT_FOUND => StatusCode::NOT_FOUND,
+        r if *r == Reason::METHOD_NOT_ALLOWED => StatusCode::METHOD_NOT_ALLOWED,
+        r if *r == Reason::BODY_TOO_LARGE => StatusCode::PAYLOAD_TOO_LARGE,
+        r if [
+            Reason::ISSUER_UNAVAILABLE,
+            Reason::NOT_RECORDED,
+            Reason::OVERLOADED,
+            Reason::SOURCE_BUSY,
+            Reason::SHUTTING_DOWN,
+        ]
+        .contains(r) =>
+        {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        r if *r == Reason::SOURCE_TIMEOUT => StatusCode::GATEWAY_TIMEOUT,
+        r if [Reason::SOURCE_UNREACHABLE, Reason::SOURCE_REDIRECTED, Reason::SOURCE_FAILED].contains(r) => {
+            StatusCode::BAD_GATEWAY
+        }
+        _ => StatusCode::FORBIDDEN,
+    }
+}
+
+/// RFC 9457, media type `application/problem+json`.
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    reason: &'a str,
+    detail: &'a str,
+    request_id: String,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    agreements: &'a [AgreementId],
+}
+
+/// The answer to a refused request.
+pub fn refuse(refusal: &Refusal, request: RequestId) -> Response<Body> {
+    let status = refusal.status();
+    let problem = Problem {
+        r#type: format!("urn:millgate:reason:{}", refusal.reason),
+        title: status.canonical_reason().unwrap_or("Refused"),
+        status: status.as_u16(),
+        reason: refusal.reason.as_str(),
+        detail: &refusal.detail,
+        request_id: request.to_string(),
+        agreements: &refusal.agreements,
+    };
+    let body = serde_json::to_vec(&problem).unwrap_or_default();
+    let mut response = Response::new(full(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    if status == StatusCode::UNAUTHORIZED {
+        // RFC 6750 section 3: no error code when no credential was sent.
+        let challenge = if refusal.reason == Reason::NO_CREDENTIAL {
+            HeaderValue::from_static("Bearer realm=\"millgate\"")
+        } else {
+            HeaderValue::from_static("Bearer realm=\"millgate\", error=\"invalid_token\"")
+        };
+        headers.insert(header::WWW_AUTHENTICATE, challenge);
+    }
+    if let Some(seconds) = refusal.retry_after_seconds {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    ours(headers, request);
+    response
+}
+
+/// Headers that every answer of ours carries.
+pub fn ours(headers: &mut http::HeaderMap, request: RequestId) {
+    if let Ok(id) = HeaderValue::from_str(&request.to_string()) {
+        headers.insert("millgate-request-id", id);
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+}
+
+pub fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_of_ours_has_a_status() {
+        let table: Vec<String> = Reason::OWN
+            .iter()
+            .map(|r| format!("{} {r}", Refusal::new(r.clone(), "").status().as_u16()))
+            .collect();
+        insta::assert_snapshot!(table.join("\n"));
+    }
+
+    #[test]
+    fn a_policys_own_code_is_a_403() {
+        let refusal = Refusal::denied(Reason::parse("agreement_expired").unwrap(), "ask for a new one");
+        let response = refuse(&refusal, RequestId::new(model::Timestamp(0), [0; 10]));
+        assert_eq!(response.status(), 403);
+        assert_eq!(response.headers()["cache-control"], "private, no-store");
+    }
+}

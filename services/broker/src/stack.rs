@@ -1,0 +1,113 @@
+//! The table of contents of a request.
+
+use crate::authenticate::authenticate;
+use crate::authorize::authorize;
+use crate::canonical::Canonical;
+use crate::forward::{Question, forward};
+use crate::listener::Peer;
+use crate::record::{self, Circumstances};
+use crate::resolve::{self, Asked, resolve};
+use crate::respond::{self, Body, Refusal};
+use crate::Broker;
+use http::request::Parts;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use model::{AccessRequest, RequestId};
+use model::entry::Kind;
+use runtime::trace::RequestTrace;
+
+/// One request on the data listener, from its first byte to the head of its answer.
+pub async fn handle(broker: &Broker, peer: Peer, request: Request<Incoming>) -> Response<Body> {
+    let id = broker.request_id();
+    let started = broker.metrics.begin();
+    let (parts, body) = request.into_parts();
+    let trace = broker.tracer.request(single(&parts, "traceparent"), "proxy");
+    let answer = serve(broker, id, peer, &parts, body, &trace).await;
+    let (response, reason) = match answer {
+        Ok(response) => (response, None),
+        Err(refusal) => {
+            tracing::debug!(request = %id, reason = %refusal.reason, detail = %refusal.detail, "refused");
+            (respond::refuse(&refusal, id), Some(refusal.reason))
+        }
+    };
+    trace.end(response.status().as_u16());
+    broker.metrics.end(started, "data", response.status(), reason.as_ref());
+    response
+}
+
+/// Limits lie below (listener) and around (source slots); what is here is the order of the questions.
+async fn serve(
+    broker: &Broker,
+    id: RequestId,
+    peer: Peer,
+    parts: &Parts,
+    body: Incoming,
+    trace: &RequestTrace,
+) -> Result<Response<Body>, Refusal> {
+    // One parse, one truth.
+    let canonical = Canonical::parse(parts)?;
+    let asked = Asked::parse(&parts.headers)?;
+    // One generation from here to the record.
+    let world = broker.world();
+
+    let step = trace.child("authenticate");
+    let caller = authenticate(broker, &world, id, peer, parts, &canonical).await?;
+    drop(step);
+
+    let mut about = Circumstances {
+        request: id,
+        kind: Kind::Decision,
+        method: parts.method.as_str(),
+        peer: peer.address.ip(),
+        user_agent: single(parts, "user-agent"),
+        route: None,
+        product: None,
+        source: None,
+        payload: Circumstances::payload_of(&canonical),
+    };
+    let step = trace.child("resolve");
+    let resolved = resolve(broker, &world, &caller, &canonical, &mut about).await?;
+    about.route = Some(resolved.route.as_str());
+    about.product = Some(resolved.product.as_str());
+    about.source = Some(resolved.source.as_str());
+    let body = resolve::body(broker, &world, &caller, &resolved, parts, body, &about).await?;
+    let upstream = resolve::upstream(&world, &resolved)?;
+    drop(step);
+
+    let step = trace.child("authorize");
+    let question = AccessRequest {
+        caller,
+        action: resolved.action,
+        resource: resolved.resource.clone(),
+        purpose: asked.purpose,
+        agreement: asked.agreement,
+        shape: resolved.shape,
+        now: broker.clock.now(),
+    };
+    let permit = authorize(broker, &world, question, &about).await?;
+    drop(step);
+
+    let step = trace.child("record");
+    let admitted = record::admit(&broker.log, permit, &about, broker.clock.now()).await?;
+    drop(step);
+
+    let step = trace.upstream("forward");
+    let question = Question {
+        request: id,
+        upstream: &upstream,
+        target: &resolved.upstream,
+        body,
+        content_type: resolved.body.as_ref().and_then(|_| parts.headers.get(http::header::CONTENT_TYPE).cloned()),
+        traceparent: step.traceparent().map(|t| t.to_string()),
+    };
+    forward(admitted, question).await
+}
+
+/// The text of a header that stands once; a header that stands twice has no reading.
+pub fn single<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
+    let mut values = parts.headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().ok(),
+        _ => None,
+    }
+}

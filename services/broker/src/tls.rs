@@ -1,0 +1,79 @@
+//! TLS by rustls with one provider, aws-lc-rs. rustls' own types stay in here.
+
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+/// Whom an upstream connection trusts.
+#[derive(Debug)]
+pub enum Roots {
+    Machine,
+    Own(Vec<CertificateDer<'static>>),
+}
+
+/// TLS 1.2 and 1.3 towards a source.
+pub fn client_config(roots: &Roots) -> ClientConfig {
+    let mut store = RootCertStore::empty();
+    match roots {
+        Roots::Machine => {
+            let found = rustls_native_certs::load_native_certs();
+            store.add_parsable_certificates(found.certs);
+        }
+        Roots::Own(certificates) => {
+            store.add_parsable_certificates(certificates.iter().cloned());
+        }
+    }
+    let builder = ClientConfig::builder_with_provider(provider());
+    match builder.with_safe_default_protocol_versions() {
+        Ok(builder) => builder.with_root_certificates(store).with_no_client_auth(),
+        // The provider supports TLS 1.2 and 1.3; the error is for providers that support neither.
+        Err(error) => unreachable_provider(&error),
+    }
+}
+
+#[expect(clippy::panic, reason = "a build of the crypto provider without TLS versions cannot serve anything")]
+fn unreachable_provider(error: &rustls::Error) -> ! {
+    panic!("the crypto provider supports no TLS version: {error}")
+}
+
+/// Why a listener's certificate cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    #[error("cannot read `{}`: {error}", path.display())]
+    Read { path: PathBuf, error: rustls_pki_types::pem::Error },
+    #[error("`{}` holds no certificate", path.display())]
+    Empty { path: PathBuf },
+    #[error("certificate `{}` and key `{}` cannot be used together: {error}", certificate.display(), key.display())]
+    Unusable { certificate: PathBuf, key: PathBuf, error: rustls::Error },
+}
+
+/// TLS for a listener: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1 by ALPN.
+///
+/// # Errors
+/// When the files cannot be read or do not belong together.
+pub fn server_config(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, CertificateError> {
+    let read = |path: &Path, error| CertificateError::Read { path: path.to_owned(), error };
+    let chain: Vec<_> = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect::<Result<_, _>>)
+        .map_err(|e| read(certificate, e))?;
+    if chain.is_empty() {
+        return Err(CertificateError::Empty { path: certificate.to_owned() });
+    }
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|e| read(key, e))?;
+    let unusable =
+        |error| CertificateError::Unusable { certificate: certificate.to_owned(), key: key.to_owned(), error };
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(unusable)?
+        .with_no_client_auth()
+        .with_single_cert(chain, private)
+        .map_err(unusable)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}

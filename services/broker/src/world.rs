@@ -1,0 +1,184 @@
+//! What one request sees from start to record: policies, catalog, registry and connections of one generation.
+
+use crate::upstream::{self, Upstreams};
+use model::party::{Parties, Revocations, Status};
+use pdp::{PolicySet, Snapshot};
+use registry::{Catalog, Problem};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The three folders (policies may be several, and their schema stands apart).
+#[derive(Clone, Debug)]
+pub struct Folders {
+    pub catalog: PathBuf,
+    pub registry: PathBuf,
+    pub policies: Vec<PathBuf>,
+    pub schema: PathBuf,
+}
+
+/// One generation.
+#[derive(Debug)]
+pub struct World {
+    pub policies: Arc<PolicySet>,
+    pub catalog: Arc<Catalog>,
+    pub parties: Arc<Parties>,
+    pub snapshot: Snapshot,
+    pub upstreams: Upstreams,
+}
+
+/// The parts of a generation, each versioned by its own digest.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    pub policies: Arc<PolicySet>,
+    pub catalog: Arc<Catalog>,
+    pub parties: Arc<Parties>,
+}
+
+impl Folders {
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in all folders.
+    pub fn load(&self) -> Result<Parts, Vec<Problem>> {
+        let (policies, catalog, parties) = (self.load_policies(), self.load_catalog(), self.load_parties());
+        match (policies, catalog, parties) {
+            (Ok(policies), Ok(catalog), Ok(parties)) => {
+                let problems = registry::cross_check(&catalog, &parties);
+                if problems.is_empty() { Ok(Parts { policies, catalog, parties }) } else { Err(problems) }
+            }
+            (p, c, r) => {
+                let mut problems = Vec::new();
+                problems.extend(p.err().unwrap_or_default());
+                problems.extend(c.err().unwrap_or_default());
+                problems.extend(r.err().unwrap_or_default());
+                Err(problems)
+            }
+        }
+    }
+
+    /// # Errors
+    /// Everything that is wrong with the policy set.
+    pub fn load_policies(&self) -> Result<Arc<PolicySet>, Vec<Problem>> {
+        let schema = read(&self.schema).map_err(|p| vec![p])?;
+        let mut files = Vec::new();
+        for folder in &self.policies {
+            let paths = cedar_files(folder).map_err(|p| vec![p])?;
+            for path in paths {
+                let text = read(&path).map_err(|p| vec![p])?;
+                files.push((path.display().to_string(), text));
+            }
+        }
+        if files.is_empty() {
+            let folder = self.policies.first().unwrap_or(&self.schema);
+            return Err(vec![problem(folder, "there is no `*.cedar` file here; without a policy everything is denied")]);
+        }
+        let schema = (self.schema.display().to_string(), schema);
+        PolicySet::load((&schema.0, &schema.1), &files).map(Arc::new).map_err(|f| f.iter().map(finding).collect())
+    }
+
+    /// # Errors
+    /// Everything that is wrong with the catalog.
+    pub fn load_catalog(&self) -> Result<Arc<Catalog>, Vec<Problem>> {
+        registry::load_catalog(&self.catalog).map(Arc::new)
+    }
+
+    /// # Errors
+    /// Everything that is wrong with the registry.
+    pub fn load_parties(&self) -> Result<Arc<Parties>, Vec<Problem>> {
+        let mut parties = registry::load_registry(&self.registry)?;
+        // `status = "suspended"` and `[revoked]` are one thing to the PDP.
+        parties.revocations = merge(parties.revocations, registry::load_revocations(&self.registry));
+        Ok(Arc::new(parties))
+    }
+}
+
+fn merge(mut a: Revocations, b: Revocations) -> Revocations {
+    a.organisations.extend(b.organisations);
+    a.principals.extend(b.principals);
+    a.tokens.extend(b.tokens);
+    a
+}
+
+/// The last good registry under what is revoked now, when the registry as a whole cannot be read.
+pub fn revoke(parties: &Arc<Parties>, now: Revocations) -> Arc<Parties> {
+    let merged = merge(parties.revocations.clone(), now);
+    if merged == parties.revocations {
+        return parties.clone();
+    }
+    let mut revoked = Parties::clone(parties);
+    for id in &merged.organisations {
+        if let Some(organisation) = revoked.organisations.get_mut(id) {
+            organisation.status = Status::Suspended;
+        }
+    }
+    revoked.revocations = merged;
+    Arc::new(revoked)
+}
+
+impl World {
+    /// Joins the parts under one generation number.
+    ///
+    /// # Errors
+    /// What does not fit together: a policy that names what does not exist.
+    pub fn join(parts: &Parts, generation: u64, upstreams: Upstreams) -> Result<Self, Vec<Problem>> {
+        let plant = parts.catalog.plant.clone();
+        let snapshot = Snapshot::new(parts.policies.clone(), plant, parts.parties.clone(), generation)
+            .map_err(|f| f.iter().map(finding).collect::<Vec<_>>())?;
+        Ok(Self {
+            policies: parts.policies.clone(),
+            catalog: parts.catalog.clone(),
+            parties: parts.parties.clone(),
+            snapshot,
+            upstreams,
+        })
+    }
+
+    /// Connections for the catalog's sources; unchanged ones are taken over.
+    ///
+    /// # Errors
+    /// All sources that cannot be used, because a credential or a CA file is missing.
+    pub fn connect(catalog: &Catalog, previous: Option<&Self>) -> Result<Upstreams, Vec<Problem>> {
+        upstream::connect(&catalog.sources, previous.map(|w| &w.upstreams))
+            .map_err(|errors| errors.iter().map(|e| problem(Path::new("catalog"), e.to_string())).collect())
+    }
+
+    pub fn parts(&self) -> Parts {
+        Parts { policies: self.policies.clone(), catalog: self.catalog.clone(), parties: self.parties.clone() }
+    }
+}
+
+fn problem(file: &Path, what: impl Into<String>) -> Problem {
+    Problem { file: file.to_owned(), line: None, column: None, what: what.into(), help: None }
+}
+
+fn finding(f: &pdp::Finding) -> Problem {
+    let what = match &f.policy {
+        Some(id) => format!("policy `{id}`: {}", f.message),
+        None => f.message.clone(),
+    };
+    let file = f.file.as_ref().map_or_else(|| PathBuf::from("policies"), PathBuf::from);
+    Problem { file, line: f.line, column: None, what, help: f.help.clone() }
+}
+
+fn read(path: &Path) -> Result<String, Problem> {
+    std::fs::read_to_string(path).map_err(|e| problem(path, format!("cannot be read: {e}")))
+}
+
+/// All `*.cedar` files below a folder, sorted, so that a digest depends on content alone.
+fn cedar_files(folder: &Path) -> Result<Vec<PathBuf>, Problem> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries = std::fs::read_dir(&folder).map_err(|e| problem(&folder, format!("cannot be read: {e}")))?;
+        for entry in entries {
+            let path = entry.map_err(|e| problem(&folder, format!("cannot be read: {e}")))?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "cedar") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}

@@ -1,0 +1,314 @@
+//! `millgate audit`: questions to the log, and checks of its store.
+//!
+//! `query` and `tail` ask the running broker, which decides and records the reading. `--offline` reads published files
+//! and says that nobody records that.
+
+use crate::client::Server;
+use crate::table;
+use anyhow::{Context as _, bail};
+use audit::query::{Order, Query};
+use clap::{Args, Subcommand};
+use http_body_util::BodyExt as _;
+use model::entry::Kind;
+use model::{OrganisationId, Timestamp};
+use serde_json::Value;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Who got what, when, why or why not
+    #[command(after_help = "Examples:\n  \
+        millgate audit query --url https://broker:8444 --token-file me.jwt --organisation acme --decision deny\n  \
+        millgate audit query --url https://broker:8444 --token-file me.jwt --from 2026-11-22T00:00:00Z --json\n  \
+        millgate audit query --offline /mnt/copy/of/published --resource Signal/press-3.force")]
+    Query(QueryArgs),
+    /// Entries as they are written, until interrupted
+    #[command(after_help = "Example:\n  millgate audit tail --url https://broker:8444 --token-file me.jwt --decision deny")]
+    Tail(TailArgs),
+    /// Check the store of a log, entry by entry, against its heads and checkpoints
+    #[command(after_help = "Example:\n  millgate audit fsck --directory /var/lib/millgate/audit --published /var/lib/millgate/audit/published")]
+    Fsck(FsckArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Filter {
+    /// From this time on, as in 2026-11-22T08:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    from: Option<Timestamp>,
+    /// Before this time
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    to: Option<Timestamp>,
+    /// Entries of one organisation
+    #[arg(long, value_name = "ID")]
+    organisation: Option<OrganisationId>,
+    /// `organisation/subject`, or the reference that stands in entries
+    #[arg(long, value_name = "WHO")]
+    principal: Option<String>,
+    /// As it stands in entries, e.g. Signal/press-3.force
+    #[arg(long, value_name = "WHAT")]
+    resource: Option<String>,
+    #[arg(long, value_parser = ["allow", "deny"])]
+    decision: Option<String>,
+    /// A reason code, e.g. window_too_wide
+    #[arg(long, value_name = "CODE")]
+    reason: Option<String>,
+    /// The request id of an answer: its decision and its outcome
+    #[arg(long, value_name = "ID")]
+    request: Option<String>,
+    /// decision, outcome, refused_login, policy, admin, audit_read, …
+    #[arg(long, value_name = "KIND", value_parser = kind)]
+    kind: Option<Kind>,
+}
+
+#[derive(Debug, Args)]
+pub struct QueryArgs {
+    #[command(flatten)]
+    server: Server,
+    #[command(flatten)]
+    filter: Filter,
+    /// At most this many entries, newest first
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    limit: u64,
+    /// Oldest first
+    #[arg(long)]
+    oldest_first: bool,
+    /// Go on after this index
+    #[arg(long, value_name = "INDEX")]
+    after: Option<u64>,
+    /// Read a published directory instead; this reading is not recorded
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["url", "token_file"])]
+    offline: Option<PathBuf>,
+    /// One JSON object on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct TailArgs {
+    #[command(flatten)]
+    server: Server,
+    #[command(flatten)]
+    filter: Filter,
+    /// Begin after this index instead of now
+    #[arg(long, value_name = "INDEX")]
+    after: Option<u64>,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct FsckArgs {
+    /// The log's own directory, which holds `log.db`
+    #[arg(long, value_name = "DIR")]
+    directory: PathBuf,
+    /// The published directory, to be compared with the store
+    #[arg(long, value_name = "DIR")]
+    published: Option<PathBuf>,
+    /// One JSON object on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+fn time(text: &str) -> Result<Timestamp, String> {
+    Timestamp::parse_rfc3339(text).ok_or_else(|| String::from("write a time as in 2026-11-22T08:00:00Z"))
+}
+
+fn kind(text: &str) -> Result<Kind, String> {
+    Kind::parse(text).ok_or_else(|| format!("there are {}", Kind::ALL.map(Kind::as_str).join(", ")))
+}
+
+pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Query(args) => query(args).await,
+        Command::Tail(args) => tail(args).await,
+        Command::Fsck(args) => fsck(&args).await,
+    }
+}
+
+impl Filter {
+    fn query(&self, after: Option<u64>, limit: u64, order: Order) -> Query {
+        Query {
+            from: self.from,
+            to: self.to,
+            organisation: self.organisation.clone(),
+            principal: self.principal.clone(),
+            resource: self.resource.clone(),
+            decision: self.decision.clone(),
+            reason: self.reason.clone(),
+            request: self.request.clone(),
+            kind: self.kind,
+            after,
+            limit: usize::try_from(limit).unwrap_or(usize::MAX),
+            order,
+        }
+    }
+
+    fn pairs(&self) -> Vec<(&'static str, String)> {
+        let mut pairs = Vec::new();
+        let mut add = |name, value: Option<String>| pairs.extend(value.map(|v| (name, v)));
+        add("from", self.from.map(Timestamp::to_rfc3339));
+        add("to", self.to.map(Timestamp::to_rfc3339));
+        add("organisation", self.organisation.as_ref().map(ToString::to_string));
+        add("principal", self.principal.clone());
+        add("resource", self.resource.clone());
+        add("decision", self.decision.clone());
+        add("reason", self.reason.clone());
+        add("request", self.request.clone());
+        add("kind", self.kind.map(|k| k.as_str().to_owned()));
+        pairs
+    }
+}
+
+/// Percent-encodes everything but RFC 3986's unreserved characters.
+fn target(pairs: &[(&str, String)]) -> String {
+    let encode = |text: &str| {
+        text.bytes().fold(String::new(), |mut out, b| {
+            if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~') {
+                out.push(char::from(b));
+            } else {
+                out.push_str(&format!("%{b:02X}"));
+            }
+            out
+        })
+    };
+    let query: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
+    format!("/v1/audit/entries?{}", query.join("&"))
+}
+
+async fn query(args: QueryArgs) -> anyhow::Result<ExitCode> {
+    let page = match &args.offline {
+        Some(directory) => offline(&args, directory)?,
+        None => online(&args).await?,
+    };
+    if args.json {
+        println!("{page}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let rows: Vec<Vec<String>> = page.get("entries").and_then(Value::as_array).into_iter().flatten().map(row).collect();
+    println!("{}", table::render(&COLUMNS, &rows));
+    let size = page.get("size").and_then(Value::as_u64).unwrap_or_default();
+    eprintln!("{} of {size} entries", rows.len());
+    if let Some(next) = page.get("next").and_then(Value::as_u64) {
+        eprintln!("there may be more: go on with `--after {next}`");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn online(args: &QueryArgs) -> anyhow::Result<Value> {
+    let mut pairs = args.filter.pairs();
+    pairs.push(("limit", args.limit.to_string()));
+    pairs.push(("order", if args.oldest_first { "oldest" } else { "newest" }.to_owned()));
+    pairs.extend(args.after.map(|a| ("after", a.to_string())));
+    let body = args.server.get(&target(&pairs)).await?.into_body().collect().await.context("the answer broke off")?;
+    serde_json::from_slice(&body.to_bytes()).context("the broker's answer is not JSON")
+}
+
+fn offline(args: &QueryArgs, directory: &std::path::Path) -> anyhow::Result<Value> {
+    eprintln!("reading published files: nobody records this reading, and persons stand in it by reference only");
+    let order = if args.oldest_first { Order::OldestFirst } else { Order::NewestFirst };
+    let page = audit::query::offline(directory, &args.filter.query(args.after, args.limit, order))
+        .with_context(|| format!("`{}` cannot be read as a published log", directory.display()))?;
+    let entries = page.entries.iter().map(|found| {
+        let entry: Value = serde_json::from_str(&found.entry).unwrap_or_default();
+        serde_json::json!({ "index": found.index, "entry": entry })
+    });
+    let mut object = serde_json::json!({ "entries": entries.collect::<Vec<_>>(), "size": page.size });
+    if let (Some(next), Some(object)) = (page.next, object.as_object_mut()) {
+        object.insert("next".into(), next.into());
+    }
+    Ok(object)
+}
+
+const COLUMNS: [&str; 9] =
+    ["index", "time", "kind", "organisation", "principal", "action", "resource", "result", "reasons / policies"];
+
+fn row(found: &Value) -> Vec<String> {
+    let entry = found.get("entry").cloned().unwrap_or_default();
+    let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let list = |key: &str| {
+        let items = entry.get(key).and_then(Value::as_array).into_iter().flatten();
+        items.filter_map(Value::as_str).collect::<Vec<_>>().join(" ")
+    };
+    let result = match text("kind").as_str() {
+        "outcome" => match entry.get("status").and_then(Value::as_u64) {
+            Some(status) => format!("{} {status}", text("ended")),
+            None => text("ended"),
+        },
+        "decision" | "audit_read" => text("decision"),
+        _ => text("event"),
+    };
+    let reference: String = text("principal").chars().take(12).collect();
+    let principal = found.get("principal").and_then(Value::as_str).map_or(reference, str::to_owned);
+    let why = if list("reasons").is_empty() { list("policies") } else { list("reasons") };
+    let about = if text("resource").is_empty() { text("folder") } else { text("resource") };
+    let index = found.get("index").and_then(Value::as_u64).unwrap_or_default();
+    let time = text("time");
+    vec![index.to_string(), time, text("kind"), text("org"), principal, text("action"), about, result, why]
+}
+
+async fn tail(args: TailArgs) -> anyhow::Result<ExitCode> {
+    let mut pairs = args.filter.pairs();
+    pairs.push(("follow", String::from("true")));
+    pairs.extend(args.after.map(|a| ("after", a.to_string())));
+    let mut body = args.server.get(&target(&pairs)).await?.into_body();
+    let mut pending = Vec::new();
+    let mut out = std::io::stdout();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.context("the broker broke off")?.into_data() else { continue };
+        pending.extend_from_slice(&data);
+        while let Some(end) = pending.iter().position(|b| *b == b'\n') {
+            let line: Vec<u8> = pending.drain(..=end).collect();
+            let text = String::from_utf8_lossy(&line);
+            let shown = if args.json {
+                text.trim_end().to_owned()
+            } else {
+                let found: Value = serde_json::from_str(&text).context("the broker sent a line that is not JSON")?;
+                row(&found).into_iter().filter(|cell| !cell.is_empty()).collect::<Vec<_>>().join("  ")
+            };
+            if writeln!(out, "{shown}").and_then(|()| out.flush()).is_err() {
+                return Ok(ExitCode::SUCCESS); // the reader of the pipe is gone
+            }
+        }
+    }
+    eprintln!("the broker ended the stream: the token has expired, or the broker is going down");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn fsck(args: &FsckArgs) -> anyhow::Result<ExitCode> {
+    if !args.directory.join("log.db").exists() {
+        bail!("`{}` holds no `log.db`; name the log's own directory", args.directory.display());
+    }
+    let terminal = std::io::stderr().is_terminal();
+    let progress = move |done: u64, total: u64| {
+        if terminal {
+            eprint!("\r{done} of {total} entries");
+        }
+    };
+    let report = audit::fsck::check(&args.directory, args.published.as_deref(), progress)
+        .await
+        .with_context(|| format!("`{}` cannot be checked", args.directory.display()))?;
+    if terminal {
+        eprintln!();
+    }
+    if args.json {
+        println!("{}", serde_json::to_string(&report).context("the report cannot be written")?);
+    } else {
+        for finding in &report.findings {
+            println!("{finding}");
+        }
+        println!(
+            "{} entries, {} checkpoints: {}",
+            report.entries,
+            report.checkpoints,
+            match report.findings.len() {
+                0 => String::from("fine"),
+                1 => String::from("1 finding"),
+                n => format!("{n} findings"),
+            }
+        );
+    }
+    Ok(if report.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}

@@ -1,0 +1,111 @@
+//! `millgate check`: everything that is wrong, at once, before the plant notices.
+
+use crate::serve::folders;
+use broker::World;
+use model::party::Status;
+use runtime::config::Config;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  millgate check --config /etc/millgate/millgate.toml\n  millgate check --config millgate.toml --json")]
+pub struct Args {
+    /// The configuration file; the folders it names are checked with it
+    #[arg(long, value_name = "FILE", default_value = "millgate.toml")]
+    config: PathBuf,
+    /// One JSON object on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a sound configuration holds.
+#[derive(Debug, Default, serde::Serialize)]
+struct Counts {
+    sources: usize,
+    products: usize,
+    datasets: usize,
+    signals: usize,
+    routes: usize,
+    organisations: usize,
+    issuers: usize,
+    agreements: usize,
+    agreements_active: usize,
+    policies: usize,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let (problems, counts) = match examine(args) {
+        Ok(counts) => (Vec::new(), counts),
+        Err(problems) => (problems, Counts::default()),
+    };
+    if args.json {
+        let report = serde_json::json!({ "ok": problems.is_empty(), "problems": problems, "counts": counts });
+        println!("{report}");
+    } else {
+        for problem in &problems {
+            println!("{problem}");
+        }
+        match problems.len() {
+            0 => println!("{}: fine\n  {}", args.config.display(), summary(&counts)),
+            1 => println!("1 problem"),
+            n => println!("{n} problems"),
+        }
+    }
+    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn summary(c: &Counts) -> String {
+    format!(
+        "{} sources, {} products, {} datasets, {} signals, {} routes; {} organisations, {} issuers, {} agreements \
+         ({} active); {} policies",
+        c.sources,
+        c.products,
+        c.datasets,
+        c.signals,
+        c.routes,
+        c.organisations,
+        c.issuers,
+        c.agreements,
+        c.agreements_active,
+        c.policies
+    )
+}
+
+fn examine(args: &Args) -> Result<Counts, Vec<String>> {
+    let config = Config::load(&args.config).map_err(|problems| texts(&problems))?;
+    let mut problems = Vec::new();
+    if let Some(tls) = &config.tls
+        && let Err(error) = broker::tls::server_config(&tls.certificate, &tls.key)
+    {
+        problems.push(format!("{}: {error}", args.config.display()));
+    }
+    let parts = match folders(&config).load() {
+        Ok(parts) => parts,
+        Err(found) => {
+            problems.extend(texts(&found));
+            return Err(problems);
+        }
+    };
+    let world = World::connect(&parts.catalog, None).and_then(|upstreams| World::join(&parts, 0, upstreams));
+    problems.extend(world.err().iter().flat_map(|found| texts(found)));
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let (plant, parties) = (&parts.catalog.plant, &parts.parties);
+    Ok(Counts {
+        sources: parts.catalog.sources.len(),
+        products: plant.products.len(),
+        datasets: plant.datasets.len(),
+        signals: plant.signals.len(),
+        routes: parts.catalog.routes.len(),
+        organisations: parties.organisations.len(),
+        issuers: parties.issuers.len(),
+        agreements: parties.agreements.len(),
+        agreements_active: parties.agreements.values().filter(|a| a.status == Status::Active).count(),
+        policies: parts.policies.len(),
+    })
+}
+
+fn texts<T: ToString>(problems: &[T]) -> Vec<String> {
+    problems.iter().map(ToString::to_string).collect()
+}

@@ -1,0 +1,83 @@
+//! The command line as a caller of a running broker: one GET with a token, over http or https.
+
+use anyhow::{Context as _, bail};
+use http::{Request, Response, header};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::{Bytes, Incoming};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use std::path::Path;
+
+/// Where and as whom to ask.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Server {
+    /// The broker's api listener
+    #[arg(long, env = "MILLGATE_API", value_name = "URL", help_heading = "Server")]
+    pub url: Option<String>,
+    /// File that holds the access token; `-` reads it from standard input
+    #[arg(long, value_name = "FILE", help_heading = "Server")]
+    pub token_file: Option<std::path::PathBuf>,
+    /// PEM file with the CA of the api listener's certificate
+    #[arg(long, value_name = "FILE", help_heading = "Server")]
+    pub ca: Option<std::path::PathBuf>,
+}
+
+impl Server {
+    /// From `--token-file`, or from the environment variable `MILLGATE_TOKEN`.
+    fn token(&self) -> anyhow::Result<String> {
+        let text = match &self.token_file {
+            Some(path) if path == Path::new("-") => {
+                std::io::read_to_string(std::io::stdin()).context("the token cannot be read from standard input")?
+            }
+            Some(path) => std::fs::read_to_string(path)
+                .with_context(|| format!("the token file `{}` cannot be read", path.display()))?,
+            None => std::env::var("MILLGATE_TOKEN")
+                .context("no token: name a file with `--token-file`, or set MILLGATE_TOKEN")?,
+        };
+        Ok(text.trim().to_owned())
+    }
+
+    /// Asks for `path_and_query`; an answer that is not a success becomes an error that says what the broker said.
+    pub async fn get(&self, path_and_query: &str) -> anyhow::Result<Response<Incoming>> {
+        let url = self.url.as_deref().context("no server: name the api listener with `--url`, or set MILLGATE_API")?;
+        let uri = format!("{}{path_and_query}", url.trim_end_matches('/'));
+        let mut authorization = header::HeaderValue::from_str(&format!("Bearer {}", self.token()?))
+            .context("the token holds characters that no token has")?;
+        authorization.set_sensitive(true);
+        let request = Request::get(&uri)
+            .header(header::AUTHORIZATION, authorization)
+            .body(Empty::<Bytes>::new())
+            .with_context(|| format!("`{uri}` is not a URL"))?;
+        let response = self.client()?.request(request).await.with_context(|| format!("`{url}` cannot be reached"))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        let body = response.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        let problem: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+        let text = |key: &str| problem.get(key).and_then(|v| v.as_str()).unwrap_or("?").to_owned();
+        bail!("{status}: {} ({}, request {})", text("detail"), text("reason"), text("request_id"))
+    }
+
+    fn client(&self) -> anyhow::Result<Client<hyper_rustls::HttpsConnector<HttpConnector>, Empty<Bytes>>> {
+        let roots = match &self.ca {
+            None => broker::tls::Roots::Machine,
+            Some(path) => broker::tls::Roots::Own(
+                CertificateDer::pem_file_iter(path)
+                    .and_then(Iterator::collect)
+                    .with_context(|| format!("the CA file `{}` cannot be read", path.display()))?,
+            ),
+        };
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_tls_config(broker::tls::client_config(&roots))
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
+        Ok(Client::builder(TokioExecutor::new()).build(connector))
+    }
+}

@@ -1,0 +1,288 @@
+//! `millgate serve`: configuration → log, identity, world, listeners → drain.
+
+use anyhow::{Context as _, bail};
+use arc_swap::ArcSwapOption;
+use audit::{Log, LogOptions};
+use broker::listener::{Bounds, Listener};
+use broker::{Broker, Certificate, Folders, Makings, Reloader, World};
+use identity::{Identity, IdentityOptions};
+use model::Clock;
+use runtime::clock::SystemClock;
+use runtime::config::Config;
+use runtime::health::Readiness;
+use runtime::shutdown::{Drained, Shutdown};
+use runtime::telemetry::{self, Telemetry};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  millgate serve --config /etc/millgate/millgate.toml\n\n\
+    SIGHUP reads everything again; SIGTERM lets open requests finish; a second SIGTERM ends at once.")]
+pub struct Args {
+    /// The configuration file
+    #[arg(long, value_name = "FILE", default_value = "millgate.toml")]
+    config: PathBuf,
+    /// One JSON object on standard output when ready: addresses, log directory and key
+    #[arg(long)]
+    json: bool,
+}
+
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let config = match Config::load(&args.config) {
+        Ok(config) => config,
+        Err(problems) => {
+            problems.iter().for_each(|p| eprintln!("{p}"));
+            bail!("`{}` cannot be used; nothing was started", args.config.display());
+        }
+    };
+    telemetry::init_logs(&config.telemetry.settings()).context("logs cannot be set up")?;
+    let shutdown = Shutdown::new();
+    shutdown.listen_to_signals().context("signals cannot be listened to")?;
+    let running = start(&config, shutdown, Arc::new(SystemClock)).await?;
+    if args.json {
+        println!("{}", running.addresses());
+    }
+    Ok(running.wait().await)
+}
+
+/// The configuration's folders as the broker reads them.
+pub fn folders(config: &Config) -> Folders {
+    let f = &config.folders;
+    Folders {
+        catalog: f.catalog.clone(),
+        registry: f.registry.clone(),
+        policies: f.policies.clone(),
+        schema: f.schema.clone(),
+    }
+}
+
+/// A broker that serves.
+#[derive(Debug)]
+pub struct Running {
+    pub data: SocketAddr,
+    pub api: SocketAddr,
+    pub operator: SocketAddr,
+    pub tls: bool,
+    /// The published log, and the key that its checkpoints are verified with.
+    pub log_directory: PathBuf,
+    pub log_key: String,
+    pub broker: Arc<Broker>,
+    shutdown: Shutdown,
+    connections: TaskTracker,
+    /// Reloader and publisher: end after the last connection, because its outcome is still to be written and signed.
+    background: (CancellationToken, TaskTracker),
+    publisher: audit::Publisher,
+    telemetry: Telemetry,
+    drain: std::time::Duration,
+}
+
+/// Opens everything and begins to serve.
+///
+/// # Errors
+/// What is wrong with configuration, folders, log or sockets; nothing keeps running then.
+pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -> anyhow::Result<Running> {
+    let folders = folders(config);
+    let readiness = Readiness::new();
+    let serving = readiness.condition("serving");
+    let world = load(&folders)?;
+    let telemetry = Telemetry::start(&config.telemetry.settings(), &config.audit.origin)
+        .context("the trace exporter cannot be set up")?;
+    // Sockets before the log: an address that is taken must not leave "opened" and "closed" entries behind.
+    let sockets = Sockets::bind(config).await?;
+    let (log, publisher) = open_log(config, clock.clone()).await?;
+    let log_key = publisher.verifier_key();
+    let tls = server_tls(config)?;
+    let broker = Broker::start(Makings {
+        log,
+        identity: Identity::new(IdentityOptions::default()),
+        world,
+        clock,
+        tracer: telemetry.tracer(),
+        readiness: readiness.clone(),
+        metrics: runtime::metrics::Registry::new(),
+        refused_logins_per_minute: config.audit.refused_logins_per_minute,
+    })
+    .await;
+    let mut running = Running {
+        data: sockets.data.local_addr()?,
+        api: sockets.api.local_addr()?,
+        operator: sockets.operator.local_addr()?,
+        tls: tls.is_some(),
+        log_directory: config.audit.publish_directory.clone(),
+        log_key,
+        broker,
+        shutdown,
+        connections: TaskTracker::new(),
+        background: (CancellationToken::new(), TaskTracker::new()),
+        publisher,
+        telemetry,
+        drain: config.limits.drain_timeout,
+    };
+    running.watch(config, folders, tls.clone());
+    running.listen(config, sockets, tls);
+    serving.met();
+    tracing::info!(data = %running.data, api = %running.api, operator = %running.operator, "serving");
+    Ok(running)
+}
+
+fn load(folders: &Folders) -> anyhow::Result<World> {
+    let world = folders
+        .load()
+        .and_then(|parts| World::connect(&parts.catalog, None).and_then(|upstreams| World::join(&parts, 1, upstreams)));
+    world.map_err(|problems| {
+        let text: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!("the folders cannot be used; nothing was started\n{}", text.join("\n"))
+    })
+}
+
+async fn open_log(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<(Log, audit::Publisher)> {
+    let a = &config.audit;
+    let key = audit::signer::load_or_create(&a.key_file, &a.origin)
+        .with_context(|| format!("the checkpoint key `{}` cannot be used", a.key_file.display()))?;
+    let options = LogOptions {
+        directory: a.directory.clone(),
+        origin: a.origin.clone(),
+        queue_max: a.queue_max,
+        deadline: a.deadline,
+        heartbeat: a.heartbeat,
+    };
+    let log = Log::open(options, clock)
+        .await
+        .with_context(|| format!("the audit log in `{}` cannot be opened", a.directory.display()))?;
+    let publisher = audit::Publisher::open(log.clone(), key, a.publish_directory.clone(), a.checkpoint_interval)
+        .await
+        .with_context(|| format!("the published log in `{}` cannot be used", a.publish_directory.display()))?;
+    Ok((log, publisher))
+}
+
+type ServerTls = Arc<ArcSwapOption<rustls::ServerConfig>>;
+
+fn server_tls(config: &Config) -> anyhow::Result<Option<ServerTls>> {
+    let Some(tls) = &config.tls else { return Ok(None) };
+    let server = broker::tls::server_config(&tls.certificate, &tls.key)?;
+    Ok(Some(Arc::new(ArcSwapOption::from(Some(server)))))
+}
+
+struct Sockets {
+    data: TcpListener,
+    api: TcpListener,
+    operator: TcpListener,
+}
+
+impl Sockets {
+    async fn bind(config: &Config) -> anyhow::Result<Self> {
+        let bind = async |name: &str, address: SocketAddr| {
+            TcpListener::bind(address)
+                .await
+                .with_context(|| format!("`listen.{name}`: {address} cannot be bound; is another broker running?"))
+        };
+        Ok(Self {
+            data: bind("data", config.listen.data).await?,
+            api: bind("api", config.listen.api).await?,
+            operator: bind("operator", config.listen.operator).await?,
+        })
+    }
+}
+
+impl Running {
+    /// `{"data","api","operator","log_dir","log_key"}`.
+    pub fn addresses(&self) -> serde_json::Value {
+        serde_json::json!({
+            "data": self.data_url(), "api": self.api_url(), "operator": format!("http://{}", self.operator),
+            "log_dir": self.log_directory, "log_key": self.log_key,
+        })
+    }
+
+    pub fn data_url(&self) -> String {
+        self.url(self.data)
+    }
+
+    pub fn api_url(&self) -> String {
+        self.url(self.api)
+    }
+
+    fn url(&self, address: SocketAddr) -> String {
+        format!("{}://{address}", if self.tls { "https" } else { "http" })
+    }
+
+    fn watch(&mut self, config: &Config, folders: Folders, tls: Option<ServerTls>) {
+        let (stop, tasks) = &self.background;
+        let certificate = config.tls.as_ref().zip(tls).map(|(files, current)| Certificate {
+            certificate: files.certificate.clone(),
+            key: files.key.clone(),
+            current,
+        });
+        let reloader = Reloader::new(self.broker.clone(), folders, certificate);
+        tasks.spawn(reloader.run(self.shutdown.reloads(), self.shutdown.draining().clone()));
+        tasks.spawn(self.publisher.clone().run(stop.clone()));
+    }
+
+    fn listen(&self, config: &Config, sockets: Sockets, tls: Option<ServerTls>) {
+        let l = &config.limits;
+        let bounds = Bounds {
+            connections_max: l.connections_max,
+            header_bytes_max: l.header_bytes_max,
+            headers_max: l.headers_max,
+            header_timeout: l.header_timeout,
+        };
+        let listener = |name, socket, tls| Listener { name, socket, tls, bounds: bounds.clone() };
+        let stop = self.shutdown.draining();
+        let data = listener("data", sockets.data, tls.clone());
+        let broker = self.broker.clone();
+        let proxy = move |peer, request| broker.clone().proxy(peer, request);
+        self.connections.spawn(data.run(proxy, stop.clone(), self.connections.clone()));
+        for (name, socket, tls, router) in [
+            ("api", sockets.api, tls, self.broker.api()),
+            ("operator", sockets.operator, None, self.broker.operator()),
+        ] {
+            let serve = move |peer, request| broker::serve_router(router.clone(), peer, request);
+            self.connections.spawn(listener(name, socket, tls).run(serve, stop.clone(), self.connections.clone()));
+        }
+    }
+
+    /// Serves until a signal or until the log is poisoned, then ends in order.
+    pub async fn wait(self) -> ExitCode {
+        let log = self.broker.log.clone();
+        tokio::select! {
+            () = self.shutdown.draining().cancelled() => self.drain().await,
+            () = log.poisoned() => {
+                // Nothing in memory is to be trusted now; the next start reads storage.
+                tracing::error!("the audit log failed; the broker ends, nothing more is served");
+                ExitCode::from(1)
+            }
+        }
+    }
+
+    /// Ends in order: connections, then what they left to write, then the last checkpoint.
+    pub async fn drain(self) -> ExitCode {
+        tracing::info!("draining");
+        self.connections.close();
+        let finished = tokio::select! {
+            () = self.connections.wait() => true,
+            () = tokio::time::sleep(self.drain) => false,
+            () = self.shutdown.immediate().cancelled() => false,
+        };
+        if !finished {
+            tracing::warn!(open = self.connections.len(), "open requests were cut off");
+        }
+        self.broker.flush().await;
+        if let Err(error) = self.broker.log.close().await {
+            tracing::error!(%error, "the log was not closed in order");
+        }
+        if let Err(error) = self.publisher.publish_now().await {
+            tracing::error!(%error, "the last checkpoint could not be published; the next start does it");
+        }
+        let (stop, tasks) = &self.background;
+        stop.cancel();
+        tasks.close();
+        tasks.wait().await;
+        self.telemetry.shutdown().await;
+        let _: Option<Drained> = None;
+        ExitCode::SUCCESS
+    }
+}

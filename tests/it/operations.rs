@@ -1,0 +1,133 @@
+//! What a platform engineer meets: health, metrics, drain, `check`, and no way to start the demo's issuers.
+
+use acceptance::source::{Behaviour, Source};
+use acceptance::{Plant, http, process, wait};
+
+const TARGET: &str = "/series/press-3.vibration?from=2026-11-22T08:00:00Z&to=2026-11-22T09:00:00Z&resolution=1m";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_readiness_and_metrics_are_on_the_operators_listener() {
+    let plant = Plant::start().await.unwrap();
+    let at = |path: &str| format!("http://{}{path}", plant.demo.running.operator);
+    assert_eq!(http::get(&at("/healthz"), &[]).await.unwrap().status, 200);
+    assert_eq!(http::get(&at("/readyz"), &[]).await.unwrap().status, 200);
+    plant.get("acme", TARGET, &[("millgate-purpose", "predictive-maintenance")]).await.unwrap();
+    plant.get("acme", TARGET, &[]).await.unwrap();
+    let text = http::get(&at("/metrics"), &[]).await.unwrap().text();
+    for line in [
+        "millgate_requests_total{listener=\"data\",status=\"200\"} 1",
+        "millgate_refusals_total{listener=\"data\",reason=\"purpose_required\"} 1",
+        "millgate_decisions_total{decision=\"allow\"} 1",
+        "millgate_audit_healthy 1",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    plant.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_lets_open_answers_finish() {
+    // The source answers only when told to, so that the drain begins in the middle of an exchange.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let plant = Plant::start_with_source(port).await.unwrap();
+    let url = format!("{}{TARGET}", plant.data());
+    let bearer = format!("Bearer {}", plant.token("acme"));
+    let caller = tokio::spawn(async move {
+        let headers = [("authorization", bearer.as_str()), ("millgate-purpose", "predictive-maintenance")];
+        http::get(&url, &headers).await
+    });
+    let (mut source, _) = listener.accept().await.unwrap();
+    plant.shutdown.begin("the test says so");
+    let running = plant.demo.running;
+    let drained = tokio::spawn(running.drain());
+    use tokio::io::AsyncWriteExt as _;
+    source.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
+    let answer = caller.await.unwrap().unwrap();
+    assert_eq!((answer.status, answer.text().as_str()), (200, "{}"));
+    drained.await.unwrap();
+    let entries = acceptance::published(plant.directory.path()).unwrap();
+    let ends: Vec<_> = entries.iter().filter(|e| e["kind"] == "outcome").map(|e| e["ended"].clone()).collect();
+    assert_eq!(ends, ["complete"]);
+    assert_eq!(entries.last().unwrap()["event"], "closed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fragile_source_is_never_asked_more_than_its_cap() {
+    let source = Source::start(None, Behaviour::SayAndHang(Vec::new())).await.unwrap();
+    let plant = Plant::start_with_source(source.address.port()).await.unwrap();
+    let cap = {
+        let world = plant.demo.running.broker.world();
+        let historian = world.catalog.sources.values().find(|s| s.id.as_str() == "historian").unwrap();
+        historian.concurrency_max as usize
+    };
+    let calls: Vec<_> = (0..cap + 6)
+        .map(|_| {
+            let (url, bearer) = (format!("{}{TARGET}", plant.data()), format!("Bearer {}", plant.token("acme")));
+            tokio::spawn(async move {
+                let headers = [("authorization", bearer.as_str()), ("millgate-purpose", "predictive-maintenance")];
+                http::get(&url, &headers).await.map(|a| a.reason())
+            })
+        })
+        .collect();
+    wait::until("a full source", async || (source.asked() == cap).then_some(())).await.unwrap();
+    let mut reasons = Vec::new();
+    for call in calls {
+        reasons.push(call.await.unwrap().unwrap());
+    }
+    let busy = reasons.iter().filter(|r| *r == "source_busy").count();
+    let late = reasons.iter().filter(|r| *r == "source_timeout").count();
+    assert!(busy >= 1, "{reasons:?}");
+    assert_eq!(busy + late, cap + 6, "{reasons:?}");
+    let outcomes = wait::until("all outcomes", async || {
+        let found = plant.audit("kind=outcome&organisation=acme&limit=1000").await.ok()?;
+        (found.len() == cap + 6).then_some(found)
+    })
+    .await
+    .unwrap();
+    assert_eq!(outcomes.iter().filter(|o| o["ended"] == "not_forwarded").count(), busy);
+    plant.stop().await;
+}
+
+#[test]
+fn check_says_everything_that_is_wrong_with_places() {
+    let directory = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async { Plant::start_with(|_| Ok(())).await.unwrap().stop().await });
+    let home = millgate::demo::files::Home::open(Some(directory.path().to_owned())).unwrap();
+    let loopback = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    home.write(loopback(9), loopback(9)).unwrap();
+    let config = home.config();
+    let check = || process::run("millgate", &["check", "--config", config.to_str().unwrap()]).unwrap();
+    let fine = check();
+    assert!(fine.status.success(), "{}", String::from_utf8_lossy(&fine.stdout));
+    let catalog = directory.path().join("policies/plants/munich/catalog/wrong.toml");
+    std::fs::write(&catalog, "[product.x]\ntitel = \"X\"\nowner = \"nordn\"\nsteward = \"press-shop-steward\"\n").unwrap();
+    let wrong = check();
+    let text = String::from_utf8_lossy(&wrong.stdout).into_owned();
+    assert_eq!(wrong.status.code(), Some(1), "{text}");
+    assert!(text.contains("wrong.toml:2:") && text.contains("titel") && text.contains("title"), "{text}");
+}
+
+#[test]
+fn serve_knows_nothing_of_the_demos_issuers() {
+    let help = process::run("millgate", &["serve", "--help"]).unwrap();
+    let text = String::from_utf8_lossy(&help.stdout).into_owned();
+    assert!(!text.to_lowercase().contains("demo") && !text.contains("issuer"), "{text}");
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("millgate.toml");
+    std::fs::write(&config, "[demo]\nissuers = true\n").unwrap();
+    let refused = process::run("millgate", &["serve", "--config", config.to_str().unwrap()]).unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("unknown key `demo`"));
+}
+
+#[test]
+fn every_command_has_help_with_an_example() {
+    for command in [&["demo"][..], &["serve"], &["check"], &["audit", "query"], &["audit", "tail"], &["audit", "fsck"]] {
+        let arguments: Vec<&str> = command.iter().copied().chain(["--help"]).collect();
+        let help = process::run("millgate", &arguments).unwrap();
+        let text = String::from_utf8_lossy(&help.stdout).into_owned();
+        assert!(help.status.success() && text.contains("Example"), "{command:?}: {text}");
+    }
+}
