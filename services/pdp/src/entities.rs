@@ -29,8 +29,7 @@ fn attributes<const N: usize>(pairs: [(&str, RestrictedExpression); N]) -> Attri
 }
 
 fn build(uid: EntityUid, attributes: Attributes, parents: HashSet<EntityUid>) -> Result<Entity, String> {
-    let name = uid.to_string();
-    Entity::new(uid, attributes, parents).map_err(|e| format!("{name}: {e}"))
+    Entity::new(uid, attributes, parents).map_err(|e| e.to_string())
 }
 
 // === governance
@@ -151,7 +150,7 @@ pub(crate) fn parties(types: &Types, plant: &Plant, parties: &Parties, out: &mut
     for ((organisation, subject), known) in &parties.principals {
         let status = parties.status_of(organisation);
         let (Some(of), Some(status)) = (parties.organisations.get(organisation), status) else {
-            out.problem(format!("principal `{organisation}/{subject}`: no such organisation"));
+            out.problem(format!("principal `{organisation}/{subject}`: organisation `{organisation}` does not exist"));
             continue;
         };
         let who = Principal { organisation: organisation.clone(), kind: known.kind, subject: subject.clone() };
@@ -172,14 +171,18 @@ pub(crate) fn plant(types: &Types, plant: &Plant, out: &mut Collected) {
     let data = plant.datasets.values().map(|d| &d.source).chain(plant.signals.values().map(|s| &s.source));
     data.collect::<BTreeSet<_>>().into_iter().for_each(|s| out.bare(uid(&types.source, s)));
     plant.field_classes.values().for_each(|c| out.add(field_class(types, c)));
-    plant.equipment.values().for_each(|e| out.add(equipment(types, plant, e)));
+    for e in plant.equipment.values() {
+        out.add(equipment(types, plant, e).map_err(|m| format!("equipment `{}`: {m}", e.id)));
+    }
     for d in plant.datasets.values() {
-        out.add(dataset(types, plant, d));
+        out.add(dataset(types, plant, d).map_err(|m| format!("dataset `{}`: {m}", d.id)));
         for (n, one) in records::combinations(&d.records).unwrap_or_default().iter().enumerate() {
-            out.add(kind_of_record(types, plant, d, n, one));
+            out.add(kind_of_record(types, plant, d, n, one).map_err(|m| format!("dataset `{}`: {m}", d.id)));
         }
     }
-    plant.signals.values().for_each(|s| out.add(signal(types, plant, s)));
+    for s in plant.signals.values() {
+        out.add(signal(types, plant, s).map_err(|m| format!("signal `{}`: {m}", s.id)));
+    }
 }
 
 fn field_class(types: &Types, class: &FieldClass) -> Result<Entity, String> {

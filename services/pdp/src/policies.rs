@@ -171,11 +171,11 @@ impl Reader {
         };
         let finding = |message: String| Finding::new(message).at(file, line).of(id);
         if !is_id(id) {
-            self.findings.push(finding(format!("`{id}` is not a valid policy id: {ID_RULE}")));
+            self.findings.push(finding(format!("not a valid id: {ID_RULE}")));
             return;
         }
         if let Some(first) = self.notes.get(id) {
-            let message = format!("policy id `{id}` is used twice, first in {}:{}", first.file, first.line);
+            let message = format!("the id is used twice, first in {}:{}", first.file, first.line);
             self.findings.push(finding(message));
             return;
         }
@@ -229,25 +229,35 @@ fn validate<N: AsRef<str>, T: AsRef<str>>(
     files: &[(N, T)],
 ) -> Vec<Finding> {
     let validator = Validator::new(schema.clone());
-    let text = |file: &str| files.iter().find(|(name, _)| name.as_ref() == file).map_or("", |(_, text)| text.as_ref());
-    let place = |id: &PolicyId, error: &DetailedError| {
-        let id: &str = id.as_ref();
-        let Some(note) = notes.get(id) else { return Finding::new(error.message.clone()) };
-        let line = error.source_locations.first().map_or(note.line, |at| line_of(text(&note.file), at.loc.start));
-        let message = error.message.strip_prefix(&format!("for policy `{id}`, ")).unwrap_or(&error.message);
-        let mut finding = Finding::new(message).at(&note.file, line).of(id);
-        finding.help.clone_from(&error.help);
-        finding
-    };
+    let place = |id: &PolicyId, error: &DetailedError| place(notes, files, id.as_ref(), error);
     let strict = validator.validate(set, ValidationMode::Strict);
+    let bad: BTreeSet<&PolicyId> = strict.validation_errors().map(|e| e.policy_id()).collect();
     let mut findings: Vec<Finding> =
         strict.validation_errors().map(|e| place(e.policy_id(), &DetailedError::from(e))).collect();
-    findings.extend(strict.validation_warnings().map(|w| place(w.policy_id(), &DetailedError::from(w))));
-    let bad: BTreeSet<&PolicyId> = strict.validation_errors().map(|e| e.policy_id()).collect();
+    // What is wrong in a policy makes it impossible, too; saying both helps nobody.
+    let warnings = strict.validation_warnings().filter(|w| !bad.contains(w.policy_id()));
+    findings.extend(warnings.map(|w| place(w.policy_id(), &DetailedError::from(w))));
     let typed = set.policies().filter(|p| !bad.contains(p.id())).cloned();
     if let Ok(typed) = CedarSet::from_policies(typed) {
         let level = validator.validate_with_level(&typed, ValidationMode::Strict, 1);
         findings.extend(level.validation_errors().map(|e| place(e.policy_id(), &DetailedError::from(e))));
     }
     findings
+}
+
+/// What Cedar says of policy `id`, where it stands.
+fn place<N: AsRef<str>, T: AsRef<str>>(
+    notes: &BTreeMap<String, Note>,
+    files: &[(N, T)],
+    id: &str,
+    error: &DetailedError,
+) -> Finding {
+    let message = error.message.strip_prefix(&format!("for policy `{id}`, ")).unwrap_or(&error.message);
+    // The type checker's name for any entity type at all.
+    let mut finding = Finding::new(message.replace("__cedar::internal::AnyEntity", "entity")).of(id);
+    finding.help.clone_from(&error.help);
+    let Some(note) = notes.get(id) else { return finding };
+    let text = files.iter().find(|(name, _)| name.as_ref() == note.file).map_or("", |(_, text)| text.as_ref());
+    let line = error.source_locations.first().map_or(note.line, |at| line_of(text, at.loc.start));
+    finding.at(&note.file, line)
 }

@@ -69,15 +69,14 @@ pub(crate) fn check(names: &Names, schema: &Schema) -> Vec<Finding> {
         if resources.is_empty() {
             findings.push(Finding::new(format!("action `{}` applies to no resource", action.as_str())));
         }
-        for resource in &resources {
-            for principal in [&names.types.user, &names.types.service] {
-                for full in [false, true] {
-                    if let Err(message) = try_out(names, schema, *action, action_uid, principal, resource, full) {
-                        findings.push(Finding::new(format!("action `{}`: {message}", action.as_str())));
-                    }
-                }
-            }
-        }
+        let misfit = resources.iter().find_map(|resource| {
+            let ways = [(&names.types.user, false), (&names.types.service, true)];
+            ways.into_iter()
+                .find_map(|(who, full)| try_out(names, schema, *action, action_uid, who, resource, full).err())
+        });
+        findings.extend(misfit.map(|message| {
+            Finding::new(format!("the broker asks `{}` in another way than declared: {message}", action.as_str()))
+        }));
     }
     findings
 }

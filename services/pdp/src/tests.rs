@@ -2,4 +2,6 @@
 
 mod cases;
 mod fail_closed;
+mod load;
+mod slices;
 mod world;

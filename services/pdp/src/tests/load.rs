@@ -1,0 +1,235 @@
+//! What a set must be before anybody is decided for by it.
+
+use super::world::{World, base, base_with, files, id, lines, plant, schema};
+use crate::{Finding, PolicySet, Snapshot};
+use cedar_policy::{Entities, Schema};
+use model::plant::Level;
+use model::{Action, Digest};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+fn load(files: &[(&str, &str)]) -> Vec<Finding> {
+    let (name, text) = schema();
+    PolicySet::load((&name, &text), files).err().unwrap_or_default()
+}
+
+fn with_schema(change: impl Fn(&str) -> String) -> Vec<Finding> {
+    let (name, text) = schema();
+    let changed = change(&text);
+    assert_ne!(changed, text);
+    PolicySet::load((&name, &changed), &files("base")).err().unwrap_or_default()
+}
+
+fn joined(world: &World) -> Vec<Finding> {
+    let World { policies, plant, parties } = world.clone();
+    Snapshot::new(policies, Arc::new(plant), Arc::new(parties), 1).err().unwrap_or_default()
+}
+
+#[test]
+fn the_schema_and_the_code_know_the_same_actions() {
+    let (schema, _) = Schema::from_cedarschema_str(&schema().1).unwrap();
+    let groups: BTreeSet<_> = schema.action_groups().cloned().collect();
+    let declared: BTreeSet<_> = schema.actions().filter(|a| !groups.contains(a)).map(|a| a.to_string()).collect();
+    let ours: BTreeSet<_> = Action::ALL.map(|a| format!("Plant::Action::\"{}\"", a.as_str())).into();
+    assert_eq!(declared, ours);
+}
+
+#[test]
+fn a_schema_that_knows_more_or_less_is_refused() {
+    let renamed = with_schema(|text| text.replace("action readAudit ", "action readLog "));
+    insta::assert_snapshot!(lines(&renamed), @r#"
+    schema/plant.cedarschema: the schema declares action `readLog`, which the broker does not know
+    schema/plant.cedarschema: the schema lacks action `readAudit`
+    "#);
+    let reshaped = with_schema(|text| text.replace("    rows: Long,\n", "    rows: String,\n"));
+    insta::assert_snapshot!(lines(&reshaped), @r#"
+    schema/plant.cedarschema: the broker asks `readSeries` in another way than declared: context `{now: datetime("1970-01-01T00:00:00.000Z"), shape: {resolutionMs: 0, rows: 0, windowMs: 0}}` is not valid for `Plant::Action::"readSeries"`
+    schema/plant.cedarschema: the broker asks `read` in another way than declared: context `{now: datetime("1970-01-01T00:00:00.000Z"), shape: {resolutionMs: 0, rows: 0, windowMs: 0}}` is not valid for `Plant::Action::"read"`
+    "#);
+}
+
+#[test]
+fn a_schema_that_does_not_parse_is_refused() {
+    // The parser notices at the next declaration.
+    let broken = with_schema(|text| text.replace("entity Role;", "entity Role"));
+    assert_eq!(broken.first().and_then(|f| f.line), Some(9), "{}", lines(&broken));
+}
+
+#[test]
+fn every_mistake_is_reported_at_once_with_its_place() {
+    let findings = load(&[
+        ("a.cedar", "@id(\"good\")\npermit (principal, action, resource);\n\npermit (principal, action resource);\n"),
+        (
+            "b.cedar",
+            r#"
+permit (principal, action, resource);
+
+@id("twice") permit (principal, action, resource);
+@id("twice") forbid (principal, action, resource);
+@id("Loud Name") forbid (principal, action, resource);
+@id("typing-error") @reson("x") forbid (principal, action, resource);
+@id("sentence") @reason("Not like this") forbid (principal, action, resource);
+@id("no-effect") @ask("why") permit (principal, action, resource);
+@id("empty") @title("") permit (principal, action, resource);
+@id("template") permit (principal == ?principal, action, resource);
+"#,
+        ),
+        (
+            "c.cedar",
+            r#"@id("in-a-string")
+forbid (principal, action, resource)
+when { principal.country in "DE" };
+
+@id("optional-without-has")
+forbid (principal, action == Plant::Action::"read", resource)
+when {
+  resource.governance.sensitivity > 1 &&
+  resource.governance.supplier == principal.organisation
+};
+
+@id("two-levels")
+permit (principal, action == Plant::Action::"readSeries", resource)
+when { resource.fieldClass.public };
+
+@id("never-true")
+permit (principal, action == Plant::Action::"readSeries", resource is Plant::Dataset);
+
+@id("unknown-action")
+permit (principal, action == Plant::Action::"write", resource);
+
+@id("unknown-type")
+permit (principal is Plant::Robot, action, resource);
+
+@id("unknown-attribute")
+permit (principal, action, resource)
+when { principal.colour == "red" };
+"#,
+        ),
+    ]);
+    insta::assert_snapshot!(lines(&findings), @r#"
+    a.cedar:4: unexpected token `resource`: expected `!=`, `)`, `,`, `:`, `<`, `<=`, `==`, `>`, `>=`, `in`, or `is`
+    b.cedar:2: policy without `@id`; help: begin it with `@id("what-it-does")`
+    b.cedar:5: policy `twice`: the id is used twice, first in b.cedar:4
+    b.cedar:6: policy `Loud Name`: not a valid id: use 1 to 64 of a-z, 0-9 and `-`, beginning with a letter
+    b.cedar:7: policy `typing-error`: annotation `@reson` has no meaning; help: use one of `@id`, `@reason`, `@title`, `@ask`
+    b.cedar:8: policy `sentence`: `Not like this` is not a reason code; help: use 1 to 48 of a-z, 0-9 and `_`, beginning with a letter
+    b.cedar:9: policy `no-effect`: annotation `@ask` has no effect on a permit; help: move it to a forbid that says what was missing
+    b.cedar:10: policy `empty`: annotation `@title` is empty; help: say something, or leave it out
+    b.cedar:11: templates are not used; help: write one generic policy and keep what differs on the agreement
+    c.cedar:3: policy `in-a-string`: unexpected type: expected Set<entity>, or entity but saw String; help: try using `like` to examine the contents of a string
+    c.cedar:3: policy `in-a-string`: unexpected type: expected entity but saw String; help: try using `contains`, `containsAny`, or `containsAll` to examine the contents of a set
+    c.cedar:9: policy `optional-without-has`: unable to guarantee safety of access to optional attribute `governance.supplier` on entity type `Plant::Dataset`; help: try testing for the attribute's presence with `e.governance has supplier && ..`
+    c.cedar:14: policy `two-levels`: this policy requires level 2, which exceeds the maximum allowed level (1)
+    c.cedar:16: policy `never-true`: policy is impossible: the policy expression evaluates to false for all valid requests
+    c.cedar:16: policy `never-true`: unable to find an applicable action given the policy scope constraints
+    c.cedar:20: policy `unknown-action`: unrecognized action `Plant::Action::"write"`; help: did you mean `Plant::Action::"read"`?
+    c.cedar:23: policy `unknown-type`: unrecognized entity type `Plant::Robot`; help: did you mean `Plant::Role`?
+    c.cedar:27: policy `unknown-attribute`: attribute `colour` on entity type `Plant::Service` not found; help: did you mean `country`?
+    c.cedar:27: policy `unknown-attribute`: attribute `colour` on entity type `Plant::User` not found; help: did you mean `country`?
+    "#);
+}
+
+#[test]
+fn findings_are_capped() {
+    let text: String =
+        (0..300).map(|n| format!("@id(\"p{n}\") @colour(\"red\") permit (principal, action, resource);")).collect();
+    let findings = load(&[("many.cedar", &text)]);
+    assert_eq!(findings.len(), 101);
+    assert_eq!(findings.last().map(ToString::to_string).as_deref(), Some("200 more findings are not shown"));
+}
+
+#[test]
+fn names_of_nothing_in_policies_are_refused() {
+    let policies = base_with(
+        r#"
+@id("role") permit (principal in Plant::Role::"plant-analitics", action == Plant::Action::"read", resource);
+@id("things") permit (principal, action == Plant::Action::"read", resource in Plant::Site::"munch")
+when { context has purpose && context.purpose == Plant::Purpose::"maintenence" };
+@id("who") forbid (principal in Plant::Organisation::"akme", action == Plant::Action::"read", resource);
+@id("person") forbid (principal == Plant::User::"norden/idda", action == Plant::Action::"read", resource);
+@id("class") forbid (principal, action == Plant::Action::"reveal", resource in Plant::FieldClass::"personnel");
+"#,
+    );
+    insta::assert_snapshot!(lines(&joined(&World::with(policies))), @r#"
+    extra.cedar:2: policy `role`: `Plant::Role::"plant-analitics"` does not exist, so this policy never applies to it; help: did you mean `Plant::Role::"plant-analytics"`?
+    extra.cedar:3: policy `things`: `Plant::Purpose::"maintenence"` does not exist, so this policy never applies to it; help: did you mean `Plant::Purpose::"maintenance"`?
+    extra.cedar:3: policy `things`: `Plant::Site::"munch"` does not exist, so this policy never applies to it; help: did you mean `Plant::Site::"munich"`?
+    extra.cedar:5: policy `who`: `Plant::Organisation::"akme"` does not exist, so this policy never applies to it; help: did you mean `Plant::Organisation::"acme"`?
+    extra.cedar:6: policy `person`: `Plant::User::"norden/idda"` does not exist, so this policy never applies to it; help: did you mean `Plant::User::"norden/ida"`?
+    extra.cedar:7: policy `class`: `Plant::FieldClass::"personnel"` does not exist, so this policy never applies to it; help: did you mean `Plant::FieldClass::"personal"`?
+    "#);
+}
+
+#[test]
+fn a_plant_that_does_not_hang_together_is_refused() {
+    let mut world = World::new();
+    world.plant.signals.get_mut("press-3.force").unwrap().product = id("nothing");
+    world.plant.datasets.get_mut("recipes").unwrap().equipment = id("nowhere");
+    insta::assert_snapshot!(lines(&joined(&world)), @r#"
+    dataset `recipes`: equipment `nowhere` does not exist
+    signal `press-3.force`: data product `nothing` does not exist
+    "#);
+    let mut world = World::new();
+    world.plant.equipment.get_mut("munich").unwrap().level = Level::Equipment;
+    assert!(lines(&joined(&world)).contains("munich"), "{}", lines(&joined(&world)));
+    let mut world = World::new();
+    world.plant.field_classes.get_mut("process").unwrap().parent = Some(id("process.recipe"));
+    assert!(!joined(&world).is_empty());
+}
+
+#[test]
+fn numbers_that_the_log_cannot_hold_are_refused() {
+    let world = World::new().agree(|a| a.rows_max = i64::MAX, "acme-maintenance-2026");
+    insta::assert_snapshot!(lines(&joined(&world)), @r#"
+    Plant::Agreement::"acme-maintenance-2026": `9223372036854775807` is beyond 2^53 - 1, the largest number that every reader of the log can hold
+    "#);
+}
+
+#[test]
+fn digests_name_contents_whatever_the_order_of_files() {
+    let (name, text) = schema();
+    let set = |files: &[(String, String)]| PolicySet::load((&name, &text), files).unwrap();
+    let mut shuffled = files("base");
+    shuffled.reverse();
+    assert_eq!(set(&shuffled).policies(), set(&files("base")).policies());
+    let mut changed = files("base");
+    changed[0].1.push('\n');
+    assert_ne!(set(&changed).policies().digest, set(&shuffled).policies().digest);
+    assert_eq!(set(&changed).schema().bytes, text.as_bytes());
+    for content in [set(&changed).policies(), set(&changed).schema()] {
+        assert_eq!(content.digest, Digest::of(&content.bytes));
+    }
+    assert!(model::canonical::parse(&set(&changed).policies().bytes).is_ok());
+}
+
+#[test]
+fn questions_visit_only_policies_that_can_match() {
+    let set = base();
+    let audit = set.by_action.get(&Action::ReadAudit).unwrap();
+    let mut ids: Vec<_> = audit.policies().map(|p| p.id().to_string()).collect();
+    ids.sort();
+    assert_eq!(ids, ["auditor-reads-audit", "auditor-reads-own-audit", "organisation-suspended"]);
+    let sizes: usize = set.by_action.values().map(cedar_policy::PolicySet::num_of_policies).sum();
+    assert!(sizes > set.len(), "policies over groups count for each action");
+}
+
+/// The store that questions start from holds the action groups, or `action in` would never match.
+#[test]
+fn actions_are_in_their_groups() {
+    let set = base();
+    let group: cedar_policy::EntityUid = "Plant::Action::\"dataplane\"".parse().unwrap();
+    let within = |actions: &Entities, a: Action| actions.is_ancestor_of(&group, set.names.actions.get(&a).unwrap());
+    assert!(within(&set.actions, Action::Read) && within(&set.actions, Action::ReadSeries));
+    assert!(!within(&set.actions, Action::Discover));
+}
+
+#[test]
+fn an_empty_set_permits_nothing_and_hides_everything() {
+    let (name, text) = schema();
+    let none: [(&str, &str); 0] = [];
+    let world = World { policies: Arc::new(PolicySet::load((&name, &text), &none).unwrap()), ..World::new() };
+    assert!(world.policies.is_empty());
+    for resource in plant().signals.keys() {
+        assert!(world.deny(super::world::ask("norden", "ida", &format!("Signal/{resource}"))).hidden);
+    }
+}
