@@ -156,7 +156,8 @@ impl<'a> Inquiry<'a> {
 
     fn discover(&mut self, matter: &Matter<'_>, candidates: &[Candidate<'_>]) -> Result<(), Refused> {
         let mut answers = Vec::new();
-        for agreement in std::iter::once(None).chain(candidates.iter().copied().map(Some)) {
+        // Most who ask under an agreement may know of what it covers: that question first.
+        for agreement in candidates.iter().copied().map(Some).chain([None]) {
             let question = self.question(matter, agreement, About::Nothing);
             let answer = self.ask(matter, Action::Discover, &matter.data.base.uid, &question, &matter.store);
             let answer = answer.sound().map_err(Refusal::hiding)?;

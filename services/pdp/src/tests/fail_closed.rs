@@ -108,7 +108,7 @@ fn an_agreement_out_of_force_never_allows_whatever_policies_say() {
     let mut own = agreement("norden-own", "norden", &["maintenance"], &["machine-signals"]);
     own.status = Status::Retired;
     let world = world.add(own);
-    let mut request = ask("norden", "newcomer", "Signal/press-3.force");
+    let mut request = ask("norden", "karl", "Signal/press-3.force");
     assert_eq!(world.deny(request.clone()).reasons, [Reason::NOT_PERMITTED]);
     request.agreement = Some(id("norden-own"));
     assert_eq!(world.deny(request).reasons, [Reason::NOT_PERMITTED]);

@@ -256,6 +256,7 @@ pub fn parties() -> Parties {
             vec![
                 principal("norden", "line-analytics", Who::Service, &["plant-analytics"]),
                 principal("norden", "ida", Who::User, &["press-shop-steward"]),
+                principal("norden", "karl", Who::User, &[]),
                 principal("bolt", "mole", Who::User, &["plant-analytics", "press-shop-steward"]),
                 principal("acme", "otto", Who::User, &["auditor"]),
                 principal("audax", "vera", Who::User, &["auditor"]),
