@@ -1,0 +1,152 @@
+// Makes what a measurement needs in a folder: the example plant with an nginx as its sources and another port of it as the
+// supplier's identity provider, a thousand tokens of a hundred principals, and the configurations of Millgate and nginx.
+//
+//   node plant.mjs [DIRECTORY]
+//
+// The ports are fixed: a measurement owns the machine while it runs.
+
+import { generateKeyPairSync, sign, randomBytes } from 'node:crypto';
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const directory = resolve(process.argv[2] ?? 'target/bench/plant');
+const repository = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
+const ports = { upstream: 19310, issuer: 19320, plain: 19401, checked: 19402, check: 19403, data: 19443, api: 19444, operator: 19445 };
+const PRINCIPALS = 100;
+const TOKENS = 1000;
+/// The whole answer of the source, in bytes.
+const BODY_BYTES = 1024;
+const at = (port) => `http://127.0.0.1:${port}`;
+
+rmSync(directory, { recursive: true, force: true });
+mkdirSync(directory, { recursive: true });
+const write = (name, text) => {
+  mkdirSync(dirname(join(directory, name)), { recursive: true });
+  writeFileSync(join(directory, name), text);
+};
+
+function edit(folder, change) {
+  for (const name of readdirSync(folder)) {
+    const file = join(folder, name);
+    writeFileSync(file, change(readFileSync(file, 'utf8'), name));
+  }
+}
+
+const principal = (n) => `bench-${String(n % PRINCIPALS).padStart(3, '0')}`;
+
+// --- the plant: its own addresses, sources that take all there is, and a hundred people of one supplier
+cpSync(join(repository, 'policies'), join(directory, 'policies'), { recursive: true });
+const plant = join(directory, 'policies/plants/munich');
+edit(join(plant, 'catalog'), (text) => text
+  .replaceAll('http://127.0.0.1:9310', at(ports.upstream))
+  .replaceAll('http://127.0.0.1:9311', at(ports.upstream))
+  .replaceAll(/^concurrency = \d+$/gm, 'concurrency = 256'));
+edit(join(plant, 'registry'), (text, name) => text.replaceAll('http://127.0.0.1:9320', at(ports.issuer))
+  + (name === 'principals.toml'
+    ? Array.from({ length: PRINCIPALS }, (_, n) => `\n[principal."acme/${principal(n)}"]\ntitle = "Load"\nclearance = "confidential"\n`).join('')
+    : ''));
+
+// --- the supplier's identity provider: two static documents
+const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+const issuer = `${at(ports.issuer)}/acme`;
+const kid = 'bench';
+write('issuer/acme/.well-known/openid-configuration', JSON.stringify({ issuer, jwks_uri: `${issuer}/jwks` }));
+write('issuer/acme/jwks', JSON.stringify({ keys: [{ ...publicKey.export({ format: 'jwk' }), kid, alg: 'ES256', use: 'sig' }] }));
+
+const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
+const now = Math.floor(Date.now() / 1000);
+function token(n) {
+  const claims = {
+    iss: issuer, aud: 'millgate', sub: principal(n), client_id: principal(n),
+    iat: now, nbf: now, exp: now + 12 * 3600, jti: randomBytes(16).toString('base64url'),
+  };
+  const signed = `${part({ alg: 'ES256', typ: 'at+jwt', kid })}.${part(claims)}`;
+  const signature = sign('sha256', Buffer.from(signed), { key: privateKey, dsaEncoding: 'ieee-p1363' });
+  return `${signed}.${signature.toString('base64url')}`;
+}
+write('tokens', Array.from({ length: TOKENS }, (_, n) => token(n)).join('\n') + '\n');
+
+// --- the answer
+const rows = [];
+const body = () => JSON.stringify({ rows, pad: '' });
+while (body().length < BODY_BYTES - 90) rows.push({ serial: `SN-${rows.length}`, result: 'pass', force_kn: 1200 + rows.length });
+const filled = JSON.stringify({ rows, pad: 'x'.repeat(BODY_BYTES - body().length) });
+write('upstream/answer.json', filled);
+
+// --- nginx, four times: source, identity provider and the two proxies to compare with
+const nginx = (name, http) => write(`nginx/${name}.conf`, `
+daemon off;
+worker_processes 2;
+pid ${name}.pid;
+error_log ${name}.log warn;
+events { worker_connections 4096; }
+http {
+  access_log off;
+  keepalive_requests 1000000000;
+  keepalive_timeout 600s;
+  default_type application/json;
+  client_body_temp_path ${name}-1; proxy_temp_path ${name}-2; fastcgi_temp_path ${name}-3; uwsgi_temp_path ${name}-4; scgi_temp_path ${name}-5;
+${http}
+}
+`);
+nginx('upstream', `
+  server {
+    listen 127.0.0.1:${ports.upstream} reuseport;
+    root ${directory}/upstream;
+    location / { try_files /answer.json =404; }
+  }
+  server {
+    listen 127.0.0.1:${ports.issuer};
+    root ${directory}/issuer;
+  }`);
+
+const toSource = `
+  upstream source { server 127.0.0.1:${ports.upstream}; keepalive 128; keepalive_requests 1000000000; }
+  proxy_http_version 1.1;
+  proxy_set_header Connection "";`;
+nginx('plain', `${toSource}
+  server {
+    listen 127.0.0.1:${ports.plain} reuseport;
+    location / { proxy_pass http://source/; }
+  }`);
+// A \`proxy_set_header\` in a location cancels the inherited ones: both headers stand there again, or every check opens a
+// connection of its own and costs twice as much.
+nginx('checked', `${toSource}
+  upstream check { server 127.0.0.1:${ports.check}; keepalive 128; keepalive_requests 1000000000; }
+  server {
+    listen 127.0.0.1:${ports.checked} reuseport;
+    location / { auth_request /check; proxy_pass http://source/; }
+    location = /check {
+      internal;
+      proxy_pass http://check/;
+      proxy_pass_request_body off;
+      proxy_set_header Content-Length "";
+      proxy_set_header Connection "";
+    }
+  }`);
+nginx('check', `
+  server {
+    listen 127.0.0.1:${ports.check} reuseport;
+    location / { return 204; }
+  }`);
+
+// --- Millgate
+write('millgate.toml', `
+[listen]
+data = "127.0.0.1:${ports.data}"
+api = "127.0.0.1:${ports.api}"
+operator = "127.0.0.1:${ports.operator}"
+[folders]
+catalog = "policies/plants/munich/catalog"
+registry = "policies/plants/munich/registry"
+policies = "policies/base"
+schema = "policies/schema/plant.cedarschema"
+[audit]
+directory = "audit"
+origin = "bench.example/millgate"
+[telemetry]
+level = "warn"
+`);
+
+console.log(JSON.stringify({ directory, ports, body_bytes: Buffer.byteLength(filled) }));
