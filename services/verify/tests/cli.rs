@@ -1,0 +1,57 @@
+//! The program as it is started: exit codes, and what goes to which stream.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail as tests do")]
+
+use published::{Published, checkpoint, key, seal, story};
+use std::process::{Command, Output};
+
+#[expect(dead_code, reason = "shared with the tests of the checks, which use all of it")]
+#[path = "../src/log/published.rs"]
+mod published;
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_millgate-verify")).args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn exit_codes_tell_fine_from_findings_from_nothing_to_check() {
+    let entries = seal(&story(300));
+    let log = Published::of(&entries, &[200], &key(1));
+    let (dir, vkey) = (log.dir.path().to_str().unwrap(), key(1).verifier().to_text());
+
+    let fine = run(&["log", dir, "--key", &vkey]);
+    assert_eq!((fine.status.code(), text(&fine.stderr)), (Some(0), String::new()));
+    assert!(text(&fine.stdout).starts_with("log plant.example/log: fine\n"), "{}", text(&fine.stdout));
+
+    log.write("mine", checkpoint(&seal(&story(301)), &key(1)));
+    let mine = log.path("mine").to_str().unwrap().to_owned();
+    let cut = run(&["log", dir, "--key", &vkey, "--checkpoint", &mine, "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&cut.stdout).unwrap();
+    assert_eq!(cut.status.code(), Some(1));
+    assert_eq!((&json["ok"], &json["size"], &json["findings"][0]["first"]), (&false.into(), &300.into(), &300.into()));
+    let what = format!("the log was cut: `{mine}` remembers 301 entries, the published log has 300");
+    assert_eq!(json["findings"][0]["what"], what.as_str());
+
+    for (arguments, message) in [
+        (vec!["log", "/nonexistent", "--key", &vkey], "directory `/nonexistent` cannot be read"),
+        (vec!["log", dir, "--key", "x"], "the key given with `--key` cannot be used"),
+        (vec!["log", dir, "--key", &vkey, "--checkpoint", "/nonexistent"], "checkpoint `/nonexistent` cannot be read"),
+        (vec!["log", dir], "`--key` is missing"),
+    ] {
+        let output = run(&arguments);
+        assert_eq!((output.status.code(), text(&output.stdout)), (Some(2), String::new()), "{arguments:?}");
+        assert!(text(&output.stderr).contains(message), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn help_and_version_go_to_standard_output() {
+    assert!(text(&run(&["--help"]).stdout).contains("usage:"));
+    assert!(text(&run(&["log", "--help"]).stdout).contains("example:"));
+    let version = run(&["--version"]);
+    assert_eq!(text(&version.stdout), format!("millgate-verify {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(version.status.code(), Some(0));
+}
