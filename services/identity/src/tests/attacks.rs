@@ -62,6 +62,7 @@ async fn padding_and_the_other_base64_alphabet() {
     for bad in [format!("{token}="), format!("{token}=="), token.replace('.', "=."), token.replacen('.', "+.", 1)] {
         assert_eq!(stand.refusal(&bad).await, Reason::MALFORMED_TOKEN);
     }
+    assert_eq!(stand.acme.discoveries(), 0, "no key is fetched for it");
 }
 
 #[tokio::test]

@@ -134,6 +134,19 @@ async fn an_issuer_counts_while_both_sides_know_it() {
 }
 
 #[tokio::test]
+async fn an_issuer_that_moves_is_known_by_its_new_url_only() {
+    let mut stand = logged_in().await;
+    let moved = Idp::start(Answer::Keys(key_set(&[&stand.acme_key]))).await;
+    moved.url().clone_into(&mut stand.parties.issuers.get_mut("acme").unwrap().url);
+    assert_eq!(stand.refusal(&stand.token()).await, Reason::UNKNOWN_ISSUER, "the generation has the new URL");
+    stand.identity.update(&stand.parties);
+    assert_eq!(stand.refusal(&stand.token()).await, Reason::UNKNOWN_ISSUER);
+    let header = stand.acme_key.header().to_string();
+    let token = stand.acme_key.sign(&header, &claims_of(moved.url()).to_string());
+    assert!(stand.login(&token).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_url_that_two_organisations_claim_speaks_for_neither() {
     let mut stand = logged_in().await;
     stand.parties = parties([issuer("acme", stand.acme.url()), issuer("impostor", stand.acme.url())]);
