@@ -9,6 +9,8 @@ pub(crate) mod files;
 mod resume;
 mod tiles;
 
+pub(crate) use resume::parse_note;
+
 use crate::append::Log;
 use crate::error::{AppendError, ReadError};
 use crate::frames;

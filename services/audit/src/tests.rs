@@ -3,3 +3,4 @@
 mod appending;
 mod harness;
 mod publishing;
+mod querying;

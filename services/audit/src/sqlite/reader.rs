@@ -7,9 +7,10 @@ use super::{BUSY_TIMEOUT, DATABASE_FILE};
 use crate::store::{Bundle, CheckpointRow, Head, OrganisationState, StoreError};
 use futures_util::TryStreamExt as _;
 use model::entry::DirectoryRow;
-use model::{Digest, OrganisationId, Timestamp};
+use model::{Digest, OrganisationId, Timestamp, Value};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteRow};
 use sqlx::{ConnectOptions as _, Row as _};
+use std::collections::HashMap;
 use std::path::Path;
 
 /// Queries of auditors, the publisher, a tail or two.
@@ -148,6 +149,22 @@ impl Reader {
         rows.iter()
             .map(|r| Ok(DirectoryRow { principal: r.try_get("principal")?, reference: r.try_get("reference")? }))
             .collect()
+    }
+
+    /// What entries call a principal.
+    pub(crate) async fn reference_of(&self, principal: &str) -> Result<Option<String>, StoreError> {
+        let query = sqlx::query("SELECT reference FROM directory WHERE principal = ?").bind(principal.to_owned());
+        let row = query.fetch_optional(&self.pool).await?;
+        row.map(|row| Ok(row.try_get("reference")?)).transpose()
+    }
+
+    /// Principals by reference, as far as the directory has them.
+    pub(crate) async fn principals_of(&self, references: &[&str]) -> Result<HashMap<String, String>, StoreError> {
+        let sql = "SELECT reference, principal FROM directory
+                   WHERE reference IN (SELECT value FROM json_each(CAST(? AS TEXT)))";
+        let list = Value::texts(references.iter().copied()).encode();
+        let rows = sqlx::query(sql).bind(list).fetch_all(&self.pool).await?;
+        rows.iter().map(|row| Ok((row.try_get("reference")?, row.try_get("principal")?))).collect()
     }
 
     /// Bytes that an entry names by digest.

@@ -81,11 +81,10 @@ async fn what_belongs_to_an_entry_becomes_durable_with_it() {
     // The same content and the same row once more do no harm.
     log.append(draft).await.unwrap();
 
-    let reader = &log.inner.reader;
-    let body = reader.disclosure(appended.index).await.unwrap().unwrap();
+    let body = log.disclosure(appended.index).await.unwrap().unwrap();
     let values = model::canonical::parse(body.as_bytes()).unwrap();
     assert_eq!(values.get("subject").unwrap().get("values"), Some(&disclosure.values));
-    assert_eq!(reader.content(&content.digest).await.unwrap(), Some(content.bytes));
+    assert_eq!(log.content(&content.digest).await.unwrap(), Some(content.bytes));
     assert_eq!(log.principal_reference(&principal), (reference.clone(), None));
     log.close().await;
 
