@@ -39,12 +39,6 @@ impl Catalog {
     pub fn digest(&self) -> Digest {
         self.plant.digest
     }
-
-    /// Secrets and certificate files that the catalog names and that cannot be read now. Not part of loading: a catalog
-    /// is checked where its secrets are not.
-    pub fn unreadable(&self) -> Vec<Problem> {
-        self.sources.values().flat_map(|source| source.unreadable(&self.folder)).collect()
-    }
 }
 
 const LAYOUT: Layout = Layout {

@@ -58,7 +58,7 @@ pub(crate) fn read_toml(file: usize, text: &str, problems: &Problems) -> (Vec<En
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         let offset = error.span().map_or(0, |s| s.start);
-        problems.add(Spot { file, offset }, sentence(error.message()), None);
+        problems.add_unsound(Spot { file, offset }, sentence(error.message()));
     }
     (entries(file, table.get_ref()), errors.is_empty())
 }

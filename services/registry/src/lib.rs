@@ -28,7 +28,7 @@ mod url;
 
 pub use catalog::{Catalog, load_catalog};
 pub use folder::fingerprint;
-pub use party::{cross_check, load_folders, load_registry};
+pub use party::{cross_check, load_folders, load_registry, unreadable};
 pub use problem::Problem;
 pub use revocation::load_revocations;
 pub use route::{BodyRule, ResolveError, Resolved, Route, UpstreamRequest};

@@ -55,6 +55,16 @@ pub fn cross_check(catalog: &Catalog, parties: &Parties) -> Vec<Problem> {
     compare(catalog, parties, &foreign(parties), Path::new("registry"))
 }
 
+/// Files and variables that the folders name and that cannot be read now. Not part of loading: a folder is checked, under
+/// version control, where its secrets are not.
+pub fn unreadable(catalog: &Catalog, parties: &Parties) -> Vec<Problem> {
+    let sources = catalog.sources.values().flat_map(|source| source.unreadable(&catalog.folder));
+    let issuers = parties.issuers.values().filter_map(|issuer| {
+        unreadable_file(issuer.ca_file.as_ref()?, &format!("`ca_file` of issuer `{}`", issuer.id))
+    });
+    sources.chain(issuers).collect()
+}
+
 fn compare(catalog: &Catalog, parties: &Parties, foreign: &Foreign, registry: &Path) -> Vec<Problem> {
     let plant = &catalog.plant;
     let organisations: Vec<&str> = parties.organisations.keys().map(OrganisationId::as_str).collect();
@@ -166,9 +176,6 @@ fn issuer(id: IssuerId, table: &Table<'_>, merged: &Merged<'_>, folder: &Path) -
     let principal_kind = table.word("kind", &KINDS);
     let leeway = table.duration("leeway", 0..=LEEWAY_MAX_MS).unwrap_or(LEEWAY_DEFAULT_MS);
     let ca_file = table.text("ca_file").map(|file| folder.join(file));
-    if let Some(problem) = ca_file.as_ref().and_then(|file| unreadable_file(file, &table.what)) {
-        table.wrong("ca_file", problem.what, "paths are relative to the registry folder");
-    }
     Some(Issuer {
         organisation: organisation?,
         url: url?,

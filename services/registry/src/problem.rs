@@ -3,6 +3,7 @@
 use crate::document::Spot;
 use serde::Serialize;
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -83,11 +84,13 @@ impl FileMap {
 pub(crate) struct Problems {
     files: Vec<FileMap>,
     list: RefCell<Vec<Problem>>,
+    /// Files that are not TOML from some place on. What else seems wrong in them may only be hidden by that.
+    unsound: RefCell<BTreeSet<usize>>,
 }
 
 impl Problems {
     pub(crate) fn new(files: Vec<FileMap>, list: Vec<Problem>) -> Self {
-        Self { files, list: RefCell::new(list) }
+        Self { files, list: RefCell::new(list), unsound: RefCell::default() }
     }
 
     pub(crate) fn files(&self) -> &[FileMap] {
@@ -103,7 +106,18 @@ impl Problems {
         self.place(spot).map_or_else(String::new, |p| format!("{}:{}", p.file.display(), p.line))
     }
 
+    /// Says that a file is not TOML. From here on nothing else is said about it.
+    pub(crate) fn add_unsound(&self, spot: Spot, what: String) {
+        if let Some(place) = self.place(spot) {
+            self.list.borrow_mut().push(place.problem(what, None));
+            self.unsound.borrow_mut().insert(spot.file);
+        }
+    }
+
     pub(crate) fn add(&self, spot: Spot, what: impl Into<String>, help: Option<String>) {
+        if self.unsound.borrow().contains(&spot.file) {
+            return;
+        }
         if let Some(place) = self.place(spot) {
             self.list.borrow_mut().push(place.problem(what.into(), help));
         }

@@ -53,8 +53,9 @@ fn parse_token(text: &str) -> Option<(IssuerId, String)> {
 
 /// Reads what is revoked, as far as anything can be read: `[revoked]`, and organisations whose `status` is not `active`.
 ///
-/// It never fails, and a file with a fault counts up to where it can be understood: reading too much here denies too
-/// much, reading too little lets a revoked caller in.
+/// It never fails, and a file with a fault counts as far as it can be understood: reading too much here denies too
+/// much, reading too little lets a revoked caller in. A folder or file that cannot be opened adds nothing, so whoever
+/// keeps serving with an earlier snapshot keeps that snapshot's revocations beside these.
 pub fn load_revocations(dir: &Path) -> Revocations {
     let mut folder = Folder::read(dir, false);
     let problems = Problems::new(std::mem::take(&mut folder.files), Vec::new());

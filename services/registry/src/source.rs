@@ -85,7 +85,8 @@ impl Source {
             Credentials::Basic { password, .. } => password.problem(folder, &what),
             Credentials::Bearer { token } => token.problem(folder, &what),
         };
-        secret.into_iter().chain(self.ca_file.as_ref().and_then(|f| unreadable_file(f, &what))).collect()
+        let ca_file = self.ca_file.as_ref().and_then(|f| unreadable_file(f, &format!("`ca_file` of {what}")));
+        secret.into_iter().chain(ca_file).collect()
     }
 }
 

@@ -1,10 +1,167 @@
 use super::*;
-use crate::testing::munich;
+use crate::load_revocations;
+use crate::testing::{folder, messages, munich};
+
+const GOOD: &str = r#"
+[organisation.norden]
+kind = "owner"
+country = "DE"
+[organisation.acme]
+kind = "supplier"
+country = "AT"
+[issuer.acme-login]
+organisation = "acme"
+url = "https://login.acme.example/realms/1"
+audiences = ["millgate"]
+algorithms = ["ES256"]
+[agreement.maintenance]
+provider = "norden"
+consumer = "acme"
+purposes = ["quality"]
+products = ["telemetry"]
+not_before = 2026-01-01T00:00:00+01:00
+not_after = "2027-01-01T00:00:00Z"
+resolution_min = "1m"
+window_max = "7d"
+rows_max = 1000
+"#;
+
+fn problems(files: &[(&str, &str)]) -> String {
+    let dir = folder(files);
+    messages(&load_registry(dir.path()).expect_err("a problem"), dir.path())
+}
 
 #[test]
 fn the_example_plant_is_without_problems() {
     let (catalog, parties) = load_folders(&munich("catalog"), &munich("registry"))
-        .unwrap_or_else(|problems| panic!("{}", crate::testing::messages(&problems, &munich(""))));
+        .unwrap_or_else(|problems| panic!("{}", messages(&problems, &munich(""))));
     assert_eq!(cross_check(&catalog, &parties), []);
-    assert_eq!(catalog.unreadable(), []);
+    // The two suppliers compete: each built a machine, and neither's signals are the other's.
+    let suppliers: BTreeSet<_> = catalog.plant.signals.values().filter_map(|s| s.governance.supplier.clone()).collect();
+    assert_eq!(suppliers.iter().map(|s| s.as_str()).collect::<Vec<_>>(), ["acme", "bolt"]);
+}
+
+#[test]
+fn a_small_registry_loads_with_defaults_on_the_safe_side() {
+    let dir = folder(&[("a.toml", GOOD), ("b.toml", "[principal.\"acme/anna\"]\n")]);
+    let parties = load_registry(dir.path()).unwrap_or_else(|e| panic!("{}", messages(&e, dir.path())));
+    let issuer = parties.issuers.get("acme-login").unwrap();
+    assert_eq!(issuer.token_types, ["at+jwt"]);
+    assert_eq!((issuer.leeway_seconds, issuer.principal_kind), (30, PrincipalKind::User));
+    let anna = parties.principals.values().next().unwrap();
+    assert_eq!((anna.clearance, anna.roles.len(), anna.export_authorisations.len()), (0, 0, 0));
+    let agreement = parties.agreements.get("maintenance").unwrap();
+    assert_eq!(agreement.not_before.to_rfc3339(), "2025-12-31T23:00:00.000Z");
+    assert!(agreement.reveals.is_empty());
+}
+
+#[test]
+fn everything_wrong_is_said_at_once_with_its_place_and_the_nearest_name() {
+    let things = r#"
+[organisation.bolt]
+kind = "suplier"
+country = "cz"
+status = "supended"
+[issuer.bolt-login]
+organisation = "blot"
+url = "http://login.bolt.example"
+audiences = []
+algorithms = ["HS256", "none"]
+leeway = "1h"
+[issuer.second]
+organisation = "norden"
+url = "https://login.acme.example/realms/1"
+audiences = ["millgate"]
+algorithms = ["ES256"]
+[principal."acme"]
+[principal."acme/anna b"]
+[principal."amce/anna"]
+clearance = "top"
+role = ["auditor"]
+[agreement.bad]
+provider = "norden"
+consumer = "norden"
+purposes = []
+products = ["telemetry", "telemetry"]
+not_before = 2026-01-01
+not_after = 2026-01-01T00:00:00Z
+resolution_min = "1 minute"
+window_max = "7d"
+[agreement.worse]
+provider = "norden"
+consumer = "acme"
+purposes = ["quality"]
+products = ["telemetry"]
+not_before = 2026-01-02T00:00:00Z
+not_after = 2026-01-01T00:00:00Z
+resolution_min = "1m"
+window_max = "7d"
+rows_max = -1
+[revoked]
+organisations = ["acne"]
+principals = ["anna"]
+tokens = ["acme-login", "other/1"]
+issuers = []
+[signal.x]
+"#;
+    insta::assert_snapshot!("registry_problems", problems(&[("a.toml", GOOD), ("b.toml", things)]));
+}
+
+#[test]
+fn names_of_the_other_folder_are_compared_with_places_where_they_are_known() {
+    let registry = GOOD.replace("[\"telemetry\"]", "[\"press-3-telemetri\"]\nreveals = [\"qualitty\"]");
+    let dir = folder(&[("a.toml", &registry)]);
+    let problems = load_folders(&munich("catalog"), dir.path()).expect_err("unknown names");
+    let text = messages(&problems, dir.path()).replace(&format!("{}", munich("catalog").display()), "catalog");
+    insta::assert_snapshot!("between_folders", text);
+    let catalog = load_catalog(&munich("catalog")).unwrap();
+    let without_places = cross_check(&catalog, &load_registry(dir.path()).unwrap());
+    assert_eq!(without_places.len(), problems.len());
+}
+
+#[test]
+fn files_that_are_not_there_are_a_question_of_their_own() {
+    let issuer = "[issuer.two]\norganisation = \"acme\"\nurl = \"https://two\"\naudiences = [\"m\"]\nalgorithms = [\"ES256\"]\nca_file = \"two.pem\"\n";
+    let registry = folder(&[("a.toml", GOOD), ("b.toml", issuer)]);
+    let source = "[source.mes]\nurl = \"https://mes\"\nca_file = \"ca.pem\"\ntoken = { file = \"mes.token\" }\n\
+                  [source.old]\nurl = \"https://old\"\nusername = \"u\"\npassword = { env = \"MILLGATE_TEST_UNSET\" }\n";
+    let catalog = folder(&[("a.toml", source)]);
+    let (catalog_data, parties) = (load_catalog(catalog.path()).unwrap(), load_registry(registry.path()).unwrap());
+    let text = messages(&unreadable(&catalog_data, &parties), catalog.path())
+        .replace(&format!("{}", catalog.path().display()), "catalog")
+        .replace(&format!("{}", registry.path().display()), "registry");
+    insta::assert_snapshot!("unreadable", text);
+    let (catalog, parties) = load_folders(&munich("catalog"), &munich("registry")).unwrap();
+    assert_eq!(unreadable(&catalog, &parties), []);
+}
+
+#[test]
+fn a_revocation_counts_although_every_file_is_broken() {
+    let dir = folder(&[
+        ("a.toml", "[organisation.acme]\nstatus = \"suspended\"\nkind = 7\n[organisation.bolt]\nstatus = \"active\"\n"),
+        (
+            "b.toml",
+            "[revoked]\norganisations = [\"audax\", 3]\nprincipals = [\"bolt/ben\", \"x\"]\ntokens = [\"l/1\"]\n= [",
+        ),
+        ("c.toml", "\u{0}\u{1}"),
+        ("d.toml", "[revoked]\norganisations = [\"norden\"]\n[revoked]\n"),
+        ("e.toml", "[organisation.other]\nstatus = 1\n"),
+    ]);
+    assert!(load_registry(dir.path()).is_err());
+    let revoked = load_revocations(dir.path());
+    let organisations: Vec<_> = revoked.organisations.iter().map(|o| o.as_str()).collect();
+    assert_eq!(organisations, ["acme", "audax", "norden", "other"]);
+    assert_eq!(revoked.principals.len(), 1);
+    assert_eq!(revoked.tokens.iter().map(|(issuer, id)| format!("{issuer}/{id}")).collect::<Vec<_>>(), ["l/1"]);
+    assert_eq!(load_revocations(&dir.path().join("nowhere")), model::party::Revocations::default());
+}
+
+#[test]
+fn what_the_strict_reader_revokes_the_hasty_one_revokes_too() {
+    let revoked =
+        "[revoked]\norganisations = [\"acme\"]\nprincipals = [\"acme/anna\"]\ntokens = [\"acme-login/a/b\"]\n";
+    let dir = folder(&[("a.toml", GOOD), ("z/revoked.toml", revoked)]);
+    let parties = load_registry(dir.path()).unwrap_or_else(|e| panic!("{}", messages(&e, dir.path())));
+    assert_eq!(load_revocations(dir.path()), parties.revocations);
+    assert_eq!(parties.status_of(&"acme".parse().unwrap()), Some(Status::Suspended));
 }

@@ -48,7 +48,9 @@ pub(crate) fn check(pieces: &[Piece]) -> Result<(), &'static str> {
     for piece in pieces {
         match piece {
             Piece::Literal(text) => state = literal(text, state)?,
-            piece if quotes(piece) && state != State::Outside => return Err("a quoted value stands inside quotes"),
+            piece if quotes(piece) && state != State::Outside => {
+                return Err("a value that brings its own quotes stands inside quotes");
+            }
             Piece::Value { .. } => {}
         }
     }
@@ -63,7 +65,7 @@ fn literal(text: &str, mut state: State) -> Result<State, &'static str> {
         state = match (state, c) {
             (State::Outside, '\'' | '"') => State::Inside(c),
             (State::Outside, ';' | '/' | '\\') => {
-                return Err("outside quotes there can be no `;`, `/` or backslash beside a quoted value");
+                return Err("stands a `;`, `/` or backslash outside quotes, beside a value that brings its own quotes");
             }
             (State::Outside, '-') if before == Some('-') => return Err("`--` begins a comment"),
             (State::Outside, _) => State::Outside,

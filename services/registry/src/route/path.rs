@@ -51,6 +51,8 @@ impl PathTemplate {
             match template {
                 Segment::Fixed(text) if text == segment => {}
                 Segment::Fixed(_) => return None,
+                // `/parts/` is not `/parts/{serial}` with an empty serial.
+                Segment::Parameter(_) if segment.is_empty() => return None,
                 Segment::Parameter(name) => captures.push((name.as_str(), segment.as_str())),
             }
         }

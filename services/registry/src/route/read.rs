@@ -19,6 +19,8 @@ const BODY_BYTES_MAX: i64 = 1_073_741_824;
 
 /// Where a placeholder's value comes from.
 pub(super) struct Scope<'a> {
+    /// All names under `parameters`, also those that could not be read: what is wrong with them has been said.
+    pub declared: Vec<&'a str>,
     pub parameters: &'a BTreeMap<String, Parameter>,
     pub resource: Option<&'a Resource>,
 }
@@ -36,7 +38,8 @@ pub(crate) fn route(id: RouteId, table: &Table<'_>, merged: &Merged<'_>, plant: 
     }
     let action = action(table, resource.as_ref());
     let shape = shape(table, resource.as_ref(), &parameters);
-    let scope = Scope { parameters: &parameters, resource: resource.as_ref() };
+    let declared = declared(table);
+    let scope = Scope { declared, parameters: &parameters, resource: resource.as_ref() };
     let upstream = upstream(table, &scope);
     if let Some(upstream) = &upstream {
         all_used(table, &parameters, upstream, resource.as_ref());
@@ -55,6 +58,13 @@ pub(crate) fn route(id: RouteId, table: &Table<'_>, merged: &Merged<'_>, plant: 
         body: body?,
         parameters,
     })
+}
+
+fn declared<'a>(table: &Table<'a>) -> Vec<&'a str> {
+    match table.get("parameters").map(|e| &e.node.value) {
+        Some(Val::Table(entries)) => entries.iter().map(|e| e.key.as_str()).collect(),
+        _ => Vec::new(),
+    }
 }
 
 fn path(table: &Table<'_>) -> Option<PathTemplate> {
@@ -144,7 +154,8 @@ fn shape(
         (Some(from), Some(to)) if from != to => Some((from, to)),
         (None, None) => None,
         _ => {
-            table.problem(table.spot, format!("{} has not two ends", table.what), Some("name `from` and `to`".into()));
+            let what = format!("the window in {} has one end", table.what);
+            table.problem(table.spot, what, Some("name two parameters, `from` and `to`".into()));
             return None;
         }
     };
@@ -194,7 +205,7 @@ fn rows(
     parameters: &BTreeMap<String, Parameter>,
     computable: bool,
 ) -> Option<Rows> {
-    let is_series = matches!(resource, Some(Resource::Signal(_) | Resource::SignalParameter(_)));
+    let is_series = matches!(resource, Some(Resource::Signal(_) | Resource::SignalParameter(_)) | None);
     match table.get("rows").map(|e| &e.node.value) {
         Some(Val::Integer(_)) => table.integer("rows", 1..=ROWS_MAX).map(Rows::Constant),
         Some(_) => {

@@ -73,8 +73,10 @@ fn parameter(route: &Table<'_>, entry: &Entry, place: Place, merged: &Merged<'_>
     if let Some(kind @ (Kind::Signal { .. } | Kind::Dataset { .. })) = &kind {
         is_resource(route, &table, name, kind);
     }
+    // Asked for in any case, so that it is a known key.
+    let given = table.get("default").is_some();
     let default = kind.as_ref().and_then(|k| default(&table, k));
-    if place == Place::Path && table.get("default").is_some() {
+    if place == Place::Path && given {
         table.wrong("default", format!("{} stands in the path and has a default", table.what), "remove `default`");
     }
     table.finish();

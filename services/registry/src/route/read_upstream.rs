@@ -147,11 +147,7 @@ fn compile(table: &Table<'_>, text: &str, spot: Spot, scope: &Scope<'_>) -> Opti
         });
     }
     if let Err(why) = influxql::check(&pieces) {
-        table.problem(
-            spot,
-            format!("in a template of {} {why}", table.what),
-            Some("the format brings its quotes".into()),
-        );
+        table.problem(spot, format!("in a template of {} {why}", table.what), None);
     }
     no_double_minus(table, &pieces, spot, scope);
     Some(Template { pieces })
@@ -175,8 +171,11 @@ fn hole_value(table: &Table<'_>, hole: &str, whole: bool, spot: Spot, scope: &Sc
         None => (hole, None),
     };
     let Some((of, kind, closed)) = filling(name, scope) else {
-        let what = format!("{} uses the unknown `{{{name}}}`", table.what);
-        table.problem(spot, what, near::help(name, known(scope).iter().map(String::as_str)));
+        let excused = scope.declared.contains(&name) || (scope.resource.is_none() && name.contains('.'));
+        if !excused {
+            let what = format!("{} uses the unknown `{{{name}}}`", table.what);
+            table.problem(spot, what, near::help(name, known(scope).iter().map(String::as_str)));
+        }
         return None;
     };
     let Some(spelling) = format.map_or_else(|| Format::default_of(kind), |f| Format::named(f, kind)) else {
