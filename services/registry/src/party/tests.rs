@@ -165,3 +165,25 @@ fn what_the_strict_reader_revokes_the_hasty_one_revokes_too() {
     assert_eq!(load_revocations(dir.path()), parties.revocations);
     assert_eq!(parties.status_of(&"acme".parse().unwrap()), Some(Status::Suspended));
 }
+
+/// The code blocks of a language.
+fn blocks(document: &str, language: &str) -> String {
+    let opening = format!("```{language}\n");
+    document.split(opening.as_str()).skip(1).filter_map(|rest| rest.split_once("```")).map(|(code, _)| code).collect()
+}
+
+#[test]
+fn the_examples_of_the_reference_are_a_plant_without_problems() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    let [catalog, registry] = ["catalog.md", "registry.md"].map(|n| std::fs::read_to_string(docs.join(n)).unwrap());
+    let dir = folder(&[
+        ("catalog/a.toml", &blocks(&catalog, "toml")),
+        ("catalog/signals.csv", &blocks(&catalog, "csv")),
+        ("registry/a.toml", &blocks(&registry, "toml")),
+        // The catalog's page names a second supplier, and so that it is one plant:
+        ("registry/b.toml", "[organisation.bolt]\nkind = \"supplier\"\ncountry = \"CZ\"\n"),
+    ]);
+    let loaded = load_folders(&dir.path().join("catalog"), &dir.path().join("registry"));
+    let (catalog, _) = loaded.unwrap_or_else(|problems| panic!("{}", messages(&problems, dir.path())));
+    assert_eq!((catalog.routes.len(), catalog.plant.signals.len()), (3, 3));
+}
