@@ -1,9 +1,10 @@
 //! One question to Cedar.
 
 use crate::policies::PolicySet;
-use crate::question::Question;
 use crate::refusal::Refusal;
-use cedar_policy::{AuthorizationError, Authorizer, Decision, Entities, EntityUid, PolicySet as CedarSet, Request};
+use cedar_policy::{
+    AuthorizationError, Authorizer, Context, Decision, Entities, EntityUid, PolicySet as CedarSet, Request,
+};
 use model::Action;
 
 /// Cedar's answer to one question, before errors deny.
@@ -33,20 +34,16 @@ impl PolicySet {
         principal: &EntityUid,
         action: Action,
         resource: &EntityUid,
-        question: &Question<'_>,
+        context: &Context,
         store: &Entities,
     ) -> Answer {
         let Some(action_uid) = self.names.actions.get(&action) else {
             return Answer::failed(format!("action `{}` is not known", action.as_str()));
         };
         let set = self.by_action.get(&action).unwrap_or(&self.all);
-        let request = question.context().and_then(|context| {
-            Request::new(principal.clone(), action_uid.clone(), resource.clone(), context, None)
-                .map_err(|e| e.to_string())
-        });
-        match request {
+        match Request::new(principal.clone(), action_uid.clone(), resource.clone(), context.clone(), None) {
             Ok(request) => answer(&request, set, store),
-            Err(message) => Answer::failed(message),
+            Err(e) => Answer::failed(e.to_string()),
         }
     }
 }

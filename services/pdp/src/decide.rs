@@ -6,10 +6,13 @@ use crate::names::uid;
 use crate::question::{About, Question};
 use crate::refusal::Refusal;
 use crate::slice::{self, Caller, Record};
-use crate::snapshot::{Base, Data, Kinds, Known, Snapshot};
-use cedar_policy::{Entities, EntityUid};
+use crate::snapshot::{Data, Kinds, Known, Snapshot};
+use cedar_policy::{Context, Entities, EntityUid};
 use model::party::{Agreement, Status};
-use model::{AccessRequest, Action, AgreementId, Authenticated, FieldClassId, Reason, ResourceRef, Shape, Timestamp};
+use model::{
+    AccessRequest, Action, AgreementId, Authenticated, FieldClassId, OrganisationId, Reason, ResourceRef, Shape,
+    Timestamp,
+};
 use std::collections::BTreeSet;
 
 type Refused = Box<Refusal>;
@@ -47,9 +50,7 @@ impl Snapshot {
             Err(refusal) => Decision::Denied(refusal.into_denial(request, digests, slice, self.generation)),
         }
     }
-}
 
-impl Snapshot {
     /// Whether the caller may know of the resource: what a refusal before the decision may tell.
     pub fn may_discover(&self, caller: &Authenticated, resource: &ResourceRef, now: Timestamp) -> bool {
         let request = AccessRequest {
@@ -63,7 +64,7 @@ impl Snapshot {
         };
         let mut inquiry =
             Inquiry { snapshot: self, request: &request, record: Record::new(""), policies: BTreeSet::new() };
-        inquiry.knows().is_ok()
+        inquiry.known().is_ok()
     }
 }
 
@@ -94,27 +95,15 @@ type Candidate<'a> = (&'a Agreement, &'a Known);
 
 impl<'a> Inquiry<'a> {
     fn run(&mut self) -> Result<Granted, Refused> {
-        let caller = Caller::find(self.snapshot, self.request.caller.principal()).ok_or_else(Refusal::unknown)?;
-        self.record.caller(&caller);
         match (self.request.action, &self.request.resource) {
-            (Action::Read, ResourceRef::Dataset(_)) | (Action::ReadSeries, ResourceRef::Signal(_)) => self.data(caller),
-            (Action::ReadAudit, ResourceRef::AuditScope(scope)) => {
-                let base = self.snapshot.scopes.get(scope);
-                self.audit(&caller, base.ok_or_else(|| Refusal::because(Reason::NOT_PERMITTED))?)
-            }
+            (Action::Read, ResourceRef::Dataset(_)) | (Action::ReadSeries, ResourceRef::Signal(_)) => self.data(),
+            (Action::ReadAudit, ResourceRef::AuditScope(scope)) => self.audit(scope.as_ref()),
             _ => Err(Refusal::unknown()),
         }
     }
 
-    fn data(&mut self, caller: Caller<'a>) -> Result<Granted, Refused> {
-        let data = self.snapshot.data.get(&self.request.resource).ok_or_else(Refusal::unknown)?;
-        self.record.encoded(&data.base.json);
-        let candidates = self.candidates(data);
-        candidates.iter().for_each(|(_, known)| self.record.encoded(&known.json));
-        let store = slice::store(&data.base.store, &caller, candidates.iter().map(|(_, known)| *known))
-            .map_err(|e| Refusal::errors(vec![e]).hiding())?;
-        let mut matter = Matter { caller, data, store, purpose: None };
-        self.discover(&matter, &candidates)?;
+    fn data(&mut self) -> Result<Granted, Refused> {
+        let (mut matter, candidates) = self.known()?;
         self.not_revoked()?;
         matter.purpose = self.purpose()?;
         let chosen = self.choose(&matter, &candidates)?;
@@ -123,14 +112,24 @@ impl<'a> Inquiry<'a> {
         Ok(Granted { agreement: chosen.map(|(agreement, _)| agreement.id.clone()), classes_revealed })
     }
 
-    /// Only the first question of [`Self::data`].
-    fn knows(&mut self) -> Result<(), Refused> {
+    fn caller(&mut self) -> Result<Caller<'a>, Refused> {
         let caller = Caller::find(self.snapshot, self.request.caller.principal()).ok_or_else(Refusal::unknown)?;
+        self.record.caller(&caller);
+        Ok(caller)
+    }
+
+    /// Who asks of what, with the agreements that can matter; refused when the caller may not know of it.
+    fn known(&mut self) -> Result<(Matter<'a>, Vec<Candidate<'a>>), Refused> {
+        let caller = self.caller()?;
         let data = self.snapshot.data.get(&self.request.resource).ok_or_else(Refusal::unknown)?;
+        self.record.encoded(&data.base.json);
         let candidates = self.candidates(data);
+        candidates.iter().for_each(|(_, known)| self.record.encoded(&known.json));
         let store = slice::store(&data.base.store, &caller, candidates.iter().map(|(_, known)| *known))
             .map_err(|e| Refusal::errors(vec![e]).hiding())?;
-        self.discover(&Matter { caller, data, store, purpose: None }, &candidates)
+        let matter = Matter { caller, data, store, purpose: None };
+        self.discover(&matter, &candidates)?;
+        Ok((matter, candidates))
     }
 
     /// Agreements of the caller's organisation that can matter: those that cover the product, all of them where it is
@@ -147,9 +146,16 @@ impl<'a> Inquiry<'a> {
         own.filter(|(a, _)| matters(a)).collect()
     }
 
-    fn question<'q>(&self, matter: &'q Matter<'_>, agreement: Option<Candidate<'q>>, about: About<'q>) -> Question<'q> {
+    /// A context that cannot be built counts as a policy that failed.
+    fn context(
+        &self,
+        matter: &Matter<'_>,
+        agreement: Option<Candidate<'_>>,
+        about: About<'_>,
+    ) -> Result<Context, Refused> {
         let agreement = agreement.map(|(_, known)| &known.uid);
-        Question { now: self.request.now, purpose: matter.purpose.as_ref(), agreement, about }
+        let question = Question { now: self.request.now, purpose: matter.purpose.as_ref(), agreement, about };
+        question.context().map_err(|e| Refusal::errors(vec![e]))
     }
 
     // --- may the caller know of it
@@ -158,8 +164,8 @@ impl<'a> Inquiry<'a> {
         let mut answers = Vec::new();
         // Most who ask under an agreement may know of what it covers: that question first.
         for agreement in candidates.iter().copied().map(Some).chain([None]) {
-            let question = self.question(matter, agreement, About::Nothing);
-            let answer = self.ask(matter, Action::Discover, &matter.data.base.uid, &question, &matter.store);
+            let context = self.context(matter, agreement, About::Nothing).map_err(Refusal::hiding)?;
+            let answer = self.ask(matter, Action::Discover, &matter.data.base.uid, &context, &matter.store);
             let answer = answer.sound().map_err(Refusal::hiding)?;
             if answer.allow {
                 return Ok(());
@@ -174,10 +180,10 @@ impl<'a> Inquiry<'a> {
         matter: &Matter<'_>,
         action: Action,
         resource: &EntityUid,
-        question: &Question<'_>,
+        context: &Context,
         store: &Entities,
     ) -> Answer {
-        self.snapshot.policies.ask(&matter.caller.uid, action, resource, question, store)
+        self.snapshot.policies.ask(&matter.caller.uid, action, resource, context, store)
     }
 
     // --- may the caller ask at all
@@ -241,8 +247,8 @@ impl<'a> Inquiry<'a> {
     }
 
     fn main(&self, matter: &Matter<'_>, agreement: Option<Candidate<'_>>) -> Result<Answer, Refused> {
-        let question = self.question(matter, agreement, About::Shape(self.request.shape));
-        self.ask(matter, self.request.action, &matter.data.base.uid, &question, &matter.store).sound()
+        let context = self.context(matter, agreement, About::Shape(self.request.shape))?;
+        self.ask(matter, self.request.action, &matter.data.base.uid, &context, &matter.store).sound()
     }
 
     fn main_each(&self, matter: &Matter<'_>, agreements: &[Candidate<'_>]) -> Result<Vec<Answer>, Refused> {
@@ -317,14 +323,14 @@ impl<'a> Inquiry<'a> {
         forbids: &mut BTreeSet<String>,
     ) -> Result<(Vec<FieldClassId>, Vec<FieldClassId>), Refused> {
         let (mut shown, mut hidden) = (Vec::new(), Vec::new());
-        let question = self.question(matter, agreement, About::Governance(&matter.data.governance));
+        let context = self.context(matter, agreement, About::Governance(&matter.data.governance))?;
         for class in &matter.data.classes {
             let Some(known) = self.snapshot.classes.get(class) else {
                 hidden.push(class.clone());
                 continue;
             };
             self.record.encoded(&known.json);
-            let answer = self.ask(matter, Action::Reveal, &known.uid, &question, &matter.store).sound()?;
+            let answer = self.ask(matter, Action::Reveal, &known.uid, &context, &matter.store).sound()?;
             if answer.allow {
                 self.policies.extend(answer.policies);
                 shown.push(class.clone());
@@ -350,10 +356,10 @@ impl<'a> Inquiry<'a> {
         };
         let store = slice::store(base, &matter.caller, agreement.map(|(_, known)| known));
         let store = store.map_err(|e| Refusal::errors(vec![e]))?;
-        let question = self.question(matter, agreement, About::Nothing);
+        let context = self.context(matter, agreement, About::Nothing)?;
         for (uid, json) in uids.iter().zip(jsons) {
             self.record.encoded(json);
-            let answer = self.ask(matter, Action::SeeRecord, uid, &question, &store).sound()?;
+            let answer = self.ask(matter, Action::SeeRecord, uid, &context, &store).sound()?;
             if !answer.allow {
                 forbids.extend(answer.policies);
                 return Ok(false);
@@ -365,7 +371,9 @@ impl<'a> Inquiry<'a> {
 
     // --- the audit log
 
-    fn audit(&mut self, caller: &Caller<'_>, base: &Base) -> Result<Granted, Refused> {
+    fn audit(&mut self, scope: Option<&OrganisationId>) -> Result<Granted, Refused> {
+        let caller = self.caller()?;
+        let base = self.snapshot.scopes.get(&scope.cloned()).ok_or_else(|| Refusal::because(Reason::NOT_PERMITTED))?;
         self.record.encoded(&base.json);
         self.not_revoked()?;
         let purpose = self.purpose()?;
@@ -374,11 +382,12 @@ impl<'a> Inquiry<'a> {
                 Refusal::because(Reason::AGREEMENT_UNKNOWN).asking("the audit log is not read under agreements")
             );
         }
+        let policies = &self.snapshot.policies;
         let question =
             Question { now: self.request.now, purpose: purpose.as_ref(), agreement: None, about: About::Nothing };
-        let store = slice::store(&base.store, caller, []).map_err(|e| Refusal::errors(vec![e]))?;
-        let policies = &self.snapshot.policies;
-        let answer = policies.ask(&caller.uid, Action::ReadAudit, &base.uid, &question, &store).sound()?;
+        let context = question.context().map_err(|e| Refusal::errors(vec![e]))?;
+        let store = slice::store(&base.store, &caller, []).map_err(|e| Refusal::errors(vec![e]))?;
+        let answer = policies.ask(&caller.uid, Action::ReadAudit, &base.uid, &context, &store).sound()?;
         if !answer.allow {
             return Err(Refusal::explained(policies, &[answer]));
         }

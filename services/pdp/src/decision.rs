@@ -1,4 +1,4 @@
-//! Answers. A [`Permit`] is made here and nowhere else: whoever holds one has been decided for.
+//! Answers. A [`Permit`] is made by [`crate::Snapshot::decide`] and nowhere else: whoever holds one has been decided for.
 
 use model::entry::Content;
 use model::{AccessRequest, AgreementId, Digest, FieldClassId, Reason};

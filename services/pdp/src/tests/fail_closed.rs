@@ -215,3 +215,18 @@ fn an_agreement_of_seven_days_is_not_one_of_eight() {
         Some("ask for a shorter time window; your agreement sets the longest")
     );
 }
+
+#[test]
+fn what_may_be_discovered_is_what_is_not_hidden() {
+    let mut world = World::new();
+    world.parties.revocations.organisations.insert(id("bolt"));
+    let snapshot = world.snapshot();
+    for (organisation, subject) in [("norden", "newcomer"), ("acme", "anna"), ("bolt", "bert"), ("stranger", "sam")] {
+        for resource in world.plant.signals.keys() {
+            let request = ask(organisation, subject, &format!("Signal/{resource}"));
+            let visible = snapshot.may_discover(&request.caller, &request.resource, request.now);
+            let hidden = matches!(snapshot.decide(request, "p"), crate::Decision::Denied(d) if d.hidden);
+            assert_eq!(visible, !hidden, "{organisation} {resource}");
+        }
+    }
+}

@@ -60,7 +60,7 @@ fn the_record_is_enough_to_decide_again() {
     let about = About::Shape(permit.request().shape);
     let question = Question { now: now(), purpose: Some(&purpose), agreement: Some(&agreement), about };
     let (principal, signal) = (uid(&types.user, "p-0001"), uid(&types.signal, "press-3.force"));
-    let again = world.policies.ask(&principal, Action::ReadSeries, &signal, &question, &store);
+    let again = world.policies.ask(&principal, Action::ReadSeries, &signal, &question.context().unwrap(), &store);
     assert!(again.allow && again.errors.is_empty(), "{again:?}");
     assert!(permit.policies().contains(&again.policies[0]));
 }
@@ -202,9 +202,9 @@ impl Both<'_> {
         store: &Entities,
     ) -> Result<(), TestCaseError> {
         let set = &self.world.policies;
-        let sliced = set.ask(&caller.uid, action, resource, question, store);
-        let action_uid = set.names.actions.get(&action).unwrap().clone();
         let context = question.context().unwrap();
+        let sliced = set.ask(&caller.uid, action, resource, &context, store);
+        let action_uid = set.names.actions.get(&action).unwrap().clone();
         // With the schema, so that a request that the validator did not foresee is noticed.
         let request =
             Request::new(caller.uid.clone(), action_uid, resource.clone(), context, Some(&set.schema)).unwrap();
