@@ -208,9 +208,7 @@ fn rows(
     let is_series = matches!(resource, Some(Resource::Signal(_) | Resource::SignalParameter(_)) | None);
     match table.get("rows").map(|e| &e.node.value) {
         Some(Val::Integer(_)) => table.integer("rows", 1..=ROWS_MAX).map(Rows::Constant),
-        Some(_) => {
-            named(table, "rows", parameters, |k| matches!(k, Kind::Integer { .. }), "integer").map(Rows::Parameter)
-        }
+        Some(_) => rows_parameter(table, parameters).map(Rows::Parameter),
         None if is_series && computable => Some(Rows::WindowByResolution),
         None => {
             let what = format!("{} does not bound the rows of an answer", table.what);
@@ -219,6 +217,16 @@ fn rows(
             None
         }
     }
+}
+
+fn rows_parameter(table: &Table<'_>, parameters: &BTreeMap<String, Parameter>) -> Option<String> {
+    let name = named(table, "rows", parameters, |k| matches!(k, Kind::Integer { .. }), "integer")?;
+    if let Some(Kind::Integer { min: ..=0, .. }) = parameters.get(&name).map(|p| &p.kind) {
+        // InfluxQL is one of many languages in which `LIMIT 0` is no limit.
+        let what = format!("{} names `{name}`, which may be 0 or less", table.what);
+        table.wrong("rows", what, "set `min = 1`: to many systems 0 rows are all rows");
+    }
+    Some(name)
 }
 
 /// A parameter that the source is never told would be a promise to the caller and to the policies that nobody keeps.

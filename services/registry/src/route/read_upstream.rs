@@ -10,7 +10,22 @@ use crate::table::Table;
 use std::collections::BTreeSet;
 
 /// Query names under which systems take whole queries.
-const LANGUAGES: [&str; 7] = ["q", "query", "sql", "flux", "influxql", "promql", "statement"];
+const LANGUAGES: [&str; 14] = [
+    "q",
+    "query",
+    "sql",
+    "flux",
+    "influxql",
+    "promql",
+    "statement",
+    "where",
+    "filter",
+    "$filter",
+    "expr",
+    "expression",
+    "script",
+    "command",
+];
 /// A caller's text without these is no query in any language worth the name.
 const GRAMMAR: &str = " '\"`();=<>*";
 /// What servers, before or after decoding a segment, take for more than a letter.

@@ -64,6 +64,7 @@ fn each_fault_is_said_with_what_to_write() {
         ("to = \"to\"", "to = \"ot\""),
         ("to = \"to\"\n", ""),
         ("resolution = \"step\"", "rows = \"name\""),
+        ("resolution = \"step\"", "rows = \"n\""),
         ("resolution = \"step\"\n", ""),
         ("path = \"/query/{n}\"", "path = \"/query/../{n}\""),
         ("{from|epoch_ms}", "{from}"),
