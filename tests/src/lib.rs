@@ -112,14 +112,14 @@ impl Plant {
 pub fn published(directory: &Path) -> anyhow::Result<Vec<serde_json::Value>> {
     let published = directory.join("audit/published");
     let mut entries = Vec::new();
-    let mut query = audit::query::Query { limit: 1000, order: audit::query::Order::OldestFirst, ..Default::default() };
+    let mut query = audit::query::Query { limit: 1000, newest_first: false, ..Default::default() };
     loop {
         let page = audit::query::offline(&published, &query)?;
         for found in &page.entries {
             entries.push(serde_json::from_str(&found.entry)?);
         }
-        query.after = page.entries.last().map(|f| f.index);
-        if page.next.is_none() || page.entries.is_empty() {
+        query.after = page.next;
+        if page.next.is_none() {
             return Ok(entries);
         }
     }

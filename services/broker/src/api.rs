@@ -11,7 +11,7 @@ use crate::record::{self, Circumstances, Exchange};
 use crate::resolve::Asked;
 use crate::respond::{self, Body, BodyError, Refusal};
 use crate::{Broker, stack};
-use audit::query::{Found, Order, Page, Query};
+use audit::query::{Follow, Found, Page, Query};
 use axum::Extension;
 use axum::extract::{Request, State};
 use axum::response::IntoResponse;
@@ -25,6 +25,7 @@ use http_body_util::{BodyExt as _, StreamBody};
 use model::entry::{Ended, Kind};
 use model::{AccessRequest, Action, OrganisationId, Reason, RequestId, ResourceRef, Shape, Timestamp};
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 pub fn router(broker: Arc<Broker>) -> axum::Router {
     axum::Router::new()
@@ -151,28 +152,28 @@ fn row(found: &Found) -> String {
 }
 
 struct Tail {
-    log: audit::Log,
-    query: Query,
+    entries: Follow,
     exchange: Exchange,
     expires: Timestamp,
     clock: Arc<dyn model::Clock>,
-    grown: tokio::sync::watch::Receiver<u64>,
+    draining: CancellationToken,
 }
+
+/// How often a silent tail looks whether its caller's credential still holds.
+const LOOK: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// One entry a line (NDJSON), oldest first, as the log grows; ends with the caller's credential.
 fn follow(broker: &Broker, id: RequestId, mut query: Query, mut exchange: Exchange, expires: Timestamp) -> Response<Body> {
     exchange.forwarded();
     exchange.answering(200);
-    query.order = Order::OldestFirst;
     // Without a place to start from, what is new from here on; the reading itself is the first thing seen.
     query.after = query.after.or_else(|| exchange.index().checked_sub(1));
     let tail = Tail {
-        grown: broker.log.grown(),
-        log: broker.log.clone(),
-        query,
+        entries: broker.log.follow(query),
         exchange,
         expires,
         clock: broker.clock.clone(),
+        draining: broker.draining.clone(),
     };
     let frames = stream::unfold(tail, |mut tail| async move {
         let lines = tail.next_lines().await?;
@@ -184,32 +185,23 @@ fn follow(broker: &Broker, id: RequestId, mut query: Query, mut exchange: Exchan
 
 impl Tail {
     async fn next_lines(&mut self) -> Option<String> {
-        loop {
-            if self.clock.now() >= self.expires {
-                self.exchange.end(Ended::Complete);
-                return None;
-            }
-            self.grown.borrow_and_update();
-            match self.log.query(&self.query).await {
-                Ok(page) => {
-                    // Everything up to the page's end has been looked at, also when nothing of it was wanted.
-                    self.query.after = page.entries.last().map(|f| f.index).max(page.seen_to).or(self.query.after);
-                    if !page.entries.is_empty() {
-                        return Some(page.entries.iter().map(|f| row(f) + "\n").collect());
-                    }
-                    if page.next.is_some() {
-                        continue;
-                    }
-                }
+        while self.clock.now() < self.expires {
+            let next = tokio::select! {
+                next = self.entries.next() => next,
+                () = tokio::time::sleep(LOOK) => continue,
+                () = self.draining.cancelled() => break,
+            };
+            match next {
+                Ok(page) => return Some(page.entries.iter().map(|f| row(f) + "\n").collect()),
                 Err(error) => {
-                    tracing::error!(%error, "a reader of the audit log was cut off");
+                    tracing::warn!(%error, "a reader of the audit log was cut off");
                     self.exchange.end(Ended::SourceFailed);
                     return None;
                 }
             }
-            // Wakes for growth, and now and then to notice an expired credential on a silent log.
-            let _ = tokio::time::timeout(std::time::Duration::from_secs(5), self.grown.changed()).await;
         }
+        self.exchange.end(Ended::Complete);
+        None
     }
 }
 
@@ -219,9 +211,9 @@ struct Wanted {
     follow: bool,
 }
 
-const NAMES: [&str; 13] = [
-    "from", "to", "organisation", "principal", "resource", "decision", "reason", "request", "kind", "after", "limit",
-    "order", "follow",
+const NAMES: [&str; 14] = [
+    "from", "to", "organisation", "principal", "resource", "decision", "reason", "request", "kind", "after", "before",
+    "limit", "order", "follow",
 ];
 
 impl Wanted {
@@ -256,12 +248,13 @@ impl Wanted {
             "request" => q.request = Some(value.to_owned()),
             "kind" => q.kind = Some(Kind::parse(value).ok_or_else(|| bad(&kinds()))?),
             "after" => q.after = Some(value.parse().map_err(|_| bad("an index"))?),
+            "before" => q.before = Some(value.parse().map_err(|_| bad("an index"))?),
             "limit" => {
                 let limit = value.parse().ok().filter(|n| (1..=1000).contains(n));
                 q.limit = limit.ok_or_else(|| bad("a number from 1 to 1000"))?;
             }
-            "order" if value == "newest" => q.order = Order::NewestFirst,
-            "order" if value == "oldest" => q.order = Order::OldestFirst,
+            "order" if value == "newest" => q.newest_first = true,
+            "order" if value == "oldest" => q.newest_first = false,
             "order" => return Err(bad("`newest` or `oldest`")),
             "follow" if matches!(value, "true" | "false") => self.follow = value == "true",
             "follow" => return Err(bad("`true` or `false`")),

@@ -6,7 +6,7 @@
 //! What this crate does not do: it decides nothing (`pdp`), knows no key (`identity`), writes no SQL (`audit`) and reads
 //! no file format (`registry`).
 
-// mod api;
+mod api;
 mod authenticate;
 mod authorize;
 pub mod canonical;
@@ -36,6 +36,7 @@ use model::{Clock, RequestId};
 use record::RefusedLogins;
 use runtime::trace::Tracer;
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 /// One running broker.
 #[derive(Debug)]
@@ -48,6 +49,7 @@ pub struct Broker {
     refused_logins: Arc<RefusedLogins>,
     tracer: Tracer,
     readiness: runtime::health::Readiness,
+    draining: CancellationToken,
 }
 
 /// What a broker is made from.
@@ -59,6 +61,8 @@ pub struct Makings {
     pub clock: Arc<dyn Clock>,
     pub tracer: Tracer,
     pub readiness: runtime::health::Readiness,
+    /// Cancelled when no new requests are taken: answers without an end of their own end then.
+    pub draining: CancellationToken,
     pub metrics: runtime::metrics::Registry,
     pub refused_logins_per_minute: u32,
 }
@@ -76,6 +80,7 @@ impl Broker {
             refused_logins: RefusedLogins::new(makings.refused_logins_per_minute),
             tracer: makings.tracer,
             readiness: makings.readiness,
+            draining: makings.draining,
         });
         let world = broker.world();
         reload::record(&broker, reload::policy_activation(&world, None)).await;
@@ -112,7 +117,7 @@ impl Broker {
 
     /// Millgate's own endpoints for callers.
     pub fn api(self: &Arc<Self>) -> axum::Router {
-        axum::Router::new()
+        api::router(self.clone())
     }
 
     /// Health, readiness and metrics for the operator.

@@ -71,8 +71,12 @@ async fn hide(
     refusal: Refusal,
     about: &Circumstances<'_>,
 ) -> Result<Refusal, Refusal> {
-    let now = broker.clock.now();
-    let visible = resource.is_some_and(|r| world.snapshot.may_discover(caller, r, now));
+    // Where there is nothing, something else is asked for, so that the two take the same steps and the same time.
+    let plant = &world.catalog.plant;
+    let decoy = || plant.signals.keys().next().map(|id| ResourceRef::Signal(id.clone()));
+    let asked = resource.cloned().or_else(decoy);
+    let discoverable = asked.is_some_and(|r| world.snapshot.may_discover(caller, &r, broker.clock.now()));
+    let visible = discoverable && resource.is_some();
     record::refuse(&broker.log, caller, &refusal.reason, about).await?;
     Ok(if visible && refusal.reason != Reason::NOT_FOUND { refusal } else { Refusal::not_found() })
 }

@@ -14,7 +14,7 @@ use files::Home;
 use issuer::Issuer;
 use model::Clock as _;
 use runtime::clock::SystemClock;
-use runtime::config::Config;
+use runtime::config::{Config, LogFormat};
 use runtime::shutdown::Shutdown;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -63,6 +63,8 @@ pub struct Demo {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let shutdown = Shutdown::new();
     shutdown.listen_to_signals().context("signals cannot be listened to")?;
+    let settings = runtime::config::Telemetry { log: LogFormat::Pretty, level: String::from("warn"), ..Default::default() };
+    runtime::telemetry::init_logs(&settings).context("logs cannot be set up")?;
     let demo = start(args.data, shutdown).await?;
     if args.json {
         println!("{}", tour::json(&demo));
@@ -94,7 +96,6 @@ pub async fn start(data: Option<PathBuf>, shutdown: Shutdown) -> anyhow::Result<
         let text: Vec<String> = problems.iter().map(ToString::to_string).collect();
         anyhow::anyhow!("the demo's configuration cannot be used\n{}", text.join("\n"))
     })?;
-    runtime::telemetry::init_logs(&config.telemetry.settings()).context("logs cannot be set up")?;
     let running = serve::start(&config, shutdown, Arc::new(SystemClock)).await?;
     Ok(Demo { running, home, plant: plant_at, tokens })
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, bail};
 use arc_swap::ArcSwapOption;
-use audit::{Log, LogOptions};
+use audit::{Log, LogOptions, PublishOptions, Publisher};
 use broker::listener::{Bounds, Listener};
 use broker::{Broker, Certificate, Folders, Makings, Reloader, World};
 use identity::{Identity, IdentityOptions};
@@ -10,14 +10,14 @@ use model::Clock;
 use runtime::clock::SystemClock;
 use runtime::config::Config;
 use runtime::health::Readiness;
-use runtime::shutdown::{Drained, Shutdown};
+use runtime::shutdown::Shutdown;
 use runtime::telemetry::{self, Telemetry};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 #[derive(Debug, clap::Args)]
@@ -40,7 +40,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             bail!("`{}` cannot be used; nothing was started", args.config.display());
         }
     };
-    telemetry::init_logs(&config.telemetry.settings()).context("logs cannot be set up")?;
+    telemetry::init_logs(&config.telemetry).context("logs cannot be set up")?;
     let shutdown = Shutdown::new();
     shutdown.listen_to_signals().context("signals cannot be listened to")?;
     let running = start(&config, shutdown, Arc::new(SystemClock)).await?;
@@ -74,11 +74,10 @@ pub struct Running {
     pub broker: Arc<Broker>,
     shutdown: Shutdown,
     connections: TaskTracker,
-    /// Reloader and publisher: end after the last connection, because its outcome is still to be written and signed.
-    background: (CancellationToken, TaskTracker),
-    publisher: audit::Publisher,
+    background: TaskTracker,
+    publisher: Publisher,
     telemetry: Telemetry,
-    drain: std::time::Duration,
+    drain: Duration,
 }
 
 /// Opens everything and begins to serve.
@@ -90,12 +89,12 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
     let readiness = Readiness::new();
     let serving = readiness.condition("serving");
     let world = load(&folders)?;
-    let telemetry = Telemetry::start(&config.telemetry.settings(), &config.audit.origin)
+    let telemetry = Telemetry::start(&config.telemetry, &config.audit.origin)
         .context("the trace exporter cannot be set up")?;
     // Sockets before the log: an address that is taken must not leave "opened" and "closed" entries behind.
     let sockets = Sockets::bind(config).await?;
     let (log, publisher) = open_log(config, clock.clone()).await?;
-    let log_key = publisher.verifier_key();
+    let log_key = publisher.key().to_text();
     let tls = server_tls(config)?;
     let broker = Broker::start(Makings {
         log,
@@ -104,6 +103,7 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
         clock,
         tracer: telemetry.tracer(),
         readiness: readiness.clone(),
+        draining: shutdown.draining().clone(),
         metrics: runtime::metrics::Registry::new(),
         refused_logins_per_minute: config.audit.refused_logins_per_minute,
     })
@@ -118,7 +118,7 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
         broker,
         shutdown,
         connections: TaskTracker::new(),
-        background: (CancellationToken::new(), TaskTracker::new()),
+        background: TaskTracker::new(),
         publisher,
         telemetry,
         drain: config.limits.drain_timeout,
@@ -140,24 +140,32 @@ fn load(folders: &Folders) -> anyhow::Result<World> {
     })
 }
 
-async fn open_log(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<(Log, audit::Publisher)> {
+async fn open_log(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<(Log, Publisher)> {
     let a = &config.audit;
-    let key = audit::signer::load_or_create(&a.key_file, &a.origin)
+    let random: audit::Random = Arc::new(runtime::random::fill);
+    let key = audit::signer::load_or_create(&a.key_file, &a.origin, &random)
         .with_context(|| format!("the checkpoint key `{}` cannot be used", a.key_file.display()))?;
     let options = LogOptions {
-        directory: a.directory.clone(),
-        origin: a.origin.clone(),
         queue_max: a.queue_max,
-        deadline: a.deadline,
-        heartbeat: a.heartbeat,
+        deadline_ms: millis(a.deadline),
+        heartbeat_ms: millis(a.heartbeat),
+        ..LogOptions::new(&a.directory, &a.origin, clock, random)
     };
-    let log = Log::open(options, clock)
+    let (log, recovered) = Log::open(options)
         .await
         .with_context(|| format!("the audit log in `{}` cannot be opened", a.directory.display()))?;
-    let publisher = audit::Publisher::open(log.clone(), key, a.publish_directory.clone(), a.checkpoint_interval)
+    if recovered.unknown_outcomes > 0 {
+        tracing::warn!(exchanges = recovered.unknown_outcomes, "the last run ended in the middle of exchanges");
+    }
+    let options = PublishOptions { interval_ms: millis(a.checkpoint_interval), ..PublishOptions::new(&a.publish_directory) };
+    let publisher = Publisher::start(&log, key, options)
         .await
         .with_context(|| format!("the published log in `{}` cannot be used", a.publish_directory.display()))?;
     Ok((log, publisher))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 type ServerTls = Arc<ArcSwapOption<rustls::ServerConfig>>;
@@ -211,15 +219,13 @@ impl Running {
     }
 
     fn watch(&mut self, config: &Config, folders: Folders, tls: Option<ServerTls>) {
-        let (stop, tasks) = &self.background;
         let certificate = config.tls.as_ref().zip(tls).map(|(files, current)| Certificate {
             certificate: files.certificate.clone(),
             key: files.key.clone(),
             current,
         });
         let reloader = Reloader::new(self.broker.clone(), folders, certificate);
-        tasks.spawn(reloader.run(self.shutdown.reloads(), self.shutdown.draining().clone()));
-        tasks.spawn(self.publisher.clone().run(stop.clone()));
+        self.background.spawn(reloader.run(self.shutdown.reloads(), self.shutdown.draining().clone()));
     }
 
     fn listen(&self, config: &Config, sockets: Sockets, tls: Option<ServerTls>) {
@@ -270,19 +276,15 @@ impl Running {
         if !finished {
             tracing::warn!(open = self.connections.len(), "open requests were cut off");
         }
+        self.background.close();
+        self.background.wait().await;
         self.broker.flush().await;
-        if let Err(error) = self.broker.log.close().await {
-            tracing::error!(%error, "the log was not closed in order");
-        }
-        if let Err(error) = self.publisher.publish_now().await {
+        self.broker.log.seal().await;
+        if let Err(error) = self.publisher.stop().await {
             tracing::error!(%error, "the last checkpoint could not be published; the next start does it");
         }
-        let (stop, tasks) = &self.background;
-        stop.cancel();
-        tasks.close();
-        tasks.wait().await;
+        self.broker.log.close().await;
         self.telemetry.shutdown().await;
-        let _: Option<Drained> = None;
         ExitCode::SUCCESS
     }
 }
