@@ -288,7 +288,7 @@ fn read_folders(mut section: Section<'_, '_, '_>) -> Option<Folders> {
 
 fn read_audit(mut section: Section<'_, '_, '_>) -> Option<Audit> {
     let origin_help = "name this log for auditors, for ever, for example `origin = \"plant.example/broker-1\"`";
-    let is_origin = |t: &str| !t.is_empty() && t.len() <= 255 && t.bytes().all(|b| b.is_ascii_graphic() && b != b'+');
+    let is_origin = |t: &str| !t.is_empty() && t.len() <= 128 && t.bytes().all(|b| b.is_ascii_graphic() && b != b'+');
     if !section.has("directory") {
         section.missing("directory", "the folder of the audit log: `directory = \"audit\"`");
     }
@@ -298,7 +298,7 @@ fn read_audit(mut section: Section<'_, '_, '_>) -> Option<Audit> {
     let directory = section.path("directory");
     // C2SP signed-note: a key name without spaces and plus signs. It is printed everywhere, so ASCII only.
     let origin = section
-        .parsed("origin", "1 to 255 ASCII characters without spaces and `+`", |t| is_origin(t).then(|| t.to_owned()));
+        .parsed("origin", "1 to 128 ASCII characters without spaces and `+`", |t| is_origin(t).then(|| t.to_owned()));
     let seconds = Duration::from_secs;
     let default = Audit::new(directory.clone().unwrap_or_default(), origin.clone().unwrap_or_default());
     let audit = Audit {

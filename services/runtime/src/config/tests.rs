@@ -263,7 +263,7 @@ fn an_origin_can_be_a_key_name_of_a_signed_note() {
         assert_eq!(
             found,
             [format!(
-                "millgate.toml:9:10: `origin` is `\"{origin}\"`; write 1 to 255 ASCII characters without spaces and `+`"
+                "millgate.toml:9:10: `origin` is `\"{origin}\"`; write 1 to 128 ASCII characters without spaces and `+`"
             )]
         );
     }

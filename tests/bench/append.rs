@@ -1,0 +1,87 @@
+//! Durable entries per second of the audit writer on SQLite, with entries of about 700 bytes: see README.md.
+//!
+//! `cargo bench --workspace --bench append -- [SECONDS] [CALLERS] [DIRECTORY]`
+#![expect(clippy::print_stdout, reason = "the figures are the program's output")]
+
+use anyhow::Context as _;
+use audit::{AppendError, Log, LogOptions};
+use model::entry::{Draft, Kind};
+use model::{OrganisationId, Value};
+use runtime::SystemClock;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+fn main() -> anyhow::Result<()> {
+    // `cargo bench` adds an option of its own.
+    let mut arguments = std::env::args().skip(1).filter(|a| a != "--bench");
+    let seconds: u64 = arguments.next().map_or(Ok(5), |a| a.parse()).context("SECONDS is a whole number")?;
+    let callers: usize = arguments.next().map_or(Ok(1024), |a| a.parse()).context("CALLERS is a whole number")?;
+    let folder = match arguments.next() {
+        Some(directory) => tempfile::tempdir_in(directory),
+        None => tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")),
+    }?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(measure(folder.path(), Duration::from_secs(seconds), callers))
+}
+
+async fn measure(folder: &std::path::Path, length: Duration, callers: usize) -> anyhow::Result<()> {
+    let random: audit::Random = Arc::new(runtime::random::fill);
+    let mut options = LogOptions::new(folder.join("log"), "bench.example/append", Arc::new(SystemClock), random);
+    options.queue_max = callers;
+    let (log, _) = Log::open(options).await?;
+    let (before, cpu, begun) = (log.status(), cpu_seconds()?, Instant::now());
+    let tasks: Vec<_> = (0..callers).map(|n| tokio::spawn(append_until(log.clone(), n, begun + length))).collect();
+    for task in tasks {
+        task.await??;
+    }
+    let (after, cpu, elapsed) = (log.status(), cpu_seconds()? - cpu, begun.elapsed().as_secs_f64());
+    let entries = (after.entries - before.entries) as f64;
+    let batches = (after.batches - before.batches) as f64;
+    println!("{:.0} durable entries/s with {callers} callers over {elapsed:.1} s", entries / elapsed);
+    println!("{:.1} us CPU per entry, whole process: encoding, hashing, writing, waking", cpu * 1e6 / entries);
+    println!("{:.0} entries per batch, {:.2} ms per batch", entries / batches, elapsed * 1e3 / batches);
+    println!("{:.0} bytes per entry", (after.bytes - before.bytes) as f64 / entries);
+    log.close().await;
+    Ok(())
+}
+
+async fn append_until(log: Log, caller: usize, end: Instant) -> anyhow::Result<()> {
+    let organisation = OrganisationId::new(&format!("supplier-{}", caller % 20))?;
+    while Instant::now() < end {
+        match log.append(draft(&log, &organisation, caller)?).await {
+            // The queue was full for a moment.
+            Ok(_) | Err(AppendError::Overloaded) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// A decision as the broker writes it, without what is erasable.
+fn draft(log: &Log, organisation: &OrganisationId, caller: usize) -> anyhow::Result<Draft> {
+    let digest = || Value::text("6b1f0c0de5a4c2b39d8e7f60718293a4b5c6d7e8f90a1b2c3d4e5f6071829300");
+    let members = [
+        ("action", Value::text("readSeries")),
+        ("catalog", digest()),
+        ("decision", Value::text("deny")),
+        ("policies", Value::texts(["agreement-read"])),
+        ("policy_set", digest()),
+        ("principal", Value::text(format!("p-{caller:032x}"))),
+        ("reasons", Value::texts(["outside_agreement"])),
+        ("registry", digest()),
+        ("request", Value::text("019aacd8-7f3e-7c44-9f0e-2b1f7f0a9c31")),
+        ("resource", Value::text("Signal/press-3.vibration")),
+        ("route", Value::text("series")),
+        ("slice", digest()),
+    ];
+    Ok(Draft::new(Kind::Decision, &log.common(), Some(organisation), members, Vec::new())?)
+}
+
+/// User and system time of this process, from proc(5).
+fn cpu_seconds() -> anyhow::Result<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let (_, fields) = stat.rsplit_once(')').context("no command in /proc/self/stat")?;
+    let mut fields = fields.split_ascii_whitespace().skip(11);
+    let mut ticks = || fields.next().and_then(|f| f.parse::<f64>().ok()).context("too few fields in /proc/self/stat");
+    Ok((ticks()? + ticks()?) / 100.0)
+}
