@@ -136,7 +136,7 @@ impl Default for Telemetry {
             log: LogFormat::Json,
             level: String::from("info"),
             otlp_endpoint: None,
-            sample_ratio: 0.01,
+            sample_ratio: 0.1,
             follow_callers: true,
         }
     }
