@@ -15,6 +15,7 @@ mod directory;
 pub mod error;
 pub mod faults;
 mod frames;
+pub mod fsck;
 mod open_set;
 mod options;
 mod outcome;

@@ -28,10 +28,10 @@ const SCAN_BYTES_MAX: usize = 256 * 1024 * 1024;
 pub struct Query {
     /// Earliest `time`, inclusive.
     pub from: Option<Timestamp>,
-    /// Latest `time`, inclusive.
+    /// Entries before this `time`.
     pub to: Option<Timestamp>,
     pub organisation: Option<OrganisationId>,
-    /// `organisation/subject`, found through the directory; in a published directory, which has none, a reference.
+    /// `organisation/subject`, found through the directory, or a reference. A published directory knows references only.
     pub principal: Option<String>,
     /// As in the entry: `Dataset/acme-parts`.
     pub resource: Option<String>,
@@ -100,6 +100,7 @@ impl Query {
 
     /// First and last time of interest, both inclusive.
     fn times(&self) -> (Timestamp, Timestamp) {
-        (self.from.unwrap_or(Timestamp(i64::MIN)), self.to.unwrap_or(Timestamp(i64::MAX)))
+        let last = self.to.map_or(Timestamp(i64::MAX), |to| to.plus_millis(-1));
+        (self.from.unwrap_or(Timestamp(i64::MIN)), last)
     }
 }

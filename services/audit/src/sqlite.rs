@@ -6,7 +6,7 @@
 mod reader;
 mod rows;
 
-pub(crate) use reader::{Reader, Span};
+pub(crate) use reader::{Reader, Span, Standing};
 pub(crate) use rows::Damaged;
 
 use crate::error::OpenError;

@@ -22,11 +22,12 @@ impl Log {
         let size = self.size();
         let empty = Page { size, ..Page::default() };
         let reference = match &query.principal {
-            None => None,
-            Some(principal) => match reader.reference_of(principal).await? {
+            // Every name of a principal has a slash, no reference does.
+            Some(principal) if principal.contains('/') => match reader.reference_of(principal).await? {
                 Some(reference) => Some(reference),
                 None => return Ok(empty),
             },
+            reference => reference.clone(),
         };
         let Some(indices) = query.indices(size) else { return Ok(empty) };
         let Some(span) = span(reader, query, indices).await? else { return Ok(empty) };

@@ -41,6 +41,22 @@ pub(crate) struct Span {
     pub newest_first: bool,
 }
 
+/// The row of the head, unchecked.
+#[derive(Clone, Debug)]
+pub(crate) struct RawHead {
+    pub size: u64,
+    pub root: Vec<u8>,
+    pub range: Vec<u8>,
+    pub open: Vec<u8>,
+}
+
+/// Where a log stands, read in one transaction.
+#[derive(Clone, Debug)]
+pub(crate) struct Standing {
+    pub head: RawHead,
+    pub organisations: Vec<(OrganisationId, OrganisationState)>,
+}
+
 impl Reader {
     /// Opens the database in `dir` for reading, whoever else has it open.
     pub(crate) async fn open(dir: &Path) -> Result<Self, StoreError> {
@@ -63,17 +79,24 @@ impl Reader {
         self.pool.close().await;
     }
 
-    pub(crate) async fn origin(&self) -> Result<String, StoreError> {
-        let row = sqlx::query("SELECT value FROM meta WHERE key = 'origin'").fetch_one(&self.pool).await?;
-        Ok(row.try_get("value")?)
-    }
-
     pub(crate) async fn head(&self) -> Result<Head, StoreError> {
         rows::head(&mut *self.pool.acquire().await?).await
     }
 
-    pub(crate) async fn organisations(&self) -> Result<Vec<(OrganisationId, OrganisationState)>, StoreError> {
-        rows::organisations(&mut *self.pool.acquire().await?).await
+    /// The head as it is stored, good or not, and the organisations at the same moment.
+    pub(crate) async fn standing(&self) -> Result<Standing, StoreError> {
+        let mut transaction = self.pool.begin().await?;
+        let row = sqlx::query("SELECT size, root, range, open FROM head WHERE id = 1");
+        let row = row.fetch_one(&mut *transaction).await?;
+        let head = RawHead {
+            size: unsigned(&row, "size")?,
+            root: row.try_get("root")?,
+            range: row.try_get("range")?,
+            open: row.try_get("open")?,
+        };
+        let organisations = rows::organisations(&mut transaction).await?;
+        transaction.rollback().await?;
+        Ok(Standing { head, organisations })
     }
 
     /// Bundles from the one that begins at or after `first_index`, ascending, about [`CHUNK_BYTES`]. Empty at the end.
@@ -81,6 +104,24 @@ impl Reader {
         let sql = bundles!("WHERE first_index >= ? ORDER BY first_index");
         let Ok(first_index) = i64::try_from(first_index) else { return Ok(Vec::new()) };
         collect(sqlx::query(sql).bind(first_index).fetch(&self.pool)).await
+    }
+
+    /// The first bundle that begins at or after `first_index`, alone.
+    pub(crate) async fn bundle_from(&self, first_index: u64) -> Result<Option<Bundle>, StoreError> {
+        let sql = bundles!("WHERE first_index >= ? ORDER BY first_index LIMIT 1");
+        let Ok(first_index) = i64::try_from(first_index) else { return Ok(None) };
+        let row = sqlx::query(sql).bind(first_index).fetch_optional(&self.pool).await?;
+        row.as_ref().map(bundle).transpose()
+    }
+
+    /// Where the first bundle at or after `index` begins, from the index by time alone: it may be readable where the
+    /// bundles are not.
+    pub(crate) async fn first_index_from(&self, index: u64) -> Result<Option<u64>, StoreError> {
+        let sql = "SELECT first_index FROM bundle INDEXED BY bundle_by_time WHERE first_index >= ?
+                   ORDER BY first_index LIMIT 1";
+        let Ok(index) = i64::try_from(index) else { return Ok(None) };
+        let row = sqlx::query(sql).bind(index).fetch_optional(&self.pool).await?;
+        row.map(|row| unsigned(&row, "first_index")).transpose()
     }
 
     /// The bundle that holds this entry.

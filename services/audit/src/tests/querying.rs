@@ -94,7 +94,7 @@ fn oracle(query: &Query, entries: &[Entry]) -> Vec<u64> {
         query.after.is_none_or(|after| *index > after)
             && query.before.is_none_or(|before| *index < before)
             && query.from.is_none_or(|from| entry.time >= from)
-            && query.to.is_none_or(|to| entry.time <= to)
+            && query.to.is_none_or(|to| entry.time < to)
             && (query.organisation.is_none() || query.organisation == entry.organisation)
             && query.kind.is_none_or(|kind| kind == entry.kind)
             && is(entry, "resource", &query.resource)
@@ -168,8 +168,10 @@ async fn principals_are_found_and_named_through_the_directory() {
     assert_eq!(log.query(&nobody).await.unwrap().entries, []);
     // Offline a principal is a reference.
     let (reference, _) = log.principal_reference(&principal("acme/ben"));
-    let files = offline(out.path(), &Query { principal: Some(reference), ..query.clone() }).unwrap();
+    let by_reference = Query { principal: Some(reference), ..query.clone() };
+    let files = offline(out.path(), &by_reference).unwrap();
     assert_eq!(indices(&[files]), indices(std::slice::from_ref(&page)));
+    assert_eq!(log.query(&by_reference).await.unwrap(), page);
     // Without the row the entries are anonymous, and still there.
     let ben = page.entries.len();
     vandalise(dir.path(), "DELETE FROM directory WHERE principal = 'acme/ben'").await;

@@ -1,0 +1,67 @@
+//! Checking a store from end to end: a copy, a stopped log, or one that is running.
+//!
+//! What is checked, in this order along the log: bundles follow one another; each has the digest that was stored with it,
+//! so a changed byte is found where it is; every entry has the form of an entry; every organisation's sequence is without
+//! gap; every outcome has its decision; every checkpoint has the root that the entries have at its size; and at the end
+//! the head, the open list and the organisations' states. With the published directory beside it: that tiles, bundles and
+//! kept checkpoints are those of the store, and that nothing was published that the store does not have.
+//!
+//! What is damaged is passed over: the tiles, or the range stored with the next checkpoint, let the check go on behind it.
+//!
+//! What this does **not** do: it verifies no signature and repairs nothing. Signatures are `millgate-verify`'s business.
+//! It reads files and hashes on the thread it is called on, so it is for a command and not for a server.
+
+mod facts;
+mod findings;
+mod published;
+mod scan;
+
+pub use findings::Finding;
+
+use crate::error::ReadError;
+use crate::sqlite::Reader;
+use findings::Findings;
+use published::Published;
+use scan::Scan;
+use std::path::Path;
+
+/// What a check came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Report {
+    pub findings: Vec<Finding>,
+    /// More findings than are listed.
+    pub findings_left_out: u64,
+    /// Entries that were read.
+    pub entries: u64,
+    /// Checkpoints in the store whose root was compared.
+    pub checkpoints: u64,
+}
+
+/// Checks the log in `dir`, and the published directory if it is named.
+///
+/// `progress` hears how many entries of how many are done.
+///
+/// # Errors
+/// When there is no log to be checked. Whatever is wrong with a log is in the report.
+pub async fn check(
+    dir: &Path,
+    published: Option<&Path>,
+    mut progress: impl FnMut(u64, u64),
+) -> Result<Report, ReadError> {
+    let path = dir.join(crate::sqlite::DATABASE_FILE);
+    std::fs::metadata(&path).map_err(|source| ReadError::File { path, source })?;
+    let reader = Reader::open(dir).await?;
+    let mut findings = Findings::default();
+    let standing = reader.standing().await?;
+    let size = standing.head.size;
+    let published = published.map(|dir| Published::open(dir, size, &mut findings));
+    let mut scan = Scan::new(&reader, published, size, &mut findings).await?;
+    while scan.next_bundles().await? {
+        progress(scan.index(), size);
+    }
+    scan.compare_standing(&standing).await?;
+    let (entries, checkpoints) = scan.finish().await?;
+    reader.close().await;
+    let (findings, findings_left_out) = findings.into_parts();
+    Ok(Report { findings, findings_left_out, entries, checkpoints })
+}
