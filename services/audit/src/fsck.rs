@@ -56,7 +56,8 @@ pub async fn check(
     let size = standing.head.size;
     let published = published.map(|dir| Published::open(dir, size, &mut findings));
     let mut scan = Scan::new(&reader, published, size, &mut findings).await?;
-    while scan.next_bundles().await? {
+    while scan.index() < size {
+        scan.next_bundles().await?;
         progress(scan.index(), size);
     }
     scan.compare_standing(&standing).await?;

@@ -6,7 +6,7 @@
 mod reader;
 mod rows;
 
-pub(crate) use reader::{Reader, Span, Standing};
+pub(crate) use reader::{RawCheckpoint, Reader, Span, Standing};
 pub(crate) use rows::Damaged;
 
 use crate::error::OpenError;
@@ -172,7 +172,9 @@ impl Store for SqliteStore {
         }
     }
 
-    async fn close(self) -> Result<(), StoreError> {
+    async fn close(mut self) -> Result<(), StoreError> {
+        // Readers may still be connected, so SQLite would leave the WAL; a closed log is one file.
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_all(&mut self.connection).await?;
         self.connection.close().await?;
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The log as a whole: what its users do, what its disk does to it, and what must be true afterwards.
 
 mod appending;
+mod checking;
 mod harness;
 mod publishing;
 mod querying;

@@ -2,7 +2,6 @@
 
 use super::findings::Findings;
 use crate::publish::{CHECKPOINT_FILE, CHECKPOINTS_DIR, checkpoint_path, files, parse_note};
-use crate::store::CheckpointRow;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use tlog::tile::{HEIGHT, Kind, TilePath, WIDTH};
@@ -75,15 +74,14 @@ impl Published {
     }
 
     /// The kept note must be the stored one.
-    pub(super) fn compare_checkpoint(&mut self, row: &CheckpointRow, findings: &mut Findings) {
-        let size = row.range.size();
+    pub(super) fn compare_checkpoint(&mut self, size: u64, note: &str, findings: &mut Findings) {
         let below = (0, size.saturating_sub(1));
         // The one that is being published may not be there yet.
         if !self.kept.remove(&size) && size > self.size {
             return;
         }
         match files::read_optional(&self.dir.join(checkpoint_path(size))) {
-            Ok(Some(note)) if note == row.note.as_bytes() => {}
+            Ok(Some(found)) if found == note.as_bytes() => {}
             Ok(Some(_)) => {
                 findings.add(below, format!("the published checkpoint of size {size} is not the stored one"))
             }

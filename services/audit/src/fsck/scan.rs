@@ -8,8 +8,8 @@ use crate::error::ReadError;
 use crate::frames;
 use crate::open_set::OpenSet;
 use crate::publish::parse_note;
-use crate::sqlite::{Reader, Standing};
-use crate::store::{Bundle, CheckpointRow};
+use crate::sqlite::{RawCheckpoint, Reader, Standing};
+use crate::store::Bundle;
 use model::entry::Entry;
 use std::collections::VecDeque;
 use tlog::tile::HEIGHT;
@@ -34,7 +34,7 @@ pub(super) struct Scan<'a> {
 /// The stored checkpoints, in order.
 #[derive(Default)]
 struct Checkpoints {
-    ahead: VecDeque<CheckpointRow>,
+    ahead: VecDeque<RawCheckpoint>,
     after: Option<u64>,
     compared: u64,
 }
@@ -66,25 +66,21 @@ impl<'a> Scan<'a> {
         self.index
     }
 
-    /// `false` at the end.
-    pub(super) async fn next_bundles(&mut self) -> Result<bool, ReadError> {
-        if self.index >= self.size {
-            return Ok(false);
-        }
+    /// Looks at some more bundles, or finds that there are none.
+    pub(super) async fn next_bundles(&mut self) -> Result<(), ReadError> {
         let bundles = match self.reader.bundles(self.index).await {
             Ok(bundles) => bundles,
             Err(_) => self.read_singly().await?,
         };
         let within: Vec<Bundle> = bundles.into_iter().filter(|bundle| bundle.first_index < self.size).collect();
-        if within.is_empty() {
+        if within.is_empty() && self.index < self.size {
             self.lose((self.index, self.size - 1), "they are missing");
             self.index = self.size;
-            return Ok(false);
         }
         for bundle in &within {
             self.bundle(bundle).await?;
         }
-        Ok(self.index < self.size)
+        Ok(())
     }
 
     /// The next bundle alone, or what is behind it when the database cannot give it out.
@@ -156,26 +152,34 @@ impl<'a> Scan<'a> {
             self.changed_bundle(first, &leaves, known.as_deref());
         }
         for ((index, entry), leaf) in (first..).zip(entries).zip(&leaves) {
-            let published = known.as_ref().and_then(|known| known.get(usize::try_from(index - first).ok()?));
-            if published.is_some_and(|known| known != leaf) {
-                // Without a changed digest either side may be the changed one; the next checkpoint tells.
-                if whole {
-                    self.findings.add((index, index), "the published tile of level 0 does not have its hash");
-                    self.push(index, *leaf);
-                } else {
+            let known = known.as_ref().and_then(|known| known.get(usize::try_from(index - first).ok()?));
+            match (known, whole) {
+                (Some(known), false) if known != leaf => {
                     self.facts.hole((index, index));
-                    published.into_iter().for_each(|known| self.push(index, *known));
+                    self.push(index, *known);
                 }
-            } else {
-                self.push(index, *leaf);
-                self.entry(index, entry);
+                (None, false) => self.doubtful(index, entry),
+                (known, _) => {
+                    if known.is_some_and(|known| known != leaf) {
+                        // Either side may be the changed one; the next checkpoint tells.
+                        self.findings.add((index, index), "the published tile of level 0 does not have its hash");
+                    }
+                    self.push(index, *leaf);
+                    self.entry(index, entry);
+                }
             }
             self.at_size(index + 1).await?;
         }
-        if !whole && known.is_none() {
-            self.range = None;
-        }
         Ok(())
+    }
+
+    /// An entry of a bundle of which some entry was changed, nobody knows which.
+    fn doubtful(&mut self, index: u64, entry: &[u8]) {
+        self.range = None;
+        self.facts.hole((index, index));
+        if let Err(error) = Entry::parse(entry) {
+            self.findings.add((index, index), format!("this one does not have the form of an entry: {error}"));
+        }
     }
 
     /// The hashes of these entries as published, if all of them are.
@@ -233,7 +237,7 @@ impl<'a> Scan<'a> {
 
     /// Compares the checkpoint of exactly this size, if there is one.
     async fn at_size(&mut self, size: u64) -> Result<(), ReadError> {
-        while let Some(row) = self.checkpoints.ahead.front().filter(|row| row.range.size() <= size) {
+        while let Some(row) = self.checkpoints.ahead.front().filter(|row| row.size <= size) {
             let row = row.clone();
             self.compare_checkpoint(&row, size);
             self.checkpoints.ahead.pop_front();
@@ -244,39 +248,35 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    fn compare_checkpoint(&mut self, row: &CheckpointRow, size: u64) {
-        let at = row.range.size();
+    fn compare_checkpoint(&mut self, row: &RawCheckpoint, size: u64) {
+        let at = row.size;
         let below = (self.unconfirmed.min(at.saturating_sub(1)), at.saturating_sub(1));
         self.checkpoints.compared += 1;
         if let Some(published) = &mut self.published {
-            published.compare_checkpoint(row, self.findings);
+            published.compare_checkpoint(at, &row.note, self.findings);
         }
-        let signed = parse_note(&row.note).ok().filter(|signed| signed.size == at);
-        let Some(signed) = signed else {
+        let Some(signed) = parse_note(&row.note).ok().filter(|signed| signed.size == at) else {
             return self.findings.add(below, format!("the stored checkpoint of size {at} is not one of that size"));
         };
-        let fits = row.range.root() == signed.root;
-        if !fits {
+        let stored = row.range.as_ref().filter(|range| range.root() == signed.root);
+        if stored.is_none() {
             self.findings
                 .add(below, format!("the range stored with the checkpoint of size {at} does not have its root"));
         }
-        match &self.range {
-            Some(range) if range.size() == at && range.root() != signed.root => {
-                self.findings.add(below, format!("they do not have the root that was signed at size {at}"));
-                self.range = None;
-            }
-            _ => {}
+        if self.range.as_ref().is_some_and(|range| range.size() == at && range.root() != signed.root) {
+            self.findings.add(below, format!("they do not have the root that was signed at size {at}"));
+            self.range = None;
         }
         self.unconfirmed = at;
         // Behind damage the stored range lets the check go on.
-        if self.range.is_none() && fits && at == size {
-            self.range = Some(row.range.clone());
+        if self.range.is_none() && at == size {
+            self.range = stored.cloned();
         }
     }
 
     async fn fetch_checkpoints(&mut self) -> Result<(), ReadError> {
-        let rows = self.reader.checkpoints_after(self.checkpoints.after).await?;
-        self.checkpoints.after = rows.last().map(|row| row.range.size()).or(self.checkpoints.after);
+        let rows = self.reader.raw_checkpoints_after(self.checkpoints.after).await?;
+        self.checkpoints.after = rows.last().map(|row| row.size).or(self.checkpoints.after);
         self.checkpoints.ahead.extend(rows);
         Ok(())
     }
@@ -316,13 +316,13 @@ impl<'a> Scan<'a> {
     pub(super) async fn finish(mut self) -> Result<(u64, u64), ReadError> {
         let grown = self.reader.standing().await?.head.size;
         while let Some(row) = self.checkpoints.ahead.pop_front() {
-            let at = row.range.size();
+            let at = row.size;
             if at > grown {
                 let what = format!("a checkpoint was signed at size {at}, and they are gone");
                 self.findings.add((grown, at - 1), what);
             }
             if let Some(published) = &mut self.published {
-                published.compare_checkpoint(&row, self.findings);
+                published.compare_checkpoint(at, &row.note, self.findings);
             }
             if self.checkpoints.ahead.is_empty() {
                 self.fetch_checkpoints().await?;

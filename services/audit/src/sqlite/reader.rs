@@ -12,6 +12,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteRo
 use sqlx::{ConnectOptions as _, Row as _};
 use std::collections::HashMap;
 use std::path::Path;
+use tlog::CompactRange;
 
 /// Queries of auditors, the publisher, a tail or two.
 const CONNECTIONS_MAX: u32 = 6;
@@ -48,6 +49,15 @@ pub(crate) struct RawHead {
     pub root: Vec<u8>,
     pub range: Vec<u8>,
     pub open: Vec<u8>,
+}
+
+/// A row of a checkpoint, unchecked.
+#[derive(Clone, Debug)]
+pub(crate) struct RawCheckpoint {
+    pub size: u64,
+    pub note: String,
+    /// `None` when the bytes are not a range of that size.
+    pub range: Option<CompactRange>,
 }
 
 /// Where a log stands, read in one transaction.
@@ -180,9 +190,24 @@ impl Reader {
 
     /// Checkpoints of trees larger than `size`, ascending, at most 1,000.
     pub(crate) async fn checkpoints_after(&self, size: Option<u64>) -> Result<Vec<CheckpointRow>, StoreError> {
+        let rows = self.raw_checkpoints_after(size).await?;
+        let whole = |row: RawCheckpoint| {
+            let range = row.range.ok_or_else(|| damaged("a stored compact range"))?;
+            Ok(CheckpointRow { note: row.note, range })
+        };
+        rows.into_iter().map(whole).collect()
+    }
+
+    /// As [`Reader::checkpoints_after`], good or not.
+    pub(crate) async fn raw_checkpoints_after(&self, size: Option<u64>) -> Result<Vec<RawCheckpoint>, StoreError> {
         let sql = "SELECT size, note, range FROM checkpoint WHERE size > ? ORDER BY size LIMIT 1000";
         let bound = size.map_or(-1, |size| i64::try_from(size).unwrap_or(i64::MAX));
-        sqlx::query(sql).bind(bound).fetch_all(&self.pool).await?.iter().map(checkpoint).collect()
+        let rows = sqlx::query(sql).bind(bound).fetch_all(&self.pool).await?;
+        let raw = |row: &SqliteRow| {
+            let (size, range) = (unsigned(row, "size")?, rows::range(row).ok());
+            Ok(RawCheckpoint { size, note: row.try_get("note")?, range })
+        };
+        rows.iter().map(raw).collect()
     }
 
     pub(crate) async fn directory(&self) -> Result<Vec<DirectoryRow>, StoreError> {

@@ -118,7 +118,7 @@ pub async fn read_all(dir: &Path) -> Stored {
     assert_eq!(head.range, range, "the head is the tree over what is stored");
     let open = check_outcomes(&entries);
     assert_eq!(head.open.iter().collect::<BTreeSet<u64>>(), open);
-    let mut stored: Vec<_> = reader.organisations().await.unwrap();
+    let mut stored: Vec<_> = reader.standing().await.unwrap().organisations;
     stored.sort_by(|a, b| a.0.cmp(&b.0));
     let stored: Vec<(String, u64, u64)> =
         stored.into_iter().map(|(id, s)| (id.to_string(), s.sequence, s.last_index)).collect();
@@ -198,5 +198,13 @@ pub async fn fill(log: &Log, count: usize) {
     }
     for one in waiting {
         one.await.unwrap();
+    }
+}
+
+/// `count` denials in one bundle.
+pub async fn fill_one_bundle(log: &Log, count: usize) {
+    let appends = (0..count).map(|i| log.append(deny(log, ["acme", "borealis"][i % 2], &format!("one{i}"))));
+    for one in futures_util::future::join_all(appends).await {
+        one.unwrap();
     }
 }
