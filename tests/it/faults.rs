@@ -77,8 +77,7 @@ async fn an_error_page_of_the_source_stays_inside() {
 async fn a_source_that_breaks_off_is_a_visible_abort() {
     let cut = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{\"part\":";
     let (plant, _source, answer) = ask(say(cut)).await;
-    let error = answer.expect_err("a cut answer must not look complete");
-    assert!(format!("{error:#}").contains("broke off"), "{error:#}");
+    assert!(answer.is_err(), "a cut answer must not look complete");
     let outcome = outcome(&plant).await;
     assert_eq!(outcome["ended"], "source_aborted");
     assert_eq!(outcome["bytes"], 8);

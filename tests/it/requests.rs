@@ -8,9 +8,7 @@ const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent
 /// A plant whose systems are one source that remembers what it was asked.
 async fn watched() -> (Plant, Source) {
     let source = Source::start(None, Behaviour::Say(OK.to_vec())).await.unwrap();
-    let port = source.address.port();
-    // The demo writes this port into the plant's files and finds its own listener's port taken by nobody else.
-    let plant = Plant::start_with_source(port).await.unwrap();
+    let plant = Plant::start_with_source(source.address.port()).await.unwrap();
     (plant, source)
 }
 

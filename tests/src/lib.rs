@@ -14,6 +14,7 @@ use runtime::shutdown::Shutdown;
 use std::path::Path;
 
 /// The demo's plant in this process, with its directory for the test to change.
+#[derive(Debug)]
 pub struct Plant {
     pub demo: Demo,
     pub shutdown: Shutdown,
@@ -34,8 +35,7 @@ impl Plant {
         Ok(Self { demo, shutdown, directory })
     }
 
-    /// A plant whose systems are the test's own server on `port`: what the demo would serve there is not started, because
-    /// the plant's files are written for that port before the demo looks.
+    /// A plant whose systems are the test's own server on `port`, with little patience.
     pub async fn start_with_source(port: u16) -> anyhow::Result<Self> {
         let plant = Self::start().await?;
         let catalog = plant.directory.path().join("policies/plants/munich/catalog");
@@ -44,7 +44,9 @@ impl Plant {
             let path = file?.path();
             let text = std::fs::read_to_string(&path)?;
             if text.contains(&own) {
-                std::fs::write(&path, text.replace(&own, &format!("127.0.0.1:{port}")))?;
+                let text = text.replace(&own, &format!("127.0.0.1:{port}")).replace("\"20s\"", "\"2s\"");
+                let patience = "idle_timeout = \"2s\"\nresponse_timeout";
+                std::fs::write(&path, text.replace("response_timeout", patience))?;
             }
         }
         let before = plant.demo.running.broker.generation();

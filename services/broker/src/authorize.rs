@@ -39,5 +39,6 @@ fn refusal(denial: &Denial) -> Refusal {
     }
     let reason = denial.reasons.first().cloned().unwrap_or(Reason::NOT_PERMITTED);
     let detail = denial.ask.clone().unwrap_or_else(|| String::from("no policy permits this; ask the product's steward"));
-    Refusal { agreements: denial.agreements.clone(), ..Refusal::denied(reason, detail) }
+    let reasons = if denial.reasons.len() > 1 { denial.reasons.clone() } else { Vec::new() };
+    Refusal { reasons, agreements: denial.agreements.clone(), ..Refusal::denied(reason, detail) }
 }

@@ -28,6 +28,8 @@ pub enum BodyError {
 #[derive(Clone, Debug)]
 pub struct Refusal {
     pub reason: Reason,
+    /// All of them, when several policies refuse.
+    pub reasons: Vec<Reason>,
     /// What is wrong and what to do; for the caller's eyes.
     pub detail: String,
     /// Agreements to choose from, when several permit.
@@ -39,7 +41,14 @@ pub struct Refusal {
 
 impl Refusal {
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into(), agreements: Vec::new(), denied_by_policy: false, retry_after_seconds: None }
+        Self {
+            reason,
+            reasons: Vec::new(),
+            detail: detail.into(),
+            agreements: Vec::new(),
+            denied_by_policy: false,
+            retry_after_seconds: None,
+        }
     }
 
     /// The one answer for "no such thing" and for "nothing that you may know of".
@@ -126,6 +135,8 @@ struct Problem<'a> {
     title: &'a str,
     status: u16,
     reason: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reasons: Vec<&'a str>,
     detail: &'a str,
     request_id: String,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
@@ -140,6 +151,7 @@ pub fn refuse(refusal: &Refusal, request: RequestId) -> Response<Body> {
         title: status.canonical_reason().unwrap_or("Refused"),
         status: status.as_u16(),
         reason: refusal.reason.as_str(),
+        reasons: refusal.reasons.iter().map(Reason::as_str).collect(),
         detail: &refusal.detail,
         request_id: request.to_string(),
         agreements: &refusal.agreements,

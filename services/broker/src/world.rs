@@ -40,17 +40,16 @@ impl Folders {
     /// # Errors
     /// Everything that is wrong, in all folders.
     pub fn load(&self) -> Result<Parts, Vec<Problem>> {
-        let (policies, catalog, parties) = (self.load_policies(), self.load_catalog(), self.load_parties());
-        match (policies, catalog, parties) {
-            (Ok(policies), Ok(catalog), Ok(parties)) => {
-                let problems = registry::cross_check(&catalog, &parties);
-                if problems.is_empty() { Ok(Parts { policies, catalog, parties }) } else { Err(problems) }
+        let policies = self.load_policies();
+        // Together, so that a name that stands in one folder and not in the other is reported with its place.
+        match (policies, registry::load_folders(&self.catalog, &self.registry)) {
+            (Ok(policies), Ok((catalog, mut parties))) => {
+                parties.revocations = merge(parties.revocations, registry::load_revocations(&self.registry));
+                Ok(Parts { policies, catalog: Arc::new(catalog), parties: Arc::new(parties) })
             }
-            (p, c, r) => {
-                let mut problems = Vec::new();
-                problems.extend(p.err().unwrap_or_default());
-                problems.extend(c.err().unwrap_or_default());
-                problems.extend(r.err().unwrap_or_default());
+            (policies, folders) => {
+                let mut problems = policies.err().unwrap_or_default();
+                problems.extend(folders.err().unwrap_or_default());
                 Err(problems)
             }
         }

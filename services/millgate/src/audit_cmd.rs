@@ -289,5 +289,34 @@ async fn fsck(args: &FsckArgs) -> anyhow::Result<ExitCode> {
     if !args.directory.join("log.db").exists() {
         bail!("`{}` holds no `log.db`; name the log's own directory", args.directory.display());
     }
-    bail!("wip {:?}", args.published)
+    let terminal = std::io::stderr().is_terminal();
+    let progress = move |done: u64, total: u64| {
+        if terminal {
+            eprint!("\r{done} of {total} entries");
+        }
+    };
+    let report = audit::fsck::check(&args.directory, args.published.as_deref(), progress)
+        .await
+        .with_context(|| format!("`{}` cannot be checked", args.directory.display()))?;
+    if terminal {
+        eprintln!();
+    }
+    if args.json {
+        println!("{}", serde_json::to_string(&report).context("the report cannot be written")?);
+    } else {
+        for finding in &report.findings {
+            println!("{finding}");
+        }
+        println!(
+            "{} entries, {} checkpoints: {}",
+            report.entries,
+            report.checkpoints,
+            match report.findings.len() {
+                0 => String::from("fine"),
+                1 => String::from("1 finding"),
+                n => format!("{n} findings"),
+            }
+        );
+    }
+    Ok(if report.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }

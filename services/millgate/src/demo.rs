@@ -45,7 +45,7 @@ pub const CALLERS: [(&str, &str, &str); 5] = [
 ];
 
 /// What the demo's brokers are for, as `aud` says it.
-pub const AUDIENCE: &str = "millgate";
+pub const AUDIENCE: &str = "https://millgate.norden.example";
 /// Long enough for a day of looking around.
 const TOKEN_SECONDS: i64 = 12 * 3600;
 

@@ -45,10 +45,6 @@ impl Issuer {
         Ok(Self { url, key: EncodingKey::from_ec_der(document.as_ref()), key_id, jwk })
     }
 
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
     /// An access token for `subject`, valid for `seconds` from now.
     pub fn token(&self, subject: &str, audience: &str, now: Timestamp, seconds: i64) -> anyhow::Result<String> {
         let mut header = Header::new(Algorithm::ES256);
