@@ -99,7 +99,8 @@ async fn killed_under_load_nothing_acknowledged_is_lost() {
     let published = audit.join("published");
     let verified = process::run("millgate-verify", &["log", published.to_str().unwrap(), "--key", &key]).unwrap();
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
-    let arguments = ["audit", "fsck", "--directory", audit.to_str().unwrap(), "--published", published.to_str().unwrap()];
+    let arguments =
+        ["audit", "fsck", "--directory", audit.to_str().unwrap(), "--published", published.to_str().unwrap()];
     let checked = process::run("millgate", &arguments).unwrap();
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
 }

@@ -62,7 +62,9 @@ async fn a_redirect_is_never_followed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_error_page_of_the_source_stays_inside() {
     for (status, expected) in [("500 Oops", 502), ("401 No", 502), ("404 Nothing", 404), ("503 Later", 503)] {
-        let page = format!("HTTP/1.1 {status}\r\nset-cookie: a=b\r\ncontent-length: 14\r\nconnection: close\r\n\r\nstack-trace-xy");
+        let page = format!(
+            "HTTP/1.1 {status}\r\nset-cookie: a=b\r\ncontent-length: 14\r\nconnection: close\r\n\r\nstack-trace-xy"
+        );
         let (plant, _source, answer) = ask(say(&page)).await;
         let answer = answer.unwrap();
         assert_eq!(answer.status, expected, "{status}: {}", answer.text());
@@ -86,7 +88,8 @@ async fn a_source_that_breaks_off_is_a_visible_abort() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chunked_answer_that_breaks_off_is_a_visible_abort() {
-    let cut = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n8\r\n{\"part\":\r\n";
+    let cut =
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n8\r\n{\"part\":\r\n";
     let (plant, _source, answer) = ask(say(cut)).await;
     assert!(answer.is_err(), "a cut answer must not look complete");
     assert_eq!(outcome(&plant).await["ended"], "source_aborted");

@@ -46,7 +46,10 @@ async fn a_drain_lets_open_answers_finish() {
     let running = plant.demo.running;
     let drained = tokio::spawn(running.drain());
     use tokio::io::AsyncWriteExt as _;
-    source.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
+    source
+        .write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}")
+        .await
+        .unwrap();
     let answer = caller.await.unwrap().unwrap();
     assert_eq!((answer.status, answer.text().as_str()), (200, "{}"));
     drained.await.unwrap();
@@ -104,7 +107,8 @@ fn check_says_everything_that_is_wrong_with_places() {
     let fine = check();
     assert!(fine.status.success(), "{}", String::from_utf8_lossy(&fine.stdout));
     let catalog = directory.path().join("policies/plants/munich/catalog/wrong.toml");
-    std::fs::write(&catalog, "[product.x]\ntitel = \"X\"\nowner = \"nordn\"\nsteward = \"press-shop-steward\"\n").unwrap();
+    std::fs::write(&catalog, "[product.x]\ntitel = \"X\"\nowner = \"nordn\"\nsteward = \"press-shop-steward\"\n")
+        .unwrap();
     let wrong = check();
     let text = String::from_utf8_lossy(&wrong.stdout).into_owned();
     assert_eq!(wrong.status.code(), Some(1), "{text}");
@@ -126,7 +130,8 @@ fn serve_knows_nothing_of_the_demos_issuers() {
 
 #[test]
 fn every_command_has_help_with_an_example() {
-    for command in [&["demo"][..], &["serve"], &["check"], &["audit", "query"], &["audit", "tail"], &["audit", "fsck"]] {
+    for command in [&["demo"][..], &["serve"], &["check"], &["audit", "query"], &["audit", "tail"], &["audit", "fsck"]]
+    {
         let arguments: Vec<&str> = command.iter().copied().chain(["--help"]).collect();
         let help = process::run("millgate", &arguments).unwrap();
         let text = String::from_utf8_lossy(&help.stdout).into_owned();

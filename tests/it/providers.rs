@@ -166,11 +166,23 @@ async fn a_supplier_with_its_own_provider_reads_its_machine_from_a_real_historia
 
     for (target, status, reason) in [
         (format!("/series/feeder-2.torque?{hour}"), 404, "not_found"),
-        (format!("/series/press-3.vibration?{}", window("2026-11-14T08:00:00Z", "2026-11-22T09:00:00Z")), 403, "window_too_wide"),
+        (
+            format!("/series/press-3.vibration?{}", window("2026-11-14T08:00:00Z", "2026-11-22T09:00:00Z")),
+            403,
+            "window_too_wide",
+        ),
         (format!("/series/press-3.vibration%27%20OR%20%271?{hour}"), 404, "not_found"),
-        (format!("/series/press-3.vibration?{hour}&q=SELECT%20*%20FROM%20%22PL1.FD02.TORQUE%22"), 400, "undeclared_parameter"),
+        (
+            format!("/series/press-3.vibration?{hour}&q=SELECT%20*%20FROM%20%22PL1.FD02.TORQUE%22"),
+            400,
+            "undeclared_parameter",
+        ),
         (format!("/series/press-3.vibration?{hour}&resolution=1m"), 400, "duplicate_parameter"),
-        (format!("/series/press-3.vibration?{}", hour.replace("09:00:00Z", "09:00:00Z%27%3B%20DROP%20DATABASE%20x")), 400, "bad_parameter"),
+        (
+            format!("/series/press-3.vibration?{}", hour.replace("09:00:00Z", "09:00:00Z%27%3B%20DROP%20DATABASE%20x")),
+            400,
+            "bad_parameter",
+        ),
         (String::from("/query?db=press_shop&q=SHOW%20DATABASES"), 404, "not_found"),
     ] {
         let answer = site.get(&acme, &target).await;

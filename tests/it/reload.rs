@@ -28,7 +28,8 @@ async fn until_status(plant: &Plant, expected: u16) -> String {
 async fn a_broken_policy_set_is_refused_at_reload_and_a_suspension_beside_it_counts() {
     let plant = Plant::start().await.unwrap();
     assert_eq!(status(&plant).await.0, 200);
-    std::fs::write(file(&plant, "base/broken.cedar"), "permit (principal, action, resource) when { nonsense };").unwrap();
+    std::fs::write(file(&plant, "base/broken.cedar"), "permit (principal, action, resource) when { nonsense };")
+        .unwrap();
     std::fs::write(file(&plant, "plants/munich/registry/out.toml"), "[revoked]\norganisations = [\"acme\"]\n").unwrap();
     let reason = until_status(&plant, 403).await;
     assert_eq!(reason, "organisation_suspended");
@@ -92,7 +93,7 @@ fn a_policy_set_that_does_not_validate_stops_the_start() {
         let text = "@id(\"typo\")\npermit (principal, action == Plant::Action::\"raed\", resource);";
         Ok(std::fs::write(path.join("policies/base/typo.cedar"), text)?)
     }));
-    let error = format!("{:#}", result.err().expect("must not start"));
+    let error = format!("{:#}", result.expect_err("must not start"));
     assert!(error.contains("typo.cedar") && error.contains("nothing was started"), "{error}");
     drop(directory);
 }

@@ -3,7 +3,8 @@
 use acceptance::source::{Behaviour, Source};
 use acceptance::{Plant, http};
 
-const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+const OK: &[u8] =
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
 
 /// A plant whose systems are one source that remembers what it was asked.
 async fn watched() -> (Plant, Source) {
@@ -134,7 +135,17 @@ async fn nothing_of_the_callers_headers_reaches_the_source() {
     let answer = raw(&plant, &head, rest).await;
     assert_eq!(status(&answer), "200", "{answer}");
     let seen = source.heads().concat().to_ascii_lowercase();
-    for secret in [plant.token("acme"), "cookie", "forwarded", "curl/8", "x-original-url", "range", "if-none-match", "gzip", "websocket"] {
+    for secret in [
+        plant.token("acme"),
+        "cookie",
+        "forwarded",
+        "curl/8",
+        "x-original-url",
+        "range",
+        "if-none-match",
+        "gzip",
+        "websocket",
+    ] {
         assert!(!seen.contains(&secret.to_ascii_lowercase()), "`{secret}` reached the source: {seen}");
     }
     assert!(seen.contains("millgate-request-id: "), "{seen}");

@@ -54,7 +54,14 @@ async fn the_supplier_reads_its_machine_the_competitor_is_refused_and_the_log_pr
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
     let checked = process::run(
         "millgate",
-        &["audit", "fsck", "--directory", directory.path().join("audit").to_str().unwrap(), "--published", published.to_str().unwrap()],
+        &[
+            "audit",
+            "fsck",
+            "--directory",
+            directory.path().join("audit").to_str().unwrap(),
+            "--published",
+            published.to_str().unwrap(),
+        ],
     )
     .unwrap();
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
@@ -86,10 +93,12 @@ async fn the_auditor_asks_through_the_command_line_and_is_recorded() {
     assert_eq!(denied.len(), 1, "{denied:?}");
 
     let published = plant.demo.running.log_directory.clone();
-    plant.stop().await;
-    let offline =
-        process::run("millgate", &["audit", "query", "--offline", published.to_str().unwrap(), "--decision", "deny", "--json"])
-            .unwrap();
+    let _directory = plant.stop().await;
+    let offline = process::run(
+        "millgate",
+        &["audit", "query", "--offline", published.to_str().unwrap(), "--decision", "deny", "--json"],
+    )
+    .unwrap();
     let page: serde_json::Value = serde_json::from_slice(&offline.stdout).unwrap();
     assert_eq!(page["entries"].as_array().unwrap().len(), 2);
     assert!(String::from_utf8_lossy(&offline.stderr).contains("nobody records this reading"));

@@ -26,7 +26,8 @@ impl Answer {
 
     /// The reason code of a problem document.
     pub fn reason(&self) -> String {
-        self.json().ok().and_then(|p| p["reason"].as_str().map(str::to_owned)).unwrap_or_default()
+        let problem = self.json().unwrap_or_default();
+        problem.pointer("/reason").and_then(|r| r.as_str()).unwrap_or_default().to_owned()
     }
 
     pub fn header(&self, name: &str) -> &str {

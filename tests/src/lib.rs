@@ -86,15 +86,15 @@ impl Plant {
         let answer = http::get(&url, &[("authorization", &bearer)]).await?;
         anyhow::ensure!(answer.status == 200, "audit query: {} {}", answer.status, answer.text());
         let page = answer.json()?;
-        let entries = page["entries"].as_array().context("entries")?;
-        Ok(entries.iter().map(|found| found["entry"].clone()).collect())
+        let entries = page.pointer("/entries").and_then(|e| e.as_array()).context("entries")?;
+        Ok(entries.iter().filter_map(|found| found.get("entry").cloned()).collect())
     }
 
     /// The entries of a request once its outcome is there.
     pub async fn closed(&self, request: &str) -> anyhow::Result<Vec<serde_json::Value>> {
         wait::until("the outcome of a request", async || {
             let entries = self.entries_of(request).await.ok()?;
-            entries.iter().any(|e| e["kind"] == "outcome").then_some(entries)
+            entries.iter().any(|e| e.pointer("/kind").is_some_and(|k| k == "outcome")).then_some(entries)
         })
         .await
     }

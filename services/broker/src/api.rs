@@ -7,6 +7,7 @@ use crate::authenticate::authenticate;
 use crate::authorize::authorize;
 use crate::canonical::Canonical;
 use crate::listener::Peer;
+use crate::metrics::Started;
 use crate::record::{self, Circumstances, Exchange};
 use crate::resolve::Asked;
 use crate::respond::{self, Body, BodyError, Refusal};
@@ -35,10 +36,14 @@ pub fn router(broker: Arc<Broker>) -> axum::Router {
         .with_state(broker)
 }
 
-async fn nothing(State(broker): State<Arc<Broker>>, Extension(peer): Extension<Peer>, request: Request) -> impl IntoResponse {
+async fn nothing(
+    State(broker): State<Arc<Broker>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> impl IntoResponse {
     let (parts, _) = request.into_parts();
-    let id = broker.request_id();
-    answer(&broker, id, unknown(&broker, id, peer, &parts).await).map(axum::body::Body::new)
+    let (id, started) = (broker.request_id(), broker.metrics.begin());
+    answer(&broker, id, started, unknown(&broker, id, peer, &parts).await).map(axum::body::Body::new)
 }
 
 /// 401 for strangers on every path, then 404, recorded.
@@ -51,14 +56,17 @@ async fn unknown(broker: &Broker, id: RequestId, peer: Peer, parts: &Parts) -> R
     Err(Refusal::not_found())
 }
 
-async fn entries(State(broker): State<Arc<Broker>>, Extension(peer): Extension<Peer>, request: Request) -> impl IntoResponse {
+async fn entries(
+    State(broker): State<Arc<Broker>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> impl IntoResponse {
     let (parts, _) = request.into_parts();
-    let id = broker.request_id();
-    answer(&broker, id, read(&broker, id, peer, &parts).await).map(axum::body::Body::new)
+    let (id, started) = (broker.request_id(), broker.metrics.begin());
+    answer(&broker, id, started, read(&broker, id, peer, &parts).await).map(axum::body::Body::new)
 }
 
-fn answer(broker: &Broker, id: RequestId, result: Result<Response<Body>, Refusal>) -> Response<Body> {
-    let started = broker.metrics.begin();
+fn answer(broker: &Broker, id: RequestId, started: Started, result: Result<Response<Body>, Refusal>) -> Response<Body> {
     let (response, reason) = match result {
         Ok(response) => (response, None),
         Err(refusal) => (respond::refuse(&refusal, id), Some(refusal.reason)),
@@ -112,7 +120,12 @@ async fn read(broker: &Broker, id: RequestId, peer: Peer, parts: &Parts) -> Resu
     page(broker, id, &wanted.query, exchange).await
 }
 
-async fn page(broker: &Broker, id: RequestId, query: &Query, mut exchange: Exchange) -> Result<Response<Body>, Refusal> {
+async fn page(
+    broker: &Broker,
+    id: RequestId,
+    query: &Query,
+    mut exchange: Exchange,
+) -> Result<Response<Body>, Refusal> {
     exchange.forwarded();
     let page = match broker.log.query(query).await {
         Ok(page) => page,
@@ -163,7 +176,13 @@ struct Tail {
 const LOOK: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// One entry a line (NDJSON), oldest first, as the log grows; ends with the caller's credential.
-fn follow(broker: &Broker, id: RequestId, mut query: Query, mut exchange: Exchange, expires: Timestamp) -> Response<Body> {
+fn follow(
+    broker: &Broker,
+    id: RequestId,
+    mut query: Query,
+    mut exchange: Exchange,
+    expires: Timestamp,
+) -> Response<Body> {
     exchange.forwarded();
     exchange.answering(200);
     // Without a place to start from, what is new from here on; the reading itself is the first thing seen.
@@ -212,8 +231,20 @@ struct Wanted {
 }
 
 const NAMES: [&str; 14] = [
-    "from", "to", "organisation", "principal", "resource", "decision", "reason", "request", "kind", "after", "before",
-    "limit", "order", "follow",
+    "from",
+    "to",
+    "organisation",
+    "principal",
+    "resource",
+    "decision",
+    "reason",
+    "request",
+    "kind",
+    "after",
+    "before",
+    "limit",
+    "order",
+    "follow",
 ];
 
 impl Wanted {
@@ -229,9 +260,8 @@ impl Wanted {
     }
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), Refusal> {
-        let bad = |expected: &str| {
-            Refusal::new(Reason::BAD_PARAMETER, format!("`{name}` is `{value}`; it takes {expected}"))
-        };
+        let bad =
+            |expected: &str| Refusal::new(Reason::BAD_PARAMETER, format!("`{name}` is `{value}`; it takes {expected}"));
         let time = || Timestamp::parse_rfc3339(value).ok_or_else(|| bad("a time as in 2026-11-22T00:00:00Z"));
         let q = &mut self.query;
         match name {

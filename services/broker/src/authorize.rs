@@ -1,9 +1,9 @@
 //! `AccessRequest` → `Permit`, or a refusal that is recorded before the caller hears of it.
 
+use crate::Broker;
 use crate::record::{self, Circumstances};
 use crate::respond::Refusal;
 use crate::world::World;
-use crate::Broker;
 use model::{AccessRequest, Reason};
 use pdp::{Decision, Denial, Permit};
 
@@ -38,7 +38,8 @@ fn refusal(denial: &Denial) -> Refusal {
         return Refusal::not_found();
     }
     let reason = denial.reasons.first().cloned().unwrap_or(Reason::NOT_PERMITTED);
-    let detail = denial.ask.clone().unwrap_or_else(|| String::from("no policy permits this; ask the product's steward"));
+    let detail =
+        denial.ask.clone().unwrap_or_else(|| String::from("no policy permits this; ask the product's steward"));
     let reasons = if denial.reasons.len() > 1 { denial.reasons.clone() } else { Vec::new() };
     Refusal { reasons, agreements: denial.agreements.clone(), ..Refusal::denied(reason, detail) }
 }

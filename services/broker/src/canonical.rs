@@ -156,13 +156,33 @@ mod tests {
     #[test]
     fn a_second_reading_is_refused() {
         for path in [
-            "//a", "/a//b", "/a/", "/a/./b", "/a/../b", "/a/%2e%2e/b", "/a/.%2E/b", "/a/%2E/b", "/a%2fb", "/a%5cb",
-            "/a/..%2fb", "/a%00b", "/a%0ab", "/%c0%ae%c0%ae/b", "/a%2", "/a%zz", "/a%252e%252e", "/a;b", "/a/..;/b",
-            "/a%3bb", "/%ff", "/a%7f",
+            "//a",
+            "/a//b",
+            "/a/",
+            "/a/./b",
+            "/a/../b",
+            "/a/%2e%2e/b",
+            "/a/.%2E/b",
+            "/a/%2E/b",
+            "/a%2fb",
+            "/a%5cb",
+            "/a/..%2fb",
+            "/a%00b",
+            "/a%0ab",
+            "/%c0%ae%c0%ae/b",
+            "/a%2",
+            "/a%zz",
+            "/a%252e%252e",
+            "/a;b",
+            "/a/..;/b",
+            "/a%3bb",
+            "/%ff",
+            "/a%7f",
         ] {
             assert_eq!(parse(path).unwrap_err().reason, Reason::AMBIGUOUS_PATH, "{path}");
         }
-        for query in ["/a?", "/a?b", "/a?=1", "/a?a=1&", "/a?a=1+2", "/a?a=1;b=2", "/a?a=%0", "/a?a=%00", "/a?a=%c0%80"] {
+        for query in ["/a?", "/a?b", "/a?=1", "/a?a=1&", "/a?a=1+2", "/a?a=1;b=2", "/a?a=%0", "/a?a=%00", "/a?a=%c0%80"]
+        {
             assert_eq!(parse(query).unwrap_err().reason, Reason::AMBIGUOUS_QUERY, "{query}");
         }
     }

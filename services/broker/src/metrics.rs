@@ -104,7 +104,9 @@ fn watch_log(registry: &Registry, log: &Log, _clock: Arc<dyn Clock>) {
         registry.gauge_from(name, help, move || i64::try_from(read(&log.status())).unwrap_or(i64::MAX));
     };
     gauge("millgate_audit_entries", "Entries in the audit log.", |s| s.size);
-    gauge("millgate_audit_checkpoint_entries", "Entries that the latest signed checkpoint covers.", |s| s.checkpoint_size);
+    gauge("millgate_audit_checkpoint_entries", "Entries that the latest signed checkpoint covers.", |s| {
+        s.checkpoint_size
+    });
     gauge("millgate_audit_queue", "Entries that wait for the writer.", |s| s.queue);
     gauge("millgate_audit_open_exchanges", "Allowed exchanges without an outcome.", |s| s.open);
     let log = log.clone();

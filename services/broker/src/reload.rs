@@ -4,8 +4,8 @@
 //! be taken over is loud (log, metric, entry) and changes nothing, except that what is revoked counts at once.
 //! Folders are polled: that also sees a replaced symbolic link, which is how orchestrators swap mounted files.
 
-use crate::world::{Folders, Parts, World, revoke};
 use crate::Broker;
+use crate::world::{Folders, Parts, World, revoke};
 use arc_swap::ArcSwapOption;
 use model::canonical::Value;
 use model::entry::{Content, Draft, Kind};
@@ -257,7 +257,8 @@ type Record = (Kind, Vec<(&'static str, Value)>, Vec<Content>);
 
 fn refusal(what: &'static str, problems: &[Problem]) -> Record {
     let kind = if what == "policies" { Kind::Policy } else { Kind::Admin };
-    let texts = problems.iter().take(PROBLEMS_RECORDED_MAX).map(|p| p.to_string().chars().take(500).collect::<String>());
+    let texts =
+        problems.iter().take(PROBLEMS_RECORDED_MAX).map(|p| p.to_string().chars().take(500).collect::<String>());
     let members = vec![
         ("event", Value::text("refused")),
         ("folder", Value::text(what)),
@@ -270,7 +271,8 @@ fn refusal(what: &'static str, problems: &[Problem]) -> Record {
 fn activations(world: &World, old: &World) -> Vec<Record> {
     let generation = Value::int(i64::try_from(world.snapshot.generation()).unwrap_or(i64::MAX));
     let mut records = Vec::new();
-    if world.policies.policies().digest != old.policies.policies().digest || world.policies.schema().digest != old.policies.schema().digest
+    if world.policies.policies().digest != old.policies.policies().digest
+        || world.policies.schema().digest != old.policies.schema().digest
     {
         records.push(policy_activation(world, Some(old)));
     }

@@ -3,12 +3,12 @@
 //! A caller who may not discover a resource learns nothing of the routes to it: wrong parameters, methods and bodies
 //! answer as an unknown route does.
 
+use crate::Broker;
 use crate::canonical::Canonical;
 use crate::record::{self, Circumstances};
 use crate::respond::{Body, BodyError, Refusal};
 use crate::upstream::Upstream;
 use crate::world::World;
-use crate::Broker;
 use http::request::Parts;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, Limited};

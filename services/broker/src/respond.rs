@@ -196,10 +196,8 @@ mod tests {
 
     #[test]
     fn every_reason_of_ours_has_a_status() {
-        let table: Vec<String> = Reason::OWN
-            .iter()
-            .map(|r| format!("{} {r}", Refusal::new(r.clone(), "").status().as_u16()))
-            .collect();
+        let table: Vec<String> =
+            Reason::OWN.iter().map(|r| format!("{} {r}", Refusal::new(r.clone(), "").status().as_u16())).collect();
         insta::assert_snapshot!(table.join("\n"));
     }
 

@@ -1,5 +1,6 @@
 //! The table of contents of a request.
 
+use crate::Broker;
 use crate::authenticate::authenticate;
 use crate::authorize::authorize;
 use crate::canonical::Canonical;
@@ -8,12 +9,11 @@ use crate::listener::Peer;
 use crate::record::{self, Circumstances};
 use crate::resolve::{self, Asked, resolve};
 use crate::respond::{self, Body, Refusal};
-use crate::Broker;
 use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use model::{AccessRequest, RequestId};
 use model::entry::Kind;
+use model::{AccessRequest, RequestId};
 use runtime::trace::RequestTrace;
 
 /// One request on the data listener, from its first byte to the head of its answer.

@@ -85,7 +85,8 @@ impl Upstream {
         }
         let authorization = match (&source.credentials, &secret) {
             (Credentials::Basic { username, .. }, Some(password)) => {
-                let pair = base64::engine::general_purpose::STANDARD.encode(format!("{username}:{}", password.expose()));
+                let pair =
+                    base64::engine::general_purpose::STANDARD.encode(format!("{username}:{}", password.expose()));
                 Some(format!("Basic {pair}"))
             }
             (Credentials::Bearer { .. }, Some(token)) => Some(format!("Bearer {}", token.expose())),
@@ -128,8 +129,11 @@ fn client(source: &Source) -> Result<HttpClient, UpstreamError> {
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(Duration::from_millis(source.connect_timeout_ms)));
     let tls = crate::tls::client_config(&roots(source)?);
-    let connector =
-        hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
+    let connector = hyper_rustls::HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(tcp);
     Ok(Client::builder(TokioExecutor::new())
         .pool_idle_timeout(Duration::from_secs(60))
         .pool_max_idle_per_host(source.concurrency_max as usize)

@@ -69,7 +69,10 @@ impl Folders {
         }
         if files.is_empty() {
             let folder = self.policies.first().unwrap_or(&self.schema);
-            return Err(vec![problem(folder, "there is no `*.cedar` file here; without a policy everything is denied")]);
+            return Err(vec![problem(
+                folder,
+                "there is no `*.cedar` file here; without a policy everything is denied",
+            )]);
         }
         let schema = (self.schema.display().to_string(), schema);
         PolicySet::load((&schema.0, &schema.1), &files).map(Arc::new).map_err(|f| f.iter().map(finding).collect())

@@ -25,10 +25,14 @@ pub enum Command {
         millgate audit query --offline /mnt/copy/of/published --resource Signal/press-3.force")]
     Query(QueryArgs),
     /// Entries as they are written, until interrupted
-    #[command(after_help = "Example:\n  millgate audit tail --url https://broker:8444 --token-file me.jwt --decision deny")]
+    #[command(
+        after_help = "Example:\n  millgate audit tail --url https://broker:8444 --token-file me.jwt --decision deny"
+    )]
     Tail(TailArgs),
     /// Check the store of a log, entry by entry, against its heads and checkpoints
-    #[command(after_help = "Example:\n  millgate audit fsck --directory /var/lib/millgate/audit --published /var/lib/millgate/audit/published")]
+    #[command(
+        after_help = "Example:\n  millgate audit fsck --directory /var/lib/millgate/audit --published /var/lib/millgate/audit/published"
+    )]
     Fsck(FsckArgs),
 }
 

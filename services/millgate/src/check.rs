@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  millgate check --config /etc/millgate/millgate.toml\n  millgate check --config millgate.toml --json")]
+#[command(
+    after_help = "Example:\n  millgate check --config /etc/millgate/millgate.toml\n  millgate check --config millgate.toml --json"
+)]
 pub struct Args {
     /// The configuration file; the folders it names are checked with it
     #[arg(long, value_name = "FILE", default_value = "millgate.toml")]

@@ -24,8 +24,10 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  millgate demo\n  millgate demo --data ./demo      keep log, keys and the plant's files\n  \
-    millgate demo --json | head -1   addresses and tokens for scripts")]
+#[command(
+    after_help = "Examples:\n  millgate demo\n  millgate demo --data ./demo      keep log, keys and the plant's files\n  \
+    millgate demo --json | head -1   addresses and tokens for scripts"
+)]
 pub struct Args {
     /// Keep everything here; a second start goes on with what is there. Without it: a temporary directory
     #[arg(long, value_name = "DIR")]
@@ -63,7 +65,8 @@ pub struct Demo {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let shutdown = Shutdown::new();
     shutdown.listen_to_signals().context("signals cannot be listened to")?;
-    let settings = runtime::config::Telemetry { log: LogFormat::Pretty, level: String::from("warn"), ..Default::default() };
+    let settings =
+        runtime::config::Telemetry { log: LogFormat::Pretty, level: String::from("warn"), ..Default::default() };
     runtime::telemetry::init_logs(&settings).context("logs cannot be set up")?;
     let demo = start(args.data, shutdown).await?;
     if args.json {

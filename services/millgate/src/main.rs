@@ -15,6 +15,7 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "made once, at start")]
 enum Command {
     /// Run a complete example plant on 127.0.0.1 and print a tour of it
     Demo(demo::Args),

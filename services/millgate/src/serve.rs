@@ -89,8 +89,8 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
     let readiness = Readiness::new();
     let serving = readiness.condition("serving");
     let world = load(&folders)?;
-    let telemetry = Telemetry::start(&config.telemetry, &config.audit.origin)
-        .context("the trace exporter cannot be set up")?;
+    let telemetry =
+        Telemetry::start(&config.telemetry, &config.audit.origin).context("the trace exporter cannot be set up")?;
     // Sockets before the log: an address that is taken must not leave "opened" and "closed" entries behind.
     let sockets = Sockets::bind(config).await?;
     let (log, publisher) = open_log(config, clock.clone()).await?;
@@ -157,7 +157,8 @@ async fn open_log(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<(Log
     if recovered.unknown_outcomes > 0 {
         tracing::warn!(exchanges = recovered.unknown_outcomes, "the last run ended in the middle of exchanges");
     }
-    let options = PublishOptions { interval_ms: millis(a.checkpoint_interval), ..PublishOptions::new(&a.publish_directory) };
+    let options =
+        PublishOptions { interval_ms: millis(a.checkpoint_interval), ..PublishOptions::new(&a.publish_directory) };
     let publisher = Publisher::start(&log, key, options)
         .await
         .with_context(|| format!("the published log in `{}` cannot be used", a.publish_directory.display()))?;
@@ -242,10 +243,9 @@ impl Running {
         let broker = self.broker.clone();
         let proxy = move |peer, request| broker.clone().proxy(peer, request);
         self.connections.spawn(data.run(proxy, stop.clone(), self.connections.clone()));
-        for (name, socket, tls, router) in [
-            ("api", sockets.api, tls, self.broker.api()),
-            ("operator", sockets.operator, None, self.broker.operator()),
-        ] {
+        for (name, socket, tls, router) in
+            [("api", sockets.api, tls, self.broker.api()), ("operator", sockets.operator, None, self.broker.operator())]
+        {
             let serve = move |peer, request| broker::serve_router(router.clone(), peer, request);
             self.connections.spawn(listener(name, socket, tls).run(serve, stop.clone(), self.connections.clone()));
         }

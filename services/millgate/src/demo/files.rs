@@ -57,16 +57,15 @@ impl Home {
     pub async fn bind(&self, name: &str) -> anyhow::Result<TcpListener> {
         let note = self.path.join(format!("{name}.port"));
         let port = match std::fs::read_to_string(&note) {
-            Ok(text) => {
-                text.trim().parse().with_context(|| format!("`{}` does not hold a port", note.display()))?
-            }
+            Ok(text) => text.trim().parse().with_context(|| format!("`{}` does not hold a port", note.display()))?,
             Err(_) => 0,
         };
         let socket = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port))).await.with_context(|| {
             format!("port {port} of an earlier start is taken; stop what uses it, or choose another `--data`")
         })?;
         let port = socket.local_addr()?.port();
-        std::fs::write(&note, format!("{port}\n")).with_context(|| format!("`{}` cannot be written", note.display()))?;
+        std::fs::write(&note, format!("{port}\n"))
+            .with_context(|| format!("`{}` cannot be written", note.display()))?;
         Ok(socket)
     }
 

@@ -22,7 +22,12 @@ fn limit(parameters: &BTreeMap<String, String>) -> i64 {
 }
 
 fn pick<'a>(name: &str, place: i64, among: &[&'a str]) -> &'a str {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "0..1 × len")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "0..1 × len"
+    )]
     let at = (chance(name, place) * among.len() as f64) as usize;
     among.get(at).copied().unwrap_or_default()
 }
