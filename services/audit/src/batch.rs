@@ -231,3 +231,78 @@ fn disclosures_body(disclosures: &[Disclosure]) -> Vec<u8> {
     out.push(b'}');
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::entry::{CommitmentClass, Common, Kind};
+    use model::{Value, canonical};
+
+    fn draft(effect: Effect, disclosures: Vec<Disclosure>) -> Draft {
+        let common = Common { nonce: [7; 16], time: Timestamp(5), boot: "b".into() };
+        let acme = OrganisationId::new("acme").unwrap();
+        let mut draft = Draft::new(Kind::Decision, &common, Some(&acme), [], disclosures).unwrap();
+        draft.effect = effect;
+        draft
+    }
+
+    #[test]
+    fn a_decision_closes_once_also_within_a_batch() {
+        let mut state = State::default();
+        let mut assembly = Assembly::new(&state);
+        assert_eq!(assembly.add(&draft(Effect::Closes(0), vec![])), Err(Refused::NotOpen(0)));
+        assert_eq!(assembly.add(&draft(Effect::Opens, vec![])).unwrap().index, 0);
+        assert_eq!(assembly.add(&draft(Effect::Opens, vec![])).unwrap().index, 1);
+        assert!(assembly.add(&draft(Effect::Closes(0), vec![])).is_ok());
+        assert_eq!(assembly.add(&draft(Effect::Closes(0), vec![])), Err(Refused::NotOpen(0)));
+        let (batch, change) = assembly.finish().unwrap();
+        assert_eq!((batch.bundle.count, batch.head.open.iter().collect::<Vec<_>>()), (3, vec![1]));
+        state.apply(change);
+        assert!(Assembly::new(&state).add(&draft(Effect::Closes(1), vec![])).is_ok());
+        // Nothing was applied: the state is where it was.
+        assert!(Assembly::new(&state).add(&draft(Effect::Closes(1), vec![])).is_ok());
+    }
+
+    #[test]
+    fn content_is_sent_once() {
+        let mut state = State::default();
+        let mut with_content = draft(Effect::None, vec![]);
+        with_content.content = vec![Content { digest: Digest::of(b"x"), bytes: b"x".to_vec() }];
+        for expected in [1, 0] {
+            let mut assembly = Assembly::new(&state);
+            assembly.add(&with_content).unwrap();
+            assembly.add(&with_content).unwrap();
+            let (batch, change) = assembly.finish().unwrap();
+            assert_eq!(batch.content.len(), expected);
+            state.apply(change);
+        }
+    }
+
+    #[test]
+    fn disclosures_are_canonical_and_open_their_commitments() {
+        let classes = [CommitmentClass::Subject, CommitmentClass::Payload, CommitmentClass::Network];
+        let disclosure = |class| Disclosure { class, salt: [3; 16], values: Value::text("\u{1}\"") };
+        let disclosures = classes.map(disclosure).to_vec();
+        let state = State::default();
+        let mut assembly = Assembly::new(&state);
+        assembly.add(&draft(Effect::None, disclosures.clone())).unwrap();
+        let (batch, _) = assembly.finish().unwrap();
+        let body = canonical::parse(&batch.disclosures[0].body).unwrap();
+        for disclosure in disclosures {
+            let stored = body.get(disclosure.class.as_str()).unwrap();
+            assert_eq!(stored.get("values"), Some(&disclosure.values));
+            assert_eq!(stored.get("salt").and_then(Value::as_text), Some(hex(&disclosure.salt).as_str()));
+        }
+    }
+
+    #[test]
+    fn batches_have_an_end() {
+        let state = State::default();
+        let mut assembly = Assembly::new(&state);
+        while assembly.has_room() {
+            assembly.add(&draft(Effect::None, vec![])).unwrap();
+        }
+        assert_eq!(assembly.count(), ENTRIES_MAX);
+        assert!(Assembly::new(&state).finish().is_none());
+    }
+}

@@ -6,7 +6,7 @@
 mod reader;
 mod rows;
 
-pub(crate) use reader::{RawCheckpoint, Reader, Span, Standing};
+pub(crate) use reader::{CHUNK_BYTES_MAX, RawCheckpoint, Reader, Span, Standing};
 pub(crate) use rows::Damaged;
 
 use crate::error::OpenError;
@@ -292,3 +292,6 @@ async fn bind_origin(connection: &mut SqliteConnection, origin: &str) -> Result<
     let found: String = pragma(connection, "SELECT value FROM meta WHERE key = 'origin'").await?;
     if found == origin { Ok(()) } else { Err(OpenError::Origin { found, expected: origin.to_owned() }) }
 }
+
+#[cfg(test)]
+mod tests;

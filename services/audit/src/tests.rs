@@ -2,6 +2,9 @@
 
 mod appending;
 mod checking;
+mod crashing;
+mod failing;
 mod harness;
 mod publishing;
 mod querying;
+mod vanishing;

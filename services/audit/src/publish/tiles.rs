@@ -180,7 +180,7 @@ mod tests {
     fn work_goes_on_from_published_tiles_alone() {
         let (builder, files) = published(66_000, 1_000);
         let mut resumed = TileBuilder::resume(builder.range(), |path| files.get(path).cloned()).unwrap();
-        let mut straight = builder.clone();
+        let mut straight = builder;
         for i in 66_000..66_300 {
             assert!(resumed.push(&entry(i)) && straight.push(&entry(i)));
         }

@@ -7,10 +7,13 @@ use crate::batch::ENTRIES_MAX;
 use crate::error::ReadError;
 use crate::frames;
 use crate::recover::entry_bytes;
-use crate::sqlite::{Reader, Span};
+use crate::sqlite::{CHUNK_BYTES_MAX, Reader, Span};
 use crate::store::Bundle;
 use model::Digest;
 use std::ops::ControlFlow;
+
+/// Enough for a page of a hundred entries.
+const FIRST_CHUNK_BYTES: usize = 128 * 1024;
 
 impl Log {
     /// Searches the log.
@@ -81,8 +84,11 @@ async fn scan(
     mut span: Span,
     indices: (u64, u64),
 ) -> Result<Collector, ReadError> {
+    // What is asked for is often near the end where the search begins.
+    let mut chunk_bytes = FIRST_CHUNK_BYTES;
     while span.indices.0 <= span.indices.1 {
-        let bundles = reader.bundles_in(&span).await?;
+        let bundles = reader.bundles_in(&span, chunk_bytes).await?;
+        chunk_bytes = (2 * chunk_bytes).min(CHUNK_BYTES_MAX);
         let Some(last) = bundles.last() else { break };
         let past = last.first_index;
         let work = move || {

@@ -16,8 +16,8 @@ use tlog::CompactRange;
 
 /// Queries of auditors, the publisher, a tail or two.
 const CONNECTIONS_MAX: u32 = 6;
-/// One call returns bundles of about this many bytes: enough to be quick, little enough to hold.
-pub(crate) const CHUNK_BYTES: usize = 4 * 1024 * 1024;
+/// One call returns bundles of about this many bytes at most: enough to be quick, little enough to hold.
+pub(crate) const CHUNK_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A selection of bundles.
 macro_rules! bundles {
@@ -109,11 +109,12 @@ impl Reader {
         Ok(Standing { head, organisations })
     }
 
-    /// Bundles from the one that begins at or after `first_index`, ascending, about [`CHUNK_BYTES`]. Empty at the end.
+    /// Bundles from the one that begins at or after `first_index`, ascending, about [`CHUNK_BYTES_MAX`]. Empty at
+    /// the end.
     pub(crate) async fn bundles(&self, first_index: u64) -> Result<Vec<Bundle>, StoreError> {
         let sql = bundles!("WHERE first_index >= ? ORDER BY first_index");
         let Ok(first_index) = i64::try_from(first_index) else { return Ok(Vec::new()) };
-        collect(sqlx::query(sql).bind(first_index).fetch(&self.pool)).await
+        collect(sqlx::query(sql).bind(first_index).fetch(&self.pool), CHUNK_BYTES_MAX).await
     }
 
     /// The first bundle that begins at or after `first_index`, alone.
@@ -159,8 +160,8 @@ impl Reader {
         }
     }
 
-    /// Bundles that may hold entries of the span, in its direction, about [`CHUNK_BYTES`]. Empty at the end.
-    pub(crate) async fn bundles_in(&self, span: &Span) -> Result<Vec<Bundle>, StoreError> {
+    /// Bundles that may hold entries of the span, in its direction, about `bytes`. Empty at the end.
+    pub(crate) async fn bundles_in(&self, span: &Span, bytes: usize) -> Result<Vec<Bundle>, StoreError> {
         const WHERE_ASCENDING: &str =
             bundles!("WHERE first_index BETWEEN ? AND ? AND time_first <= ? AND time_last >= ? ORDER BY first_index");
         const WHERE_DESCENDING: &str = bundles!(
@@ -172,7 +173,7 @@ impl Reader {
             .bind(i64::try_from(span.indices.1).unwrap_or(i64::MAX))
             .bind(span.time.1.millis())
             .bind(span.time.0.millis());
-        collect(query.fetch(&self.pool)).await
+        collect(query.fetch(&self.pool), bytes).await
     }
 
     /// The signed checkpoint of the largest tree.
@@ -251,9 +252,10 @@ impl Reader {
 
 async fn collect(
     mut rows: impl futures_util::Stream<Item = Result<SqliteRow, sqlx::Error>> + Unpin,
+    bytes_max: usize,
 ) -> Result<Vec<Bundle>, StoreError> {
     let (mut bundles, mut bytes) = (Vec::new(), 0);
-    while bytes < CHUNK_BYTES
+    while bytes < bytes_max
         && let Some(row) = rows.try_next().await?
     {
         let bundle = bundle(&row)?;

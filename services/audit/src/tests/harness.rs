@@ -1,7 +1,8 @@
 //! A log in a temporary directory, entries to put into it, and an independent reading of what is stored.
 
-use crate::sqlite::Reader;
-use crate::{Appended, Log, LogOptions, Random, frames};
+use crate::faults::{FailingStore, Fault, Step};
+use crate::sqlite::{Reader, SqliteStore};
+use crate::{Appended, Log, LogOptions, OpenError, Random, frames};
 use model::entry::{Draft, Effect, Entry, Kind, Place};
 use model::{Clock, OrganisationId, Timestamp, Value};
 use std::collections::{BTreeSet, HashMap};
@@ -32,6 +33,15 @@ fn counting_bytes() -> Random {
 pub fn options(dir: &Path) -> LogOptions {
     let clock = Arc::new(TickingClock(AtomicI64::new(START.millis())));
     LogOptions { heartbeat_ms: 0, ..LogOptions::new(dir, ORIGIN, clock, counting_bytes()) }
+}
+
+/// A log on a store that asks `plan` before and after every operation, from the opening on.
+pub async fn open_failing(
+    options: &LogOptions,
+    plan: impl FnMut(Step) -> Option<Fault> + Send + 'static,
+) -> Result<Log, OpenError> {
+    let store = SqliteStore::open(&options.dir, ORIGIN).await?;
+    Ok(Log::open_with(FailingStore::new(store, plan), options).await?.0)
 }
 
 pub async fn open(dir: &Path) -> Log {
@@ -85,6 +95,12 @@ impl Stored {
     pub fn outcomes_of(&self, decision: u64) -> Vec<&str> {
         let of = |e: &&Entry| e.get("of").and_then(Value::as_int) == Some(decision.try_into().unwrap());
         self.entries.iter().filter(of).map(|e| e.text("ended").unwrap()).collect()
+    }
+
+    /// Decisions about this request.
+    pub fn decisions_about(&self, request: &str) -> usize {
+        let about = |e: &&Entry| e.kind == Kind::Decision && e.text("request") == Some(request);
+        self.entries.iter().filter(about).count()
     }
 
     pub fn of_kind(&self, kind: Kind) -> Vec<&Entry> {

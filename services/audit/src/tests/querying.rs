@@ -132,7 +132,7 @@ async fn a_search_finds_what_a_reader_of_everything_finds() {
     for query in queries() {
         let mut expected = oracle(&query, &stored.entries);
         for newest_first in [false, true] {
-            for limit in [1000, 7] {
+            for limit in [1000, 40] {
                 let query = Query { newest_first, limit, ..query.clone() };
                 let online = pages(query.clone(), |q| {
                     let log = log.clone();

@@ -1,0 +1,338 @@
+//! The store fails at every step, in every way: what was acknowledged is there, what was refused is not half there.
+
+use super::harness::*;
+use crate::faults::{Fault, Step};
+use crate::fsck;
+use crate::sqlite::{DATABASE_FILE, SqliteStore};
+use crate::store::{Batch, CheckpointRow, Head, OrganisationState, Store, StoreError};
+use crate::{AppendError, Appended, Log, LogOptions};
+use model::OrganisationId;
+use model::entry::Kind;
+use sqlx::{ConnectOptions as _, Connection as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+/// What a caller was told.
+#[derive(Debug)]
+struct Told {
+    request: String,
+    decision: Result<Appended, AppendError>,
+    outcome: Option<Result<Appended, AppendError>>,
+}
+
+/// Three rounds of callers at once: two allowed exchanges and a denial each.
+async fn work(log: &Log) -> Vec<Told> {
+    let mut told = Vec::new();
+    for round in 0..3 {
+        let callers: Vec<_> = (0..3).map(|i| tokio::spawn(call(log.clone(), i, format!("r{round}-{i}")))).collect();
+        for caller in callers {
+            told.push(caller.await.unwrap());
+        }
+    }
+    told
+}
+
+async fn call(log: Log, i: usize, request: String) -> Told {
+    let name = ["acme", "borealis", "acme"][i];
+    let draft = if i == 2 { deny(&log, name, &request) } else { allow(&log, name, &request) };
+    let decision = log.append(draft).await;
+    let outcome_entry = match decision {
+        Ok(decision) if i != 2 => Some(log.append_outcome(outcome(&log, name, &request, decision.index)).await),
+        _ => None,
+    };
+    Told { request, decision, outcome: outcome_entry }
+}
+
+/// Fails the `nth` time that `step` comes up once `armed`.
+fn fail_at(
+    step: Step,
+    nth: u32,
+    fault: Fault,
+    armed: &Arc<AtomicBool>,
+) -> impl FnMut(Step) -> Option<Fault> + Send + use<> {
+    let (mut left, armed) = (nth, Arc::clone(armed));
+    move |at| {
+        if at != step || !armed.load(Ordering::Relaxed) {
+            return None;
+        }
+        let now = left == 0;
+        left = left.wrapping_sub(1);
+        now.then_some(fault)
+    }
+}
+
+/// Everything that must hold after the storm, whatever it was.
+async fn assert_truth(dir: &Path, told: &[Told], poisoned: bool) {
+    let stored = read_all(dir).await;
+    assert!(stored.open.is_empty(), "every allowed decision has its outcome");
+    for Told { request, decision, outcome } in told {
+        match decision {
+            Ok(decision) => {
+                assert!(stored.holds(decision), "{request} was acknowledged and is not there");
+                assert_eq!(stored.decisions_about(request), 1);
+            }
+            // A rollback that was proven leaves nothing; after a poisoning the entry may be there, once and whole.
+            Err(_) => assert!(stored.decisions_about(request) <= usize::from(poisoned), "{request} is half there"),
+        }
+        match outcome {
+            Some(Ok(outcome)) => assert!(stored.holds(outcome)),
+            Some(Err(error)) => assert!(poisoned, "an outcome was refused: {error}"),
+            None => {}
+        }
+        if let (Ok(decision), Some(_)) = (decision, outcome) {
+            let ended = stored.outcomes_of(decision.index);
+            assert!(ended == ["complete"] || (poisoned && ended == ["unknown_after_crash"]), "{request}: {ended:?}");
+        }
+    }
+    let report = fsck::check(dir, None, |_, _| {}).await.unwrap();
+    assert_eq!(report.findings, []);
+}
+
+/// Runs the work with a failing store; whether the log was poisoned.
+async fn storm(step: Step, nth: u32, fault: Fault) -> bool {
+    let dir = tempfile::tempdir().unwrap();
+    let armed = Arc::new(AtomicBool::new(false));
+    let log = open_failing(&options(dir.path()), fail_at(step, nth, fault, &armed)).await.unwrap();
+    armed.store(true, Ordering::Relaxed);
+    let told = work(&log).await;
+    let poisoned = !log.is_healthy();
+    if poisoned {
+        log.poisoned().await;
+        assert_eq!(log.append(deny(&log, "acme", "after")).await, Err(AppendError::Poisoned));
+        assert_eq!(log.append_outcome(outcome(&log, "acme", "after", 0)).await, Err(AppendError::Poisoned));
+        assert!(log.poison_reason().is_some());
+        drop(log);
+        open(dir.path()).await.close().await;
+    } else {
+        assert!(told.iter().filter(|t| t.decision.is_err()).count() <= 3, "one batch was rolled back, no more");
+        assert!(told.iter().any(|t| t.decision.is_ok()));
+        log.close().await;
+    }
+    assert_truth(dir.path(), &told, poisoned).await;
+    poisoned
+}
+
+#[tokio::test]
+async fn a_proven_rollback_is_told_and_serving_goes_on() {
+    for step in [Step::BeforeStage, Step::AfterStage, Step::BeforeCommit] {
+        for fault in [Fault::Full, Fault::Busy] {
+            for nth in 0..4 {
+                assert!(!storm(step, nth, fault).await, "{step:?} {nth} {fault:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_proven_poisons() {
+    for step in [Step::BeforeStage, Step::AfterStage, Step::BeforeCommit, Step::AfterCommit, Step::Maintain] {
+        for nth in 0..4 {
+            assert!(storm(step, nth, Fault::Failed).await, "{step:?} {nth}");
+        }
+    }
+    // The store says that it was full, and yet the head moved.
+    for fault in [Fault::Full, Fault::Busy] {
+        assert!(storm(Step::AfterCommit, 1, fault).await);
+    }
+}
+
+#[tokio::test]
+async fn a_rollback_that_cannot_be_proven_poisons() {
+    for proof in [Step::RollBack, Step::Head] {
+        for fault in [Fault::Full, Fault::Busy, Fault::Failed] {
+            let dir = tempfile::tempdir().unwrap();
+            let armed = Arc::new(AtomicBool::new(false));
+            let mut first = fail_at(Step::BeforeCommit, 1, Fault::Full, &armed);
+            let mut second = fail_at(proof, 0, fault, &armed);
+            let log = open_failing(&options(dir.path()), move |at| first(at).or_else(|| second(at))).await.unwrap();
+            armed.store(true, Ordering::Relaxed);
+            let told = work(&log).await;
+            assert!(!log.is_healthy(), "{proof:?} {fault:?}");
+            drop(log);
+            // Where the rollback itself failed, the transaction is open until the process ends.
+            if proof == Step::Head {
+                open(dir.path()).await.close().await;
+                assert_truth(dir.path(), &told, true).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_cannot_be_kept_is_not_published() {
+    for (step, fault) in [
+        (Step::BeforeCheckpoint, Fault::Full),
+        (Step::AfterCheckpoint, Fault::Busy),
+        (Step::BeforeCheckpoint, Fault::Failed),
+        (Step::AfterCheckpoint, Fault::Failed),
+    ] {
+        let (dir, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let armed = Arc::new(AtomicBool::new(true));
+        let log = open_failing(&options(dir.path()), fail_at(step, 0, fault, &armed)).await.unwrap();
+        let first = publisher(&log, out.path()).await;
+        first.publish_now().await.unwrap_err();
+        assert!(!out.path().join("checkpoint").exists());
+        assert_eq!(log.is_healthy(), fault != Fault::Failed);
+        let log = if log.is_healthy() {
+            assert_eq!(first.publish_now().await.unwrap().size, 1);
+            log
+        } else {
+            drop((log, first));
+            open(dir.path()).await
+        };
+        publisher(&log, out.path()).await.publish_now().await.unwrap();
+        log.close().await;
+        let report = fsck::check(dir.path(), Some(out.path()), |_, _| {}).await.unwrap();
+        assert_eq!(report.findings, [], "{step:?} {fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn outcomes_wait_until_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let full = Arc::new(AtomicBool::new(false));
+    let plan = {
+        let full = Arc::clone(&full);
+        move |at| (at == Step::BeforeCommit && full.load(Ordering::Relaxed)).then_some(Fault::Full)
+    };
+    let log = open_failing(&options(dir.path()), plan).await.unwrap();
+    let decision = log.append(allow(&log, "acme", "r1")).await.unwrap();
+    full.store(true, Ordering::Relaxed);
+    let waiting = tokio::spawn(log.append_outcome(outcome(&log, "acme", "r1", decision.index)));
+    for i in 0..5 {
+        assert_eq!(log.append(deny(&log, "acme", &format!("full{i}"))).await, Err(AppendError::Full));
+        assert_eq!(log.status().outcomes_waiting, 1);
+    }
+    assert!(!waiting.is_finished() && log.is_healthy());
+    full.store(false, Ordering::Relaxed);
+    let ended = waiting.await.unwrap().unwrap();
+    log.append(deny(&log, "acme", "r2")).await.unwrap();
+    assert_eq!((log.status().outcomes_waiting, log.status().open), (0, 0));
+    log.close().await;
+    let stored = read_all(dir.path()).await;
+    assert!(stored.holds(&ended) && stored.outcomes_of(decision.index) == ["complete"]);
+    assert_eq!(stored.of_kind(Kind::Decision).len(), 2);
+}
+
+#[tokio::test]
+async fn closing_gives_up_on_a_log_that_cannot_be_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let full = Arc::new(AtomicBool::new(false));
+    let plan = {
+        let full = Arc::clone(&full);
+        move |at| (at == Step::BeforeStage && full.load(Ordering::Relaxed)).then_some(Fault::Full)
+    };
+    let log = open_failing(&options(dir.path()), plan).await.unwrap();
+    let decision = log.append(allow(&log, "acme", "r1")).await.unwrap();
+    full.store(true, Ordering::Relaxed);
+    let waiting = log.append_outcome(outcome(&log, "acme", "r1", decision.index));
+    log.close().await;
+    assert_eq!(waiting.await, Err(AppendError::Closed));
+    let (log, recovered) = Log::open(options(dir.path())).await.unwrap();
+    assert_eq!(recovered.unknown_outcomes, 1);
+    log.close().await;
+    assert_eq!(read_all(dir.path()).await.outcomes_of(decision.index), ["unknown_after_crash"]);
+}
+
+#[tokio::test]
+async fn a_head_that_somebody_moved_poisons() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    log.append(deny(&log, "acme", "r1")).await.unwrap();
+    vandalise(dir.path(), "UPDATE head SET size = size + 1").await;
+    assert_eq!(log.append(deny(&log, "acme", "r2")).await, Err(AppendError::Poisoned));
+    assert_eq!(log.poison_reason().as_deref(), Some("the head of the log is not at size 2"));
+    // The head is not what is stored, so the log does not open again.
+    vandalise(dir.path(), "UPDATE head SET size = size - 1").await;
+    drop(log);
+    open(dir.path()).await.close().await;
+    let stored = read_all(dir.path()).await;
+    assert_eq!(stored.decisions_about("r2"), 0, "nothing of the transaction stayed");
+}
+
+#[tokio::test]
+async fn a_lock_held_by_somebody_else_is_answered_and_waited_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    let other = sqlx::sqlite::SqliteConnectOptions::new().filename(dir.path().join(DATABASE_FILE));
+    let mut other = other.connect().await.unwrap();
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    assert_eq!(log.append(deny(&log, "acme", "r1")).await, Err(AppendError::Overloaded));
+    sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+    other.close().await.unwrap();
+    log.append(deny(&log, "acme", "r2")).await.unwrap();
+    assert_eq!(log.status().rollbacks, 1);
+    log.close().await;
+    let stored = read_all(dir.path()).await;
+    assert_eq!((stored.decisions_about("r1"), stored.decisions_about("r2")), (0, 1));
+}
+
+/// SQLite with a limit on its pages that can be moved while the writer owns it: a disk that fills up and is emptied.
+struct Disk {
+    inner: SqliteStore,
+    pages: Arc<AtomicU32>,
+}
+
+impl Store for Disk {
+    async fn head(&mut self) -> Result<Head, StoreError> {
+        self.inner.head().await
+    }
+
+    async fn organisations(&mut self) -> Result<Vec<(OrganisationId, OrganisationState)>, StoreError> {
+        self.inner.organisations().await
+    }
+
+    async fn stage(&mut self, batch: Batch) -> Result<bool, StoreError> {
+        let limit = format!("PRAGMA max_page_count = {}", self.pages.load(Ordering::Relaxed));
+        sqlx::raw_sql(sqlx::AssertSqlSafe(limit)).execute(self.inner.connection()).await?;
+        self.inner.stage(batch).await
+    }
+
+    async fn commit(&mut self) -> Result<(), StoreError> {
+        self.inner.commit().await
+    }
+
+    async fn roll_back(&mut self) -> Result<(), StoreError> {
+        self.inner.roll_back().await
+    }
+
+    async fn put_checkpoint(&mut self, row: CheckpointRow) -> Result<(), StoreError> {
+        self.inner.put_checkpoint(row).await
+    }
+
+    async fn maintain(&mut self) -> Result<(), StoreError> {
+        self.inner.maintain().await
+    }
+
+    async fn close(self) -> Result<(), StoreError> {
+        self.inner.close().await
+    }
+
+    fn abandon(self) {
+        self.inner.abandon();
+    }
+}
+
+#[tokio::test]
+async fn a_full_database_refuses_until_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let options: LogOptions = options(dir.path());
+    let pages = Arc::new(AtomicU32::new(60));
+    let inner = SqliteStore::open(dir.path(), ORIGIN).await.unwrap();
+    let disk = Disk { inner, pages: Arc::clone(&pages) };
+    let (log, _) = Log::open_with(disk, &options).await.unwrap();
+    let mut told = Vec::new();
+    while told.last().is_none_or(|t: &Told| t.decision.is_ok()) {
+        told.push(call(log.clone(), 2, format!("r{}", told.len())).await);
+        assert!(told.len() < 1000, "the disk never fills");
+    }
+    assert_eq!(told.last().unwrap().decision, Err(AppendError::Full));
+    let open_before = log.status().open;
+    pages.store(10_000, Ordering::Relaxed);
+    let after = call(log.clone(), 0, "later".into()).await;
+    assert!(after.decision.is_ok() && log.is_healthy() && log.status().open <= open_before);
+    told.push(after);
+    log.close().await;
+    assert_truth(dir.path(), &told, false).await;
+}
