@@ -7,8 +7,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=$PWD/tests/bench
-out=$PWD/target/bench
-plant=$out/plant
 rounds=7 seconds=4 connections=64
 while [ $# -gt 0 ]; do
     case $1 in
@@ -19,47 +17,8 @@ while [ $# -gt 0 ]; do
     esac
     shift 2
 done
-for tool in nginx wrk node curl; do
-    command -v "$tool" >/dev/null || { echo "install $tool first: apt-get install nginx wrk curl" >&2; exit 2; }
-done
-mkdir -p "$out"
-
-if [ -z "${MILLGATE:-}" ]; then
-    cargo build --locked --workspace --release --bin millgate
-    MILLGATE=$PWD/target/release/millgate
-fi
-node "$here/plant.mjs" "$plant" >/dev/null
-
-declare -A pid
-started=()
-start() { # NAME COMMAND...
-    "${@:2}" >"$out/$1.log" 2>&1 &
-    pid[$1]=$!
-    started+=("$!")
-}
-stop() {
-    for p in "${started[@]}"; do kill "$p" 2>/dev/null || true; done
-    wait 2>/dev/null || true
-}
-trap stop EXIT
-wait_for() { # NAME URL : until something answers there
-    for _ in $(seq 200); do
-        curl -s -o /dev/null "$2" && return
-        kill -0 "${pid[$1]}" 2>/dev/null || { echo "$1 ended:" >&2; tail -20 "$out/$1.log" >&2; exit 1; }
-        sleep 0.05
-    done
-    echo "$1 does not answer at $2" >&2
-    exit 1
-}
-for name in upstream plain checked check; do
-    start "$name" nginx -p "$plant/nginx/" -c "$name.conf"
-done
-wait_for upstream http://127.0.0.1:19310/
-wait_for upstream http://127.0.0.1:19320/acme/jwks
-start millgate "$MILLGATE" serve --config "$plant/millgate.toml"
-wait_for millgate http://127.0.0.1:19445/readyz
-wait_for plain http://127.0.0.1:19401/
-wait_for checked http://127.0.0.1:19402/
+# shellcheck source=servers.sh
+source "$here/servers.sh"
 
 # ticks NAME... : clock ticks (1/100 s) of user and system time that the processes and their children have spent
 ticks() {
@@ -72,11 +31,6 @@ ticks() {
         done
     done
     echo "$sum"
-}
-
-path='/parts/acme?limit=100'
-load() { # PORT SECONDS
-    BENCH_TOKENS=$plant/tokens wrk -t2 "-c$connections" "-d$2s" --latency -s "$here/rotate.lua" "http://127.0.0.1:$1$path"
 }
 
 # target, port, whose time counts
@@ -99,13 +53,6 @@ measure() { # TARGET : one line "TARGET µs rps p50 p99 errors"
         END { printf "%s %.1f %.0f %s %s %d\n", name, spent * 10000 / requests, rps, p50, p99, errors }' <<<"$text"
 }
 
-token=$(head -1 "$plant/tokens")
-answer=$(curl -s -w '\n%{http_code} %{size_download}' -H "Authorization: Bearer $token" -H 'Millgate-Purpose: quality-analysis' "http://127.0.0.1:19443$path")
-if [ "${answer##*$'\n'}" != "200 1024" ]; then
-    printf 'millgate does not answer as it should:\n%s\n' "$answer" >&2
-    tail -5 "$out/millgate.log" >&2
-    exit 1
-fi
 for target in "${targets[@]}"; do
     IFS=: read -r _ port _ <<<"$target"
     load "$port" 1 >/dev/null
