@@ -38,10 +38,20 @@ impl Tree {
     pub(crate) fn put(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let path = self.path(name);
         let parent = path.parent().unwrap_or(&self.root).to_owned();
-        self.create_dirs(&parent)?;
-        replace(&path, bytes, None)?;
+        if read_optional(&path)?.is_some_and(|found| found == bytes) {
+            // Written by a round that failed later on, perhaps before it was flushed.
+            File::open(&path)?.sync_all()?;
+        } else {
+            self.create_dirs(&parent)?;
+            replace(&path, bytes, None)?;
+        }
         self.dirty.insert(parent);
         Ok(())
+    }
+
+    /// Length of the file; `None` when there is no such file.
+    pub(crate) fn length(&self, name: &str) -> Option<u64> {
+        fs::metadata(self.path(name)).ok().filter(fs::Metadata::is_file).map(|file| file.len())
     }
 
     /// Removes a directory of files that nothing needs any longer. Failing to is no fault.

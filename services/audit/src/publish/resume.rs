@@ -8,8 +8,8 @@ use super::{
 };
 use crate::store::CheckpointRow;
 use std::path::Path;
-use tlog::tile::{TilePath, tiles_for_size};
-use tlog::{Checkpoint, CompactRange};
+use tlog::tile::{Kind, TilePath, tiles_for_size};
+use tlog::{Checkpoint, CompactRange, HASH_BYTES};
 
 impl Task {
     /// Begins where the last signed checkpoint in the store ends.
@@ -118,9 +118,12 @@ fn open_tree(dir: &Path) -> Result<Tree, PublishError> {
 
 /// `None` in place of a builder when a file of the tree is missing or its unfinished tiles are not of this tree.
 ///
-/// Full tiles are only looked for, not read: comparing all of them is what `millgate audit fsck` does.
+/// Full tiles are measured, not read: comparing all of them is what `millgate audit fsck` does.
 fn take_up(tree: Tree, range: &CompactRange) -> (Tree, Option<TileBuilder>) {
-    let complete = tiles_for_size(range.size()).all(|path| tree.path(&path.to_path()).is_file());
+    let complete = tiles_for_size(range.size()).all(|path| match (path.kind, tree.length(&path.to_path())) {
+        (Kind::Tile(_), length) => length == Some(HASH_BYTES as u64 * u64::from(path.width)),
+        (Kind::Entries, length) => length.is_some_and(|bytes| bytes > 0),
+    });
     let read = |path: &TilePath| tree.read(&path.to_path()).ok().flatten();
     let builder = complete.then(|| TileBuilder::resume(range, read)).flatten();
     (tree, builder)

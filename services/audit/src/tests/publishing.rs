@@ -96,10 +96,14 @@ async fn files_that_are_gone_are_built_again() {
     first.publish_now().await.unwrap();
     fill(&log, 300).await;
     let last = first.publish_now().await.unwrap();
-    let full = out.path().join("tile/entries/000");
-    for vanished in [full, out.path().join("tile"), out.path().join(CHECKPOINT_FILE), out.path().to_owned()] {
+    let [full, cut] = ["tile/entries/000", "tile/0/001"].map(|name| out.path().join(name));
+    for vanished in
+        [full, cut.clone(), out.path().join("tile"), out.path().join(CHECKPOINT_FILE), out.path().to_owned()]
+    {
         if vanished.is_dir() {
             fs::remove_dir_all(&vanished).unwrap();
+        } else if vanished == cut {
+            fs::write(&cut, [0; 100]).unwrap();
         } else {
             fs::remove_file(&vanished).unwrap();
         }
