@@ -89,8 +89,8 @@ async fn assert_truth(dir: &Path, told: &[Told], poisoned: bool) {
     assert_eq!(report.findings, []);
 }
 
-/// Runs the work with a failing store; whether the log was poisoned.
-async fn storm(step: Step, nth: u32, fault: Fault) -> bool {
+/// Runs the work with a failing store; what refused callers were told.
+async fn storm(step: Step, nth: u32, fault: Fault) -> Vec<AppendError> {
     let dir = tempfile::tempdir().unwrap();
     let armed = Arc::new(AtomicBool::new(false));
     let log = open_failing(&options(dir.path()), fail_at(step, nth, fault, &armed)).await.unwrap();
@@ -110,15 +110,17 @@ async fn storm(step: Step, nth: u32, fault: Fault) -> bool {
         log.close().await;
     }
     assert_truth(dir.path(), &told, poisoned).await;
-    poisoned
+    let errors = told.into_iter().flat_map(|told| [told.decision.err(), told.outcome.and_then(Result::err)]);
+    errors.flatten().collect()
 }
 
 #[tokio::test]
 async fn a_proven_rollback_is_told_and_serving_goes_on() {
     for step in [Step::BeforeStage, Step::AfterStage, Step::BeforeCommit] {
-        for fault in [Fault::Full, Fault::Busy] {
+        for (fault, told) in [(Fault::Full, AppendError::Full), (Fault::Busy, AppendError::Overloaded)] {
             for nth in 0..4 {
-                assert!(!storm(step, nth, fault).await, "{step:?} {nth} {fault:?}");
+                let errors = storm(step, nth, fault).await;
+                assert!(errors.iter().all(|error| *error == told), "{step:?} {nth} {fault:?}: {errors:?}");
             }
         }
     }
@@ -128,13 +130,19 @@ async fn a_proven_rollback_is_told_and_serving_goes_on() {
 async fn what_is_not_proven_poisons() {
     for step in [Step::BeforeStage, Step::AfterStage, Step::BeforeCommit, Step::AfterCommit, Step::Maintain] {
         for nth in 0..4 {
-            assert!(storm(step, nth, Fault::Failed).await, "{step:?} {nth}");
+            assert_poisoned(&storm(step, nth, Fault::Failed).await);
         }
     }
-    // The store says that it was full, and yet the head moved.
+    // The store says that it was full, and yet the head moved: nobody may be told that nothing was written.
     for fault in [Fault::Full, Fault::Busy] {
-        assert!(storm(Step::AfterCommit, 1, fault).await);
+        for nth in 0..4 {
+            assert_poisoned(&storm(Step::AfterCommit, nth, fault).await);
+        }
     }
+}
+
+fn assert_poisoned(told: &[AppendError]) {
+    assert!(!told.is_empty() && told.iter().all(|error| *error == AppendError::Poisoned), "{told:?}");
 }
 
 #[tokio::test]
