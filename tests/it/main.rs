@@ -7,11 +7,15 @@
     reason = "a story ends where something is not as told"
 )]
 
+mod bodies;
 mod crash;
+mod disk;
 mod faults;
 mod operations;
 mod providers;
 mod reload;
 mod requests;
 mod story;
+mod telemetry;
+mod tls;
 mod tokens;

@@ -11,7 +11,7 @@ pub mod wait;
 use anyhow::Context as _;
 use millgate::demo::{self, Demo};
 use runtime::shutdown::Shutdown;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The demo's plant in this process, with its directory for the test to change.
 #[derive(Debug)]
@@ -53,6 +53,20 @@ impl Plant {
         plant.shutdown.reload();
         wait::until("the new source", async || (plant.demo.running.broker.generation() > before).then_some(())).await?;
         Ok(plant)
+    }
+
+    /// Writes a configuration with the demo's folders, a log of its own and free ports; `more` is appended.
+    pub fn configuration(&self, name: &str, more: &str) -> anyhow::Result<PathBuf> {
+        let path = self.directory.path().join(format!("{name}.toml"));
+        let text = format!(
+            r#"listen = {{ data = "127.0.0.1:0", api = "127.0.0.1:0", operator = "127.0.0.1:0" }}
+folders = {{ catalog = "policies/plants/munich/catalog", registry = "policies/plants/munich/registry", policies = "policies/base", schema = "policies/schema/plant.cedarschema" }}
+audit = {{ directory = "{name}", origin = "munich.example/{name}" }}
+{more}
+"#
+        );
+        std::fs::write(&path, text)?;
+        Ok(path)
     }
 
     pub fn token(&self, name: &str) -> &str {
@@ -112,11 +126,18 @@ impl Plant {
 /// # Errors
 /// When it is not a published log.
 pub fn published(directory: &Path) -> anyhow::Result<Vec<serde_json::Value>> {
-    let published = directory.join("audit/published");
+    entries(&directory.join("audit/published"))
+}
+
+/// Entries of a published directory, oldest first.
+///
+/// # Errors
+/// When it is not a published log.
+pub fn entries(published: &Path) -> anyhow::Result<Vec<serde_json::Value>> {
     let mut entries = Vec::new();
     let mut query = audit::query::Query { limit: 1000, newest_first: false, ..Default::default() };
     loop {
-        let page = audit::query::offline(&published, &query)?;
+        let page = audit::query::offline(published, &query)?;
         for found in &page.entries {
             entries.push(serde_json::from_str(&found.entry)?);
         }

@@ -1,6 +1,7 @@
 //! Real processes: the built executables and third-party servers. Each is ended by its own pid.
 
 use anyhow::{Context as _, ensure};
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -22,6 +23,21 @@ pub fn executable(name: &str) -> anyhow::Result<PathBuf> {
 /// When it cannot be started.
 pub fn run(name: &str, arguments: &[&str]) -> anyhow::Result<Output> {
     Command::new(executable(name)?).args(arguments).output().with_context(|| format!("`{name}` cannot be started"))
+}
+
+/// `millgate serve` as a process of its own; `shell` may set limits before it, as in `ulimit -f 100;`.
+///
+/// # Errors
+/// When it does not say that it serves.
+pub fn serve(config: &Path, shell: &str) -> anyhow::Result<(Guard, serde_json::Value)> {
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("{shell} exec \"$0\" serve --json --config \"$1\""));
+    command.arg(executable("millgate")?).arg(config).stdout(Stdio::piped());
+    let mut process = Guard::spawn(&mut command)?;
+    let mut line = String::new();
+    BufReader::new(process.0.stdout.take().context("stdout")?).read_line(&mut line)?;
+    let facts = serde_json::from_str(&line).with_context(|| format!("`{}` did not start", config.display()))?;
+    Ok((process, facts))
 }
 
 /// A child process that ends with its guard.

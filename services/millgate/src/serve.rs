@@ -266,6 +266,9 @@ impl Running {
 
     /// Ends in order: connections, then what they left to write, then the last checkpoint.
     pub async fn drain(self) -> ExitCode {
+        if !self.shutdown.is_draining() {
+            self.shutdown.begin("asked to end");
+        }
         tracing::info!("draining");
         self.connections.close();
         let finished = tokio::select! {
