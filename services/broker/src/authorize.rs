@@ -4,7 +4,7 @@ use crate::Broker;
 use crate::record::{self, Circumstances};
 use crate::respond::Refusal;
 use crate::world::World;
-use model::{AccessRequest, Reason};
+use model::{AccessRequest, Action, Reason};
 use pdp::{Decision, Denial, Permit};
 
 /// # Errors
@@ -38,8 +38,36 @@ fn refusal(denial: &Denial) -> Refusal {
         return Refusal::not_found();
     }
     let reason = denial.reasons.first().cloned().unwrap_or(Reason::NOT_PERMITTED);
-    let detail =
-        denial.ask.clone().unwrap_or_else(|| String::from("no policy permits this; ask the product's steward"));
+    let detail = denial.ask.clone().unwrap_or_else(|| String::from(advice(&reason, denial.request.action)));
     let reasons = if denial.reasons.len() > 1 { denial.reasons.clone() } else { Vec::new() };
     Refusal { reasons, agreements: denial.agreements.clone(), ..Refusal::denied(reason, detail) }
+}
+
+/// What to do about a denial that no policy explains.
+fn advice(reason: &Reason, action: Action) -> &'static str {
+    match reason {
+        r if *r == Reason::AGREEMENT_UNKNOWN => {
+            "your organisation has no agreement of this name for this data; name another, or none"
+        }
+        r if *r == Reason::POLICY_ERROR => "a policy failed, so this was denied; tell the product's steward",
+        r if *r == Reason::ORGANISATION_SUSPENDED => "your organisation is suspended; ask the data office of the plant",
+        _ if action == Action::ReadAudit => {
+            "you may not read these entries; auditors need their role in the plant's registry"
+        }
+        _ => "no policy permits this; ask the product's steward",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_fits_the_reason() {
+        assert!(advice(&Reason::AGREEMENT_UNKNOWN, Action::Read).contains("name another"));
+        assert!(advice(&Reason::POLICY_ERROR, Action::ReadAudit).contains("a policy failed"));
+        // There is no product, hence no steward, behind the audit log.
+        assert!(!advice(&Reason::NOT_PERMITTED, Action::ReadAudit).contains("steward"));
+        assert!(advice(&Reason::NOT_PERMITTED, Action::Read).contains("steward"));
+    }
 }

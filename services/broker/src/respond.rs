@@ -53,7 +53,7 @@ impl Refusal {
 
     /// The one answer for "no such thing" and for "nothing that you may know of".
     pub fn not_found() -> Self {
-        Self::new(Reason::NOT_FOUND, "there is nothing here for this caller; the catalogue lists what there is")
+        Self::new(Reason::NOT_FOUND, "there is nothing here for this caller")
     }
 
     pub fn denied(reason: Reason, detail: impl Into<String>) -> Self {

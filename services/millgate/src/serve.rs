@@ -126,7 +126,10 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
     running.watch(config, folders, tls.clone());
     running.listen(config, sockets, tls);
     serving.met();
-    tracing::info!(data = %running.data, api = %running.api, operator = %running.operator, "serving");
+    tracing::info!(
+        data = %running.data, api = %running.api, operator = %running.operator, log_key = running.log_key,
+        "serving"
+    );
     Ok(running)
 }
 
