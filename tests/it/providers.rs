@@ -1,6 +1,6 @@
 //! Nothing of ours in the chain but Millgate: a certified OpenID provider for each supplier, InfluxDB as the historian.
 
-use acceptance::process::{self, Guard};
+use acceptance::process;
 use acceptance::{http, wait};
 use anyhow::Context as _;
 use base64::Engine as _;
@@ -12,26 +12,34 @@ use runtime::shutdown::Shutdown;
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-/// A server of `tests/providers`, ended with its guard.
+/// A server of `tests/providers`. It ends when its standard input does, also when this process is killed, and ends what
+/// it started itself.
 struct Server {
     facts: Value,
-    _process: Guard,
+    process: Child,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.process.stdin.take());
+        let _ = self.process.wait();
+    }
 }
 
 impl Server {
     fn start(script: &str, arguments: &[&str]) -> anyhow::Result<Self> {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("providers");
         let mut command = Command::new("node");
-        command.current_dir(&directory).arg(script).args(arguments).stdout(Stdio::piped());
-        let mut process = Guard::spawn(&mut command)?;
+        command.current_dir(&directory).arg(script).arg("--with-parent").args(arguments);
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("node")?;
         let mut line = String::new();
-        BufReader::new(process.0.stdout.take().context("stdout")?).read_line(&mut line)?;
+        BufReader::new(process.stdout.take().context("stdout")?).read_line(&mut line)?;
         let facts = serde_json::from_str(&line)
             .with_context(|| format!("`{script}` did not start; `bash tests/run` installs what it needs"))?;
-        Ok(Self { facts, _process: process })
+        Ok(Self { facts, process })
     }
 
     fn text(&self, pointer: &str) -> &str {
