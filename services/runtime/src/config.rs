@@ -87,7 +87,6 @@ pub struct Limits {
     pub headers_max: usize,
     /// From the first byte of a request to the end of its headers.
     pub header_timeout: Duration,
-    pub request_body_bytes_max: u64,
     pub drain_timeout: Duration,
 }
 
@@ -124,7 +123,6 @@ impl Default for Limits {
             header_bytes_max: 16 * 1024,
             headers_max: 100,
             header_timeout: Duration::from_secs(10),
-            request_body_bytes_max: 1024 * 1024,
             drain_timeout: Duration::from_secs(20),
         }
     }
@@ -343,7 +341,6 @@ fn read_limits(mut section: Section<'_, '_, '_>) -> Limits {
             Duration::from_millis(100)..=Duration::from_secs(300),
             default.header_timeout,
         ),
-        request_body_bytes_max: section.bytes("request_body_bytes_max", 0..=1 << 40, default.request_body_bytes_max),
         drain_timeout: section.duration("drain_timeout", Duration::ZERO..=YEAR, default.drain_timeout),
     };
     section.close();
