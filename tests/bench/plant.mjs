@@ -58,7 +58,7 @@ const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url')
 const now = Math.floor(Date.now() / 1000);
 function token(n) {
   const claims = {
-    iss: issuer, aud: 'millgate', sub: principal(n), client_id: principal(n),
+    iss: issuer, aud: 'https://millgate.norden.example', sub: principal(n), client_id: principal(n),
     iat: now, nbf: now, exp: now + 12 * 3600, jti: randomBytes(16).toString('base64url'),
   };
   const signed = `${part({ alg: 'ES256', typ: 'at+jwt', kid })}.${part(claims)}`;

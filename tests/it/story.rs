@@ -87,7 +87,7 @@ async fn the_auditor_asks_through_the_command_line_and_is_recorded() {
     assert_eq!(page["entries"].as_array().unwrap().len(), 2, "both readings are entries: {page}");
 
     let refused = run(&plant.demo.home.token("acme"), &[]);
-    assert_eq!(refused.status.code(), Some(2));
+    assert_eq!(refused.status.code(), Some(1), "denied is a finding");
     assert!(String::from_utf8_lossy(&refused.stderr).contains("403"), "{:?}", refused.stderr);
     let denied = plant.audit("kind=audit_read&decision=deny").await.unwrap();
     assert_eq!(denied.len(), 1, "{denied:?}");

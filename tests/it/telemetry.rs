@@ -15,7 +15,7 @@ fn collector() -> PathBuf {
     let libraries = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/venv/lib");
     let found = std::fs::read_dir(&libraries).into_iter().flatten().flatten();
     let agent = found.map(|d| d.path().join("site-packages/rotel/rotel-agent")).find(|p| p.exists());
-    agent.unwrap_or_else(|| panic!("no collector under {}; run `bash tests/tools/install`", libraries.display()))
+    agent.expect("no collector in tests/.tools; run `bash tests/tools/install`")
 }
 
 /// Ports that are free now; the collector cannot choose its own.

@@ -281,10 +281,10 @@ impl Drop for Exchange {
     }
 }
 
-/// Failed logins: one entry each within a budget per client prefix, counted beyond it.
+/// Failed logins: one entry each within a budget per client prefix and issuer, counted beyond it.
 #[derive(Debug)]
 pub struct RefusedLogins {
-    /// Entries per prefix and minute.
+    /// Entries per prefix, issuer and minute.
     per_minute: u32,
     state: std::sync::Mutex<LoginBudget>,
 }
@@ -292,7 +292,7 @@ pub struct RefusedLogins {
 #[derive(Debug, Default)]
 struct LoginBudget {
     minute: i64,
-    used: std::collections::HashMap<Prefix, u32>,
+    used: std::collections::HashMap<(Prefix, Option<String>), u32>,
     /// Beyond the budget, by reason.
     counted: std::collections::BTreeMap<Reason, u64>,
 }
@@ -300,8 +300,8 @@ struct LoginBudget {
 /// /24 of IPv4, /64 of IPv6: what one stranger usually controls.
 type Prefix = [u8; 8];
 
-/// One minute's budget keeps at most this many prefixes; further ones are only counted, so memory is bounded.
-const PREFIXES_MAX: usize = 4_096;
+/// One minute keeps at most this many budgets; logins beyond are only counted, so memory is bounded.
+const BUDGETS_MAX: usize = 4_096;
 
 fn prefix(ip: IpAddr) -> Prefix {
     let mut prefix = [0; 8];
@@ -388,8 +388,9 @@ impl RefusedLogins {
             let counted = std::mem::take(&mut state.counted);
             due = (!counted.is_empty()).then_some(counted);
         }
-        let room = state.used.len() < PREFIXES_MAX;
-        let key = prefix(login.peer);
+        let room = state.used.len() < BUDGETS_MAX;
+        // Only issuers of the registry are named here, so a stranger cannot make up budgets.
+        let key = (prefix(login.peer), login.issuer.map(str::to_owned));
         let write = match state.used.get_mut(&key) {
             Some(used) if *used < self.per_minute => {
                 *used += 1;

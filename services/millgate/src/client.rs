@@ -1,6 +1,6 @@
 //! The command line as a caller of a running broker: one GET with a token, over http or https.
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use http::{Request, Response, header};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Bytes, Incoming};
@@ -24,6 +24,24 @@ pub struct Server {
     #[arg(long, value_name = "FILE", help_heading = "Server")]
     pub ca: Option<std::path::PathBuf>,
 }
+
+/// The broker's answer is no: a finding, not a fault of the call.
+#[derive(Debug)]
+pub struct Refused {
+    status: http::StatusCode,
+    detail: String,
+    reason: String,
+    request: String,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { status, detail, reason, request } = self;
+        write!(f, "{status}: {detail} ({reason}, request {request})")
+    }
+}
+
+impl std::error::Error for Refused {}
 
 impl Server {
     /// From `--token-file`, or from the environment variable `MILLGATE_TOKEN`.
@@ -59,7 +77,7 @@ impl Server {
         let body = response.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         let problem: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
         let text = |key: &str| problem.get(key).and_then(|v| v.as_str()).unwrap_or("?").to_owned();
-        bail!("{status}: {} ({}, request {})", text("detail"), text("reason"), text("request_id"))
+        Err(Refused { status, detail: text("detail"), reason: text("reason"), request: text("request_id") }.into())
     }
 
     fn client(&self) -> anyhow::Result<Client<hyper_rustls::HttpsConnector<HttpConnector>, Empty<Bytes>>> {

@@ -11,3 +11,5 @@ mod client;
 pub mod demo;
 pub mod serve;
 mod table;
+
+pub use client::Refused;

@@ -50,5 +50,5 @@ fn main() -> ExitCode {
 #[expect(clippy::print_stderr, reason = "a command line speaks to its user")]
 fn fail(error: &anyhow::Error) -> ExitCode {
     eprintln!("millgate: {error:#}");
-    ExitCode::from(2)
+    ExitCode::from(if error.is::<millgate::Refused>() { 1 } else { 2 })
 }
