@@ -166,7 +166,8 @@ fn read(path: &Path) -> Result<String, Problem> {
     std::fs::read_to_string(path).map_err(|e| problem(path, format!("cannot be read: {e}")))
 }
 
-/// All `*.cedar` files below a folder, sorted, so that a digest depends on content alone.
+/// All `*.cedar` files below a folder, sorted, so that a digest depends on content alone. Hidden names and links to folders
+/// are passed over: a mounted Kubernetes ConfigMap (`..data` and links into it) is read once.
 fn cedar_files(folder: &Path) -> Result<Vec<PathBuf>, Problem> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -174,13 +175,36 @@ fn cedar_files(folder: &Path) -> Result<Vec<PathBuf>, Problem> {
         let entries = std::fs::read_dir(&folder).map_err(|e| problem(&folder, format!("cannot be read: {e}")))?;
         for entry in entries {
             let path = entry.map_err(|e| problem(&folder, format!("cannot be read: {e}")))?.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|e| e == "cedar") {
-                found.push(path);
+            let hidden = path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b"."));
+            let linked = path.is_symlink();
+            match path.extension() {
+                _ if hidden => {}
+                _ if path.is_dir() => folders.extend((!linked).then_some(path)),
+                Some(extension) if extension == "cedar" => found.push(path),
+                _ => {}
             }
         }
     }
     found.sort();
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_mounted_config_map_is_read_once_and_a_loop_of_links_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in ["..2026/a.cedar", "plain/b.cedar", "plain/.#b.cedar", "plain/notes.txt"] {
+            std::fs::create_dir_all(at(name).parent().unwrap()).unwrap();
+            std::fs::write(at(name), "").unwrap();
+        }
+        symlink("..2026", at("..data")).unwrap();
+        symlink("..data/a.cedar", at("a.cedar")).unwrap();
+        symlink(folder.path(), at("plain/loop")).unwrap();
+        assert_eq!(cedar_files(folder.path()).unwrap(), [at("a.cedar"), at("plain/b.cedar")]);
+    }
 }
