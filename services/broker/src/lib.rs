@@ -14,6 +14,7 @@ mod forward;
 pub mod listener;
 mod metrics;
 mod operator;
+mod patience;
 pub mod record;
 mod reload;
 mod resolve;

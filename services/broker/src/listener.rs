@@ -1,5 +1,6 @@
 //! Socket → TLS → connection → requests. One accept loop for all listeners; drains when told to.
 
+use crate::patience::Patient;
 use crate::respond::Body;
 use arc_swap::ArcSwapOption;
 use http::{Request, Response};
@@ -10,6 +11,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -25,7 +27,8 @@ pub struct Bounds {
     /// Request line and headers together.
     pub header_bytes_max: usize,
     pub headers_max: usize,
-    /// From accept, or from the end of the previous request, to the end of the headers; also for the TLS handshake.
+    /// From accept, or from the end of the previous request, to the end of the headers; also for the TLS handshake. An
+    /// HTTP/2 connection without a request is told to go after once to twice this time.
     pub header_timeout: Duration,
 }
 
@@ -33,6 +36,8 @@ pub struct Bounds {
 const STREAMS_MAX: u32 = 128;
 /// Streams that a peer may open and reset before the connection ends (CVE-2023-44487).
 const RESET_STREAMS_MAX: usize = 64;
+/// A peer that takes not one byte of what is sent to it for this long is gone, whatever its kernel answers.
+const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
 
 /// A listener of one role: data, api or operator.
 pub struct Listener {
@@ -88,7 +93,7 @@ impl Listener {
                 peer: Peer { address },
                 tls: self.tls.as_ref().and_then(|tls| tls.load_full()),
                 must_be_tls: self.tls.is_some(),
-                handshake_timeout: self.bounds.header_timeout,
+                header_timeout: self.bounds.header_timeout,
                 server: server.clone(),
                 stop: stop.clone(),
             };
@@ -126,7 +131,7 @@ struct Connection {
     peer: Peer,
     tls: Option<Arc<rustls::ServerConfig>>,
     must_be_tls: bool,
-    handshake_timeout: Duration,
+    header_timeout: Duration,
     server: Arc<auto::Builder<TokioExecutor>>,
     stop: CancellationToken,
 }
@@ -138,42 +143,107 @@ impl Connection {
         F: Future<Output = Response<Body>> + Send + 'static,
     {
         let _ = self.stream.set_nodelay(true);
-        let Self { stream, peer, tls, must_be_tls, handshake_timeout, server, stop } = self;
+        let Self { stream, peer, tls, must_be_tls, header_timeout, server, stop } = self;
+        let stream = Patient::new(stream, WRITE_STALL_MAX);
+        let rules = Rules { server: &server, stop: &stop, quiet_max: header_timeout };
         match tls {
             Some(config) => {
                 let handshake = TlsAcceptor::from(config).accept(stream);
-                match tokio::time::timeout(handshake_timeout, handshake).await {
-                    Ok(Ok(stream)) => exchange(stream, peer, &server, &stop, handler).await,
+                match tokio::time::timeout(header_timeout, handshake).await {
+                    Ok(Ok(stream)) => exchange(stream, peer, rules, handler).await,
                     Ok(Err(error)) => tracing::debug!(peer = %peer.address, %error, "TLS handshake failed"),
                     Err(_) => tracing::debug!(peer = %peer.address, "TLS handshake took too long"),
                 }
             }
             None if must_be_tls => {}
-            None => exchange(stream, peer, &server, &stop, handler).await,
+            None => exchange(stream, peer, rules, handler).await,
         }
     }
 }
 
-async fn exchange<S, H, F>(
-    stream: S,
-    peer: Peer,
-    server: &auto::Builder<TokioExecutor>,
-    stop: &CancellationToken,
-    handler: H,
-) where
+/// What one connection is served by.
+#[derive(Clone, Copy)]
+struct Rules<'a> {
+    server: &'a auto::Builder<TokioExecutor>,
+    stop: &'a CancellationToken,
+    /// How long a connection may ask nothing.
+    quiet_max: Duration,
+}
+
+/// Whether a connection asks anything.
+#[derive(Debug, Default)]
+struct Activity {
+    open: AtomicUsize,
+    /// Beginnings and ends of requests.
+    events: AtomicU64,
+}
+
+/// A request whose answer has not begun.
+struct Asking(Arc<Activity>);
+
+impl Activity {
+    fn begin(self: &Arc<Self>) -> Asking {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        self.events.fetch_add(1, Ordering::Relaxed);
+        Asking(self.clone())
+    }
+
+    /// Returns when nothing was asked for `limit`, at the latest after twice that time.
+    async fn quiet(&self, limit: Duration) {
+        let mut before = 0;
+        loop {
+            tokio::time::sleep(limit).await;
+            let now = self.events.load(Ordering::Relaxed);
+            if now == before && self.open.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+            before = now;
+        }
+    }
+
+    fn is_silent(&self) -> bool {
+        self.events.load(Ordering::Relaxed) == 0
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.events.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+async fn exchange<S, H, F>(stream: S, peer: Peer, rules: Rules<'_>, handler: H)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Fn(Peer, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
+    let activity = Arc::new(Activity::default());
+    let asked = activity.clone();
     let service = hyper::service::service_fn(move |request| {
-        let answer = handler(peer, request);
-        async move { Ok::<_, Infallible>(answer.await) }
+        let (asking, answer) = (asked.begin(), handler(peer, request));
+        async move {
+            let answer = answer.await;
+            drop(asking);
+            Ok::<_, Infallible>(answer)
+        }
     });
-    let connection = server.serve_connection(TokioIo::new(stream), service);
+    let connection = rules.server.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
+        () = rules.stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+        () = activity.quiet(rules.quiet_max) => {
+            if activity.is_silent() {
+                // hyper's own timeout begins only when it knows the version, which a stranger may never tell.
+                tracing::debug!(peer = %peer.address, "a connection asked nothing");
+                return;
+            }
+            // Answers that still stream go on to their end.
             connection.as_mut().graceful_shutdown();
             connection.await
         }
