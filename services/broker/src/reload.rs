@@ -171,14 +171,11 @@ impl Reloader {
         problems: &mut Vec<(&'static str, Vec<Problem>)>,
     ) -> Option<World> {
         let next = current.snapshot.generation() + 1;
+        // A new catalog goes with its own connections: routes of one must never lead to the sources of another.
+        let mut upstreams = current.upstreams.clone();
         match fit(&parts, current, next) {
-            Ok(world) if changed(&world, current) => {
-                if !refused.registry {
-                    return Some(world);
-                }
-            }
-            Ok(_) if !refused.registry => return None,
-            Ok(_) => {}
+            Ok(world) if !refused.registry => return changed(&world, current).then_some(world),
+            Ok(world) => upstreams = world.upstreams,
             Err(p) => {
                 *refused = Refused { policies: true, catalog: true, registry: true };
                 problems.push(("together", p));
@@ -186,7 +183,7 @@ impl Reloader {
         }
         let mut last_good = if problems.iter().any(|(what, _)| *what == "together") { current.parts() } else { parts };
         last_good.parties = revoke(&last_good.parties, registry::load_revocations(&self.folders.registry));
-        match World::join(&last_good, next, current.upstreams.clone()) {
+        match World::join(&last_good, next, upstreams) {
             Ok(world) => changed(&world, current).then_some(world),
             Err(p) => {
                 problems.push(("revocations", p));

@@ -62,17 +62,17 @@ impl Folders {
         let mut files = Vec::new();
         for folder in &self.policies {
             let paths = cedar_files(folder).map_err(|p| vec![p])?;
+            if paths.is_empty() {
+                // A volume that is not mounted yet must not take its `forbid`s with it.
+                return Err(vec![problem(
+                    folder,
+                    "there is no `*.cedar` file here; take the folder out of `policies`, or mount it",
+                )]);
+            }
             for path in paths {
                 let text = read(&path).map_err(|p| vec![p])?;
                 files.push((path.display().to_string(), text));
             }
-        }
-        if files.is_empty() {
-            let folder = self.policies.first().unwrap_or(&self.schema);
-            return Err(vec![problem(
-                folder,
-                "there is no `*.cedar` file here; without a policy everything is denied",
-            )]);
         }
         let schema = (self.schema.display().to_string(), schema);
         PolicySet::load((&schema.0, &schema.1), &files).map(Arc::new).map_err(|f| f.iter().map(finding).collect())
@@ -206,5 +206,19 @@ mod tests {
         symlink("..data/a.cedar", at("a.cedar")).unwrap();
         symlink(folder.path(), at("plain/loop")).unwrap();
         assert_eq!(cedar_files(folder.path()).unwrap(), [at("a.cedar"), at("plain/b.cedar")]);
+    }
+
+    #[test]
+    fn a_policy_folder_that_lost_its_files_is_refused_and_not_left_out() {
+        let empty = tempfile::tempdir().unwrap();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies");
+        let folders = Folders {
+            catalog: PathBuf::new(),
+            registry: PathBuf::new(),
+            policies: vec![root.join("base"), empty.path().to_owned()],
+            schema: root.join("schema/plant.cedarschema"),
+        };
+        let problems = folders.load_policies().unwrap_err();
+        assert!(problems[0].to_string().contains("no `*.cedar` file"), "{}", problems[0]);
     }
 }
