@@ -15,6 +15,7 @@ mod operations;
 mod providers;
 mod reload;
 mod requests;
+mod review;
 mod story;
 mod telemetry;
 mod tls;

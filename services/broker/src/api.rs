@@ -4,7 +4,7 @@
 //! the first entry leaves.
 
 use crate::authenticate::authenticate;
-use crate::authorize::authorize;
+use crate::authorize::{Standing, authorize};
 use crate::canonical::Canonical;
 use crate::listener::Peer;
 use crate::metrics::Started;
@@ -25,6 +25,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use model::entry::{Ended, Kind};
 use model::{AccessRequest, Action, OrganisationId, Reason, RequestId, ResourceRef, Shape, Timestamp};
+use pdp::Permit;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -51,7 +52,7 @@ async fn unknown(broker: &Broker, id: RequestId, peer: Peer, parts: &Parts) -> R
     let canonical = Canonical::parse(parts)?;
     let world = broker.world();
     let caller = authenticate(broker, &world, id, peer, parts, &canonical).await?;
-    let about = about(id, peer, parts, &canonical);
+    let about = about(id, peer, parts, &canonical, &Asked::default());
     record::refuse(&broker.log, &caller, &Reason::NOT_FOUND, &about).await?;
     Err(Refusal::not_found())
 }
@@ -63,6 +64,10 @@ async fn entries(
 ) -> impl IntoResponse {
     let (parts, _) = request.into_parts();
     let (id, started) = (broker.request_id(), broker.metrics.begin());
+    // axum hands HEAD to whoever takes GET. A search whose answer nobody sees would be recorded as one that was read.
+    if parts.method != http::Method::GET {
+        return answer(&broker, id, started, unknown(&broker, id, peer, &parts).await).map(axum::body::Body::new);
+    }
     answer(&broker, id, started, read(&broker, id, peer, &parts).await).map(axum::body::Body::new)
 }
 
@@ -75,7 +80,7 @@ fn answer(broker: &Broker, id: RequestId, started: Started, result: Result<Respo
     response
 }
 
-fn about<'a>(id: RequestId, peer: Peer, parts: &'a Parts, canonical: &Canonical) -> Circumstances<'a> {
+fn about<'a>(id: RequestId, peer: Peer, parts: &'a Parts, canonical: &Canonical, asked: &Asked) -> Circumstances<'a> {
     Circumstances {
         request: id,
         kind: Kind::AuditRead,
@@ -85,7 +90,7 @@ fn about<'a>(id: RequestId, peer: Peer, parts: &'a Parts, canonical: &Canonical)
         route: Some("audit-entries"),
         product: None,
         source: None,
-        payload: Circumstances::payload_of(canonical),
+        payload: Circumstances::payload_of(canonical, asked),
     }
 }
 
@@ -94,7 +99,7 @@ async fn read(broker: &Broker, id: RequestId, peer: Peer, parts: &Parts) -> Resu
     let asked = Asked::parse(&parts.headers)?;
     let world = broker.world();
     let caller = authenticate(broker, &world, id, peer, parts, &canonical).await?;
-    let about = about(id, peer, parts, &canonical);
+    let about = about(id, peer, parts, &canonical, &asked);
     let wanted = match Wanted::parse(&canonical.query) {
         Ok(wanted) => wanted,
         Err(refusal) => {
@@ -112,10 +117,9 @@ async fn read(broker: &Broker, id: RequestId, peer: Peer, parts: &Parts) -> Resu
         now: broker.clock.now(),
     };
     let permit = authorize(broker, &world, question, &about).await?;
-    let expires = permit.request().caller.expires();
-    let (_, exchange) = record::admit(&broker.log, permit, &about, broker.clock.now()).await?.into_exchange();
+    let (permit, exchange) = record::admit(&broker.log, permit, &about, broker.clock.now()).await?.into_exchange();
     if wanted.follow {
-        return Ok(follow(broker, id, wanted.query, exchange, expires));
+        return Ok(follow(broker, id, wanted.query, exchange, permit));
     }
     page(broker, id, &wanted.query, exchange).await
 }
@@ -168,6 +172,7 @@ struct Tail {
     entries: Follow,
     exchange: Exchange,
     expires: Timestamp,
+    standing: Standing,
     clock: Arc<dyn model::Clock>,
     draining: CancellationToken,
 }
@@ -175,14 +180,8 @@ struct Tail {
 /// How often a silent tail looks whether its caller's credential still holds.
 const LOOK: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// One entry a line (NDJSON), oldest first, as the log grows; ends with the caller's credential.
-fn follow(
-    broker: &Broker,
-    id: RequestId,
-    mut query: Query,
-    mut exchange: Exchange,
-    expires: Timestamp,
-) -> Response<Body> {
+/// One entry a line (NDJSON), oldest first, as the log grows; ends with the caller's credential or permission.
+fn follow(broker: &Broker, id: RequestId, mut query: Query, mut exchange: Exchange, permit: Permit) -> Response<Body> {
     exchange.forwarded();
     exchange.answering(200);
     // Without a place to start from, what is new from here on; the reading itself is the first thing seen.
@@ -190,7 +189,8 @@ fn follow(
     let tail = Tail {
         entries: broker.log.follow(query),
         exchange,
-        expires,
+        expires: permit.request().caller.expires(),
+        standing: broker.standing(permit),
         clock: broker.clock.clone(),
         draining: broker.draining.clone(),
     };
@@ -206,6 +206,12 @@ impl Tail {
     async fn next_lines(&mut self) -> Option<String> {
         while self.clock.now() < self.expires {
             let next = tokio::select! {
+                // First, so that a log that grows without end cannot outrun it.
+                biased;
+                () = self.standing.withdrawn() => {
+                    self.exchange.end(Ended::Withdrawn);
+                    return None;
+                }
                 next = self.entries.next() => next,
                 () = tokio::time::sleep(LOOK) => continue,
                 () = self.draining.cancelled() => break,

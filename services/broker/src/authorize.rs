@@ -4,8 +4,10 @@ use crate::Broker;
 use crate::record::{self, Circumstances};
 use crate::respond::Refusal;
 use crate::world::World;
-use model::{AccessRequest, Action, Reason};
+use model::{AccessRequest, Action, Clock, Reason};
 use pdp::{Decision, Denial, Permit};
+use std::sync::Arc;
+use tokio::sync::watch;
 
 /// # Errors
 /// 403, or 404 when the caller may not discover the resource; 503 when the denial cannot be recorded.
@@ -27,7 +29,7 @@ pub async fn authorize(
                 tracing::error!(request = %about.request, policies = ?denial.errors,
                     "a policy could not be evaluated, so the request was denied");
             }
-            record::deny(&broker.log, &denial, about).await?;
+            record::deny(&broker.log, &denial, &world.catalog.plant.purposes, about).await?;
             Err(refusal(&denial))
         }
     }
@@ -55,6 +57,44 @@ fn advice(reason: &Reason, action: Action) -> &'static str {
             "you may not read these entries; auditors need their role in the plant's registry"
         }
         _ => "no policy permits this; ask the product's steward",
+    }
+}
+
+/// A permission after its decision: whoever is cut off is cut off from open answers too.
+#[derive(Debug)]
+pub struct Standing {
+    request: AccessRequest,
+    /// The generation that permitted it last.
+    generation: u64,
+    worlds: watch::Receiver<Arc<World>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Standing {
+    pub fn new(permit: Permit, worlds: watch::Receiver<Arc<World>>, clock: Arc<dyn Clock>) -> Self {
+        let generation = permit.generation();
+        Self { request: permit.into_parts().0, generation, worlds, clock }
+    }
+
+    /// Returns when a new generation no longer permits it. May be dropped and called again.
+    pub async fn withdrawn(&mut self) {
+        loop {
+            // Also what changed between the decision and the first look.
+            let world = self.worlds.borrow_and_update().clone();
+            if world.snapshot.generation() != self.generation && !self.holds(&world) {
+                return;
+            }
+            self.generation = world.snapshot.generation();
+            if self.worlds.changed().await.is_err() {
+                // Without a broker nothing changes any longer.
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    fn holds(&self, world: &World) -> bool {
+        let request = AccessRequest { now: self.clock.now(), ..self.request.clone() };
+        world.snapshot.decide(request, "").is_permit()
     }
 }
 

@@ -1,15 +1,15 @@
 //! `Admitted` → the source's answer. Every header towards the source is made here; none is passed through.
 
+use crate::Broker;
 use crate::record::{Admitted, Exchange};
-use crate::respond::{Body, Refusal};
-use crate::shape::{self, Recorded};
+use crate::respond::{Body, BodyError, Refusal};
+use crate::shape::{self, Recorded, Watched};
 use crate::upstream::Upstream;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use model::entry::Ended;
-use model::{Reason, RequestId};
-use pdp::Permit;
+use model::{AgreementId, Reason, RequestId};
 use registry::UpstreamRequest;
 
 /// What goes to the source beside the permit.
@@ -28,7 +28,7 @@ pub struct Question<'a> {
 ///
 /// # Errors
 /// The refusal that the caller gets; the exchange's outcome says the same.
-pub async fn forward(admitted: Admitted, question: Question<'_>) -> Result<Response<Body>, Refusal> {
+pub async fn forward(broker: &Broker, admitted: Admitted, question: Question<'_>) -> Result<Response<Body>, Refusal> {
     let (permit, exchange) = admitted.into_exchange();
     let upstream = question.upstream;
     let slot = match tokio::time::timeout(upstream.queue_timeout, upstream.slots.clone().acquire_owned()).await {
@@ -51,6 +51,9 @@ pub async fn forward(admitted: Admitted, question: Question<'_>) -> Result<Respo
     let answer = match tokio::time::timeout(upstream.response_timeout, upstream.client.request(request)).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => {
+            if let Some(refusal) = callers_fault(&error) {
+                return Err(failed(exchange, Ended::CallerAborted, refusal));
+            }
             tracing::warn!(error = %describe(&error), request = %question.request, "a source could not be asked");
             let refusal = Refusal::new(Reason::SOURCE_UNREACHABLE, "the source cannot be reached or broke off");
             return Err(failed(exchange, Ended::SourceFailed, refusal));
@@ -63,7 +66,9 @@ pub async fn forward(admitted: Admitted, question: Question<'_>) -> Result<Respo
     if let Some(refusal) = refused_answer(answer.status()) {
         return Err(failed(exchange, Ended::SourceFailed, refusal));
     }
-    Ok(serve(answer, exchange, &permit, upstream, slot, question.request))
+    let agreement = permit.agreement().cloned();
+    let watched = Watched { exchange, standing: broker.standing(permit), idle: upstream.idle_timeout, slot };
+    Ok(serve(answer, watched, agreement.as_ref(), question.request))
 }
 
 fn failed(exchange: Exchange, ended: Ended, refusal: Refusal) -> Refusal {
@@ -117,25 +122,39 @@ fn refused_answer(status: StatusCode) -> Option<Refusal> {
 
 fn serve(
     answer: Response<Incoming>,
-    mut exchange: Exchange,
-    permit: &Permit,
-    upstream: &Upstream,
-    slot: tokio::sync::OwnedSemaphorePermit,
+    mut watched: Watched,
+    agreement: Option<&AgreementId>,
     request: RequestId,
 ) -> Response<Body> {
     let (parts, body) = answer.into_parts();
-    exchange.answering(parts.status.as_u16());
-    let recorded = Recorded::new(body, exchange, upstream.idle_timeout, slot);
-    let mut response = Response::new(recorded.boxed_unsync());
+    watched.exchange.answering(parts.status.as_u16());
+    let mut response = Response::new(Recorded::new(body, watched).boxed_unsync());
     *response.status_mut() = parts.status;
     shape::headers(&parts.headers, response.headers_mut());
     crate::respond::ours(response.headers_mut(), request);
-    if let Some(agreement) = permit.agreement()
+    if let Some(agreement) = agreement
         && let Ok(value) = HeaderValue::from_str(agreement.as_str())
     {
         response.headers_mut().insert("millgate-agreement", value);
     }
     response
+}
+
+/// The refusal when it was the caller's body that ended the question, and not the source.
+fn callers_fault(error: &(dyn std::error::Error + 'static)) -> Option<Refusal> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        match error.downcast_ref::<BodyError>() {
+            Some(BodyError::TooLarge) => {
+                return Some(Refusal::new(Reason::BODY_TOO_LARGE, "the body is larger than this route takes"));
+            }
+            Some(BodyError::Caller(_)) => {
+                return Some(Refusal::new(Reason::AMBIGUOUS_REQUEST, "the body is not as long as was said"));
+            }
+            _ => cause = error.source(),
+        }
+    }
+    None
 }
 
 /// The chain of causes in one line; hyper's own text says only "client error (Connect)".

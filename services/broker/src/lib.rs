@@ -37,6 +37,7 @@ use model::{Clock, RequestId};
 use record::RefusedLogins;
 use runtime::trace::Tracer;
 use std::sync::Arc;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// One running broker.
@@ -46,6 +47,8 @@ pub struct Broker {
     pub metrics: BrokerMetrics,
     identity: Identity,
     world: ArcSwap<World>,
+    /// The same, for those who wait for a change.
+    worlds: watch::Sender<Arc<World>>,
     clock: Arc<dyn Clock>,
     refused_logins: Arc<RefusedLogins>,
     tracer: Tracer,
@@ -72,11 +75,13 @@ impl Broker {
     /// Records the opening generation, so that the log names what its first decision was made from.
     pub async fn start(makings: Makings) -> Arc<Self> {
         makings.identity.update(&makings.world.parties);
+        let world = Arc::new(makings.world);
         let broker = Arc::new(Self {
             metrics: BrokerMetrics::new(makings.metrics, &makings.log, makings.clock.clone()),
             log: makings.log,
             identity: makings.identity,
-            world: ArcSwap::from_pointee(makings.world),
+            world: ArcSwap::new(world.clone()),
+            worlds: watch::Sender::new(world),
             clock: makings.clock,
             refused_logins: RefusedLogins::new(makings.refused_logins_per_minute),
             tracer: makings.tracer,
@@ -100,7 +105,13 @@ impl Broker {
 
     fn replace(&self, world: World) {
         self.identity.update(&world.parties);
-        self.world.store(Arc::new(world));
+        let world = Arc::new(world);
+        self.world.store(world.clone());
+        self.worlds.send_replace(world);
+    }
+
+    fn standing(&self, permit: pdp::Permit) -> authorize::Standing {
+        authorize::Standing::new(permit, self.worlds.subscribe(), self.clock.clone())
     }
 
     fn request_id(&self) -> RequestId {

@@ -4,12 +4,14 @@
 //! happens, writes the one outcome that belongs to it.
 
 use crate::canonical::Canonical;
+use crate::resolve::Asked;
 use crate::respond::Refusal;
 use audit::{AppendError, Log};
 use model::canonical::Value;
 use model::entry::{CommitmentClass, Disclosure, Draft, Effect, Ended, Kind};
-use model::{Authenticated, OrganisationId, Reason, RequestId, Shape, Timestamp};
+use model::{Authenticated, OrganisationId, PurposeId, Reason, RequestId, Shape, Timestamp};
 use pdp::{Denial, Digests, Permit};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -46,9 +48,17 @@ pub struct Circumstances<'a> {
 }
 
 impl Circumstances<'_> {
-    pub fn payload_of(canonical: &Canonical) -> Value {
+    /// What the caller wrote: path, query, and what was asked for in headers. Only what a policy knows stands in the entry.
+    pub fn payload_of(canonical: &Canonical, asked: &Asked) -> Value {
         let query = canonical.query.iter().map(|(k, v)| Value::texts([k.as_str(), v.as_str()])).collect();
-        Value::object([("path", Value::text(canonical.path_text())), ("query", Value::Array(query))])
+        let mut members = vec![
+            ("method", Value::text(canonical.method.as_str())),
+            ("path", Value::text(canonical.path_text())),
+            ("query", Value::Array(query)),
+        ];
+        members.extend(asked.purpose.as_ref().map(|p| ("purpose", Value::text(p.as_str()))));
+        members.extend(asked.agreement.as_ref().map(|a| ("agreement", Value::text(a.as_str()))));
+        Value::object(members)
     }
 }
 
@@ -93,7 +103,12 @@ pub async fn admit(log: &Log, permit: Permit, about: &Circumstances<'_>, now: Ti
 ///
 /// # Errors
 /// 503 when it cannot be written.
-pub async fn deny(log: &Log, denial: &Denial, about: &Circumstances<'_>) -> Result<(), Refusal> {
+pub async fn deny(
+    log: &Log,
+    denial: &Denial,
+    purposes: &BTreeMap<PurposeId, String>,
+    about: &Circumstances<'_>,
+) -> Result<(), Refusal> {
     let request = &denial.request;
     let mut members = decision_members(log, &request.caller, about);
     members.push(("action", Value::text(request.action.as_str())));
@@ -110,7 +125,9 @@ pub async fn deny(log: &Log, denial: &Denial, about: &Circumstances<'_>) -> Resu
     if denial.hidden {
         members.push(("hidden", Value::Bool(true)));
     }
-    members.extend(request.purpose.as_ref().map(|p| ("purpose", Value::text(p.as_str()))));
+    // A purpose that the plant does not have is the caller's own text.
+    let purpose = request.purpose.as_ref().filter(|p| purposes.contains_key(*p));
+    members.extend(purpose.map(|p| ("purpose", Value::text(p.as_str()))));
     members.extend(denial.agreement.as_ref().map(|a| ("agreement", Value::text(a.as_str()))));
     let mut draft = draft(log, about, &request.caller, members)?;
     draft.content.push(denial.slice.clone());
@@ -142,12 +159,20 @@ fn decision_members(log: &Log, caller: &Authenticated, about: &Circumstances<'_>
         ("principal_kind", Value::text(caller.principal().kind.as_str())),
         ("issuer", Value::text(caller.issuer().as_str())),
         ("authentication", Value::text(caller.method().as_str())),
-        ("method", Value::text(about.method)),
+        ("method", Value::text(method_name(about.method))),
     ];
     members.extend(about.route.map(|r| ("route", Value::text(r))));
     members.extend(about.product.map(|p| ("product", Value::text(p))));
     members.extend(about.source.map(|s| ("source", Value::text(s))));
     members
+}
+
+/// Callers can invent methods. What they write stands in disclosures, which can be erased, and never in an entry.
+fn method_name(method: &str) -> &str {
+    match method {
+        "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" | "TRACE" | "CONNECT" => method,
+        _ => "other",
+    }
 }
 
 fn shape(shape: Shape) -> Value {
@@ -292,9 +317,11 @@ pub struct RefusedLogins {
 #[derive(Debug, Default)]
 struct LoginBudget {
     minute: i64,
+    /// Entries under all budgets.
+    written: u32,
     used: std::collections::HashMap<(Prefix, Option<String>), u32>,
     /// Beyond the budget, by reason.
-    counted: std::collections::BTreeMap<Reason, u64>,
+    counted: BTreeMap<Reason, u64>,
 }
 
 /// /24 of IPv4, /64 of IPv6: what one stranger usually controls.
@@ -302,6 +329,9 @@ type Prefix = [u8; 8];
 
 /// One minute keeps at most this many budgets; logins beyond are only counted, so memory is bounded.
 const BUDGETS_MAX: usize = 4_096;
+/// Budgets that may be used up in one minute. Who has an IPv6 /48 has 65,536 prefixes; 20 times 60 entries a minute are a
+/// gigabyte and a half in a day.
+const BUDGETS_FULL_MAX: u32 = 20;
 
 fn prefix(ip: IpAddr) -> Prefix {
     let mut prefix = [0; 8];
@@ -353,7 +383,7 @@ impl RefusedLogins {
         let mut members = vec![
             ("request", Value::text(login.request.to_string())),
             ("reasons", Value::texts([login.reason.as_str()])),
-            ("method", Value::text(login.method)),
+            ("method", Value::text(method_name(login.method))),
         ];
         members.extend(login.issuer.map(|i| ("issuer", Value::text(i))));
         // No organisation: a credential that failed speaks for nobody, and must not touch anybody's sequence.
@@ -374,46 +404,75 @@ impl RefusedLogins {
         if counted.is_empty() { Ok(()) } else { append_counted(log, counted).await }
     }
 
-    fn charge(
-        &self,
-        now: Timestamp,
-        login: &RefusedLogin<'_>,
-    ) -> (bool, Option<std::collections::BTreeMap<Reason, u64>>) {
+    fn charge(&self, now: Timestamp, login: &RefusedLogin<'_>) -> (bool, Option<BTreeMap<Reason, u64>>) {
         let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let minute = now.seconds() / 60;
         let mut due = None;
         if state.minute != minute {
             state.minute = minute;
             state.used.clear();
+            state.written = 0;
             let counted = std::mem::take(&mut state.counted);
             due = (!counted.is_empty()).then_some(counted);
         }
+        let left = state.written < self.per_minute.saturating_mul(BUDGETS_FULL_MAX);
         let room = state.used.len() < BUDGETS_MAX;
         // Only issuers of the registry are named here, so a stranger cannot make up budgets.
         let key = (prefix(login.peer), login.issuer.map(str::to_owned));
         let write = match state.used.get_mut(&key) {
-            Some(used) if *used < self.per_minute => {
+            Some(used) if left && *used < self.per_minute => {
                 *used += 1;
                 true
             }
-            None if room && self.per_minute > 0 => {
+            None if left && room && self.per_minute > 0 => {
                 state.used.insert(key, 1);
                 true
             }
             _ => false,
         };
-        if !write {
+        if write {
+            state.written += 1;
+        } else {
             *state.counted.entry(login.reason.clone()).or_default() += 1;
         }
         (write, due)
     }
 }
 
-async fn append_counted(log: &Log, counted: std::collections::BTreeMap<Reason, u64>) -> Result<(), Refusal> {
+async fn append_counted(log: &Log, counted: BTreeMap<Reason, u64>) -> Result<(), Refusal> {
     let counts = Value::object(
         counted.into_iter().map(|(r, n)| (r.as_str().to_owned(), Value::int(i64::try_from(n).unwrap_or(i64::MAX)))),
     );
     let draft = Draft::new(Kind::RefusedLogins, &log.common(), None, [("counts", counts)], Vec::new())
         .map_err(|e| Refusal::new(Reason::NOT_RECORDED, e.to_string()))?;
     log.append(draft).await.map(drop).map_err(|e| not_recorded(&e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn charged(logins: &RefusedLogins, minute: i64, ip: [u16; 4]) -> bool {
+        let [a, b, c, d] = ip;
+        let login = RefusedLogin {
+            request: RequestId::new(Timestamp(0), [0; 10]),
+            reason: &Reason::MALFORMED_TOKEN,
+            issuer: None,
+            peer: IpAddr::from([a, b, c, d, 0, 0, 0, 1]),
+            user_agent: None,
+            method: "GET",
+            path: String::new(),
+        };
+        logins.charge(Timestamp(minute * 60_000), &login).0
+    }
+
+    #[test]
+    fn a_stranger_with_a_whole_network_cannot_fill_the_log() {
+        let logins = RefusedLogins::new(60);
+        let written = (0..60_000_u16).filter(|n| charged(&logins, 0, [0x2001, 0xdb8, 1, *n])).count();
+        assert_eq!(written, 1_200);
+        // One prefix alone, and everybody again in the next minute.
+        assert_eq!((0..100).filter(|_| charged(&logins, 1, [0x2001, 0xdb8, 1, 1])).count(), 60);
+        assert!(charged(&logins, 1, [0x2001, 0xdb8, 1, 2]));
+    }
 }

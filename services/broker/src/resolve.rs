@@ -3,14 +3,14 @@
 //! A caller who may not discover a resource learns nothing of the routes to it: wrong parameters, methods and bodies
 //! answer as an unknown route does.
 
-use crate::Broker;
 use crate::canonical::Canonical;
 use crate::record::{self, Circumstances};
 use crate::respond::{Body, BodyError, Refusal};
 use crate::upstream::Upstream;
 use crate::world::World;
+use crate::{Broker, stack};
 use http::request::Parts;
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Body as _, Incoming};
 use model::{AgreementId, Authenticated, PurposeId, Reason, ResourceRef};
@@ -81,7 +81,8 @@ async fn hide(
     Ok(if visible && refusal.reason != Reason::NOT_FOUND { refusal } else { Refusal::not_found() })
 }
 
-/// The body as the route declares it: none, or one within bounds.
+/// The body as the route declares it: none, or one within bounds and its type as the route spells it. What a caller
+/// writes beside the type (`charset`, `boundary`) has readings that nobody declared and stays here.
 ///
 /// # Errors
 /// 400 for a body that is not declared or not of a declared type, 413 for one that says it is too large.
@@ -93,38 +94,37 @@ pub async fn body(
     parts: &Parts,
     body: Incoming,
     about: &Circumstances<'_>,
-) -> Result<Body, Refusal> {
+) -> Result<(Body, Option<HeaderValue>), Refusal> {
     match declared(resolved, parts, body) {
         Ok(body) => Ok(body),
         Err(refusal) => Err(hide(broker, world, caller, Some(&resolved.resource), refusal, about).await?),
     }
 }
 
-fn declared(resolved: &Resolved, parts: &Parts, body: Incoming) -> Result<Body, Refusal> {
+fn declared(resolved: &Resolved, parts: &Parts, body: Incoming) -> Result<(Body, Option<HeaderValue>), Refusal> {
     let Some(rule) = &resolved.body else {
         let chunked = parts.headers.contains_key(header::TRANSFER_ENCODING);
         if body.is_end_stream() && !chunked {
-            return Ok(crate::respond::full(bytes::Bytes::new()));
+            return Ok((crate::respond::full(bytes::Bytes::new()), None));
         }
         return Err(Refusal::new(Reason::UNDECLARED_BODY, "this route takes no body"));
     };
-    let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    if !rule.content_types.iter().any(|t| t.eq_ignore_ascii_case(essence)) {
+    let stated = stack::single(parts, "content-type").unwrap_or_default();
+    let essence = stated.split(';').next().unwrap_or_default().trim();
+    let Some(declared) = rule.content_types.iter().find(|t| t.eq_ignore_ascii_case(essence)) else {
         let types = rule.content_types.join(", ");
         return Err(Refusal::new(Reason::UNDECLARED_BODY, format!("this route takes a body of type {types}")));
-    }
+    };
     let max = usize::try_from(rule.max_bytes).unwrap_or(usize::MAX);
     if body.size_hint().lower() > rule.max_bytes {
         return Err(Refusal::new(Reason::BODY_TOO_LARGE, format!("this route takes at most {max} bytes")));
     }
     let limited = Limited::new(body, max);
-    Ok(limited
-        .map_err(|e| match e.downcast::<hyper::Error>() {
-            Ok(e) => BodyError::Caller(*e),
-            Err(_) => BodyError::TooLarge,
-        })
-        .boxed_unsync())
+    let limited = limited.map_err(|e| match e.downcast::<hyper::Error>() {
+        Ok(e) => BodyError::Caller(*e),
+        Err(_) => BodyError::TooLarge,
+    });
+    Ok((limited.boxed_unsync(), HeaderValue::from_str(declared).ok()))
 }
 
 /// The connection to the route's source.

@@ -14,8 +14,12 @@ pub type Body = UnsyncBoxBody<Bytes, BodyError>;
 pub enum BodyError {
     #[error("the source broke off")]
     Source(#[source] hyper::Error),
-    #[error("the source sent nothing for {0} ms")]
-    Idle(u64),
+    #[error("the source sent nothing for too long")]
+    SourceIdle,
+    #[error("the caller took nothing for too long")]
+    CallerIdle,
+    #[error("the permission was withdrawn")]
+    Withdrawn,
     #[error("the caller's body broke off")]
     Caller(#[source] hyper::Error),
     #[error("the caller's body is larger than its route allows")]

@@ -3,18 +3,20 @@
 //! Rows, masks and coarser series are not shaped here yet; an answer that would need them is refused before the source
 //! is asked (`shaping_required`).
 
+use crate::authorize::Standing;
 use crate::record::Exchange;
 use crate::respond::BodyError;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body::{Body, Frame, SizeHint};
 use model::entry::Ended;
-use std::future::Future as _;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, Sleep};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 /// What a caller learns of a source's headers. Everything else stays inside, cookies and server names included.
 const PASSED: [HeaderName; 5] = [
@@ -36,27 +38,154 @@ pub fn headers(from_source: &HeaderMap, to_caller: &mut HeaderMap) {
     to_caller.insert("millgate-view", HeaderValue::from_static("whole"));
 }
 
-/// A source's body on its way to the caller. Writes the exchange's outcome, once, however it ends.
+/// What an answer is recorded and judged by while it is on its way.
 #[derive(Debug)]
-pub struct Recorded<B> {
-    inner: B,
-    exchange: Exchange,
-    idle: Duration,
-    timer: Pin<Box<Sleep>>,
+pub struct Watched {
+    pub exchange: Exchange,
+    pub standing: Standing,
+    /// Longest time without a byte, whoever keeps the other waiting.
+    pub idle: Duration,
     /// Held until the answer is through: the source's cap counts answers, not only questions.
-    _slot: OwnedSemaphorePermit,
+    pub slot: OwnedSemaphorePermit,
 }
 
-impl<B> Recorded<B> {
-    pub fn new(inner: B, mut exchange: Exchange, idle: Duration, slot: OwnedSemaphorePermit) -> Self
-    where
-        B: Body,
-    {
+/// A source's body on its way to the caller. Writes the exchange's outcome, once, however it ends.
+///
+/// A connection asks for the next piece only when the caller took the last one, so what lies still is not polled. A task
+/// beside it lets go of the source then: a caller who does not read must not keep a place at a fragile source.
+#[derive(Debug)]
+pub struct Recorded<B> {
+    flow: Arc<Mutex<Flow<B>>>,
+    watch: Option<AbortHandle>,
+}
+
+#[derive(Debug)]
+enum Flow<B> {
+    Open(Open<B>),
+    Over,
+    Cut(Cut),
+}
+
+#[derive(Debug)]
+struct Open<B> {
+    inner: B,
+    exchange: Exchange,
+    _slot: OwnedSemaphorePermit,
+    waits_for: Side,
+    since: Instant,
+    waker: Option<Waker>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Source,
+    Caller,
+}
+
+/// Why an answer was ended from here.
+#[derive(Clone, Copy, Debug)]
+enum Cut {
+    Idle(Side),
+    Withdrawn,
+}
+
+impl<B> Recorded<B>
+where
+    B: Body<Data = Bytes, Error = hyper::Error> + Unpin + Send + 'static,
+{
+    pub fn new(inner: B, watched: Watched) -> Self {
+        let Watched { mut exchange, standing, idle, slot } = watched;
         if inner.is_end_stream() {
             // Nobody polls a body that is over before it began.
             exchange.end(Ended::Complete);
+            return Self { flow: Arc::new(Mutex::new(Flow::Over)), watch: None };
         }
-        Self { inner, exchange, idle, timer: Box::pin(tokio::time::sleep(idle)), _slot: slot }
+        let since = Instant::now();
+        let open = Open { inner, exchange, _slot: slot, waits_for: Side::Caller, since, waker: None };
+        let flow = Arc::new(Mutex::new(Flow::Open(open)));
+        let watch = tokio::spawn(watch(Arc::downgrade(&flow), idle, standing)).abort_handle();
+        Self { flow, watch: Some(watch) }
+    }
+}
+
+/// Ends the answer when one side keeps the other waiting, or when it is no longer permitted.
+async fn watch<B>(flow: Weak<Mutex<Flow<B>>>, idle: Duration, mut standing: Standing) {
+    let mut due = Instant::now() + idle;
+    loop {
+        let withdrawn = tokio::select! {
+            () = standing.withdrawn() => true,
+            () = tokio::time::sleep_until(due) => false,
+        };
+        let Some(flow) = flow.upgrade() else { return };
+        let Some(later) = lock(&flow).look(idle, withdrawn) else { return };
+        due = later;
+    }
+}
+
+/// A thread that panicked left an answer that was not ended; it still can be.
+fn lock<B>(flow: &Mutex<Flow<B>>) -> MutexGuard<'_, Flow<B>> {
+    flow.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<B> Flow<B> {
+    /// When to look again; `None` when the answer is over.
+    fn look(&mut self, idle: Duration, withdrawn: bool) -> Option<Instant> {
+        let Self::Open(open) = self else { return None };
+        let due = open.since + idle;
+        if !withdrawn && Instant::now() < due {
+            return Some(due);
+        }
+        let cut = if withdrawn { Cut::Withdrawn } else { Cut::Idle(open.waits_for) };
+        open.exchange.end(match cut {
+            Cut::Withdrawn => Ended::Withdrawn,
+            Cut::Idle(Side::Source) => Ended::SourceTimeout,
+            Cut::Idle(Side::Caller) => Ended::CallerAborted,
+        });
+        let waker = open.waker.take();
+        *self = Self::Cut(cut);
+        waker.into_iter().for_each(Waker::wake);
+        None
+    }
+}
+
+impl<B> Open<B>
+where
+    B: Body<Data = Bytes, Error = hyper::Error> + Unpin,
+{
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        loop {
+            match Pin::new(&mut self.inner).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    let Ok(data) = frame.into_data() else { continue }; // trailers are not declared
+                    self.exchange.sent(data.len() as u64);
+                    self.turn_to(Side::Caller);
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(BodyError::Source(error)))),
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => {
+                    if self.waits_for == Side::Caller {
+                        self.turn_to(Side::Source);
+                    }
+                    self.waker = Some(cx.waker().clone());
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    fn turn_to(&mut self, side: Side) {
+        (self.waits_for, self.since) = (side, Instant::now());
+    }
+
+    /// How the exchange ended, if it did with what was polled last.
+    fn end(&self, polled: &Poll<Option<Result<Frame<Bytes>, BodyError>>>) -> Option<Ended> {
+        match polled {
+            Poll::Ready(Some(Err(_))) => Some(Ended::SourceAborted),
+            Poll::Ready(None) => Some(Ended::Complete),
+            Poll::Ready(Some(Ok(_))) if self.inner.is_end_stream() => Some(Ended::Complete),
+            _ => None,
+        }
     }
 }
 
@@ -67,44 +196,52 @@ where
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self;
-        loop {
-            match Pin::new(&mut this.inner).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => {
-                    let Ok(data) = frame.into_data() else { continue }; // trailers are not declared
-                    this.exchange.sent(data.len() as u64);
-                    let next = Instant::now() + this.idle;
-                    this.timer.as_mut().reset(next);
-                    if this.inner.is_end_stream() {
-                        this.exchange.end(Ended::Complete);
-                    }
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
-                }
-                Poll::Ready(Some(Err(error))) => {
-                    this.exchange.end(Ended::SourceAborted);
-                    return Poll::Ready(Some(Err(BodyError::Source(error))));
-                }
-                Poll::Ready(None) => {
-                    this.exchange.end(Ended::Complete);
-                    return Poll::Ready(None);
-                }
-                Poll::Pending => break,
-            }
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let mut flow = lock(&self.flow);
+        let open = match &mut *flow {
+            Flow::Open(open) => open,
+            Flow::Over => return Poll::Ready(None),
+            Flow::Cut(cut) => return Poll::Ready(Some(Err((*cut).into()))),
+        };
+        let polled = open.poll(cx);
+        if let Some(ended) = open.end(&polled) {
+            open.exchange.end(ended);
+            *flow = Flow::Over;
         }
-        if this.timer.as_mut().poll(cx).is_ready() {
-            this.exchange.end(Ended::SourceTimeout);
-            let ms = u64::try_from(this.idle.as_millis()).unwrap_or(u64::MAX);
-            return Poll::Ready(Some(Err(BodyError::Idle(ms))));
-        }
-        Poll::Pending
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        match &*lock(&self.flow) {
+            Flow::Open(open) => open.inner.is_end_stream(),
+            Flow::Over => true,
+            Flow::Cut(_) => false,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        match &*lock(&self.flow) {
+            Flow::Open(open) => open.inner.size_hint(),
+            Flow::Over => SizeHint::with_exact(0),
+            Flow::Cut(_) => SizeHint::default(),
+        }
+    }
+}
+
+impl<B> Drop for Recorded<B> {
+    fn drop(&mut self) {
+        if let Some(watch) = &self.watch {
+            watch.abort();
+        }
+    }
+}
+
+impl From<Cut> for BodyError {
+    fn from(cut: Cut) -> Self {
+        match cut {
+            Cut::Idle(Side::Source) => Self::SourceIdle,
+            Cut::Idle(Side::Caller) => Self::CallerIdle,
+            Cut::Withdrawn => Self::Withdrawn,
+        }
     }
 }

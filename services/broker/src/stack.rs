@@ -63,14 +63,14 @@ async fn serve(
         route: None,
         product: None,
         source: None,
-        payload: Circumstances::payload_of(&canonical),
+        payload: Circumstances::payload_of(&canonical, &asked),
     };
     let step = trace.child("resolve");
     let resolved = resolve(broker, &world, &caller, &canonical, &mut about).await?;
     about.route = Some(resolved.route.as_str());
     about.product = Some(resolved.product.as_str());
     about.source = Some(resolved.source.as_str());
-    let body = resolve::body(broker, &world, &caller, &resolved, parts, body, &about).await?;
+    let (body, content_type) = resolve::body(broker, &world, &caller, &resolved, parts, body, &about).await?;
     let upstream = resolve::upstream(&world, &resolved)?;
     drop(step);
 
@@ -97,10 +97,10 @@ async fn serve(
         upstream: &upstream,
         target: &resolved.upstream,
         body,
-        content_type: resolved.body.as_ref().and_then(|_| parts.headers.get(http::header::CONTENT_TYPE).cloned()),
+        content_type,
         traceparent: step.traceparent().map(|t| t.to_string()),
     };
-    forward(admitted, question).await
+    forward(broker, admitted, question).await
 }
 
 /// The text of a header that stands once; a header that stands twice has no reading.

@@ -89,18 +89,22 @@ pub enum Ended {
     SourceTimeout,
     /// The source broke off in the middle of its answer; the caller saw an abort.
     SourceAborted,
+    /// The permission ended while the answer was on its way: a suspension, a revocation, a new policy. The caller saw an
+    /// abort.
+    Withdrawn,
     /// The broker ended before it could say.
     UnknownAfterCrash,
 }
 
 impl Ended {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Complete,
         Self::CallerAborted,
         Self::NotForwarded,
         Self::SourceFailed,
         Self::SourceTimeout,
         Self::SourceAborted,
+        Self::Withdrawn,
         Self::UnknownAfterCrash,
     ];
 
@@ -112,6 +116,7 @@ impl Ended {
             Self::SourceFailed => "source_failed",
             Self::SourceTimeout => "source_timeout",
             Self::SourceAborted => "source_aborted",
+            Self::Withdrawn => "withdrawn",
             Self::UnknownAfterCrash => "unknown_after_crash",
         }
     }
