@@ -85,7 +85,7 @@ pub struct QueryArgs {
     #[arg(long, value_name = "INDEX")]
     before: Option<u64>,
     /// Read a published directory instead; this reading is not recorded
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["url", "token_file"])]
+    #[arg(long, value_name = "DIR", conflicts_with = "token_file")]
     offline: Option<PathBuf>,
     /// One JSON object on standard output
     #[arg(long)]
