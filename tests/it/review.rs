@@ -312,3 +312,67 @@ async fn a_new_catalog_goes_with_its_own_sources_although_the_registry_is_broken
     assert_eq!((answer.status, answer.text().as_str()), (200, "new"));
     plant.stop().await;
 }
+
+/// Several requests in one go on one connection: each is one reading, and no body of one is the head of the next.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_nobody_takes_is_never_the_next_request() {
+    let page = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+    let source = Source::start(None, Behaviour::Say(page.as_bytes().to_vec())).await.unwrap();
+    let plant = Plant::start_with(|dir| impatient(dir, source.address)).await.unwrap();
+    let inner = request(&plant, SERIES);
+    let bearer = plant.token("acme");
+    let last =
+        format!("GET /nothing HTTP/1.1\r\nhost: b\r\nauthorization: Bearer {bearer}\r\nconnection: close\r\n\r\n");
+    let head =
+        format!("{SERIES} HTTP/1.1\r\nhost: b\r\nauthorization: Bearer {bearer}\r\n{}: {}\r\n", PURPOSE.0, PURPOSE.1);
+    let length = inner.len();
+    for first in [
+        format!("GET {head}content-length: {length}\r\n\r\n{inner}"),
+        format!("GET {head}transfer-encoding: chunked\r\n\r\n{length:x}\r\n{inner}\r\n0\r\n\r\n"),
+        format!("GET {head}expect: 100-continue\r\ncontent-length: {length}\r\n\r\n{inner}"),
+        format!("OPTIONS {head}content-length: {length}\r\n\r\n{inner}"),
+        format!("GET /nothing HTTP/1.1\r\nhost: b\r\ncontent-length: {length}\r\n\r\n{inner}"),
+        "OPTIONS * HTTP/1.1\r\nhost: b\r\n\r\n".to_owned(),
+        format!("CONNECT 127.0.0.1:{} HTTP/1.1\r\nhost: b\r\n\r\n", source.address.port()),
+        "GET /nothing HTTP/1.1\r\nhost: b\r\nconnection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n\r\n".to_owned(),
+    ] {
+        let answer = http::raw(plant.demo.running.data, format!("{first}{last}").as_bytes()).await.unwrap();
+        let line = first.lines().next().unwrap_or_default().to_owned();
+        assert!(!answer.contains("HTTP/1.1 200") && !answer.contains("HTTP/1.1 101"), "{line}: {answer}");
+        // The interim 100 is no answer.
+        assert!(answer.matches("HTTP/1.1 4").count() <= 2, "{line}: {answer}");
+    }
+    assert_eq!(source.asked(), 0);
+    plant.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http_2_request_is_one_reading_too() {
+    let page = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+    let source = Source::start(None, Behaviour::Say(page.as_bytes().to_vec())).await.unwrap();
+    let plant = Plant::start_with(|dir| impatient(dir, source.address)).await.unwrap();
+    let stream = TcpStream::connect(plant.demo.running.data).await.unwrap();
+    let (executor, io) = (hyper_util::rt::TokioExecutor::new(), hyper_util::rt::TokioIo::new(stream));
+    let (mut send, connection) = hyper::client::conn::http2::handshake(executor, io).await.unwrap();
+    tokio::spawn(connection);
+    let bearer = format!("Bearer {}", plant.token("acme"));
+    let build = |method: &str, uri: String| {
+        ::http::Request::builder().method(method).uri(uri).header("authorization", &bearer).header(PURPOSE.0, PURPOSE.1)
+    };
+    let at = |target: &str| format!("http://b{target}");
+    let none = http_body_util::Full::<hyper::body::Bytes>::default;
+    for (request, expected) in [
+        (build("GET", at(SERIES)).header("host", "elsewhere").body(none()).unwrap(), 400),
+        (build("GET", at(SERIES)).header("authorization", "Bearer x.y.z").body(none()).unwrap(), 400),
+        (build("GET", at(SERIES)).body(http_body_util::Full::from("body")).unwrap(), 400),
+        (build("GET", at("/series/%2e%2e/x")).body(none()).unwrap(), 400),
+        (build("CONNECT", String::from("b:80")).body(none()).unwrap(), 404),
+        (build("GET", at(SERIES)).body(none()).unwrap(), 200),
+    ] {
+        let what = format!("{request:?}");
+        let answer = send.send_request(request).await;
+        assert_eq!(answer.map(|a| a.status().as_u16()).unwrap_or(0), expected, "{what}");
+    }
+    assert_eq!(source.asked(), 1);
+    plant.stop().await;
+}
