@@ -376,3 +376,33 @@ async fn an_http_2_request_is_one_reading_too() {
     assert_eq!(source.asked(), 1);
     plant.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tails_are_limited_and_their_places_come_back() {
+    let plant = Plant::start().await.unwrap();
+    let bearer = plant.token("auditor");
+    let text =
+        format!("GET /v1/audit/entries?follow=true HTTP/1.1\r\nhost: b\r\nauthorization: Bearer {bearer}\r\n\r\n");
+    let ask = async || {
+        let mut socket = TcpStream::connect(plant.demo.running.api).await.unwrap();
+        socket.write_all(text.as_bytes()).await.unwrap();
+        let mut status = [0; 12];
+        socket.read_exact(&mut status).await.unwrap();
+        (socket, String::from_utf8_lossy(&status).into_owned())
+    };
+    let mut open = Vec::new();
+    let refused = loop {
+        let (socket, status) = ask().await;
+        match status.as_str() {
+            "HTTP/1.1 200" if open.len() < 100 => open.push(socket),
+            _ => break status,
+        }
+    };
+    assert_eq!((refused.as_str(), open.len()), ("HTTP/1.1 503", 16));
+    // A search still goes, and says that the last one was refused.
+    let outcomes = plant.audit("kind=outcome&limit=1").await.unwrap();
+    assert_eq!((&outcomes[0]["ended"], &outcomes[0]["reason"]), (&"not_forwarded".into(), &"overloaded".into()));
+    drop(open);
+    wait::until("a free place", async || (ask().await.1 == "HTTP/1.1 200").then_some(())).await.unwrap();
+    plant.stop().await;
+}

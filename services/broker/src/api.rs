@@ -27,6 +27,7 @@ use model::entry::{Ended, Kind};
 use model::{AccessRequest, Action, OrganisationId, Reason, RequestId, ResourceRef, Shape, Timestamp};
 use pdp::Permit;
 use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 pub fn router(broker: Arc<Broker>) -> axum::Router {
@@ -118,8 +119,15 @@ async fn read(broker: &Broker, id: RequestId, peer: Peer, parts: &Parts) -> Resu
     };
     let permit = authorize(broker, &world, question, &about).await?;
     let (permit, exchange) = record::admit(&broker.log, permit, &about, broker.clock.now()).await?.into_exchange();
+    let place = match broker.readers.place(wanted.follow).await {
+        Ok(place) => place,
+        Err(refusal) => {
+            exchange.fail(Ended::NotForwarded, &refusal);
+            return Err(refusal);
+        }
+    };
     if wanted.follow {
-        return Ok(follow(broker, id, wanted.query, exchange, permit));
+        return Ok(follow(broker, id, wanted.query, exchange, Stay { permit, place }));
     }
     page(broker, id, &wanted.query, exchange).await
 }
@@ -168,11 +176,50 @@ fn row(found: &Found) -> String {
     format!("{{\"index\":{},{principal}\"entry\":{}}}", found.index, found.entry)
 }
 
+/// Places for readers of the log. A search goes through up to 256 MiB, a tail reads every batch again, and the publisher
+/// needs the same connections to the store.
+#[derive(Debug)]
+pub struct Readers {
+    searches: Arc<Semaphore>,
+    tails: Arc<Semaphore>,
+}
+
+/// Below the six connections that the store has for reading.
+const SEARCHES_MAX: usize = 4;
+const TAILS_MAX: usize = 16;
+const PLACE_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
+
+impl Default for Readers {
+    fn default() -> Self {
+        Self { searches: Arc::new(Semaphore::new(SEARCHES_MAX)), tails: Arc::new(Semaphore::new(TAILS_MAX)) }
+    }
+}
+
+impl Readers {
+    /// A search waits its turn; a tail, which may never end, does not.
+    async fn place(&self, follow: bool) -> Result<OwnedSemaphorePermit, Refusal> {
+        let place = if follow {
+            self.tails.clone().try_acquire_owned().ok()
+        } else {
+            tokio::time::timeout(PLACE_WAIT, self.searches.clone().acquire_owned()).await.ok().and_then(Result::ok)
+        };
+        let busy = || Refusal::new(Reason::OVERLOADED, "others are reading the audit log; try again").retry_after(5);
+        place.ok_or_else(busy)
+    }
+}
+
+/// What lets a reader stay.
+struct Stay {
+    permit: Permit,
+    place: OwnedSemaphorePermit,
+}
+
 struct Tail {
     entries: Follow,
     exchange: Exchange,
     expires: Timestamp,
     standing: Standing,
+    _place: OwnedSemaphorePermit,
     clock: Arc<dyn model::Clock>,
     draining: CancellationToken,
 }
@@ -181,7 +228,7 @@ struct Tail {
 const LOOK: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// One entry a line (NDJSON), oldest first, as the log grows; ends with the caller's credential or permission.
-fn follow(broker: &Broker, id: RequestId, mut query: Query, mut exchange: Exchange, permit: Permit) -> Response<Body> {
+fn follow(broker: &Broker, id: RequestId, mut query: Query, mut exchange: Exchange, stay: Stay) -> Response<Body> {
     exchange.forwarded();
     exchange.answering(200);
     // Without a place to start from, what is new from here on; the reading itself is the first thing seen.
@@ -189,8 +236,9 @@ fn follow(broker: &Broker, id: RequestId, mut query: Query, mut exchange: Exchan
     let tail = Tail {
         entries: broker.log.follow(query),
         exchange,
-        expires: permit.request().caller.expires(),
-        standing: broker.standing(permit),
+        expires: stay.permit.request().caller.expires(),
+        standing: broker.standing(stay.permit),
+        _place: stay.place,
         clock: broker.clock.clone(),
         draining: broker.draining.clone(),
     };
@@ -204,29 +252,34 @@ fn follow(broker: &Broker, id: RequestId, mut query: Query, mut exchange: Exchan
 
 impl Tail {
     async fn next_lines(&mut self) -> Option<String> {
-        while self.clock.now() < self.expires {
-            let next = tokio::select! {
-                // First, so that a log that grows without end cannot outrun it.
-                biased;
-                () = self.standing.withdrawn() => {
-                    self.exchange.end(Ended::Withdrawn);
-                    return None;
-                }
-                next = self.entries.next() => next,
-                () = tokio::time::sleep(LOOK) => continue,
-                () = self.draining.cancelled() => break,
-            };
-            match next {
-                Ok(page) => return Some(page.entries.iter().map(|f| row(f) + "\n").collect()),
-                Err(error) => {
-                    tracing::warn!(%error, "a reader of the audit log was cut off");
-                    self.exchange.end(Ended::SourceFailed);
-                    return None;
-                }
+        match self.next_page().await {
+            Ok(page) => Some(page.entries.iter().map(|f| row(f) + "\n").collect()),
+            Err(ended) => {
+                self.exchange.end(ended);
+                None
             }
         }
-        self.exchange.end(Ended::Complete);
-        None
+    }
+
+    async fn next_page(&mut self) -> Result<Page, Ended> {
+        let Self { entries, standing, clock, expires, draining, .. } = self;
+        let next = entries.next();
+        // One search to its end, however often is looked: one that begins anew each time never gets through a large log.
+        tokio::pin!(next);
+        while clock.now() < *expires {
+            tokio::select! {
+                // First, so that a log that grows without end cannot outrun it.
+                biased;
+                () = standing.withdrawn() => return Err(Ended::Withdrawn),
+                page = &mut next => return page.map_err(|error| {
+                    tracing::warn!(%error, "a reader of the audit log was cut off");
+                    Ended::SourceFailed
+                }),
+                () = tokio::time::sleep(LOOK) => {}
+                () = draining.cancelled() => break,
+            }
+        }
+        Err(Ended::Complete)
     }
 }
 

@@ -51,6 +51,7 @@ pub struct Broker {
     worlds: watch::Sender<Arc<World>>,
     clock: Arc<dyn Clock>,
     refused_logins: Arc<RefusedLogins>,
+    readers: api::Readers,
     tracer: Tracer,
     readiness: runtime::health::Readiness,
     draining: CancellationToken,
@@ -83,6 +84,7 @@ impl Broker {
             world: ArcSwap::new(world.clone()),
             worlds: watch::Sender::new(world),
             clock: makings.clock,
+            readers: api::Readers::default(),
             refused_logins: RefusedLogins::new(makings.refused_logins_per_minute),
             tracer: makings.tracer,
             readiness: makings.readiness,
@@ -137,7 +139,7 @@ impl Broker {
         operator::router(self.clone())
     }
 
-    /// Says what was counted and not yet written.
+    /// Says what was counted and not yet written; called every minute and at the end.
     pub async fn flush(&self) {
         if let Err(refusal) = self.refused_logins.flush(&self.log).await {
             tracing::error!(detail = %refusal.detail, "counted logins could not be recorded");
