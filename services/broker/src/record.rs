@@ -368,7 +368,7 @@ impl RefusedLogins {
         let common = log.common();
         let (write, counted) = self.charge(common.time, login);
         if let Some(counted) = counted {
-            append_counted(log, counted).await?;
+            self.say(log, counted).await?;
         }
         if !write {
             return Ok(());
@@ -401,7 +401,19 @@ impl RefusedLogins {
             let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             std::mem::take(&mut state.counted)
         };
-        if counted.is_empty() { Ok(()) } else { append_counted(log, counted).await }
+        if counted.is_empty() { Ok(()) } else { self.say(log, counted).await }
+    }
+
+    /// Writes the counts, or keeps them for the next time.
+    async fn say(&self, log: &Log, counted: BTreeMap<Reason, u64>) -> Result<(), Refusal> {
+        let written = append_counted(log, &counted).await;
+        if written.is_err() {
+            let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            for (reason, n) in counted {
+                *state.counted.entry(reason).or_default() += n;
+            }
+        }
+        written
     }
 
     fn charge(&self, now: Timestamp, login: &RefusedLogin<'_>) -> (bool, Option<BTreeMap<Reason, u64>>) {
@@ -439,9 +451,9 @@ impl RefusedLogins {
     }
 }
 
-async fn append_counted(log: &Log, counted: BTreeMap<Reason, u64>) -> Result<(), Refusal> {
+async fn append_counted(log: &Log, counted: &BTreeMap<Reason, u64>) -> Result<(), Refusal> {
     let counts = Value::object(
-        counted.into_iter().map(|(r, n)| (r.as_str().to_owned(), Value::int(i64::try_from(n).unwrap_or(i64::MAX)))),
+        counted.iter().map(|(r, n)| (r.as_str().to_owned(), Value::int(i64::try_from(*n).unwrap_or(i64::MAX)))),
     );
     let draft = Draft::new(Kind::RefusedLogins, &log.common(), None, [("counts", counts)], Vec::new())
         .map_err(|e| Refusal::new(Reason::NOT_RECORDED, e.to_string()))?;

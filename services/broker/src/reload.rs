@@ -88,6 +88,7 @@ impl Reloader {
                 },
                 () = tokio::time::sleep(POLL) => false,
             };
+            let readiness = self.broker.readiness.clone();
             let looked = tokio::task::spawn_blocking(move || {
                 let now = marks(&self.folders, self.certificate.as_ref());
                 let due = self.due(&now, everything);
@@ -97,7 +98,9 @@ impl Reloader {
             })
             .await;
             let Ok((reloader, outcome)) = looked else {
+                // Who is suspended from now on would stay in: nobody should be sent here any longer.
                 tracing::error!("the watch over the folders ended; changes need a restart");
+                readiness.condition("folders").unmet("the watch over the folders ended; restart the broker");
                 return;
             };
             self = reloader;

@@ -172,6 +172,9 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Refused logins beyond their budget are counted; a count that is not written is lost with the process.
+const FLUSH_INTERVAL: Duration = Duration::from_secs(60);
+
 type ServerTls = Arc<ArcSwapOption<rustls::ServerConfig>>;
 
 fn server_tls(config: &Config) -> anyhow::Result<Option<ServerTls>> {
@@ -230,6 +233,12 @@ impl Running {
         });
         let reloader = Reloader::new(self.broker.clone(), folders, certificate);
         self.background.spawn(reloader.run(self.shutdown.reloads(), self.shutdown.draining().clone()));
+        let (broker, stop) = (self.broker.clone(), self.shutdown.draining().clone());
+        self.background.spawn(async move {
+            while stop.run_until_cancelled(tokio::time::sleep(FLUSH_INTERVAL)).await.is_some() {
+                broker.flush().await;
+            }
+        });
     }
 
     fn listen(&self, config: &Config, sockets: Sockets, tls: Option<ServerTls>) {
