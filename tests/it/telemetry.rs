@@ -62,7 +62,8 @@ async fn a_sampled_request_is_one_trace_from_the_caller_to_the_source() {
         http::get(&format!("{}{TARGET}", facts["data"].as_str().unwrap()), &headers).await.unwrap()
     };
     let sampled = format!("00-{TRACE}-00f067aa0ba902b7-01");
-    assert_eq!(ask(Some(&sampled)).await.status, 200);
+    let request = ask(Some(&sampled)).await;
+    assert_eq!(request.status, 200);
     assert_eq!(ask(None).await.status, 200);
     let towards: Vec<String> = source.heads().iter().map(|h| h.to_ascii_lowercase()).collect();
     assert!(towards[0].contains(&format!("traceparent: 00-{TRACE}-")), "{}", towards[0]);
@@ -77,7 +78,7 @@ async fn a_sampled_request_is_one_trace_from_the_caller_to_the_source() {
     })
     .await
     .unwrap();
-    for step in ["authenticate", "authorize", "record", "forward"] {
+    for step in ["GET series", request.request_id(), "authenticate", "authorize", "record", "forward"] {
         assert!(text.contains(step), "no span `{step}` in\n{text}");
     }
     assert!(!text.contains(plant.token("acme")), "a token must not stand in a trace");

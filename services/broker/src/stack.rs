@@ -22,6 +22,9 @@ pub async fn handle(broker: &Broker, peer: Peer, request: Request<Incoming>) -> 
     let started = broker.metrics.begin();
     let (parts, body) = request.into_parts();
     let trace = broker.tracer.request(single(&parts, "traceparent"), "proxy");
+    if trace.is_sampled() {
+        trace.set("millgate.request", id.to_string());
+    }
     let answer = serve(broker, id, peer, &parts, body, &trace).await;
     let (response, reason) = match answer {
         Ok(response) => (response, None),
@@ -67,6 +70,7 @@ async fn serve(
     };
     let step = trace.child("resolve");
     let resolved = resolve(broker, &world, &caller, &canonical, &mut about).await?;
+    trace.rename(|| format!("{} {}", parts.method, resolved.route));
     about.route = Some(resolved.route.as_str());
     about.product = Some(resolved.product.as_str());
     about.source = Some(resolved.source.as_str());
