@@ -34,8 +34,13 @@ async fn a_broken_policy_set_is_refused_at_reload_and_a_suspension_beside_it_cou
     let reason = until_status(&plant, 403).await;
     assert_eq!(reason, "organisation_suspended");
     assert_eq!(plant.get("analytics", TARGET, &[]).await.unwrap().status, 200, "the last good policies go on");
-    let refused = plant.audit("kind=policy").await.unwrap();
-    assert!(refused.iter().any(|e| e["event"] == "refused"), "{refused:?}");
+    wait::until("the refused policies in the log", async || {
+        let entries = plant.audit("kind=policy").await.ok()?;
+        entries.iter().any(|e| e["event"] == "refused").then_some(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(plant.get("analytics", TARGET, &[]).await.unwrap().status, 200, "the last good policies go on");
     std::fs::remove_file(file(&plant, "plants/munich/registry/out.toml")).unwrap();
     until_status(&plant, 200).await;
     plant.stop().await;

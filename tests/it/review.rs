@@ -2,6 +2,7 @@
 
 use acceptance::source::{Behaviour, Source};
 use acceptance::{Plant, http, wait};
+use broker::{Broker, Folders, Makings, Reloader, World};
 use std::net::SocketAddr;
 use std::path::Path;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -404,5 +405,88 @@ async fn tails_are_limited_and_their_places_come_back() {
     assert_eq!((&outcomes[0]["ended"], &outcomes[0]["reason"]), (&"not_forwarded".into(), &"overloaded".into()));
     drop(open);
     wait::until("a free place", async || (ask().await.1 == "HTTP/1.1 200").then_some(())).await.unwrap();
+    plant.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspension_made_while_the_broker_starts_counts() {
+    let directory = Plant::start().await.unwrap().stop().await;
+    let at = |name: &str| directory.path().join("policies").join(name);
+    let (catalog, registry) = (at("plants/munich/catalog"), at("plants/munich/registry"));
+    let folders = Folders { catalog, registry, policies: vec![at("base")], schema: at("schema/plant.cedarschema") };
+    let parts = folders.load().unwrap();
+    let upstreams = World::connect(&parts.catalog, None).unwrap();
+    let world = World::join(&parts, 1, upstreams).unwrap();
+    // The log takes its time, and meanwhile somebody cuts a supplier off.
+    std::fs::write(at("plants/munich/registry/out.toml"), "[revoked]\norganisations = [\"acme\"]\n").unwrap();
+    let clock: std::sync::Arc<dyn model::Clock> = std::sync::Arc::new(runtime::clock::SystemClock);
+    let random: audit::Random = std::sync::Arc::new(runtime::random::fill);
+    let options = audit::LogOptions::new(directory.path().join("another"), "a.example/log", clock.clone(), random);
+    let shutdown = runtime::shutdown::Shutdown::new();
+    let (log, _) = audit::Log::open(options).await.unwrap();
+    let broker = Broker::start(Makings {
+        log: log.clone(),
+        identity: identity::Identity::new(identity::IdentityOptions::default()),
+        world,
+        clock,
+        tracer: runtime::trace::Tracer::off(),
+        readiness: runtime::health::Readiness::new(),
+        draining: shutdown.draining().clone(),
+        metrics: runtime::metrics::Registry::new(),
+        refused_logins_per_minute: 1,
+    })
+    .await;
+    let (_hangups, changes) = tokio::sync::watch::channel(0);
+    let watch = tokio::spawn(Reloader::new(broker.clone(), folders, None).run(changes, shutdown.draining().clone()));
+    wait::until("the suspension", async || {
+        broker.world().parties.revocations.organisations.iter().any(|o| o.as_str() == "acme").then_some(())
+    })
+    .await
+    .unwrap();
+    shutdown.begin("the test is over");
+    watch.await.unwrap();
+    log.close().await;
+}
+
+/// Whoever may not know of something cannot tell it from nothing, however it is asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_hidden_answers_as_what_is_not_there() {
+    let (source, _heard) = listener_of_everything().await;
+    let plant = Plant::start_with(|dir| {
+        impatient(dir, source)?;
+        let hidden = COMMENTS.replace("/acme/", "/bolt/").replace("acme-parts", "bolt-parts");
+        Ok(std::fs::write(dir.join("policies/plants/munich/catalog/comments.toml"), hidden)?)
+    })
+    .await
+    .unwrap();
+    let bearer = plant.token("acme");
+    let mut answers = std::collections::BTreeSet::new();
+    for asked in [
+        "GET /nothing HTTP/1.1\r\n\r\n",
+        "GET /nothing/here?a=b HTTP/1.1\r\n\r\n",
+        "BREW /parts/bolt HTTP/1.1\r\n\r\n",
+        "GET /parts/bolt HTTP/1.1\r\n\r\n",
+        "GET /parts/bolt HTTP/1.1\r\nmillgate-agreement: acme-2026\r\n\r\n",
+        "GET /parts/bolt?limit=0 HTTP/1.1\r\n\r\n",
+        "GET /parts/bolt?limit=1&limit=1 HTTP/1.1\r\n\r\n",
+        "GET /parts/bolt?nonsense=1 HTTP/1.1\r\n\r\n",
+        "GET /parts/bolt HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}",
+        "DELETE /parts/bolt HTTP/1.1\r\n\r\n",
+        "POST /parts/bolt/comments HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}",
+        "POST /parts/bolt/comments HTTP/1.1\r\ncontent-type: text/plain\r\ncontent-length: 2\r\n\r\n{}",
+        "POST /parts/bolt/comments HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: 9999\r\n\r\n{}",
+    ] {
+        let ours = format!(
+            "host: b\r\nauthorization: Bearer {bearer}\r\n{}: {}\r\nconnection: close\r\n",
+            PURPOSE.0, PURPOSE.1
+        );
+        let text = asked.replacen("\r\n", &format!("\r\n{ours}"), 1);
+        let answer = http::raw(plant.demo.running.data, text.as_bytes()).await.unwrap();
+        let id = answer.split("millgate-request-id: ").nth(1).and_then(|r| r.get(..36)).unwrap_or_default().to_owned();
+        assert_eq!(plant.entries_of(&id).await.unwrap().len(), 1, "{asked}");
+        let plain: Vec<_> = answer.lines().filter(|l| !l.starts_with("date:")).map(|l| l.replace(&id, "")).collect();
+        answers.insert(plain.join("\n"));
+    }
+    assert_eq!(answers.len(), 1, "{answers:#?}");
     plant.stop().await;
 }

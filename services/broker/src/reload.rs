@@ -35,7 +35,10 @@ pub struct Reloader {
     broker: Arc<Broker>,
     folders: Folders,
     certificate: Option<Certificate>,
+    /// What is in use. Nothing at first: what changed while the log was opened must not be missed.
     seen: Marks,
+    /// What the last look found.
+    last: Marks,
     /// The last content of this folder was refused: it is tried again with any later change.
     refused: Refused,
 }
@@ -45,9 +48,12 @@ struct Marks {
     policies: Vec<model::Digest>,
     catalog: Option<model::Digest>,
     registry: Option<model::Digest>,
-    /// Size, time and inode of each file.
-    files: Vec<Option<(u64, i64, u64)>>,
+    schema: Option<FileMark>,
+    certificate: Vec<Option<FileMark>>,
 }
+
+/// Size, time and inode.
+type FileMark = (u64, i64, u64);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Refused {
@@ -73,8 +79,8 @@ struct Outcome {
 
 impl Reloader {
     pub fn new(broker: Arc<Broker>, folders: Folders, certificate: Option<Certificate>) -> Self {
-        let seen = marks(&folders, certificate.as_ref());
-        Self { broker, folders, certificate, seen, refused: Refused::default() }
+        let (seen, last) = (Marks::default(), Marks::default());
+        Self { broker, folders, certificate, seen, last, refused: Refused::default() }
     }
 
     /// Runs until `stop`. A change of `hangups` asks for everything to be read again.
@@ -90,9 +96,10 @@ impl Reloader {
             };
             let readiness = self.broker.readiness.clone();
             let looked = tokio::task::spawn_blocking(move || {
-                let now = marks(&self.folders, self.certificate.as_ref());
+                let found = marks(&self.folders, self.certificate.as_ref());
+                let now = if everything { found.clone() } else { self.settled(&found) };
                 let due = self.due(&now, everything);
-                self.seen = now;
+                (self.seen, self.last) = (now, found);
                 let outcome = due.map(|due| self.look(due));
                 (self, outcome)
             })
@@ -110,12 +117,25 @@ impl Reloader {
         }
     }
 
+    /// What was found, without policies and catalog that changed since the last look: somebody may be in the middle of
+    /// copying them, and a set without the file that forbids would allow. What is revoked never waits.
+    fn settled(&self, found: &Marks) -> Marks {
+        let is_still = found.policies == self.last.policies
+            && found.schema == self.last.schema
+            && found.catalog == self.last.catalog;
+        if is_still {
+            return found.clone();
+        }
+        let Marks { policies, schema, catalog, .. } = self.seen.clone();
+        Marks { policies, schema, catalog, ..found.clone() }
+    }
+
     fn due(&self, now: &Marks, everything: bool) -> Option<Due> {
         let due = Due {
-            policies: everything || now.policies != self.seen.policies || now.files.first() != self.seen.files.first(),
+            policies: everything || now.policies != self.seen.policies || now.schema != self.seen.schema,
             catalog: everything || now.catalog != self.seen.catalog,
             registry: everything || now.registry != self.seen.registry,
-            certificate: everything || now.files.get(1..) != self.seen.files.get(1..),
+            certificate: everything || now.certificate != self.seen.certificate,
         };
         let any = due.policies || due.catalog || due.registry || due.certificate;
         any.then_some(Due {
@@ -336,18 +356,17 @@ pub(crate) async fn record(broker: &Broker, (kind, members, content): Record) {
 }
 
 fn marks(folders: &Folders, certificate: Option<&Certificate>) -> Marks {
-    let mut files = vec![file_mark(&folders.schema)];
-    files.extend(certificate.iter().flat_map(|c| [file_mark(&c.certificate), file_mark(&c.key)]));
     Marks {
         policies: folders.policies.iter().map(|p| registry::fingerprint(p)).collect(),
         catalog: Some(registry::fingerprint(&folders.catalog)),
         registry: Some(registry::fingerprint(&folders.registry)),
-        files,
+        schema: file_mark(&folders.schema),
+        certificate: certificate.iter().flat_map(|c| [file_mark(&c.certificate), file_mark(&c.key)]).collect(),
     }
 }
 
 /// Follows links: a replaced link is another inode.
-fn file_mark(path: &std::path::Path) -> Option<(u64, i64, u64)> {
+fn file_mark(path: &std::path::Path) -> Option<FileMark> {
     use std::os::unix::fs::MetadataExt as _;
     let m = std::fs::metadata(path).ok()?;
     Some((m.size(), m.mtime().wrapping_mul(1_000_000_000).wrapping_add(m.mtime_nsec()), m.ino()))
