@@ -435,7 +435,8 @@ async fn a_suspension_made_while_the_broker_starts_counts() {
         metrics: runtime::metrics::Registry::new(),
         refused_logins_per_minute: 1,
     })
-    .await;
+    .await
+    .unwrap();
     let (_hangups, changes) = tokio::sync::watch::channel(0);
     let watch = tokio::spawn(Reloader::new(broker.clone(), folders, None).run(changes, shutdown.draining().clone()));
     wait::until("the suspension", async || {

@@ -53,7 +53,7 @@ async fn unknown(broker: &Broker, id: RequestId, peer: Peer, parts: &Parts) -> R
     let canonical = Canonical::parse(parts)?;
     let world = broker.world();
     let caller = authenticate(broker, &world, id, peer, parts, &canonical).await?;
-    let about = about(id, peer, parts, &canonical, &Asked::default());
+    let about = Circumstances { route: None, ..about(id, peer, parts, &canonical, &Asked::default()) };
     record::refuse(&broker.log, &caller, &Reason::NOT_FOUND, &about).await?;
     Err(Refusal::not_found())
 }

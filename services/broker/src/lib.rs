@@ -72,9 +72,17 @@ pub struct Makings {
     pub refused_logins_per_minute: u32,
 }
 
+/// What the first decisions would be made from cannot be recorded, so none is made.
+#[derive(Debug, thiserror::Error)]
+#[error("the opening of the log could not be recorded; nothing is served")]
+pub struct NotRecorded;
+
 impl Broker {
     /// Records the opening generation, so that the log names what its first decision was made from.
-    pub async fn start(makings: Makings) -> Arc<Self> {
+    ///
+    /// # Errors
+    /// When that cannot be written.
+    pub async fn start(makings: Makings) -> Result<Arc<Self>, NotRecorded> {
         makings.identity.update(&makings.world.parties);
         let world = Arc::new(makings.world);
         let broker = Arc::new(Self {
@@ -91,9 +99,12 @@ impl Broker {
             draining: makings.draining,
         });
         let world = broker.world();
-        reload::record(&broker, reload::policy_activation(&world, None)).await;
-        reload::record(&broker, reload::opening(&world)).await;
-        broker
+        for opening in [reload::policy_activation(&world, None), reload::opening(&world)] {
+            if !reload::record(&broker, opening).await {
+                return Err(NotRecorded);
+            }
+        }
+        Ok(broker)
     }
 
     pub fn world(&self) -> Arc<World> {

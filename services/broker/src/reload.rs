@@ -9,8 +9,8 @@ use crate::world::{Folders, Parts, World, revoke};
 use arc_swap::ArcSwapOption;
 use model::canonical::Value;
 use model::entry::{Content, Draft, Kind};
-use registry::Problem;
-use std::path::PathBuf;
+use registry::{Credentials, Problem, SecretRef, Source};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -49,7 +49,8 @@ struct Marks {
     catalog: Option<model::Digest>,
     registry: Option<model::Digest>,
     schema: Option<FileMark>,
-    certificate: Vec<Option<FileMark>>,
+    /// The listeners' certificate and key, the sources' secrets and authorities.
+    files: Vec<Option<FileMark>>,
 }
 
 /// Size, time and inode.
@@ -67,7 +68,7 @@ struct Due {
     policies: bool,
     catalog: bool,
     registry: bool,
-    certificate: bool,
+    files: bool,
 }
 
 /// What one look at the folders came to.
@@ -96,7 +97,7 @@ impl Reloader {
             };
             let readiness = self.broker.readiness.clone();
             let looked = tokio::task::spawn_blocking(move || {
-                let found = marks(&self.folders, self.certificate.as_ref());
+                let found = marks(&self.folders, self.certificate.as_ref(), &self.broker.world());
                 let now = if everything { found.clone() } else { self.settled(&found) };
                 let due = self.due(&now, everything);
                 (self.seen, self.last) = (now, found);
@@ -135,20 +136,21 @@ impl Reloader {
             policies: everything || now.policies != self.seen.policies || now.schema != self.seen.schema,
             catalog: everything || now.catalog != self.seen.catalog,
             registry: everything || now.registry != self.seen.registry,
-            certificate: everything || now.certificate != self.seen.certificate,
+            files: everything || now.files != self.seen.files,
         };
-        let any = due.policies || due.catalog || due.registry || due.certificate;
+        let any = due.policies || due.catalog || due.registry || due.files;
         any.then_some(Due {
             policies: due.policies || self.refused.policies,
             catalog: due.catalog || self.refused.catalog,
             registry: due.registry || self.refused.registry,
-            certificate: due.certificate,
+            files: due.files,
         })
     }
 
     fn look(&self, due: Due) -> Outcome {
         let mut problems = Vec::new();
-        if due.certificate {
+        // Sources read their secrets again whenever the world is joined.
+        if due.files {
             problems.extend(self.reload_certificate().map(|p| ("certificate", vec![p])));
         }
         let current = self.broker.world();
@@ -245,14 +247,33 @@ impl Reloader {
         }
         let Some(world) = outcome.world else { return };
         let old = broker.world();
-        for (kind, members, content) in activations(&world, &old) {
-            record(broker, (kind, members, content)).await;
+        let mut recorded = true;
+        for activation in activations(&world, &old) {
+            recorded &= record(broker, activation).await;
+        }
+        if !recorded {
+            self.hold_back(&world, &old);
+            return;
         }
         tracing::info!(generation = world.snapshot.generation(), "a new generation is in use");
         broker.metrics.reload("generation", true);
         broker.replace(world);
         // A large snapshot takes milliseconds to free; not on a thread that serves requests.
         drop(tokio::task::spawn_blocking(move || drop(old)));
+    }
+
+    /// Decisions must not name what the log does not hold, so a change that could not be recorded waits for the next
+    /// look. What it revokes does not wait.
+    fn hold_back(&mut self, world: &World, old: &World) {
+        self.seen = Marks::default();
+        self.broker.metrics.reload("generation", false);
+        tracing::error!("a change could not be recorded and waits; what is revoked counts");
+        let parties = revoke(&old.parties, world.parties.revocations.clone());
+        match World::join(&Parts { parties, ..old.parts() }, old.snapshot.generation() + 1, old.upstreams.clone()) {
+            Ok(revoked) if changed(&revoked, old) => self.broker.replace(revoked),
+            Ok(_) => {}
+            Err(problems) => problems.iter().for_each(|p| tracing::error!("{p}")),
+        }
     }
 }
 
@@ -339,7 +360,8 @@ pub(crate) fn opening(world: &World) -> Record {
     (Kind::Admin, members, Vec::new())
 }
 
-pub(crate) async fn record(broker: &Broker, (kind, members, content): Record) {
+/// Whether it could be written.
+pub(crate) async fn record(broker: &Broker, (kind, members, content): Record) -> bool {
     let draft = match Draft::new(kind, &broker.log.common(), None, members, Vec::new()) {
         Ok(mut draft) => {
             draft.content = content;
@@ -347,26 +369,38 @@ pub(crate) async fn record(broker: &Broker, (kind, members, content): Record) {
         }
         Err(error) => {
             tracing::error!(%error, "a change could not be recorded");
-            return;
+            return false;
         }
     };
-    if let Err(error) = broker.log.append(draft).await {
+    let written = broker.log.append(draft).await;
+    if let Err(error) = &written {
         tracing::error!(%error, "a change could not be recorded");
     }
+    written.is_ok()
 }
 
-fn marks(folders: &Folders, certificate: Option<&Certificate>) -> Marks {
+fn marks(folders: &Folders, certificate: Option<&Certificate>, world: &World) -> Marks {
+    let listeners = certificate.iter().flat_map(|c| [&*c.certificate, &*c.key]);
+    let sources = world.catalog.sources.values().flat_map(|s| s.ca_file.as_deref().into_iter().chain(secret_file(s)));
     Marks {
         policies: folders.policies.iter().map(|p| registry::fingerprint(p)).collect(),
         catalog: Some(registry::fingerprint(&folders.catalog)),
         registry: Some(registry::fingerprint(&folders.registry)),
         schema: file_mark(&folders.schema),
-        certificate: certificate.iter().flat_map(|c| [file_mark(&c.certificate), file_mark(&c.key)]).collect(),
+        files: listeners.chain(sources).map(file_mark).collect(),
+    }
+}
+
+fn secret_file(source: &Source) -> Option<&Path> {
+    match &source.credentials {
+        Credentials::Basic { password: SecretRef::File(path), .. }
+        | Credentials::Bearer { token: SecretRef::File(path) } => Some(path),
+        _ => None,
     }
 }
 
 /// Follows links: a replaced link is another inode.
-fn file_mark(path: &std::path::Path) -> Option<FileMark> {
+fn file_mark(path: &Path) -> Option<FileMark> {
     use std::os::unix::fs::MetadataExt as _;
     let m = std::fs::metadata(path).ok()?;
     Some((m.size(), m.mtime().wrapping_mul(1_000_000_000).wrapping_add(m.mtime_nsec()), m.ino()))

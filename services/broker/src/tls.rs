@@ -11,7 +11,7 @@ fn provider() -> Arc<rustls::crypto::CryptoProvider> {
 }
 
 /// Whom an upstream connection trusts.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Roots {
     Machine,
     Own(Vec<CertificateDer<'static>>),

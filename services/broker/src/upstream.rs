@@ -4,6 +4,7 @@
 //! is or refused.
 
 use crate::respond::Body;
+use crate::tls::Roots;
 use base64::Engine as _;
 use http::HeaderValue;
 use hyper_rustls::HttpsConnector;
@@ -36,6 +37,7 @@ pub struct Upstream {
     pub queue_timeout: Duration,
     source: Source,
     secret: Option<Secret>,
+    roots: Roots,
 }
 
 /// Why a source cannot be used.
@@ -76,10 +78,11 @@ pub fn connect(
 
 impl Upstream {
     fn build(source: &Source, previous: Option<&Arc<Self>>) -> Result<Arc<Self>, UpstreamError> {
-        let secret = secret(source)?;
+        let (secret, roots) = (secret(source)?, roots(source)?);
         if let Some(previous) = previous
             && previous.source == *source
             && previous.secret == secret
+            && previous.roots == roots
         {
             return Ok(previous.clone());
         }
@@ -100,9 +103,11 @@ impl Upstream {
                 Ok(value)
             })
             .transpose()?;
+        // Answers that are still running hold slots of before: the cap stays one cap.
+        let slots = previous.filter(|p| p.source.concurrency_max == source.concurrency_max).map(|p| p.slots.clone());
         Ok(Arc::new(Self {
-            client: client(source)?,
-            slots: Arc::new(Semaphore::new(source.concurrency_max as usize)),
+            client: client(source, &roots),
+            slots: slots.unwrap_or_else(|| Arc::new(Semaphore::new(source.concurrency_max as usize))),
             authorization,
             base: format!("{}://{}", source.url.scheme(), source.url.authority()),
             response_timeout: Duration::from_millis(source.response_timeout_ms),
@@ -110,6 +115,7 @@ impl Upstream {
             queue_timeout: Duration::from_millis(source.queue_timeout_ms),
             source: source.clone(),
             secret,
+            roots,
         }))
     }
 }
@@ -123,27 +129,27 @@ fn secret(source: &Source) -> Result<Option<Secret>, UpstreamError> {
     reference.read().map(Some).map_err(|error| UpstreamError::Secret { id: source.id.clone(), error })
 }
 
-fn client(source: &Source) -> Result<HttpClient, UpstreamError> {
+fn client(source: &Source, roots: &Roots) -> HttpClient {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(Duration::from_millis(source.connect_timeout_ms)));
-    let tls = crate::tls::client_config(&roots(source)?);
+    let tls = crate::tls::client_config(roots);
     let connector = hyper_rustls::HttpsConnectorBuilder::new()
         .with_tls_config(tls)
         .https_or_http()
         .enable_http1()
         .wrap_connector(tcp);
-    Ok(Client::builder(TokioExecutor::new())
+    Client::builder(TokioExecutor::new())
         .pool_idle_timeout(Duration::from_secs(60))
         .pool_max_idle_per_host(source.concurrency_max as usize)
         .pool_timer(TokioTimer::new())
-        .build(connector))
+        .build(connector)
 }
 
 /// The source's own CA, and only that, when it has one; the machine's trust anchors otherwise.
-fn roots(source: &Source) -> Result<crate::tls::Roots, UpstreamError> {
-    let Some(path) = &source.ca_file else { return Ok(crate::tls::Roots::Machine) };
+fn roots(source: &Source) -> Result<Roots, UpstreamError> {
+    let Some(path) = &source.ca_file else { return Ok(Roots::Machine) };
     let pem = std::fs::read(path).map_err(|error| UpstreamError::ReadCa {
         id: source.id.clone(),
         path: path.display().to_string(),
@@ -155,5 +161,5 @@ fn roots(source: &Source) -> Result<crate::tls::Roots, UpstreamError> {
     if certificates.is_empty() {
         return Err(bad(String::from("no certificate in it")));
     }
-    Ok(crate::tls::Roots::Own(certificates))
+    Ok(Roots::Own(certificates))
 }

@@ -107,7 +107,7 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
         metrics: runtime::metrics::Registry::new(),
         refused_logins_per_minute: config.audit.refused_logins_per_minute,
     })
-    .await;
+    .await?;
     let mut running = Running {
         data: sockets.data.local_addr()?,
         api: sockets.api.local_addr()?,

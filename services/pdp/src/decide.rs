@@ -3,11 +3,11 @@
 use crate::answer::Answer;
 use crate::decision::{Decision, Digests, Permit};
 use crate::names::uid;
-use crate::question::{About, Question};
+use crate::question::{About, Question, datetime};
 use crate::refusal::Refusal;
 use crate::slice::{self, Caller, Record};
 use crate::snapshot::{Data, Kinds, Known, Snapshot};
-use cedar_policy::{Context, Entities, EntityUid};
+use cedar_policy::{Context, Entities, EntityUid, RestrictedExpression};
 use model::party::{Agreement, Status};
 use model::{
     AccessRequest, Action, AgreementId, Authenticated, FieldClassId, OrganisationId, Reason, ResourceRef, Shape,
@@ -24,6 +24,7 @@ impl Snapshot {
         let mut inquiry = Inquiry {
             snapshot: self,
             request: &request,
+            now: datetime(request.now),
             record: Record::new(principal_reference),
             policies: BTreeSet::new(),
         };
@@ -62,8 +63,13 @@ impl Snapshot {
             shape: Shape::default(),
             now,
         };
-        let mut inquiry =
-            Inquiry { snapshot: self, request: &request, record: Record::new(""), policies: BTreeSet::new() };
+        let mut inquiry = Inquiry {
+            snapshot: self,
+            request: &request,
+            now: datetime(now),
+            record: Record::new(""),
+            policies: BTreeSet::new(),
+        };
         inquiry.known().is_ok()
     }
 }
@@ -78,6 +84,8 @@ struct Granted {
 struct Inquiry<'a> {
     snapshot: &'a Snapshot,
     request: &'a AccessRequest,
+    /// `request.now` for Cedar.
+    now: RestrictedExpression,
     record: Record<'a>,
     /// Permits that determined an allow.
     policies: BTreeSet<String>,
@@ -154,7 +162,7 @@ impl<'a> Inquiry<'a> {
         about: About<'_>,
     ) -> Result<Context, Refused> {
         let agreement = agreement.map(|(_, known)| &known.uid);
-        let question = Question { now: self.request.now, purpose: matter.purpose.as_ref(), agreement, about };
+        let question = Question { now: &self.now, purpose: matter.purpose.as_ref(), agreement, about };
         question.context().map_err(|e| Refusal::errors(vec![e]))
     }
 
@@ -383,8 +391,7 @@ impl<'a> Inquiry<'a> {
             );
         }
         let policies = &self.snapshot.policies;
-        let question =
-            Question { now: self.request.now, purpose: purpose.as_ref(), agreement: None, about: About::Nothing };
+        let question = Question { now: &self.now, purpose: purpose.as_ref(), agreement: None, about: About::Nothing };
         let context = question.context().map_err(|e| Refusal::errors(vec![e]))?;
         let store = slice::store(&base.store, &caller, []).map_err(|e| Refusal::errors(vec![e]))?;
         let answer = policies.ask(&caller.uid, Action::ReadAudit, &base.uid, &context, &store).sound()?;

@@ -8,7 +8,8 @@ use model::{Action, Shape, Timestamp};
 /// The asked-for context of one question.
 #[derive(Clone, Copy)]
 pub(crate) struct Question<'a> {
-    pub now: Timestamp,
+    /// Made once per request by [`datetime`]: Cedar parses the name of an extension each time.
+    pub now: &'a RestrictedExpression,
     pub purpose: Option<&'a EntityUid>,
     pub agreement: Option<&'a EntityUid>,
     pub about: About<'a>,
@@ -27,7 +28,7 @@ impl Question<'_> {
     /// In words; a context that cannot be built counts as a policy that failed.
     pub(crate) fn context(&self) -> Result<Context, String> {
         let entity = |name: &str, uid: &EntityUid| (name.to_owned(), RestrictedExpression::new_entity_uid(uid.clone()));
-        let mut pairs = vec![(String::from("now"), datetime(self.now))];
+        let mut pairs = vec![(String::from("now"), self.now.clone())];
         pairs.extend(self.purpose.map(|p| entity("purpose", p)));
         pairs.extend(self.agreement.map(|a| entity("agreement", a)));
         match self.about {
@@ -99,8 +100,8 @@ fn try_out(
         Action::Discover | Action::SeeRecord | Action::ReadAudit => About::Nothing,
     };
     let optional = |uid| full.then_some(uid);
-    let now = Timestamp::EPOCH;
-    let question = Question { now, purpose: optional(&purpose), agreement: optional(&agreement), about };
+    let now = datetime(Timestamp::EPOCH);
+    let question = Question { now: &now, purpose: optional(&purpose), agreement: optional(&agreement), about };
     let (principal, resource) = (uid(principal, "p"), uid(resource, "r"));
     Request::new(principal, action_uid.clone(), resource, question.context()?, Some(schema))
         .map(drop)

@@ -4,7 +4,7 @@ use super::world::{World, anna, ask, base, base_with, id, now};
 use crate::answer::{Answer, answer};
 use crate::decision::Decision;
 use crate::names::uid;
-use crate::question::{About, Question};
+use crate::question::{About, Question, datetime};
 use crate::slice::{self, Caller};
 use crate::snapshot::{Kinds, Snapshot, complete};
 use cedar_policy::{Entities, EntityUid, Request};
@@ -58,7 +58,7 @@ fn the_record_is_enough_to_decide_again() {
     let types = &world.policies.names.types;
     let (purpose, agreement) = (uid(&types.purpose, "maintenance"), uid(&types.agreement, "acme-maintenance-2026"));
     let about = About::Shape(permit.request().shape);
-    let question = Question { now: now(), purpose: Some(&purpose), agreement: Some(&agreement), about };
+    let question = Question { now: &datetime(now()), purpose: Some(&purpose), agreement: Some(&agreement), about };
     let (principal, signal) = (uid(&types.user, "p-0001"), uid(&types.signal, "press-3.force"));
     let again = world.policies.ask(&principal, Action::ReadSeries, &signal, &question.context().unwrap(), &store);
     assert!(again.allow && again.errors.is_empty(), "{again:?}");
@@ -226,7 +226,8 @@ impl Both<'_> {
         let store = slice::store(&data.base.store, &caller, agreements.iter().copied()).unwrap();
         let purpose = uid(&self.world.policies.names.types.purpose, "maintenance");
         for agreement in std::iter::once(None).chain(agreements.iter().map(|a| Some(&a.uid))) {
-            let about = |about| Question { now: request.now, purpose: Some(&purpose), agreement, about };
+            let now = datetime(request.now);
+            let about = |about| Question { now: &now, purpose: Some(&purpose), agreement, about };
             let resource = &data.base.uid;
             self.compare(&caller, Action::Discover, resource, &about(About::Nothing), &store)?;
             self.compare(&caller, request.action, resource, &about(About::Shape(request.shape)), &store)?;
