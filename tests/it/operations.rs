@@ -60,6 +60,40 @@ async fn a_drain_lets_open_answers_finish() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_drain_that_is_cut_short_says_so_in_the_outcome() {
+    let stall = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{".to_vec();
+    let source = Source::start(None, Behaviour::SayAndHang(stall)).await.unwrap();
+    let plant = Plant::start_with_source(source.address.port()).await.unwrap();
+    let config = plant.configuration("hasty", "limits = { drain_timeout = \"100ms\" }").unwrap();
+    let (broker, facts) = process::serve(&config, "").unwrap();
+    let (url, bearer) = (facts["data"].as_str().unwrap().to_owned(), format!("Bearer {}", plant.token("acme")));
+    let caller = tokio::spawn(async move {
+        let headers = [("authorization", bearer.as_str()), ("millgate-purpose", "predictive-maintenance")];
+        http::get(&format!("{url}{TARGET}"), &headers).await
+    });
+    wait::until("the question at the source", async || (source.asked() == 1).then_some(())).await.unwrap();
+    broker.signal("TERM").unwrap();
+    let mut broker = broker;
+    assert!(tokio::task::spawn_blocking(move || broker.0.wait()).await.unwrap().unwrap().success());
+    assert!(caller.await.unwrap().is_err(), "a cut answer must not look complete");
+    let entries = acceptance::entries(facts["log_dir"].as_str().unwrap().as_ref()).unwrap();
+    let ends: Vec<_> = entries.iter().filter(|e| e["kind"] == "outcome").map(|e| e["ended"].clone()).collect();
+    assert_eq!(ends, ["broker_stopped"]);
+    assert_eq!(entries.last().unwrap()["event"], "closed");
+    plant.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_is_never_signed_by_a_second_key() {
+    let plant = Plant::start().await.unwrap();
+    let directory = plant.stop().await;
+    std::fs::remove_file(directory.path().join("audit/checkpoint.key")).unwrap();
+    let again = millgate::demo::start(Some(directory.path().to_owned()), runtime::shutdown::Shutdown::new()).await;
+    let error = format!("{:#}", again.expect_err("must not start"));
+    assert!(error.contains("another key"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_fragile_source_is_never_asked_more_than_its_cap() {
     let source = Source::start(None, Behaviour::SayAndHang(Vec::new())).await.unwrap();
     let plant = Plant::start_with_source(source.address.port()).await.unwrap();

@@ -196,3 +196,22 @@ async fn who_may_not_discover_a_machine_cannot_tell_it_from_nothing() {
     assert_eq!(source.asked(), 0);
     plant.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_method_is_told_only_to_who_may_discover_the_path_and_recorded_with_its_resource() {
+    let (plant, source) = watched().await;
+    let url = format!("{}/series/press-3.vibration", plant.data());
+    let mut seen = Vec::new();
+    for (caller, status, reason) in [("acme", 405, "method_not_allowed"), ("bolt", 404, "not_found")] {
+        let bearer = format!("Bearer {}", plant.token(caller));
+        let answer = http::send("DELETE", &url, &[("authorization", &bearer)], Default::default()).await.unwrap();
+        assert_eq!((answer.status, answer.reason().as_str()), (status, reason), "{caller}: {}", answer.text());
+        seen.push(plant.entries_of(answer.request_id()).await.unwrap().remove(0));
+    }
+    for entry in seen {
+        assert_eq!(entry["reasons"], serde_json::json!(["method_not_allowed"]), "the log tells the true reason");
+        assert_eq!((&entry["resource"], &entry["route"]), (&"Signal/press-3.vibration".into(), &"series".into()));
+    }
+    assert_eq!(source.asked(), 0);
+    plant.stop().await;
+}

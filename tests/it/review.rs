@@ -432,6 +432,7 @@ async fn a_suspension_made_while_the_broker_starts_counts() {
         tracer: runtime::trace::Tracer::off(),
         readiness: runtime::health::Readiness::new(),
         draining: shutdown.draining().clone(),
+        cut_off: shutdown.immediate().clone(),
         metrics: runtime::metrics::Registry::new(),
         refused_logins_per_minute: 1,
     })

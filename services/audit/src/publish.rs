@@ -66,6 +66,12 @@ pub struct Published {
 pub enum PublishError {
     #[error("the key signs for `{key}`, the log is `{log}`")]
     Key { key: String, log: String },
+    /// Two keys would sign one log, and no verifier could accept both halves.
+    #[error(
+        "the latest checkpoint of this log was signed by another key than `{0}`; bring that key back, or begin a log with \
+         another origin"
+    )]
+    OtherKey(String),
     /// The store is older than what is published: it was restored or cut. Going on would fork the log.
     #[error(
         "`{}` speaks of {published} entries, the store has a checkpoint for {stored}; the store was cut or restored \

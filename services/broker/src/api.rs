@@ -8,7 +8,7 @@ use crate::authorize::{Standing, authorize};
 use crate::canonical::Canonical;
 use crate::listener::Peer;
 use crate::metrics::Started;
-use crate::record::{self, Circumstances, Exchange};
+use crate::record::{self, Circumstances, Exchange, Target};
 use crate::resolve::Asked;
 use crate::respond::{self, Body, BodyError, Refusal};
 use crate::{Broker, stack};
@@ -54,7 +54,7 @@ async fn unknown(broker: &Broker, id: RequestId, peer: Peer, parts: &Parts) -> R
     let world = broker.world();
     let caller = authenticate(broker, &world, id, peer, parts, &canonical).await?;
     let about = Circumstances { route: None, ..about(id, peer, parts, &canonical, &Asked::default()) };
-    record::refuse(&broker.log, &caller, &Reason::NOT_FOUND, &about).await?;
+    record::refuse(&broker.log, &caller, &Reason::NOT_FOUND, Target::default(), &about).await?;
     Err(Refusal::not_found())
 }
 
@@ -104,7 +104,7 @@ async fn read(broker: &Broker, id: RequestId, peer: Peer, parts: &Parts) -> Resu
     let wanted = match Wanted::parse(&canonical.query) {
         Ok(wanted) => wanted,
         Err(refusal) => {
-            record::refuse(&broker.log, &caller, &refusal.reason, &about).await?;
+            record::refuse(&broker.log, &caller, &refusal.reason, Target::default(), &about).await?;
             return Err(refusal);
         }
     };
@@ -118,7 +118,8 @@ async fn read(broker: &Broker, id: RequestId, peer: Peer, parts: &Parts) -> Resu
         now: broker.clock.now(),
     };
     let permit = authorize(broker, &world, question, &about).await?;
-    let (permit, exchange) = record::admit(&broker.log, permit, &about, broker.clock.now()).await?.into_exchange();
+    let (permit, exchange) =
+        record::admit(&broker.log, permit, &about, broker.clock.now(), &broker.cut_off).await?.into_exchange();
     let place = match broker.readers.place(wanted.follow).await {
         Ok(place) => place,
         Err(refusal) => {

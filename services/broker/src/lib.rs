@@ -55,6 +55,7 @@ pub struct Broker {
     tracer: Tracer,
     readiness: runtime::health::Readiness,
     draining: CancellationToken,
+    cut_off: CancellationToken,
 }
 
 /// What a broker is made from.
@@ -68,6 +69,8 @@ pub struct Makings {
     pub readiness: runtime::health::Readiness,
     /// Cancelled when no new requests are taken: answers without an end of their own end then.
     pub draining: CancellationToken,
+    /// Cancelled when nobody is waited for any longer.
+    pub cut_off: CancellationToken,
     pub metrics: runtime::metrics::Registry,
     pub refused_logins_per_minute: u32,
 }
@@ -97,6 +100,7 @@ impl Broker {
             tracer: makings.tracer,
             readiness: makings.readiness,
             draining: makings.draining,
+            cut_off: makings.cut_off,
         });
         let world = broker.world();
         for opening in [reload::policy_activation(&world, None), reload::opening(&world)] {

@@ -61,8 +61,9 @@ pub struct Peer {
 }
 
 impl Listener {
-    /// Serves until `stop`, then lets open requests finish; `tracker` knows when the last one has.
-    pub async fn run<H, F>(self, handler: H, stop: CancellationToken, tracker: TaskTracker)
+    /// Serves until `stop`, then lets open requests finish, but not beyond `cut_off`; `tracker` knows when the last one
+    /// has.
+    pub async fn run<H, F>(self, handler: H, stop: CancellationToken, cut_off: CancellationToken, tracker: TaskTracker)
     where
         H: Fn(Peer, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
@@ -97,10 +98,10 @@ impl Listener {
                 server: server.clone(),
                 stop: stop.clone(),
             };
-            let handler = handler.clone();
+            let (handler, cut_off) = (handler.clone(), cut_off.clone());
             tracker.spawn(async move {
                 let _place = place;
-                connection.serve(handler).await;
+                cut_off.run_until_cancelled(connection.serve(handler)).await;
             });
         }
     }

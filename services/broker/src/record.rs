@@ -9,11 +9,12 @@ use crate::respond::Refusal;
 use audit::{AppendError, Log};
 use model::canonical::Value;
 use model::entry::{CommitmentClass, Disclosure, Draft, Effect, Ended, Kind};
-use model::{Authenticated, OrganisationId, PurposeId, Reason, RequestId, Shape, Timestamp};
+use model::{Authenticated, OrganisationId, PurposeId, Reason, RequestId, ResourceRef, RouteId, Shape, Timestamp};
 use pdp::{Denial, Digests, Permit};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 /// A permit whose decision is durable. Forwarding takes one; nothing but [`admit`] makes one.
 #[derive(Debug)]
@@ -66,7 +67,13 @@ impl Circumstances<'_> {
 ///
 /// # Errors
 /// 503 when it cannot be written: then nothing has happened, and nothing will.
-pub async fn admit(log: &Log, permit: Permit, about: &Circumstances<'_>, now: Timestamp) -> Result<Admitted, Refusal> {
+pub async fn admit(
+    log: &Log,
+    permit: Permit,
+    about: &Circumstances<'_>,
+    now: Timestamp,
+    cut_off: &CancellationToken,
+) -> Result<Admitted, Refusal> {
     let request = permit.request();
     let mut members = decision_members(log, &request.caller, about);
     members.push(("action", Value::text(request.action.as_str())));
@@ -95,6 +102,7 @@ pub async fn admit(log: &Log, permit: Permit, about: &Circumstances<'_>, now: Ti
         ended: None,
         reason: None,
         done: false,
+        cut_off: cut_off.clone(),
     };
     Ok(Admitted { permit, exchange })
 }
@@ -134,6 +142,13 @@ pub async fn deny(
     log.append(draft).await.map(drop).map_err(|e| not_recorded(&e))
 }
 
+/// What a request that was refused before its decision was about, as far as that was clear.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Target<'a> {
+    pub route: Option<&'a RouteId>,
+    pub resource: Option<&'a ResourceRef>,
+}
+
 /// Makes a refusal durable that the broker itself decided for a caller it knows: no route, a bad parameter.
 ///
 /// # Errors
@@ -142,11 +157,16 @@ pub async fn refuse(
     log: &Log,
     caller: &Authenticated,
     reason: &Reason,
+    target: Target<'_>,
     about: &Circumstances<'_>,
 ) -> Result<(), Refusal> {
     let mut members = decision_members(log, caller, about);
     members.push(("decision", Value::text("deny")));
     members.push(("reasons", Value::texts([reason.as_str()])));
+    members.extend(target.resource.map(|r| ("resource", Value::text(r.to_text()))));
+    if about.route.is_none() {
+        members.extend(target.route.map(|r| ("route", Value::text(r.as_str()))));
+    }
     let draft = draft(log, about, caller, members)?;
     log.append(draft).await.map(drop).map_err(|e| not_recorded(&e))
 }
@@ -241,6 +261,8 @@ pub struct Exchange {
     ended: Option<Ended>,
     reason: Option<Reason>,
     done: bool,
+    /// Cancelled when the broker waits for nobody any longer.
+    cut_off: CancellationToken,
 }
 
 impl Exchange {
@@ -277,6 +299,10 @@ impl Exchange {
     fn write(&mut self) {
         if std::mem::replace(&mut self.done, true) {
             return;
+        }
+        // Whoever seems to go away then is sent away.
+        if self.ended == Some(Ended::CallerAborted) && self.cut_off.is_cancelled() {
+            self.ended = Some(Ended::BrokerStopped);
         }
         let common = self.log.common();
         let duration = common.time.millis() - self.started.millis();

@@ -222,6 +222,8 @@ impl Reloader {
         match crate::tls::server_config(&files.certificate, &files.key) {
             Ok(config) => {
                 files.current.store(Some(config));
+                self.broker.metrics.reload("certificate", true);
+                tracing::info!(file = %files.certificate.display(), "the certificate was read again and is in use");
                 None
             }
             Err(error) => Some(Problem {

@@ -4,7 +4,7 @@
 //! answer as an unknown route does.
 
 use crate::canonical::Canonical;
-use crate::record::{self, Circumstances};
+use crate::record::{self, Circumstances, Target};
 use crate::respond::{Body, BodyError, Refusal};
 use crate::upstream::Upstream;
 use crate::world::World;
@@ -59,7 +59,8 @@ pub async fn resolve(
         Err(error) => error,
     };
     let refusal = Refusal::new(error.reason.clone(), error.detail);
-    Err(hide(broker, world, caller, error.resource.as_ref(), refusal, about).await?)
+    let target = Target { route: error.route.as_ref(), resource: error.resource.as_ref() };
+    Err(hide(broker, world, caller, target, refusal, about).await?)
 }
 
 /// The refusal, or 404 in its place if the caller may not discover the resource. The true reason is recorded.
@@ -67,17 +68,17 @@ async fn hide(
     broker: &Broker,
     world: &World,
     caller: &Authenticated,
-    resource: Option<&ResourceRef>,
+    target: Target<'_>,
     refusal: Refusal,
     about: &Circumstances<'_>,
 ) -> Result<Refusal, Refusal> {
     // Where there is nothing, something else is asked for, so that the two take the same steps and the same time.
     let plant = &world.catalog.plant;
     let decoy = || plant.signals.keys().next().map(|id| ResourceRef::Signal(id.clone()));
-    let asked = resource.cloned().or_else(decoy);
+    let asked = target.resource.cloned().or_else(decoy);
     let discoverable = asked.is_some_and(|r| world.snapshot.may_discover(caller, &r, broker.clock.now()));
-    let visible = discoverable && resource.is_some();
-    record::refuse(&broker.log, caller, &refusal.reason, about).await?;
+    let visible = discoverable && target.resource.is_some();
+    record::refuse(&broker.log, caller, &refusal.reason, target, about).await?;
     Ok(if visible && refusal.reason != Reason::NOT_FOUND { refusal } else { Refusal::not_found() })
 }
 
@@ -97,7 +98,10 @@ pub async fn body(
 ) -> Result<(Body, Option<HeaderValue>), Refusal> {
     match declared(resolved, parts, body) {
         Ok(body) => Ok(body),
-        Err(refusal) => Err(hide(broker, world, caller, Some(&resolved.resource), refusal, about).await?),
+        Err(refusal) => {
+            let target = Target { route: Some(&resolved.route), resource: Some(&resolved.resource) };
+            Err(hide(broker, world, caller, target, refusal, about).await?)
+        }
     }
 }
 

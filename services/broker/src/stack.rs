@@ -92,7 +92,7 @@ async fn serve(
     drop(step);
 
     let step = trace.child("record");
-    let admitted = record::admit(&broker.log, permit, &about, broker.clock.now()).await?;
+    let admitted = record::admit(&broker.log, permit, &about, broker.clock.now(), &broker.cut_off).await?;
     drop(step);
 
     let step = trace.upstream("forward");

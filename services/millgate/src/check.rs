@@ -2,7 +2,9 @@
 
 use crate::serve::folders;
 use broker::World;
-use model::party::Status;
+use model::Clock as _;
+use model::party::{Agreement, Status};
+use runtime::clock::SystemClock;
 use runtime::config::Config;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -31,7 +33,7 @@ struct Counts {
     organisations: usize,
     issuers: usize,
     agreements: usize,
-    agreements_active: usize,
+    agreements_in_force: usize,
     policies: usize,
 }
 
@@ -59,7 +61,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 fn summary(c: &Counts) -> String {
     format!(
         "{} sources, {} products, {} datasets, {} signals, {} routes; {} organisations, {} issuers, {} agreements \
-         ({} active); {} policies",
+         ({} in force); {} policies",
         c.sources,
         c.products,
         c.datasets,
@@ -68,7 +70,7 @@ fn summary(c: &Counts) -> String {
         c.organisations,
         c.issuers,
         c.agreements,
-        c.agreements_active,
+        c.agreements_in_force,
         c.policies
     )
 }
@@ -103,9 +105,14 @@ fn examine(args: &Args) -> Result<Counts, Vec<String>> {
         organisations: parties.organisations.len(),
         issuers: parties.issuers.len(),
         agreements: parties.agreements.len(),
-        agreements_active: parties.agreements.values().filter(|a| a.status == Status::Active).count(),
+        agreements_in_force: parties.agreements.values().filter(|a| in_force(a)).count(),
         policies: parts.policies.len(),
     })
+}
+
+fn in_force(agreement: &Agreement) -> bool {
+    let now = SystemClock.now();
+    agreement.status == Status::Active && agreement.not_before <= now && now < agreement.not_after
 }
 
 fn texts<T: ToString>(problems: &[T]) -> Vec<String> {

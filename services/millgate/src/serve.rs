@@ -104,6 +104,7 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
         tracer: telemetry.tracer(),
         readiness: readiness.clone(),
         draining: shutdown.draining().clone(),
+        cut_off: shutdown.immediate().clone(),
         metrics: runtime::metrics::Registry::new(),
         refused_logins_per_minute: config.audit.refused_logins_per_minute,
     })
@@ -171,6 +172,9 @@ async fn open_log(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<(Log
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+/// A connection that was cut off needs no more than its turn to end.
+const CUT_OFF_MAX: Duration = Duration::from_secs(2);
 
 /// Refused logins beyond their budget are counted; a count that is not written is lost with the process.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(60);
@@ -250,16 +254,17 @@ impl Running {
             header_timeout: l.header_timeout,
         };
         let listener = |name, socket, tls| Listener { name, socket, tls, bounds: bounds.clone() };
-        let stop = self.shutdown.draining();
+        let (stop, cut_off) = (self.shutdown.draining(), self.shutdown.immediate());
         let data = listener("data", sockets.data, tls.clone());
         let broker = self.broker.clone();
         let proxy = move |peer, request| broker.clone().proxy(peer, request);
-        self.connections.spawn(data.run(proxy, stop.clone(), self.connections.clone()));
+        self.connections.spawn(data.run(proxy, stop.clone(), cut_off.clone(), self.connections.clone()));
         for (name, socket, tls, router) in
             [("api", sockets.api, tls, self.broker.api()), ("operator", sockets.operator, None, self.broker.operator())]
         {
             let serve = move |peer, request| broker::serve_router(router.clone(), peer, request);
-            self.connections.spawn(listener(name, socket, tls).run(serve, stop.clone(), self.connections.clone()));
+            let listener = listener(name, socket, tls);
+            self.connections.spawn(listener.run(serve, stop.clone(), cut_off.clone(), self.connections.clone()));
         }
     }
 
@@ -289,7 +294,10 @@ impl Running {
             () = self.shutdown.immediate().cancelled() => false,
         };
         if !finished {
-            tracing::warn!(open = self.connections.len(), "open requests were cut off");
+            tracing::warn!(open = self.connections.len(), "open requests are cut off");
+            self.shutdown.immediate().cancel();
+            // Cut connections end at once; what they leave is an outcome each, to be written before the log is sealed.
+            let _ = tokio::time::timeout(CUT_OFF_MAX, self.connections.wait()).await;
         }
         self.background.close();
         self.background.wait().await;

@@ -92,12 +92,14 @@ pub enum Ended {
     /// The permission ended while the answer was on its way: a suspension, a revocation, a new policy. The caller saw an
     /// abort.
     Withdrawn,
+    /// The broker was told to end and did not wait any longer; the caller saw an abort.
+    BrokerStopped,
     /// The broker ended before it could say.
     UnknownAfterCrash,
 }
 
 impl Ended {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Complete,
         Self::CallerAborted,
         Self::NotForwarded,
@@ -105,6 +107,7 @@ impl Ended {
         Self::SourceTimeout,
         Self::SourceAborted,
         Self::Withdrawn,
+        Self::BrokerStopped,
         Self::UnknownAfterCrash,
     ];
 
@@ -117,6 +120,7 @@ impl Ended {
             Self::SourceTimeout => "source_timeout",
             Self::SourceAborted => "source_aborted",
             Self::Withdrawn => "withdrawn",
+            Self::BrokerStopped => "broker_stopped",
             Self::UnknownAfterCrash => "unknown_after_crash",
         }
     }

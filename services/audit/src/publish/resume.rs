@@ -17,6 +17,11 @@ impl Task {
         let dir = self.options.dir.clone();
         let tree = blocking(move || open_tree(&dir)).await?;
         let last = self.reader().last_checkpoint().await?;
+        if let Some(last) = &last
+            && Checkpoint::open(&last.note, self.key.verifier()).is_err()
+        {
+            return Err(PublishError::OtherKey(self.key.verifier().to_text()));
+        }
         let named = self.named_checkpoint(&tree)?;
         if let Some(named) = &named {
             self.check_named(&tree, named, last.as_ref().map_or(0, |last| last.range.size())).await?;

@@ -100,22 +100,24 @@ impl Catalog {
     }
 
     fn route<'a>(&'a self, method: &str, segments: &'a [String]) -> Result<(&'a Route, Captures<'a>), ResolveError> {
-        let mut others: Vec<&Route> = Vec::new();
+        let mut others = Vec::new();
         for route in self.routes.values() {
             match route.path.captures(segments) {
                 Some(captures) if route.method == method => return Ok((route, captures)),
-                Some(_) => others.push(route),
+                Some(captures) => others.push((route, captures)),
                 None => {}
             }
         }
-        let Some(first) = others.first() else {
+        let mut methods: Vec<&str> = others.iter().map(|(r, _)| r.method).collect();
+        let Some((first, captures)) = others.into_iter().next() else {
             return Err(Fault::new(Reason::NOT_FOUND, "there is no such route".into()).nowhere());
         };
-        let mut methods: Vec<&str> = others.iter().map(|r| r.method).collect();
         methods.sort_unstable();
         methods.dedup();
         let detail = format!("this path takes {}", near::list(&methods));
-        Err(Fault::new(Reason::METHOD_NOT_ALLOWED, detail).at(first, None))
+        // Whether the caller may hear that depends on what the path is about.
+        let target = self.target(first, &Raw { captures, query: &[] }).ok();
+        Err(Fault::new(Reason::METHOD_NOT_ALLOWED, detail).at(first, target.as_ref()))
     }
 
     fn target(&self, route: &Route, raw: &Raw<'_>) -> Result<Target, ResolveError> {
