@@ -206,6 +206,7 @@ async fn another_method_is_told_only_to_who_may_discover_the_path_and_recorded_w
         let bearer = format!("Bearer {}", plant.token(caller));
         let answer = http::send("DELETE", &url, &[("authorization", &bearer)], Default::default()).await.unwrap();
         assert_eq!((answer.status, answer.reason().as_str()), (status, reason), "{caller}: {}", answer.text());
+        assert_eq!(answer.header("allow"), if status == 405 { "GET" } else { "" });
         seen.push(plant.entries_of(answer.request_id()).await.unwrap().remove(0));
     }
     for entry in seen {

@@ -42,7 +42,7 @@ fn refusal(denial: &Denial) -> Refusal {
     let reason = denial.reasons.first().cloned().unwrap_or(Reason::NOT_PERMITTED);
     let detail = denial.ask.clone().unwrap_or_else(|| String::from(advice(&reason, denial.request.action)));
     let reasons = if denial.reasons.len() > 1 { denial.reasons.clone() } else { Vec::new() };
-    Refusal { reasons, agreements: denial.agreements.clone(), ..Refusal::denied(reason, detail) }
+    Refusal { reasons, agreements: denial.agreements.clone().into(), ..Refusal::denied(reason, detail) }
 }
 
 /// What to do about a denial that no policy explains.

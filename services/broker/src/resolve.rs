@@ -58,7 +58,7 @@ pub async fn resolve(
         Ok(resolved) => return Ok(resolved),
         Err(error) => error,
     };
-    let refusal = Refusal::new(error.reason.clone(), error.detail);
+    let refusal = Refusal { allow: error.methods, ..Refusal::new(error.reason.clone(), error.detail) };
     let target = Target { route: error.route.as_ref(), resource: error.resource.as_ref() };
     Err(hide(broker, world, caller, target, refusal, about).await?)
 }

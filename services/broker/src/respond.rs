@@ -37,10 +37,12 @@ pub struct Refusal {
     /// What is wrong and what to do; for the caller's eyes.
     pub detail: String,
     /// Agreements to choose from, when several permit.
-    pub agreements: Vec<AgreementId>,
+    pub agreements: Box<[AgreementId]>,
     /// Whether a policy denied it: the code may be a policy's own.
     pub denied_by_policy: bool,
     pub retry_after_seconds: Option<u32>,
+    /// RFC 9110 section 15.5.6: what a 405 must name.
+    pub allow: Box<[&'static str]>,
 }
 
 impl Refusal {
@@ -49,9 +51,10 @@ impl Refusal {
             reason,
             reasons: Vec::new(),
             detail: detail.into(),
-            agreements: Vec::new(),
+            agreements: Box::default(),
             denied_by_policy: false,
             retry_after_seconds: None,
+            allow: Box::default(),
         }
     }
 
@@ -173,6 +176,11 @@ pub fn refuse(refusal: &Refusal, request: RequestId) -> Response<Body> {
             HeaderValue::from_static("Bearer realm=\"millgate\", error=\"invalid_token\"")
         };
         headers.insert(header::WWW_AUTHENTICATE, challenge);
+    }
+    if status == StatusCode::METHOD_NOT_ALLOWED
+        && let Ok(methods) = HeaderValue::from_str(&refusal.allow.join(", "))
+    {
+        headers.insert(header::ALLOW, methods);
     }
     if let Some(seconds) = refusal.retry_after_seconds {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

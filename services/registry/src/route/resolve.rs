@@ -52,11 +52,13 @@ pub struct ResolveError {
     pub reason: Reason,
     /// For the caller: names the parameter and what it takes.
     pub detail: String,
-    pub parameter: Option<String>,
+    pub parameter: Option<Box<str>>,
     /// A route that has the path.
     pub route: Option<RouteId>,
     /// What was asked for, if that much was clear. Who may not discover it must see what everybody sees where nothing is.
     pub resource: Option<ResourceRef>,
+    /// With `METHOD_NOT_ALLOWED`: those that the path takes, sorted.
+    pub methods: Box<[&'static str]>,
 }
 
 /// What is read of a request before its parameters are judged.
@@ -108,7 +110,7 @@ impl Catalog {
                 None => {}
             }
         }
-        let mut methods: Vec<&str> = others.iter().map(|(r, _)| r.method).collect();
+        let mut methods: Vec<&'static str> = others.iter().map(|(r, _)| r.method).collect();
         let Some((first, captures)) = others.into_iter().next() else {
             return Err(Fault::new(Reason::NOT_FOUND, "there is no such route".into()).nowhere());
         };
@@ -117,7 +119,8 @@ impl Catalog {
         let detail = format!("this path takes {}", near::list(&methods));
         // Whether the caller may hear that depends on what the path is about.
         let target = self.target(first, &Raw { captures, query: &[] }).ok();
-        Err(Fault::new(Reason::METHOD_NOT_ALLOWED, detail).at(first, target.as_ref()))
+        let error = Fault::new(Reason::METHOD_NOT_ALLOWED, detail).at(first, target.as_ref());
+        Err(ResolveError { methods: methods.into(), ..error })
     }
 
     fn target(&self, route: &Route, raw: &Raw<'_>) -> Result<Target, ResolveError> {
@@ -364,7 +367,8 @@ impl Fault {
 
     fn nowhere(self) -> ResolveError {
         let Self { reason, detail, parameter } = self;
-        ResolveError { reason, detail, parameter, route: None, resource: None }
+        let parameter = parameter.map(String::into_boxed_str);
+        ResolveError { reason, detail, parameter, route: None, resource: None, methods: Box::default() }
     }
 
     fn at(self, route: &Route, target: Option<&Target>) -> ResolveError {
