@@ -94,6 +94,34 @@ async fn a_log_is_never_signed_by_a_second_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_organisation_cannot_take_the_places_of_the_others() {
+    let source = Source::start(None, Behaviour::SayAndHang(Vec::new())).await.unwrap();
+    let plant = Plant::start_with_source(source.address.port()).await.unwrap();
+    let config = plant.configuration("shared", "limits = { requests_per_organisation = 2 }").unwrap();
+    let (_broker, facts) = process::serve(&config, "").unwrap();
+    let data = facts["data"].as_str().unwrap().to_owned();
+    let ask = |caller: &str, target: &str| {
+        let (url, bearer) = (format!("{data}{target}"), format!("Bearer {}", plant.token(caller)));
+        async move {
+            let headers = [("authorization", bearer.as_str()), ("millgate-purpose", "quality-analysis")];
+            http::get(&url, &headers).await.unwrap()
+        }
+    };
+    let held: Vec<_> = (0..2).map(|_| tokio::spawn(ask("acme", TARGET))).collect();
+    wait::until("two questions at the source", async || (source.asked() == 2).then_some(())).await.unwrap();
+    let third = ask("acme", TARGET).await;
+    assert_eq!((third.status, third.reason().as_str()), (503, "overloaded"), "{}", third.text());
+    assert_eq!(third.header("retry-after"), "1");
+    let other = ask("bolt", &TARGET.replace("press-3.vibration", "feeder-2.torque")).await;
+    assert_eq!(other.reason(), "source_timeout", "bolt's request went its way");
+    for call in held {
+        assert_eq!(call.await.unwrap().reason(), "source_timeout");
+    }
+    assert_eq!(ask("acme", TARGET).await.reason(), "source_timeout", "places come back");
+    plant.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_fragile_source_is_never_asked_more_than_its_cap() {
     let source = Source::start(None, Behaviour::SayAndHang(Vec::new())).await.unwrap();
     let plant = Plant::start_with_source(source.address.port()).await.unwrap();

@@ -20,6 +20,7 @@ mod reload;
 mod resolve;
 pub mod respond;
 mod shape;
+mod share;
 mod stack;
 pub mod tls;
 pub mod upstream;
@@ -51,6 +52,7 @@ pub struct Broker {
     worlds: watch::Sender<Arc<World>>,
     clock: Arc<dyn Clock>,
     refused_logins: Arc<RefusedLogins>,
+    shares: Arc<share::Shares>,
     readers: api::Readers,
     tracer: Tracer,
     readiness: runtime::health::Readiness,
@@ -73,6 +75,8 @@ pub struct Makings {
     pub cut_off: CancellationToken,
     pub metrics: runtime::metrics::Registry,
     pub refused_logins_per_minute: u32,
+    /// Requests of one organisation that may be open at a time.
+    pub requests_per_organisation: usize,
 }
 
 /// What the first decisions would be made from cannot be recorded, so none is made.
@@ -97,6 +101,7 @@ impl Broker {
             clock: makings.clock,
             readers: api::Readers::default(),
             refused_logins: RefusedLogins::new(makings.refused_logins_per_minute),
+            shares: share::Shares::new(makings.requests_per_organisation),
             tracer: makings.tracer,
             readiness: makings.readiness,
             draining: makings.draining,

@@ -9,11 +9,12 @@ use crate::listener::Peer;
 use crate::record::{self, Circumstances};
 use crate::resolve::{self, Asked, resolve};
 use crate::respond::{self, Body, Refusal};
+use crate::share::Share;
 use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use model::entry::Kind;
-use model::{AccessRequest, RequestId};
+use model::{AccessRequest, Authenticated, Reason, RequestId};
 use runtime::trace::RequestTrace;
 
 /// One request on the data listener, from its first byte to the head of its answer.
@@ -56,6 +57,7 @@ async fn serve(
     let step = trace.child("authenticate");
     let caller = authenticate(broker, &world, id, peer, parts, &canonical).await?;
     drop(step);
+    let _share = share(broker, &caller)?;
 
     let mut about = Circumstances {
         request: id,
@@ -105,6 +107,16 @@ async fn serve(
         traceparent: step.traceparent().map(|t| t.to_string()),
     };
     forward(broker, admitted, question).await
+}
+
+/// A place among the open requests of the caller's organisation. Its refusal is counted, not recorded: an entry each is
+/// what the others are to be protected from.
+fn share(broker: &Broker, caller: &Authenticated) -> Result<Share, Refusal> {
+    broker.shares.take(caller.organisation()).ok_or_else(|| {
+        let max = broker.shares.max();
+        let detail = format!("{max} requests of your organisation are open already; wait for their answers");
+        Refusal::new(Reason::OVERLOADED, detail).retry_after(1)
+    })
 }
 
 /// The text of a header that stands once; a header that stands twice has no reading.

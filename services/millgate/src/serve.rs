@@ -107,6 +107,7 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
         cut_off: shutdown.immediate().clone(),
         metrics: runtime::metrics::Registry::new(),
         refused_logins_per_minute: config.audit.refused_logins_per_minute,
+        requests_per_organisation: config.limits.requests_per_organisation,
     })
     .await?;
     let mut running = Running {

@@ -85,6 +85,8 @@ pub struct Limits {
     /// Request line and headers together.
     pub header_bytes_max: usize,
     pub headers_max: usize,
+    /// Requests of one organisation between login and the head of their answer.
+    pub requests_per_organisation: usize,
     /// From the first byte of a request to the end of its headers.
     pub header_timeout: Duration,
     pub drain_timeout: Duration,
@@ -122,6 +124,7 @@ impl Default for Limits {
             connections_max: 10_000,
             header_bytes_max: 16 * 1024,
             headers_max: 100,
+            requests_per_organisation: 512,
             header_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(20),
         }
@@ -336,6 +339,11 @@ fn read_limits(mut section: Section<'_, '_, '_>) -> Limits {
         connections_max: section.integer("connections_max", 1..=1_000_000, default.connections_max),
         header_bytes_max: usize::try_from(header_bytes).unwrap_or(default.header_bytes_max),
         headers_max: section.integer("headers_max", 8..=1_000, default.headers_max),
+        requests_per_organisation: section.integer(
+            "requests_per_organisation",
+            1..=1_000_000,
+            default.requests_per_organisation,
+        ),
         header_timeout: section.duration(
             "header_timeout",
             Duration::from_millis(100)..=Duration::from_secs(300),

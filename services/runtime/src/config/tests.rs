@@ -75,6 +75,7 @@ refused_logins_per_minute = 5
 connections_max = 0x10
 header_bytes_max = "32KiB"
 headers_max = 50
+requests_per_organisation = 64
 header_timeout = "3s"
 drain_timeout = "1m"
 [telemetry]
@@ -115,6 +116,7 @@ follow_callers = false
             connections_max: 16,
             header_bytes_max: 32_768,
             headers_max: 50,
+            requests_per_organisation: 64,
             header_timeout: seconds(3),
             drain_timeout: seconds(60),
         },
@@ -159,7 +161,7 @@ policies = ["base", "base", 3]
             "millgate.toml:5:13: `heartbeat` is `\"soon\"`; write a duration from 1s to 1d, such as `\"250ms\"`, `\"10s\"` or `\"5m\"`",
             "millgate.toml:6:13: `queue_max` is `0`; write a whole number from 1 to 1000000",
             "millgate.toml:8:20: `header_bytes_max` is `\"16KB\"`; write a size from 8 KiB to 1 MiB, such as `\"16KiB\"` or a number of bytes",
-            "millgate.toml:9:1: unknown key `colour` in `[limits]`; known keys are `header_bytes_max`, `connections_max`, `headers_max`, `header_timeout`, `drain_timeout`",
+            "millgate.toml:9:1: unknown key `colour` in `[limits]`; known keys are `header_bytes_max`, `connections_max`, `headers_max`, `requests_per_organisation`, `header_timeout`, `drain_timeout`",
             "millgate.toml:11:16: `sample_ratio` is `1.5`; write a number from 0.0 to 1.0",
             "millgate.toml:12:7: `log` is `\"xml\"`; write `\"json\"` or `\"pretty\"`",
             "millgate.toml:13:17: `otlp_endpoint` is `\"localhost:4317\"`; write a collector's gRPC address, such as `\"http://127.0.0.1:4317\"`",
