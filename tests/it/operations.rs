@@ -84,6 +84,46 @@ async fn a_drain_that_is_cut_short_says_so_in_the_outcome() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn sighup_reads_everything_again_and_serves_on() {
+    let plant = Plant::start().await.unwrap();
+    let config = plant.configuration("hung-up", "").unwrap();
+    let (broker, facts) = process::serve(&config, "").unwrap();
+    let taken = async || {
+        let metrics = http::get(&format!("{}/metrics", facts["operator"].as_str()?), &[]).await.ok()?.text();
+        let refused = "millgate_reloads_total{folder=\"policies\",result=\"refused\"} ";
+        metrics.lines().find_map(|l| l.strip_prefix(refused)?.parse::<u64>().ok())
+    };
+    // A refused set is looked at again only when something changes, or when the signal asks for it.
+    let broken = plant.directory.path().join("policies/base/broken.cedar");
+    std::fs::write(broken, "permit (principal").unwrap();
+    let first = wait::until("the refusal", taken).await.unwrap();
+    broker.signal("HUP").unwrap();
+    wait::until("another look", async || taken().await.filter(|n| *n > first)).await.unwrap();
+    let bearer = format!("Bearer {}", plant.token("acme"));
+    let headers = [("authorization", bearer.as_str()), ("millgate-purpose", "predictive-maintenance")];
+    let answer = http::get(&format!("{}{TARGET}", facts["data"].as_str().unwrap()), &headers).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    plant.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tail_on_the_command_line_shows_what_is_written() {
+    let plant = Plant::start().await.unwrap();
+    let mut command = std::process::Command::new(process::executable("millgate").unwrap());
+    command.args(["audit", "tail", "--json", "--organisation", "acme", "--after", "0", "--url", &plant.api()]);
+    command.arg("--token-file").arg(plant.demo.home.token("auditor")).stdout(std::process::Stdio::piped());
+    let mut tail = process::Guard::spawn(&mut command).unwrap();
+    let answer = plant.get("acme", TARGET, &[]).await.unwrap();
+    let mut line = String::new();
+    let mut shown = std::io::BufReader::new(tail.0.stdout.take().unwrap());
+    tokio::task::block_in_place(|| std::io::BufRead::read_line(&mut shown, &mut line)).unwrap();
+    let found: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(found["entry"]["request"], answer.request_id());
+    assert_eq!(found["principal"], "acme/engineer-1");
+    plant.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_log_is_never_signed_by_a_second_key() {
     let plant = Plant::start().await.unwrap();
     let directory = plant.stop().await;

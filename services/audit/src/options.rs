@@ -18,7 +18,7 @@ pub const HEARTBEAT_MS: u64 = 60_000;
 
 #[derive(Clone)]
 pub struct LogOptions {
-    /// Holds the database and nothing else. Created with mode 0700.
+    /// Holds the database; created with mode 0700. What is published may lie below it.
     pub dir: PathBuf,
     /// The log's name for life, and the name of its key: `millgate.example/plant-1`.
     pub origin: String,
