@@ -52,8 +52,8 @@ async fn nothing(
 async fn unknown(broker: &Broker, id: RequestId, peer: Peer, parts: &Parts) -> Result<Response<Body>, Refusal> {
     let canonical = Canonical::parse(parts)?;
     let world = broker.world();
-    let caller = authenticate(broker, &world, id, peer, parts, &canonical).await?;
-    let about = Circumstances { route: None, ..about(id, peer, parts, &canonical, &Asked::default()) };
+    let caller = authenticate(broker, &world, id, &peer, parts, &canonical).await?;
+    let about = Circumstances { route: None, ..about(id, &peer, parts, &canonical, &Asked::default()) };
     record::refuse(&broker.log, &caller, &Reason::NOT_FOUND, Target::default(), &about).await?;
     Err(Refusal::not_found())
 }
@@ -81,7 +81,7 @@ fn answer(broker: &Broker, id: RequestId, started: Started, result: Result<Respo
     response
 }
 
-fn about<'a>(id: RequestId, peer: Peer, parts: &'a Parts, canonical: &Canonical, asked: &Asked) -> Circumstances<'a> {
+fn about<'a>(id: RequestId, peer: &Peer, parts: &'a Parts, canonical: &Canonical, asked: &Asked) -> Circumstances<'a> {
     Circumstances {
         request: id,
         kind: Kind::AuditRead,
@@ -99,8 +99,8 @@ async fn read(broker: &Broker, id: RequestId, peer: Peer, parts: &Parts) -> Resu
     let canonical = Canonical::parse(parts)?;
     let asked = Asked::parse(&parts.headers)?;
     let world = broker.world();
-    let caller = authenticate(broker, &world, id, peer, parts, &canonical).await?;
-    let about = about(id, peer, parts, &canonical, &asked);
+    let caller = authenticate(broker, &world, id, &peer, parts, &canonical).await?;
+    let about = about(id, &peer, parts, &canonical, &asked);
     let wanted = match Wanted::parse(&canonical.query) {
         Ok(wanted) => wanted,
         Err(refusal) => {

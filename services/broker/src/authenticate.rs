@@ -7,6 +7,7 @@ use crate::respond::Refusal;
 use crate::world::World;
 use crate::{Broker, stack};
 use http::request::Parts;
+use identity::Presented;
 use model::{Authenticated, Reason, RequestId};
 
 /// # Errors
@@ -15,12 +16,21 @@ pub async fn authenticate(
     broker: &Broker,
     world: &World,
     id: RequestId,
-    peer: Peer,
+    peer: &Peer,
     parts: &Parts,
     canonical: &Canonical,
 ) -> Result<Authenticated, Refusal> {
     let in_query = canonical.has_query("access_token");
-    let error = match broker.identity.authenticate(&parts.headers, in_query, &world.parties, broker.clock.now()).await {
+    let path = canonical.path_text();
+    let presented = Presented {
+        headers: &parts.headers,
+        query_has_access_token: in_query,
+        method: &parts.method,
+        path: &path,
+        certificate: peer.certificate.as_deref(),
+    };
+    let found = broker.identity.authenticate(&presented, &world.parties, &world.authorities, broker.clock.now()).await;
+    let error = match found {
         Ok(caller) => return Ok(caller),
         Err(error) => error,
     };
@@ -34,7 +44,7 @@ pub async fn authenticate(
             peer: peer.address.ip(),
             user_agent: stack::single(parts, "user-agent"),
             method: parts.method.as_str(),
-            path: canonical.path_text(),
+            path,
         };
         broker.refused_logins.record(&broker.log, &login).await?;
     }

@@ -7,6 +7,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use identity::PeerCertificate;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -55,9 +56,11 @@ impl std::fmt::Debug for Listener {
 }
 
 /// Who is at the other end of a connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Peer {
     pub address: SocketAddr,
+    /// What it has shown in the TLS handshake, if anything.
+    pub certificate: Option<Arc<PeerCertificate>>,
 }
 
 impl Listener {
@@ -91,7 +94,7 @@ impl Listener {
             };
             let connection = Connection {
                 stream,
-                peer: Peer { address },
+                peer: Peer { address, certificate: None },
                 tls: self.tls.as_ref().and_then(|tls| tls.load_full()),
                 must_be_tls: self.tls.is_some(),
                 header_timeout: self.bounds.header_timeout,
@@ -151,7 +154,11 @@ impl Connection {
             Some(config) => {
                 let handshake = TlsAcceptor::from(config).accept(stream);
                 match tokio::time::timeout(header_timeout, handshake).await {
-                    Ok(Ok(stream)) => exchange(stream, peer, rules, handler).await,
+                    Ok(Ok(stream)) => {
+                        let shown = stream.get_ref().1.peer_certificates();
+                        let certificate = shown.and_then(|c| PeerCertificate::new(c.to_vec())).map(Arc::new);
+                        exchange(stream, Peer { certificate, ..peer }, rules, handler).await;
+                    }
                     Ok(Err(error)) => tracing::debug!(peer = %peer.address, %error, "TLS handshake failed"),
                     Err(_) => tracing::debug!(peer = %peer.address, "TLS handshake took too long"),
                 }
@@ -220,10 +227,11 @@ where
     H: Fn(Peer, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
+    let address = peer.address;
     let activity = Arc::new(Activity::default());
     let asked = activity.clone();
     let service = hyper::service::service_fn(move |request| {
-        let (asking, answer) = (asked.begin(), handler(peer, request));
+        let (asking, answer) = (asked.begin(), handler(peer.clone(), request));
         async move {
             let answer = answer.await;
             drop(asking);
@@ -241,7 +249,7 @@ where
         () = activity.quiet(rules.quiet_max) => {
             if activity.is_silent() {
                 // hyper's own timeout begins only when it knows the version, which a stranger may never tell.
-                tracing::debug!(peer = %peer.address, "a connection asked nothing");
+                tracing::debug!(peer = %address, "a connection asked nothing");
                 return;
             }
             // Answers that still stream go on to their end.
@@ -250,6 +258,6 @@ where
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(peer = %peer.address, %error, "a connection ended early");
+        tracing::debug!(peer = %address, %error, "a connection ended early");
     }
 }

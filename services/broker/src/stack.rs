@@ -55,7 +55,7 @@ async fn serve(
     let world = broker.world();
 
     let step = trace.child("authenticate");
-    let caller = authenticate(broker, &world, id, peer, parts, &canonical).await?;
+    let caller = authenticate(broker, &world, id, &peer, parts, &canonical).await?;
     drop(step);
     let _share = share(broker, &caller)?;
 

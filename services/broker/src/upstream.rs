@@ -12,7 +12,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use model::SourceId;
-use registry::{Credentials, Secret, SecretError, Source};
+use registry::{Credentials, Source};
+use runtime::secret::{self, Secret, SecretError};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use std::collections::BTreeMap;
@@ -126,7 +127,7 @@ fn secret(source: &Source) -> Result<Option<Secret>, UpstreamError> {
         Credentials::Basic { password, .. } => password,
         Credentials::Bearer { token } => token,
     };
-    reference.read().map(Some).map_err(|error| UpstreamError::Secret { id: source.id.clone(), error })
+    secret::read(reference).map(Some).map_err(|error| UpstreamError::Secret { id: source.id.clone(), error })
 }
 
 fn client(source: &Source, roots: &Roots) -> HttpClient {

@@ -1,6 +1,7 @@
 //! What one request sees from start to record: policies, catalog, registry and connections of one generation.
 
 use crate::upstream::{self, Upstreams};
+use identity::ClientAuthorities;
 use model::party::{Parties, Revocations, Status};
 use pdp::{PolicySet, Snapshot};
 use registry::{Catalog, Problem};
@@ -23,6 +24,7 @@ pub struct World {
     pub catalog: Arc<Catalog>,
     pub parties: Arc<Parties>,
     pub snapshot: Snapshot,
+    pub authorities: Arc<ClientAuthorities>,
     pub upstreams: Upstreams,
 }
 
@@ -98,6 +100,7 @@ fn merge(mut a: Revocations, b: Revocations) -> Revocations {
     a.organisations.extend(b.organisations);
     a.principals.extend(b.principals);
     a.tokens.extend(b.tokens);
+    a.certificates.extend(b.certificates);
     a
 }
 
@@ -131,6 +134,7 @@ impl World {
             catalog: parts.catalog.clone(),
             parties: parts.parties.clone(),
             snapshot,
+            authorities: Arc::default(),
             upstreams,
         })
     }

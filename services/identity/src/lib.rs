@@ -20,6 +20,7 @@
 //! recorded decision), reads no roles or rights from a token, keeps no verified tokens (a cache keyed on too little has
 //! been the bug of several brokers, and a verification costs less than a request), and takes the time as a parameter.
 
+mod certificate;
 mod credential;
 mod fetch;
 mod json;
@@ -30,15 +31,32 @@ mod signature;
 mod token;
 
 use arc_swap::ArcSwap;
-use http::HeaderMap;
+pub use certificate::{ClientAuthorities, PeerCertificate};
+use http::{HeaderMap, Method};
 use keys::KeyCache;
 use model::party::{Issuer, Parties};
-use model::{Authenticated, AuthenticationMethod, Digest, IssuerId, Principal, PrincipalKind, Reason, Timestamp};
+use model::{
+    Assertion, Authenticated, AuthenticationMethod, Binding, Digest, IssuerId, Principal, PrincipalKind, Reason,
+    Timestamp,
+};
 pub use refusal::LoginError;
 use refusal::Refusal;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use token::{Identified, Parts, Token};
+
+/// What a request shows of its sender.
+#[derive(Clone, Copy, Debug)]
+pub struct Presented<'a> {
+    pub headers: &'a HeaderMap,
+    /// The query has a parameter `access_token` (RFC 6750 section 2.3).
+    pub query_has_access_token: bool,
+    pub method: &'a Method,
+    /// In canonical form, without the query.
+    pub path: &'a str,
+    /// Of the connection.
+    pub certificate: Option<&'a PeerCertificate>,
+}
 
 /// How issuers' keys are fetched and how long they count. All in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,8 +133,7 @@ impl Identity {
         self.issuers.rcu(|old| self.issuers_of(parties, old));
     }
 
-    /// Who sent this request, at the broker's time `now`. `query_has_access_token`: the query has a parameter
-    /// `access_token` (RFC 6750 section 2.3).
+    /// Who sent this request, at the broker's time `now`.
     ///
     /// Must run inside a tokio runtime: keys may have to be fetched, which takes up to
     /// [`IdentityOptions::fetch_timeout_ms`] when none are known, and happens aside otherwise.
@@ -126,12 +143,12 @@ impl Identity {
     /// One [`LoginError`] with the reason; its text never holds any part of a credential.
     pub async fn authenticate(
         &self,
-        headers: &HeaderMap,
-        query_has_access_token: bool,
+        presented: &Presented<'_>,
         parties: &Parties,
+        _authorities: &ClientAuthorities,
         now: Timestamp,
     ) -> Result<Authenticated, LoginError> {
-        let bearer = credential::bearer(headers, query_has_access_token)?;
+        let bearer = credential::bearer(presented.headers, presented.query_has_access_token)?;
         let parts = Parts::split(bearer)?;
         let token = Token::parse(&parts)?;
         let (issuer, keys) = self.issuer_of(&token, parties)?;
@@ -196,30 +213,26 @@ async fn verify(
 
 fn vouch(token: &Token<'_>, who: Identified, issuer: &Issuer, parties: &Parties) -> Result<Authenticated, Refusal> {
     let member = (issuer.organisation.clone(), who.subject);
-    if parties.revocations.principals.contains(&member) {
-        return Err(Refusal::new(Reason::REVOKED, "this principal is revoked"));
-    }
-    if is_revoked(who.token_id.as_deref(), issuer, parties) {
-        return Err(Refusal::new(Reason::REVOKED, "this token is revoked"));
-    }
     let kind: PrincipalKind = parties.principals.get(&member).map_or(issuer.principal_kind, |record| record.kind);
     let (organisation, subject) = member;
     #[expect(clippy::disallowed_methods, reason = "this crate is the one that vouches for callers")]
-    let authenticated = Authenticated::assertion(
-        Principal { organisation, kind, subject },
-        issuer.id.clone(),
-        AuthenticationMethod::Bearer,
-        who.expires,
-        Digest::of(token.text().as_bytes()),
-        who.token_id,
-    );
+    let authenticated = Authenticated::assertion(Assertion {
+        principal: Principal { organisation, kind, subject },
+        issuer: issuer.id.clone(),
+        method: AuthenticationMethod::Jwt,
+        binding: Binding::None,
+        expires: who.expires,
+        fingerprint: Digest::of(token.text().as_bytes()),
+        token_id: who.token_id,
+        certificate: None,
+        assurance: 0,
+        roles: BTreeSet::new(),
+        actors: Vec::new(),
+    });
+    if authenticated.is_revoked(&parties.revocations) {
+        return Err(Refusal::new(Reason::REVOKED, "this principal, or the token, is revoked"));
+    }
     Ok(authenticated)
-}
-
-fn is_revoked(token_id: Option<&str>, issuer: &Issuer, parties: &Parties) -> bool {
-    let revoked = &parties.revocations.tokens;
-    // Almost always empty: spare the request the two copies of a lookup.
-    !revoked.is_empty() && token_id.is_some_and(|id| revoked.contains(&(issuer.id.clone(), id.to_owned())))
 }
 
 #[cfg(test)]

@@ -37,6 +37,14 @@ fn is_subject(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\'' | b'\\' | b'`'))
 }
 
+/// RFC 5280 section 4.1.2.2: at most 20 octets. One spelling, so that a list of revoked numbers cannot miss one.
+fn is_serial(text: &str) -> bool {
+    (1..=40).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        && (text == "0" || !text.starts_with('0'))
+}
+const SERIAL_RULE: &str = "use 1 to 40 hexadecimal digits, lower case, without leading zeros";
+
 macro_rules! text_id {
     ($($(#[$doc:meta])* $name:ident, $what:literal, $check:ident, $rule:ident;)*) => {$(
         $(#[$doc])*
@@ -101,10 +109,13 @@ macro_rules! text_id {
 text_id! {
     /// A company: owner, supplier, customer, service provider, auditor.
     OrganisationId, "organisation", is_name, NAME_RULE;
-    /// Whose tokens speak for an organisation; the name in the registry, not the URL.
+    /// Whose tokens or certificates speak for an organisation; the name in the registry, not the URL. Issuers of tokens
+    /// and certificate authorities share one set of names.
     IssuerId, "issuer", is_name, NAME_RULE;
     /// What an issuer calls a person or machine (`sub`). Unique within one organisation only.
     Subject, "subject", is_subject, SUBJECT_RULE;
+    /// The number of a certificate, unique within its authority.
+    SerialNumber, "certificate serial number", is_serial, SERIAL_RULE;
     RoleId, "role", is_name, NAME_RULE;
     AgreementId, "agreement", is_name, NAME_RULE;
     PurposeId, "purpose", is_name, NAME_RULE;
@@ -169,6 +180,16 @@ mod tests {
         // Cyrillic а, full-width letters, spaces and quotes.
         for bad in ["\u{430}nna", "ａnna", "an na", "an\"na", "anna\n", ""] {
             assert!(Subject::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_serial_number_has_one_spelling() {
+        for good in ["0", "1", "a0ff", &"f".repeat(40)] {
+            assert!(SerialNumber::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", "00", "0a", "A", "0x1", "1:2", "g", &"f".repeat(41)] {
+            assert!(SerialNumber::new(bad).is_err(), "{bad}");
         }
     }
 

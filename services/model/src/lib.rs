@@ -7,6 +7,7 @@ pub mod access;
 pub mod canonical;
 pub mod entry;
 pub mod id;
+pub mod issuer;
 pub mod party;
 pub mod plant;
 pub mod principal;
@@ -17,9 +18,11 @@ pub use access::{AccessRequest, Action, ResourceRef, Shape};
 pub use canonical::Value;
 pub use id::{
     AgreementId, DatasetId, EquipmentId, ExportClassId, FieldClassId, InvalidId, IssuerId, OrganisationId, ProductId,
-    PurposeId, RequestId, RoleId, RouteId, SignalId, SourceId, Subject,
+    PurposeId, RequestId, RoleId, RouteId, SerialNumber, SignalId, SourceId, Subject,
 };
-pub use principal::{Authenticated, AuthenticationMethod, Principal, PrincipalKind};
+pub use principal::{
+    Actor, Assertion, Authenticated, AuthenticationMethod, Binding, CertificateRef, Principal, PrincipalKind,
+};
 pub use reason::Reason;
 pub use time::{Clock, Timestamp};
 

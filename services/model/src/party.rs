@@ -1,8 +1,11 @@
 //! The registry's half of a snapshot: organisations, issuers, principals, agreements, revocations, as plain data.
 
+pub use crate::issuer::{
+    Assurance, Authority, CertificateNames, Groups, Introspection, Issuer, KeyLocation, SecretRef, SignatureAlgorithm,
+};
 use crate::{
-    AgreementId, Digest, ExportClassId, FieldClassId, IssuerId, OrganisationId, PrincipalKind, ProductId, PurposeId,
-    RoleId, Subject, Timestamp,
+    AgreementId, Binding, CertificateRef, Digest, ExportClassId, FieldClassId, IssuerId, OrganisationId, Principal,
+    PrincipalKind, ProductId, PurposeId, RoleId, Subject, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,40 +59,10 @@ pub struct Organisation {
     /// ISO 3166-1 alpha-2.
     pub country: String,
     pub status: Status,
-}
-
-/// Signature algorithms an issuer may be pinned to: asymmetric only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum SignatureAlgorithm {
-    ES256,
-    ES384,
-    RS256,
-    RS384,
-    RS512,
-    PS256,
-    PS384,
-    PS512,
-    EdDSA,
-}
-
-/// Whose tokens speak for `organisation`, and for no other.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Issuer {
-    pub id: IssuerId,
-    pub organisation: OrganisationId,
-    /// Compared with `iss`, byte for byte.
-    pub url: String,
-    /// At least one of them must be in `aud`.
-    pub audiences: Vec<String>,
-    pub algorithms: Vec<SignatureAlgorithm>,
-    /// Accepted `typ` header values, lower case, without the `application/` prefix; empty accepts any.
-    pub token_types: Vec<String>,
-    /// What the issuer's subjects are unless the registry lists them otherwise.
-    pub principal_kind: PrincipalKind,
-    /// Allowed clock difference for `exp`, `nbf` and `iat`.
-    pub leeway_seconds: u64,
-    /// PEM file with the CA of the issuer's https endpoints, if it is not a public one.
-    pub ca_file: Option<std::path::PathBuf>,
+    /// Roles that groups of the organisation's own issuers may stand for. Nobody else's.
+    pub roles: BTreeSet<RoleId>,
+    /// When not empty, its callers must be bound in one of these ways, whatever their issuer asks for.
+    pub bindings: BTreeSet<Binding>,
 }
 
 /// What the registry knows of a principal beyond its token. Clearance and export authorisations come from here only.
@@ -133,6 +106,19 @@ pub struct Revocations {
     pub principals: BTreeSet<(OrganisationId, Subject)>,
     /// `jti` of single tokens, with their issuer.
     pub tokens: BTreeSet<(IssuerId, String)>,
+    pub certificates: BTreeSet<CertificateRef>,
+}
+
+impl Revocations {
+    pub(crate) fn has_any_principal<'a>(&self, mut principals: impl Iterator<Item = &'a Principal>) -> bool {
+        // Almost always empty: spare the request the copies of a lookup.
+        !self.principals.is_empty()
+            && principals.any(|p| self.principals.contains(&(p.organisation.clone(), p.subject.clone())))
+    }
+
+    pub(crate) fn has_any_token<'a>(&self, mut tokens: impl Iterator<Item = (&'a IssuerId, &'a str)>) -> bool {
+        !self.tokens.is_empty() && tokens.any(|(issuer, id)| self.tokens.contains(&(issuer.clone(), id.to_owned())))
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -141,6 +127,8 @@ pub struct Parties {
     pub digest: Digest,
     pub organisations: BTreeMap<OrganisationId, Organisation>,
     pub issuers: BTreeMap<IssuerId, Issuer>,
+    /// Whose certificates speak for an organisation. No name is also one of an issuer.
+    pub authorities: BTreeMap<IssuerId, Authority>,
     pub principals: BTreeMap<(OrganisationId, Subject), PrincipalRecord>,
     pub agreements: BTreeMap<AgreementId, Agreement>,
     pub revocations: Revocations,

@@ -1,7 +1,10 @@
 //! Who is asking.
 
-use crate::{Digest, IssuerId, OrganisationId, Subject, Timestamp};
+use crate::party::Revocations;
+use crate::{Digest, IssuerId, OrganisationId, RoleId, SerialNumber, Subject, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -34,72 +37,158 @@ impl Principal {
     }
 }
 
+/// What was shown, and how it was verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthenticationMethod {
-    /// RFC 6750 bearer token.
-    Bearer,
+    /// A signed token (RFC 7519), verified with its issuer's key.
+    Jwt,
+    /// A token without readable content, of which its issuer was asked (RFC 7662).
+    Opaque,
+    /// A client certificate (RFC 5280) in the TLS handshake.
+    Certificate,
 }
 
 impl AuthenticationMethod {
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Bearer => "bearer",
+            Self::Jwt => "jwt",
+            Self::Opaque => "opaque",
+            Self::Certificate => "certificate",
         }
     }
 }
 
+/// What proves that the sender of a credential is the one it was given to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Binding {
+    /// Nothing: whoever has the token may use it.
+    None,
+    /// The key of a client certificate (RFC 8705), or the certificate is the credential.
+    Certificate,
+    /// A proof signed for this one request (RFC 9449).
+    Dpop,
+}
+
+impl Binding {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Certificate => "certificate",
+            Self::Dpop => "dpop",
+        }
+    }
+}
+
+/// One certificate, by who signed it and its number.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CertificateRef {
+    pub authority: IssuerId,
+    pub serial: SerialNumber,
+}
+
+/// Somebody who acts for the principal of a credential (RFC 8693 section 4.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    pub principal: Principal,
+    /// Who says so: the issuer of the principal's token, or of the actor's own where it belongs to another organisation.
+    pub issuer: IssuerId,
+    /// Of the actor's own token, if there is one.
+    pub token_id: Option<String>,
+}
+
+/// What is known of a caller. Plain data; only [`Authenticated`] says that it is true.
+#[derive(Clone, Debug)]
+pub struct Assertion {
+    /// In whose name the request is made.
+    pub principal: Principal,
+    pub issuer: IssuerId,
+    pub method: AuthenticationMethod,
+    pub binding: Binding,
+    /// The credential is not valid from here on.
+    pub expires: Timestamp,
+    /// SHA-256 of the credential: names it in the audit log without holding it.
+    pub fingerprint: Digest,
+    /// The token's `jti`.
+    pub token_id: Option<String>,
+    /// The certificate of the connection, whether it is the credential or only binds a token.
+    pub certificate: Option<CertificateRef>,
+    /// How sure the issuer is of the principal, by the registry's scale: 0 unknown, 1 one factor, 2 several factors,
+    /// 3 several factors that cannot be phished.
+    pub assurance: u8,
+    /// Roles from the issuer's groups, of the organisation's own roles only; the registry's come on top.
+    pub roles: BTreeSet<RoleId>,
+    /// Who acts for the principal: who sends the request first, then who that one acts for, and so on.
+    pub actors: Vec<Actor>,
+}
+
 /// A caller whose credential has been verified. Held by value; there is no way to make one but [`Self::assertion`].
 #[derive(Clone, Debug)]
-pub struct Authenticated {
-    principal: Principal,
-    issuer: IssuerId,
-    method: AuthenticationMethod,
-    /// The credential is not valid from here on.
-    expires: Timestamp,
-    /// SHA-256 of the credential: names it in the audit log without holding it.
-    fingerprint: Digest,
-    token_id: Option<String>,
-}
+pub struct Authenticated(Arc<Assertion>);
 
 impl Authenticated {
     /// Vouches for a caller. Only `identity` may do that; `clippy.toml` says so.
-    pub fn assertion(
-        principal: Principal,
-        issuer: IssuerId,
-        method: AuthenticationMethod,
-        expires: Timestamp,
-        fingerprint: Digest,
-        token_id: Option<String>,
-    ) -> Self {
-        Self { principal, issuer, method, expires, fingerprint, token_id }
+    pub fn assertion(assertion: Assertion) -> Self {
+        Self(Arc::new(assertion))
     }
 
     pub fn principal(&self) -> &Principal {
-        &self.principal
+        &self.0.principal
     }
 
     pub fn organisation(&self) -> &OrganisationId {
-        &self.principal.organisation
+        &self.0.principal.organisation
     }
 
     pub fn issuer(&self) -> &IssuerId {
-        &self.issuer
+        &self.0.issuer
     }
 
     pub fn method(&self) -> AuthenticationMethod {
-        self.method
+        self.0.method
+    }
+
+    pub fn binding(&self) -> Binding {
+        self.0.binding
     }
 
     pub fn expires(&self) -> Timestamp {
-        self.expires
+        self.0.expires
     }
 
     pub fn fingerprint(&self) -> Digest {
-        self.fingerprint
+        self.0.fingerprint
     }
 
     /// The token's `jti`, if it has one.
     pub fn token_id(&self) -> Option<&str> {
-        self.token_id.as_deref()
+        self.0.token_id.as_deref()
+    }
+
+    pub fn certificate(&self) -> Option<&CertificateRef> {
+        self.0.certificate.as_ref()
+    }
+
+    pub fn assurance(&self) -> u8 {
+        self.0.assurance
+    }
+
+    pub fn roles(&self) -> &BTreeSet<RoleId> {
+        &self.0.roles
+    }
+
+    pub fn actors(&self) -> &[Actor] {
+        &self.0.actors
+    }
+
+    /// Whether the caller, somebody who acts for it, or anything it was shown with is revoked. Organisations are not
+    /// looked at: their status is for policies, so that the refusal is a recorded decision.
+    pub fn is_revoked(&self, revocations: &Revocations) -> bool {
+        let told = self.0.token_id.as_deref().map(|id| (&self.0.issuer, id));
+        let others = self.0.actors.iter();
+        let tokens = others.filter_map(|actor| Some((&actor.issuer, actor.token_id.as_deref()?))).chain(told);
+        let principals = self.0.actors.iter().map(|actor| &actor.principal).chain([&self.0.principal]);
+        revocations.has_any_principal(principals)
+            || revocations.has_any_token(tokens)
+            || self.0.certificate.as_ref().is_some_and(|c| revocations.certificates.contains(c))
     }
 }

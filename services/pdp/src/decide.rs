@@ -197,15 +197,8 @@ impl<'a> Inquiry<'a> {
     // --- may the caller ask at all
 
     fn not_revoked(&self) -> Result<(), Refused> {
-        let caller = &self.request.caller;
-        let revocations = &self.snapshot.parties.revocations;
-        let principal = caller.principal();
-        let person = (principal.organisation.clone(), principal.subject.clone());
-        let token = caller.token_id().map(|id| (caller.issuer().clone(), id.to_owned()));
-        if revocations.principals.contains(&person) || token.is_some_and(|t| revocations.tokens.contains(&t)) {
-            return Err(Refusal::because(Reason::REVOKED));
-        }
-        Ok(())
+        let revoked = self.request.caller.is_revoked(&self.snapshot.parties.revocations);
+        if revoked { Err(Refusal::because(Reason::REVOKED)) } else { Ok(()) }
     }
 
     fn purpose(&self) -> Result<Option<EntityUid>, Refused> {

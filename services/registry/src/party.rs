@@ -119,7 +119,9 @@ fn read_registry(dir: &Path) -> Result<(Parties, Foreign), Vec<Problem>> {
     if !problems.is_empty() {
         return Err(problems.into_sorted());
     }
-    Ok((Parties { digest: folder.digest, organisations, issuers, principals, agreements, revocations }, foreign))
+    let authorities = BTreeMap::new();
+    let digest = folder.digest;
+    Ok((Parties { digest, organisations, issuers, authorities, principals, agreements, revocations }, foreign))
 }
 
 pub(crate) const STATUSES: [(&str, Status); 3] =
@@ -143,7 +145,8 @@ fn organisation(id: OrganisationId, table: &Table<'_>) -> Option<Organisation> {
     let status = table.word("status", &STATUSES);
     // A status that cannot be read must not read as active.
     let status = if table.get("status").is_none() { Some(Status::Active) } else { status };
-    Some(Organisation { title, kind: kind?, country: country?.to_owned(), status: status?, id })
+    let (roles, bindings) = (BTreeSet::new(), BTreeSet::new());
+    Some(Organisation { title, kind: kind?, country: country?.to_owned(), status: status?, roles, bindings, id })
 }
 
 const ALGORITHMS: [(&str, SignatureAlgorithm); 9] = [
@@ -177,15 +180,13 @@ fn issuer(id: IssuerId, table: &Table<'_>, merged: &Merged<'_>, folder: &Path) -
     let leeway = table.duration("leeway", 0..=LEEWAY_MAX_MS).unwrap_or(LEEWAY_DEFAULT_MS);
     let ca_file = table.text("ca_file").map(|file| folder.join(file));
     Some(Issuer {
-        organisation: organisation?,
-        url: url?,
         audiences,
         algorithms,
         token_types,
         principal_kind: principal_kind.unwrap_or(PrincipalKind::User),
         leeway_seconds: u64::try_from(leeway / 1000).ok()?,
         ca_file,
-        id,
+        ..Issuer::new(id, organisation?, url?)
     })
 }
 

@@ -1,10 +1,11 @@
 //! A plant system that is asked for data: where it is, how to log in there, and how gently to treat it.
 
 use crate::problem::Problem;
-use crate::secret::SecretRef;
+use crate::secret;
 use crate::table::Table;
 use crate::url::BaseUrl;
 use model::SourceId;
+use model::party::SecretRef;
 use std::path::{Path, PathBuf};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,8 +83,8 @@ impl Source {
         let what = format!("source `{}`", self.id);
         let secret = match &self.credentials {
             Credentials::None => None,
-            Credentials::Basic { password, .. } => password.problem(folder, &what),
-            Credentials::Bearer { token } => token.problem(folder, &what),
+            Credentials::Basic { password, .. } => secret::problem(password, folder, &what),
+            Credentials::Bearer { token } => secret::problem(token, folder, &what),
         };
         let ca_file = self.ca_file.as_ref().and_then(|f| unreadable_file(f, &format!("`ca_file` of {what}")));
         secret.into_iter().chain(ca_file).collect()
@@ -110,9 +111,9 @@ fn credentials(table: &Table<'_>, folder: &Path) -> Option<Credentials> {
     let has = |key| table.get(key).is_some();
     match (has("username"), has("password"), has("token")) {
         (false, false, false) => Some(Credentials::None),
-        (false, false, true) => Some(Credentials::Bearer { token: SecretRef::from_table(table, "token", folder)? }),
+        (false, false, true) => Some(Credentials::Bearer { token: secret::from_table(table, "token", folder)? }),
         (true, true, false) => {
-            let password = SecretRef::from_table(table, "password", folder)?;
+            let password = secret::from_table(table, "password", folder)?;
             if username.as_ref().is_some_and(|u| u.contains(':')) {
                 table.wrong("username", format!("`username` of {} holds a colon", table.what), "RFC 7617 forbids it");
             }

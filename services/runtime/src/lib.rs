@@ -8,6 +8,7 @@ pub mod config;
 pub mod health;
 pub mod metrics;
 pub mod random;
+pub mod secret;
 pub mod shutdown;
 pub mod telemetry;
 pub mod trace;

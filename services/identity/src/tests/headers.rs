@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName};
 use model::{Authenticated, Reason};
 
 async fn login(stand: &Stand, headers: &HeaderMap, in_query: bool) -> Result<Authenticated, LoginError> {
-    stand.identity.authenticate(headers, in_query, &stand.parties, NOW).await
+    stand.ask(headers, in_query, NOW).await
 }
 
 async fn reason(stand: &Stand, headers: &HeaderMap, in_query: bool) -> Reason {

@@ -1,11 +1,11 @@
 //! The test stand: two suppliers with an issuer each, the registry's view of them, and a clock that stands still.
 
 use super::idp::{Answer, Idp, Key, key_set, with};
-use crate::{Identity, IdentityOptions, LoginError};
+use crate::{ClientAuthorities, Identity, IdentityOptions, LoginError, Presented};
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Method};
 use model::party::{Issuer, Parties, Revocations, SignatureAlgorithm};
-use model::{Authenticated, Digest, IssuerId, OrganisationId, PrincipalKind, Reason, Timestamp};
+use model::{Authenticated, Digest, IssuerId, OrganisationId, Reason, Timestamp};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -63,7 +63,17 @@ impl Stand {
     }
 
     pub(super) async fn login_at(&self, token: &str, now: Timestamp) -> Result<Authenticated, LoginError> {
-        self.identity.authenticate(&bearer(token), false, &self.parties, now).await
+        self.ask(&bearer(token), false, now).await
+    }
+
+    pub(super) async fn ask(
+        &self,
+        headers: &HeaderMap,
+        query_has_access_token: bool,
+        now: Timestamp,
+    ) -> Result<Authenticated, LoginError> {
+        let presented = presented(headers, query_has_access_token);
+        self.identity.authenticate(&presented, &self.parties, &ClientAuthorities::default(), now).await
     }
 
     /// The reason of a refusal, whose text must not repeat what the token holds.
@@ -92,6 +102,11 @@ pub(super) fn claims_of(issuer: &str) -> Value {
         "jti": "token-1"})
 }
 
+/// A GET of `/data` with these headers.
+pub(super) fn presented(headers: &HeaderMap, query_has_access_token: bool) -> Presented<'_> {
+    Presented { headers, query_has_access_token, method: &Method::GET, path: "/data", certificate: None }
+}
+
 pub(super) fn bearer(token: &str) -> HeaderMap {
     let value = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
     HeaderMap::from_iter([(AUTHORIZATION, value)])
@@ -103,15 +118,9 @@ pub(super) fn id(name: &str) -> IssuerId {
 
 pub(super) fn issuer(name: &str, url: &str) -> Issuer {
     Issuer {
-        id: id(name),
-        organisation: OrganisationId::new(name).unwrap(),
-        url: url.to_owned(),
         audiences: vec![AUDIENCE.to_owned()],
         algorithms: vec![SignatureAlgorithm::ES256],
-        token_types: vec!["at+jwt".to_owned()],
-        principal_kind: PrincipalKind::User,
-        leeway_seconds: 30,
-        ca_file: None,
+        ..Issuer::new(id(name), OrganisationId::new(name).unwrap(), url)
     }
 }
 
@@ -119,6 +128,7 @@ pub(super) fn parties(issuers: impl IntoIterator<Item = Issuer>) -> Parties {
     Parties {
         digest: Digest::of(b"parties"),
         organisations: BTreeMap::new(),
+        authorities: BTreeMap::new(),
         issuers: issuers.into_iter().map(|issuer| (issuer.id.clone(), issuer)).collect(),
         principals: BTreeMap::new(),
         agreements: BTreeMap::new(),

@@ -6,8 +6,8 @@ use model::plant::{
     Dataset, Equipment, FieldClass, Governance, Level, Lifecycle, Plant, Product, RecordAttributes, Signal,
 };
 use model::{
-    AccessRequest, Action, Authenticated, AuthenticationMethod, Digest, Principal, PrincipalKind, ResourceRef, Shape,
-    Timestamp,
+    AccessRequest, Action, Assertion, Authenticated, AuthenticationMethod, Binding, Digest, Principal, PrincipalKind,
+    ResourceRef, Shape, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -204,7 +204,15 @@ pub fn plant() -> Plant {
 // === parties
 
 fn organisation(name: &str, kind: OrganisationKind, status: Status) -> Organisation {
-    Organisation { id: id(name), title: name.to_owned(), kind, country: String::from("DE"), status }
+    Organisation {
+        id: id(name),
+        title: name.to_owned(),
+        kind,
+        country: String::from("DE"),
+        status,
+        roles: BTreeSet::new(),
+        bindings: BTreeSet::new(),
+    }
 }
 
 fn principal(organisation: &str, subject: &str, kind: PrincipalKind, roles: &[&str]) -> PrincipalRecord {
@@ -240,6 +248,7 @@ pub fn agreement(name: &str, consumer: &str, purposes: &[&str], products: &[&str
 pub fn parties() -> Parties {
     use {OrganisationKind as Kind, PrincipalKind as Who};
     Parties {
+        authorities: BTreeMap::new(),
         digest: Digest::of(b"registry"),
         organisations: keyed(
             vec![
@@ -338,14 +347,19 @@ pub fn caller(organisation: &str, subject: &str, kind: PrincipalKind) -> Authent
     let principal = Principal { organisation: id(organisation), kind, subject: id(subject) };
     let token = Some(format!("token-of-{subject}"));
     let expires = now().plus_millis(DAY);
-    Authenticated::assertion(
+    Authenticated::assertion(Assertion {
         principal,
-        id(&format!("{organisation}-login")),
-        AuthenticationMethod::Bearer,
+        issuer: id(&format!("{organisation}-login")),
+        method: AuthenticationMethod::Jwt,
+        binding: Binding::None,
         expires,
-        Digest::of(b"credential"),
-        token,
-    )
+        fingerprint: Digest::of(b"credential"),
+        token_id: token,
+        certificate: None,
+        assurance: 0,
+        roles: BTreeSet::new(),
+        actors: Vec::new(),
+    })
 }
 
 pub fn resource(text: &str) -> ResourceRef {

@@ -150,11 +150,11 @@ fn secrets_come_from_files_and_are_never_printed() {
     let crate::Credentials::Bearer { token } = &catalog.sources.get("mes").unwrap().credentials else {
         panic!("a token");
     };
-    assert!(token.read().is_err());
+    assert!(runtime::secret::read(token).is_err());
     std::fs::write(dir.path().join("mes.token"), "s3cret\n").unwrap();
-    let secret = token.read().unwrap();
+    let secret = runtime::secret::read(token).unwrap();
     assert_eq!(secret.expose(), "s3cret");
     assert_eq!(format!("{secret:?}"), "Secret(…)");
     std::fs::write(dir.path().join("mes.token"), "two\nlines\n").unwrap();
-    assert!(token.read().is_err());
+    assert!(runtime::secret::read(token).is_err());
 }
