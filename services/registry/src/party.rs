@@ -1,21 +1,23 @@
 //! The registry folder: organisations, their issuers and people, agreements, revocations.
 
 mod agreement;
+mod issuer;
+mod organisation;
+mod principal;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use principal::parse as parse_principal;
+
 use crate::catalog::{Catalog, load_catalog, read_all};
-use crate::document::Val;
 use crate::folder::Folder;
 use crate::foreign::{Foreign, Kind};
 use crate::merge::{Documents, Layout, Merged};
 use crate::problem::{Problem, Problems, sort};
 use crate::revocation;
 use crate::source::unreadable_file;
-use crate::table::Table;
-use crate::url::BaseUrl;
-use model::party::{Issuer, Organisation, OrganisationKind, Parties, PrincipalRecord, SignatureAlgorithm, Status};
-use model::{ExportClassId, IssuerId, OrganisationId, PrincipalKind, RoleId, Subject};
+use model::party::{Parties, Status};
+use model::{OrganisationId, PrincipalKind, RoleId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -110,10 +112,10 @@ fn read_registry(dir: &Path) -> Result<(Parties, Foreign), Vec<Problem>> {
     let documents = Documents::read(&folder, &problems);
     let merged = Merged::new(&documents, &LAYOUT, &problems);
     let mut foreign = Foreign::default();
-    let organisations = read_all(&merged, "organisation", organisation);
-    let issuers = read_all(&merged, "issuer", |id, table| issuer(id, table, &merged, dir));
-    one_issuer_per_url(&issuers, &merged);
-    let principals = principals(&merged, &mut foreign);
+    let organisations = read_all(&merged, "organisation", organisation::read);
+    let issuers = read_all(&merged, "issuer", |id, table| issuer::read(id, table, &merged, dir));
+    issuer::one_per_url(&issuers, &merged);
+    let principals = principal::read_all(&merged, &mut foreign);
     let agreements = read_all(&merged, "agreement", |id, table| agreement::read(id, table, &merged, &mut foreign));
     let revocations = revocation::read(&merged);
     if !problems.is_empty() {
@@ -127,168 +129,4 @@ fn read_registry(dir: &Path) -> Result<(Parties, Foreign), Vec<Problem>> {
 pub(crate) const STATUSES: [(&str, Status); 3] =
     [("active", Status::Active), ("suspended", Status::Suspended), ("retired", Status::Retired)];
 
-fn organisation(id: OrganisationId, table: &Table<'_>) -> Option<Organisation> {
-    let title = table.text("title").unwrap_or(id.as_str()).to_owned();
-    let kinds = [
-        ("owner", OrganisationKind::Owner),
-        ("supplier", OrganisationKind::Supplier),
-        ("customer", OrganisationKind::Customer),
-        ("service", OrganisationKind::Service),
-        ("auditor", OrganisationKind::Auditor),
-    ];
-    let kind = table.required_word("kind", &kinds);
-    let country = table.required_text("country");
-    if let Some(country) = country.filter(|c| c.len() != 2 || !c.bytes().all(|b| b.is_ascii_uppercase())) {
-        let what = format!("`country` of {} is `{country}`", table.what);
-        table.wrong("country", what, "use the two capital letters of ISO 3166-1: `DE`");
-    }
-    let status = table.word("status", &STATUSES);
-    // A status that cannot be read must not read as active.
-    let status = if table.get("status").is_none() { Some(Status::Active) } else { status };
-    let (roles, bindings) = (BTreeSet::new(), BTreeSet::new());
-    Some(Organisation { title, kind: kind?, country: country?.to_owned(), status: status?, roles, bindings, id })
-}
-
-const ALGORITHMS: [(&str, SignatureAlgorithm); 9] = [
-    ("ES256", SignatureAlgorithm::ES256),
-    ("ES384", SignatureAlgorithm::ES384),
-    ("RS256", SignatureAlgorithm::RS256),
-    ("RS384", SignatureAlgorithm::RS384),
-    ("RS512", SignatureAlgorithm::RS512),
-    ("PS256", SignatureAlgorithm::PS256),
-    ("PS384", SignatureAlgorithm::PS384),
-    ("PS512", SignatureAlgorithm::PS512),
-    ("EdDSA", SignatureAlgorithm::EdDSA),
-];
 const KINDS: [(&str, PrincipalKind); 2] = [("user", PrincipalKind::User), ("service", PrincipalKind::Service)];
-/// Clocks of companies differ by seconds; a leeway of minutes lengthens the life of every token.
-const LEEWAY_DEFAULT_MS: i64 = 30_000;
-const LEEWAY_MAX_MS: i64 = 300_000;
-
-fn issuer(id: IssuerId, table: &Table<'_>, merged: &Merged<'_>, folder: &Path) -> Option<Issuer> {
-    let organisation = table.required_reference("organisation", "organisation", merged);
-    let url = issuer_url(table);
-    table.required_list("audiences");
-    let audiences = table.texts("audiences").into_iter().map(|(text, _)| text.to_owned()).collect();
-    let algorithms = algorithms(table);
-    let token_types = match table.get("token_types") {
-        // RFC 9068: what says of itself that it is an access token, and no ID token.
-        None => vec![String::from("at+jwt")],
-        Some(_) => table.texts("token_types").into_iter().map(|(text, _)| token_type(text)).collect(),
-    };
-    let principal_kind = table.word("kind", &KINDS);
-    let leeway = table.duration("leeway", 0..=LEEWAY_MAX_MS).unwrap_or(LEEWAY_DEFAULT_MS);
-    let ca_file = table.text("ca_file").map(|file| folder.join(file));
-    Some(Issuer {
-        audiences,
-        algorithms,
-        token_types,
-        principal_kind: principal_kind.unwrap_or(PrincipalKind::User),
-        leeway_seconds: u64::try_from(leeway / 1000).ok()?,
-        ca_file,
-        ..Issuer::new(id, organisation?, url?)
-    })
-}
-
-fn token_type(text: &str) -> String {
-    let lower = text.to_ascii_lowercase();
-    lower.strip_prefix("application/").map(str::to_owned).unwrap_or(lower)
-}
-
-fn algorithms(table: &Table<'_>) -> Vec<SignatureAlgorithm> {
-    table.required_list("algorithms");
-    let mut list = Vec::new();
-    for (text, spot) in table.texts("algorithms") {
-        match ALGORITHMS.iter().find(|(name, _)| *name == text) {
-            Some((_, algorithm)) => list.push(*algorithm),
-            None => {
-                let what = format!("`algorithms` of {} names `{text}`", table.what);
-                let known: Vec<&str> = ALGORITHMS.iter().map(|(name, _)| *name).collect();
-                table.problem(spot, what, Some(format!("use {}", crate::near::list(&known))));
-            }
-        }
-    }
-    list
-}
-
-/// The text as it stands in `iss`, checked and otherwise untouched.
-fn issuer_url(table: &Table<'_>) -> Option<String> {
-    let text = table.required_text("url")?;
-    match text.parse::<BaseUrl>() {
-        Ok(url) if url.https || url.is_loopback() => Some(text.to_owned()),
-        Ok(_) => {
-            let what = format!("`url` of {} is http, so anybody on the way could be the issuer", table.what);
-            table.wrong("url", what, "use `https://`; http is for 127.0.0.1");
-            None
-        }
-        Err(e) => {
-            table.wrong("url", format!("`url` of {} {e}", table.what), "write it exactly as in `iss`");
-            None
-        }
-    }
-}
-
-/// An issuer speaks for one organisation only, so its address can stand here once.
-fn one_issuer_per_url(issuers: &BTreeMap<IssuerId, Issuer>, merged: &Merged<'_>) {
-    let mut seen: BTreeMap<&str, &IssuerId> = BTreeMap::new();
-    for (id, table) in merged.tables("issuer") {
-        let Some(issuer) = issuers.get(id) else { continue };
-        let first = *seen.entry(issuer.url.as_str()).or_insert(&issuer.id);
-        if first != &issuer.id {
-            let what = format!("{} has the `url` of issuer `{first}`", table.what);
-            table.wrong("url", what, "an issuer speaks for one organisation");
-        }
-    }
-}
-
-fn principals(merged: &Merged<'_>, foreign: &mut Foreign) -> BTreeMap<(OrganisationId, Subject), PrincipalRecord> {
-    let mut all = BTreeMap::new();
-    for (key, table) in merged.tables("principal") {
-        if let Some(record) = principal(key, &table, merged, foreign) {
-            all.insert((record.organisation.clone(), record.subject.clone()), record);
-        }
-        table.finish();
-    }
-    all
-}
-
-fn principal(key: &str, table: &Table<'_>, merged: &Merged<'_>, foreign: &mut Foreign) -> Option<PrincipalRecord> {
-    let parsed = parse_principal(key);
-    let title = table.text("title").unwrap_or(key).to_owned();
-    let kind = table.word("kind", &KINDS);
-    let roles = table.parsed_list::<RoleId>("roles").into_iter().map(|(role, _)| role).collect();
-    let clearance = table.word("clearance", &crate::catalog::SENSITIVITIES).unwrap_or(0);
-    let export = table.parsed_list::<ExportClassId>("export_authorisations");
-    for (class, spot) in &export {
-        foreign.note(Kind::ExportClass, class, &table.what, Some((table.problems(), *spot)));
-    }
-    let (organisation, subject) = parsed.map_err(|e| table.problem(table.spot, e, None)).ok()?;
-    table.known(organisation.as_str(), table.spot, "organisation", merged);
-    Some(PrincipalRecord {
-        organisation,
-        subject,
-        kind: kind.unwrap_or(PrincipalKind::User),
-        title,
-        roles,
-        clearance,
-        export_authorisations: export.into_iter().map(|(class, _)| class).collect(),
-    })
-}
-
-/// `organisation/subject`; the subject may hold further slashes.
-pub(crate) fn parse_principal(text: &str) -> Result<(OrganisationId, Subject), String> {
-    let (organisation, subject) =
-        text.split_once('/').ok_or_else(|| format!("`{text}` is not written `organisation/subject`"))?;
-    Ok((
-        organisation.parse().map_err(|e: model::InvalidId| e.to_string())?,
-        subject.parse().map_err(|e: model::InvalidId| e.to_string())?,
-    ))
-}
-
-/// The text under `key`, whatever else is wrong with the table.
-pub(crate) fn peek<'a>(entries: &'a [crate::document::Entry], key: &str) -> Option<&'a str> {
-    entries.iter().find(|e| e.key == key).and_then(|e| match &e.node.value {
-        Val::Text(text) => Some(text.as_str()),
-        _ => None,
-    })
-}

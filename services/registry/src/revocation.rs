@@ -3,7 +3,7 @@
 use crate::document::{Entry, Val, read_toml};
 use crate::folder::{FileKind, Folder};
 use crate::merge::Merged;
-use crate::party::{parse_principal, peek};
+use crate::party::parse_principal;
 use crate::problem::Problems;
 use crate::table::Table;
 use model::party::Revocations;
@@ -83,6 +83,14 @@ fn suspended(entry: &Entry) -> Option<OrganisationId> {
     let Val::Table(entries) = &entry.node.value else { return None };
     let stated = entries.iter().any(|e| e.key == "status");
     (stated && peek(entries, "status") != Some("active")).then(|| entry.key.parse().ok())?
+}
+
+/// The text under `key`, whatever else is wrong with the table.
+fn peek<'a>(entries: &'a [Entry], key: &str) -> Option<&'a str> {
+    entries.iter().find(|e| e.key == key).and_then(|e| match &e.node.value {
+        Val::Text(text) => Some(text.as_str()),
+        _ => None,
+    })
 }
 
 fn revoked(entries: &[Entry], all: &mut Revocations) {
