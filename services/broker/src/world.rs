@@ -98,6 +98,7 @@ impl Folders {
 
 fn merge(mut a: Revocations, b: Revocations) -> Revocations {
     a.organisations.extend(b.organisations);
+    a.agreements.extend(b.agreements);
     a.principals.extend(b.principals);
     a.tokens.extend(b.tokens);
     a.certificates.extend(b.certificates);
@@ -114,6 +115,11 @@ pub fn revoke(parties: &Arc<Parties>, now: Revocations) -> Arc<Parties> {
     for id in &merged.organisations {
         if let Some(organisation) = revoked.organisations.get_mut(id) {
             organisation.status = Status::Suspended;
+        }
+    }
+    for id in &merged.agreements {
+        if let Some(agreement) = revoked.agreements.get_mut(id).filter(|a| a.status == Status::Active) {
+            agreement.status = Status::Suspended;
         }
     }
     revoked.revocations = merged;

@@ -103,6 +103,7 @@ pub struct Agreement {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Revocations {
     pub organisations: BTreeSet<OrganisationId>,
+    pub agreements: BTreeSet<AgreementId>,
     pub principals: BTreeSet<(OrganisationId, Subject)>,
     /// `jti` of single tokens, with their issuer.
     pub tokens: BTreeSet<(IssuerId, String)>,

@@ -80,7 +80,7 @@ impl Snapshot {
     /// Joins checked policies with a plant and a registry.
     ///
     /// Revocations alone never make this fail where it did not before: they change the status of organisations and
-    /// nothing else. So revocations applied to the last good registry always take effect.
+    /// agreements and nothing else. So revocations applied to the last good registry always take effect.
     ///
     /// # Errors
     /// Entities that do not fit the schema, references to nothing, and names in policies that neither the plant nor the

@@ -44,7 +44,7 @@ impl Catalog {
 const LAYOUT: Layout = Layout {
     kinds: &["dataset", "equipment", "export_class", "field_class", "product", "purpose", "route", "signal", "source"],
     singles: &[],
-    elsewhere: (&["organisation", "issuer", "principal", "agreement", "revoked"], "registry"),
+    elsewhere: (&["organisation", "authority", "issuer", "principal", "agreement", "revoked"], "registry"),
 };
 
 /// Reads all `*.toml` and `signals*.csv` of `dir`.

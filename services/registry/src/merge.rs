@@ -98,6 +98,11 @@ impl<'a> Merged<'a> {
             .filter_map(move |(id, entry)| Some((*id, Table::of(format!("{word} `{id}`"), entry, self.problems)?)))
     }
 
+    pub(crate) fn table(&self, kind: &str, id: &str) -> Option<Table<'a>> {
+        let entry = self.kinds.get(kind)?.get(id)?;
+        Table::of(format!("{} `{id}`", kind.replace('_', " ")), entry, self.problems)
+    }
+
     pub(crate) fn singles(&self) -> impl Iterator<Item = Table<'a>> + use<'a, '_> {
         self.singles.iter().filter_map(|e| Table::of(format!("`{}`", e.key), e, self.problems))
     }
@@ -120,7 +125,22 @@ fn unknown_help(key: &str, layout: &Layout) -> Option<String> {
 }
 
 /// Keys that are tables of their own inside an item.
-const INNER: [&str; 8] = ["fields", "records", "parameters", "shape", "upstream", "body", "password", "token"];
+const INNER: [&str; 14] = [
+    "fields",
+    "records",
+    "parameters",
+    "shape",
+    "upstream",
+    "body",
+    "password",
+    "token",
+    "groups",
+    "introspection",
+    "fetch_token",
+    "spiffe",
+    "subjects",
+    "assertion",
+];
 
 fn one<'a>(kind: &str, entry: &'a Entry, tables: &mut Tables<'a>, problems: &Problems) {
     let id = entry.key.as_str();

@@ -1,6 +1,9 @@
 //! The registry folder: organisations, their issuers and people, agreements, revocations.
 
 mod agreement;
+mod authority;
+mod claims;
+mod introspection;
 mod issuer;
 mod organisation;
 mod principal;
@@ -22,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 pub(crate) const LAYOUT: Layout = Layout {
-    kinds: &["agreement", "issuer", "organisation", "principal"],
+    kinds: &["agreement", "authority", "issuer", "organisation", "principal"],
     singles: &["revoked"],
     elsewhere: (
         &["dataset", "equipment", "export_class", "field_class", "product", "purpose", "route", "signal", "source"],
@@ -113,15 +116,17 @@ fn read_registry(dir: &Path) -> Result<(Parties, Foreign), Vec<Problem>> {
     let merged = Merged::new(&documents, &LAYOUT, &problems);
     let mut foreign = Foreign::default();
     let organisations = read_all(&merged, "organisation", organisation::read);
-    let issuers = read_all(&merged, "issuer", |id, table| issuer::read(id, table, &merged, dir));
+    let issuers = read_all(&merged, "issuer", |id, table| issuer::read(id, table, &merged, dir, &organisations));
     issuer::one_per_url(&issuers, &merged);
+    introspection::distinct(&issuers, &merged);
+    let authorities = read_all(&merged, "authority", |id, table| authority::read(id, table, &merged, dir));
+    authority::distinct(&authorities, &issuers, &merged);
     let principals = principal::read_all(&merged, &mut foreign);
     let agreements = read_all(&merged, "agreement", |id, table| agreement::read(id, table, &merged, &mut foreign));
     let revocations = revocation::read(&merged);
     if !problems.is_empty() {
         return Err(problems.into_sorted());
     }
-    let authorities = BTreeMap::new();
     let digest = folder.digest;
     Ok((Parties { digest, organisations, issuers, authorities, principals, agreements, revocations }, foreign))
 }

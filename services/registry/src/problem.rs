@@ -131,6 +131,8 @@ impl Problems {
     pub(crate) fn into_sorted(self) -> Vec<Problem> {
         let mut list = self.list.into_inner();
         sort(&mut list);
+        // A table that is none is met by everybody who looks for it.
+        list.dedup();
         list
     }
 }

@@ -7,8 +7,9 @@ use crate::party::parse_principal;
 use crate::problem::Problems;
 use crate::table::Table;
 use model::party::Revocations;
-use model::{IssuerId, OrganisationId};
+use model::{CertificateRef, IssuerId, OrganisationId, SerialNumber};
 use std::path::Path;
+use std::str::FromStr;
 
 /// RFC 7519 sets no bound on `jti`.
 const TOKEN_BYTES_MAX: usize = 255;
@@ -28,6 +29,7 @@ pub(crate) fn read(merged: &Merged<'_>) -> Revocations {
             }
         }
         tokens(&table, merged, &mut all);
+        certificates(&table, merged, &mut all);
         table.finish();
     }
     all
@@ -51,7 +53,38 @@ fn parse_token(text: &str) -> Option<(IssuerId, String)> {
     Some((issuer.parse().ok().filter(|_| fits)?, token.to_owned()))
 }
 
-/// Reads what is revoked, as far as anything can be read: `[revoked]`, and organisations whose `status` is not `active`.
+fn certificates(table: &Table<'_>, merged: &Merged<'_>, all: &mut Revocations) {
+    for (text, spot) in table.texts("certificates") {
+        match parse_certificate(text) {
+            Some(certificate) => {
+                table.known(certificate.authority.as_str(), spot, "authority", merged);
+                all.certificates.insert(certificate);
+            }
+            None => {
+                let help =
+                    "the number in hexadecimal, as `openssl x509 -noout -serial` prints it: `acme-machines/0A1B2C`";
+                table.problem(spot, format!("`{text}` is not written `authority/SERIAL`"), Some(help.into()));
+            }
+        }
+    }
+}
+
+fn parse_certificate(text: &str) -> Option<CertificateRef> {
+    let (authority, serial) = text.split_once('/')?;
+    Some(CertificateRef { authority: authority.parse().ok()?, serial: parse_serial(serial)? })
+}
+
+/// Any spelling of one number, hexadecimal: `0A:1B:2C`, `0x0a1b2c`, `00A1B2C`.
+fn parse_serial(text: &str) -> Option<SerialNumber> {
+    let digits: String = text.trim().to_ascii_lowercase().chars().filter(|c| *c != ':').collect();
+    let digits = digits.strip_prefix("0x").unwrap_or(&digits);
+    let number = digits.trim_start_matches('0');
+    // `0` is a number; nothing is none.
+    SerialNumber::new(if number.is_empty() && !digits.is_empty() { "0" } else { number }).ok()
+}
+
+/// Reads what is revoked, as far as anything can be read: `[revoked]`, and organisations and agreements whose `status` is
+/// not `active`.
 ///
 /// It never fails, and a file with a fault counts as far as it can be understood: reading too much here denies too
 /// much, reading too little lets a revoked caller in. A folder or file that cannot be opened adds nothing, so whoever
@@ -74,12 +107,13 @@ fn gather(top: &Entry, all: &mut Revocations) {
     match top.key.as_str() {
         "revoked" => revoked(entries, all),
         "organisation" => all.organisations.extend(entries.iter().filter_map(suspended)),
+        "agreement" => all.agreements.extend(entries.iter().filter_map(suspended)),
         _ => {}
     }
 }
 
-/// The organisation, unless its status is absent or `active`.
-fn suspended(entry: &Entry) -> Option<OrganisationId> {
+/// The organisation or agreement, unless its status is absent or `active`.
+fn suspended<T: FromStr>(entry: &Entry) -> Option<T> {
     let Val::Table(entries) = &entry.node.value else { return None };
     let stated = entries.iter().any(|e| e.key == "status");
     (stated && peek(entries, "status") != Some("active")).then(|| entry.key.parse().ok())?
@@ -95,7 +129,11 @@ fn peek<'a>(entries: &'a [Entry], key: &str) -> Option<&'a str> {
 
 fn revoked(entries: &[Entry], all: &mut Revocations) {
     for entry in entries {
-        let Val::Array(items) = &entry.node.value else { continue };
+        // One that somebody forgot to put in brackets counts too.
+        let items = match &entry.node.value {
+            Val::Array(items) => items.as_slice(),
+            _ => std::slice::from_ref(&entry.node),
+        };
         let texts = items.iter().filter_map(|item| match &item.value {
             Val::Text(text) => Some(text.as_str()),
             _ => None,
@@ -104,6 +142,7 @@ fn revoked(entries: &[Entry], all: &mut Revocations) {
             "organisations" => all.organisations.extend(texts.filter_map(|t| t.parse().ok())),
             "principals" => all.principals.extend(texts.filter_map(|t| parse_principal(t).ok())),
             "tokens" => all.tokens.extend(texts.filter_map(parse_token)),
+            "certificates" => all.certificates.extend(texts.filter_map(parse_certificate)),
             _ => {}
         }
     }

@@ -57,6 +57,26 @@ impl fmt::Display for BaseUrl {
     }
 }
 
+/// Checks the address of an endpoint, which unlike a [`BaseUrl`] may have any path and a query. `Ok` says whether nobody on
+/// the way can read or change what it answers: it is https, or on this machine.
+pub(crate) fn endpoint(text: &str) -> Result<bool, InvalidUrl> {
+    if text.contains('#') {
+        return Err(InvalidUrl::Query);
+    }
+    let scheme = text.find("://").map_or(0, |at| at + 3);
+    let rest = text.get(scheme..).unwrap_or_default();
+    let end = scheme + rest.find(['/', '?']).unwrap_or(rest.len());
+    let (origin, path) = text.split_at_checked(end).ok_or(InvalidUrl::Host)?;
+    let url: BaseUrl = origin.parse()?;
+    if !path
+        .bytes()
+        .all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}'))
+    {
+        return Err(InvalidUrl::Path);
+    }
+    Ok(url.https || url.is_loopback())
+}
+
 impl FromStr for BaseUrl {
     type Err = InvalidUrl;
 

@@ -190,3 +190,61 @@ fn the_examples_of_the_reference_are_a_plant_without_problems() {
     let (catalog, _) = loaded.unwrap_or_else(|problems| panic!("{}", messages(&problems, dir.path())));
     assert_eq!((catalog.routes.len(), catalog.plant.signals.len()), (3, 3));
 }
+
+const IDENTITIES: &str = r#"
+[organisation.norden]
+kind = "owner"
+country = "DE"
+[organisation.acme]
+kind = "supplier"
+country = "AT"
+roles = ["maintenance-engineer"]
+binding = ["certificate", "dpop"]
+[issuer.acme-login]
+organisation = "acme"
+url = "https://login.acme.example"
+audiences = ["millgate"]
+algorithms = ["ES256"]
+token_age_max = "1h"
+subject_claim = "oid"
+groups = { claim = "groups", roles = { "Plant Maintenance" = "maintenance-engineer" } }
+assurance = { claim = "acr", levels = { "urn:acme:mfa" = 2 } }
+binding = ["dpop"]
+dpop_nonce = true
+keys_url = "https://login.acme.example/keys?app=millgate"
+fetch_token = { file = "token" }
+outage_max = "2h"
+introspection = { url = "https://login.acme.example/introspect", client_id = "millgate", client_secret = { env = "ACME_SECRET" }, prefix = "acme_", host = "acme.data.example" }
+[authority.acme-machines]
+organisation = "acme"
+ca_file = "acme-ca.pem"
+crl_files = ["acme.crl"]
+intermediates_max = 0
+spiffe = { trust_domain = "acme.example", path_prefix = "plant/" }
+[authority.acme-gateways]
+organisation = "acme"
+ca_file = "acme-ca.pem"
+dns = ["machines.acme.example"]
+kind = "user"
+[authority.acme-old]
+organisation = "acme"
+ca_file = "old.pem"
+subjects = { "CN=press-3,O=ACME Presses" = "press-3", "CN=a\\,b+OU=1,1.2.3=#0403" = "ab" }
+[revoked]
+certificates = ["acme-machines/00:0A:1B:2c", "acme-old/0x00"]
+"#;
+
+#[test]
+fn an_issuer_an_authority_and_an_organisation_say_all_they_can() {
+    let dir = folder(&[("a.toml", IDENTITIES)]);
+    let parties = load_registry(dir.path()).unwrap_or_else(|e| panic!("{}", messages(&e, dir.path())));
+    let text = format!(
+        "{:#?}\n{:#?}\n{:#?}\n{:#?}",
+        parties.organisations.get("acme").unwrap(),
+        parties.issuers,
+        parties.authorities,
+        parties.revocations
+    );
+    insta::assert_snapshot!("identities", text.replace(&format!("{}/", dir.path().display()), ""));
+    assert_eq!(load_revocations(dir.path()), parties.revocations);
+}
