@@ -90,6 +90,7 @@ fn status_of(reason: &Reason) -> StatusCode {
             Reason::MISSING_PARAMETER,
             Reason::UNDECLARED_BODY,
             Reason::SEVERAL_CREDENTIALS,
+            Reason::MISPLACED_CREDENTIAL,
         ]
         .contains(r) =>
         {
@@ -107,6 +108,15 @@ fn status_of(reason: &Reason) -> StatusCode {
             Reason::WRONG_AUDIENCE,
             Reason::TOKEN_EXPIRED,
             Reason::TOKEN_NOT_YET_VALID,
+            Reason::TOKEN_TOO_OLD,
+            Reason::BAD_CERTIFICATE,
+            Reason::UNKNOWN_AUTHORITY,
+            Reason::BINDING_REQUIRED,
+            Reason::BAD_BINDING,
+            Reason::BAD_PROOF,
+            Reason::PROOF_REPLAYED,
+            Reason::NONCE_REQUIRED,
+            Reason::BAD_DELEGATION,
             Reason::REVOKED,
         ]
         .contains(r) =>

@@ -67,6 +67,8 @@ reasons! {
     // --- identity
     NO_CREDENTIAL = "no_credential";
     SEVERAL_CREDENTIALS = "several_credentials";
+    /// In the query, or in a header that is not read for it.
+    MISPLACED_CREDENTIAL = "misplaced_credential";
     MALFORMED_TOKEN = "malformed_token";
     UNKNOWN_ISSUER = "unknown_issuer";
     ISSUER_UNAVAILABLE = "issuer_unavailable";
@@ -78,6 +80,19 @@ reasons! {
     WRONG_AUDIENCE = "wrong_audience";
     TOKEN_EXPIRED = "token_expired";
     TOKEN_NOT_YET_VALID = "token_not_yet_valid";
+    TOKEN_TOO_OLD = "token_too_old";
+    BAD_CERTIFICATE = "bad_certificate";
+    UNKNOWN_AUTHORITY = "unknown_authority";
+    /// The issuer or the organisation wants callers bound in a way that this one is not.
+    BINDING_REQUIRED = "binding_required";
+    /// The sender is not shown to be the one whom the token was given to.
+    BAD_BINDING = "bad_binding";
+    /// The proof (RFC 9449) is missing or wrong.
+    BAD_PROOF = "bad_proof";
+    PROOF_REPLAYED = "proof_replayed";
+    /// The proof must hold a nonce of ours; the answer has one.
+    NONCE_REQUIRED = "nonce_required";
+    BAD_DELEGATION = "bad_delegation";
     REVOKED = "revoked";
     ORGANISATION_SUSPENDED = "organisation_suspended";
     // --- decision
