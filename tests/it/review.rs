@@ -2,6 +2,7 @@
 
 use acceptance::source::{Behaviour, Source};
 use acceptance::{Plant, http, wait};
+use broker::assertion::{Assertions, KeyFiles};
 use broker::{Broker, Folders, Makings, Reloader, World};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -424,10 +425,13 @@ async fn a_suspension_made_while_the_broker_starts_counts() {
     let options = audit::LogOptions::new(directory.path().join("another"), "a.example/log", clock.clone(), random);
     let shutdown = runtime::shutdown::Shutdown::new();
     let (log, _) = audit::Log::open(options).await.unwrap();
+    let keys = KeyFiles { signing: directory.path().join("another/assertion.key"), others: Vec::new() };
+    let assertions = Assertions::open(String::from("a.example/log"), keys).unwrap();
     let broker = Broker::start(Makings {
         log: log.clone(),
         identity: identity::Identity::new(identity::IdentityOptions::default()),
         world,
+        assertions,
         clock,
         tracer: runtime::trace::Tracer::off(),
         readiness: runtime::health::Readiness::new(),

@@ -1,15 +1,17 @@
 //! `Admitted` → the source's answer. Every header towards the source is made here; none is passed through.
 
 use crate::Broker;
+use crate::assertion::AssertionError;
 use crate::record::{Admitted, Exchange};
 use crate::respond::{Body, BodyError, Refusal};
 use crate::shape::{self, Recorded, Watched};
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, contains};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use model::entry::Ended;
 use model::{AgreementId, Reason, RequestId};
+use pdp::Permit;
 use registry::UpstreamRequest;
 
 /// What goes to the source beside the permit.
@@ -38,7 +40,16 @@ pub async fn forward(broker: &Broker, admitted: Admitted, question: Question<'_>
             return Err(failed(exchange, Ended::NotForwarded, refusal.retry_after(2)));
         }
     };
-    let request = match build(&question) {
+    // Now, not before: it lives from here, and a request may have waited for its turn.
+    let assertion = match assertion(broker, upstream, &permit, question.request) {
+        Ok(assertion) => assertion,
+        Err(error) => {
+            tracing::error!(%error, request = %question.request, "an assertion for a source could not be made");
+            let refusal = Refusal::new(Reason::SOURCE_FAILED, "the question to the source could not be built");
+            return Err(failed(exchange, Ended::NotForwarded, refusal));
+        }
+    };
+    let request = match build(&question, assertion.as_ref()) {
         Ok(request) => request.map(|()| question.body),
         Err(error) => {
             tracing::error!(%error, request = %question.request, "a request to a source could not be built");
@@ -67,8 +78,45 @@ pub async fn forward(broker: &Broker, admitted: Admitted, question: Question<'_>
         return Err(failed(exchange, Ended::SourceFailed, refusal));
     }
     let agreement = permit.agreement().cloned();
-    let watched = Watched { exchange, standing: broker.standing(permit), idle: upstream.idle_timeout, slot };
+    let answer = without_secrets(answer, upstream, assertion.as_ref());
+    let watched = Watched {
+        exchange,
+        standing: broker.standing(permit),
+        idle: upstream.idle_timeout,
+        longest: upstream.answer_timeout,
+        slot,
+    };
     Ok(serve(answer, watched, agreement.as_ref(), question.request))
+}
+
+fn assertion(
+    broker: &Broker,
+    upstream: &Upstream,
+    permit: &Permit,
+    request: RequestId,
+) -> Result<Option<HeaderValue>, AssertionError> {
+    let Some(to) = &upstream.assertion else { return Ok(None) };
+    broker.assertions.sign(to, permit, request, broker.clock.now()).map(Some)
+}
+
+/// A source that repeats what it was sent must not tell the caller what only the broker may know.
+fn without_secrets(
+    mut answer: Response<Incoming>,
+    upstream: &Upstream,
+    assertion: Option<&HeaderValue>,
+) -> Response<Incoming> {
+    // The signature is what makes it one; what is before it, the caller knows.
+    let signature = assertion.and_then(|a| a.as_bytes().rsplit(|b| *b == b'.').next());
+    let repeats = |value: &HeaderValue| {
+        upstream.repeats_a_secret(value.as_bytes()) || signature.is_some_and(|s| contains(value.as_bytes(), s))
+    };
+    for name in &shape::PASSED {
+        if answer.headers().get_all(name).iter().any(repeats) {
+            tracing::warn!(header = %name, "a source repeated a credential of ours in a header, which was left out");
+            answer.headers_mut().remove(name);
+        }
+    }
+    answer
 }
 
 fn failed(exchange: Exchange, ended: Ended, refusal: Refusal) -> Refusal {
@@ -76,7 +124,7 @@ fn failed(exchange: Exchange, ended: Ended, refusal: Refusal) -> Refusal {
     refusal
 }
 
-fn build(question: &Question<'_>) -> Result<Request<()>, http::Error> {
+fn build(question: &Question<'_>, assertion: Option<&HeaderValue>) -> Result<Request<()>, http::Error> {
     let method = Method::from_bytes(question.target.method.as_bytes())?;
     let mut builder = Request::builder()
         .method(method)
@@ -89,6 +137,9 @@ fn build(question: &Question<'_>) -> Result<Request<()>, http::Error> {
     }
     if let Some(authorization) = &question.upstream.authorization {
         builder = builder.header(header::AUTHORIZATION, authorization.clone());
+    }
+    if let (Some(to), Some(assertion)) = (&question.upstream.assertion, assertion) {
+        builder = builder.header(&to.header, assertion.clone());
     }
     if let Some(content_type) = &question.content_type {
         builder = builder.header(header::CONTENT_TYPE, content_type.clone());

@@ -7,6 +7,7 @@
 //! no file format (`registry`).
 
 mod api;
+pub mod assertion;
 mod authenticate;
 mod authorize;
 pub mod canonical;
@@ -31,6 +32,7 @@ pub use reload::{Certificate, Reloader};
 pub use world::{Folders, Parts, World};
 
 use arc_swap::ArcSwap;
+use assertion::Assertions;
 use audit::Log;
 use identity::Identity;
 use listener::Peer;
@@ -51,6 +53,7 @@ pub struct Broker {
     /// The same, for those who wait for a change.
     worlds: watch::Sender<Arc<World>>,
     clock: Arc<dyn Clock>,
+    assertions: Assertions,
     refused_logins: Arc<RefusedLogins>,
     shares: Arc<share::Shares>,
     readers: api::Readers,
@@ -66,6 +69,8 @@ pub struct Makings {
     pub log: Log,
     pub identity: Identity,
     pub world: World,
+    /// What sources are told of callers.
+    pub assertions: Assertions,
     pub clock: Arc<dyn Clock>,
     pub tracer: Tracer,
     pub readiness: runtime::health::Readiness,
@@ -99,6 +104,7 @@ impl Broker {
             world: ArcSwap::new(world.clone()),
             worlds: watch::Sender::new(world),
             clock: makings.clock,
+            assertions: makings.assertions,
             readers: api::Readers::default(),
             refused_logins: RefusedLogins::new(makings.refused_logins_per_minute),
             shares: share::Shares::new(makings.requests_per_organisation),

@@ -1,4 +1,4 @@
-//! Health, readiness and metrics: the operator's listener, loopback by default, nothing of a caller's on it.
+//! Health, readiness, metrics and public keys: the operator's listener, loopback by default, nothing of a caller's on it.
 
 use crate::Broker;
 use axum::extract::State;
@@ -12,6 +12,7 @@ pub fn router(broker: Arc<Broker>) -> axum::Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
+        .route("/.well-known/jwks.json", get(keys))
         .with_state(broker)
 }
 
@@ -35,4 +36,14 @@ async fn ready(State(broker): State<Arc<Broker>>) -> Response {
 async fn metrics(State(broker): State<Arc<Broker>>) -> Response {
     let text = broker.metrics.registry().render();
     ([(header::CONTENT_TYPE, runtime::metrics::CONTENT_TYPE)], text).into_response()
+}
+
+/// RFC 7517 section 8.5.1.
+const JWK_SET: &str = "application/jwk-set+json";
+/// How long a source may go on without a key that was added: so long the next key stands here before it signs.
+const KEYS_KEPT: &str = "public, max-age=300";
+
+async fn keys(State(broker): State<Arc<Broker>>) -> Response {
+    let headers = [(header::CONTENT_TYPE, JWK_SET), (header::CACHE_CONTROL, KEYS_KEPT)];
+    (headers, broker.assertions.published()).into_response()
 }

@@ -9,8 +9,7 @@ use crate::world::{Folders, Parts, World, revoke};
 use arc_swap::ArcSwapOption;
 use model::canonical::Value;
 use model::entry::{Content, Draft, Kind};
-use model::party::SecretRef;
-use registry::{Credentials, Problem, Source};
+use registry::{Problem, Source};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +49,7 @@ struct Marks {
     catalog: Option<model::Digest>,
     registry: Option<model::Digest>,
     schema: Option<FileMark>,
-    /// The listeners' certificate and key, the sources' secrets and authorities.
+    /// The listeners' certificate and key, the keys for assertions, the sources' secrets, certificates and authorities.
     files: Vec<Option<FileMark>>,
 }
 
@@ -98,7 +97,7 @@ impl Reloader {
             };
             let readiness = self.broker.readiness.clone();
             let looked = tokio::task::spawn_blocking(move || {
-                let found = marks(&self.folders, self.certificate.as_ref(), &self.broker.world());
+                let found = marks(&self.folders, self.certificate.as_ref(), &self.broker);
                 let now = if everything { found.clone() } else { self.settled(&found) };
                 let due = self.due(&now, everything);
                 (self.seen, self.last) = (now, found);
@@ -153,6 +152,7 @@ impl Reloader {
         // Sources read their secrets again whenever the world is joined.
         if due.files {
             problems.extend(self.reload_certificate().map(|p| ("certificate", vec![p])));
+            problems.extend(self.reload_assertion_keys().map(|p| ("assertion", vec![p])));
         }
         let current = self.broker.world();
         let mut parts = current.parts();
@@ -235,6 +235,20 @@ impl Reloader {
                 help: Some(String::from("the previous certificate stays in use")),
             }),
         }
+    }
+
+    fn reload_assertion_keys(&self) -> Option<Problem> {
+        let what = match self.broker.assertions.reload() {
+            Ok(None) => return None,
+            Ok(Some(kid)) => {
+                self.broker.metrics.reload("assertion", true);
+                tracing::info!(kid, "the keys for assertions were read again and are in use");
+                return None;
+            }
+            Err(error) => error.to_string(),
+        };
+        let help = Some(String::from("the previous keys stay in use"));
+        Some(Problem { file: PathBuf::from("assertion"), line: None, column: None, what, help })
     }
 
     async fn take_over(&mut self, outcome: Outcome) {
@@ -382,23 +396,16 @@ pub(crate) async fn record(broker: &Broker, (kind, members, content): Record) ->
     written.is_ok()
 }
 
-fn marks(folders: &Folders, certificate: Option<&Certificate>, world: &World) -> Marks {
+fn marks(folders: &Folders, certificate: Option<&Certificate>, broker: &Broker) -> Marks {
+    let world = broker.world();
     let listeners = certificate.iter().flat_map(|c| [&*c.certificate, &*c.key]);
-    let sources = world.catalog.sources.values().flat_map(|s| s.ca_file.as_deref().into_iter().chain(secret_file(s)));
+    let sources = world.catalog.sources.values().flat_map(Source::files);
     Marks {
         policies: folders.policies.iter().map(|p| registry::fingerprint(p)).collect(),
         catalog: Some(registry::fingerprint(&folders.catalog)),
         registry: Some(registry::fingerprint(&folders.registry)),
         schema: file_mark(&folders.schema),
-        files: listeners.chain(sources).map(file_mark).collect(),
-    }
-}
-
-fn secret_file(source: &Source) -> Option<&Path> {
-    match &source.credentials {
-        Credentials::Basic { password: SecretRef::File(path), .. }
-        | Credentials::Bearer { token: SecretRef::File(path) } => Some(path),
-        _ => None,
+        files: listeners.chain(broker.assertions.files()).chain(sources).map(file_mark).collect(),
     }
 }
 

@@ -18,6 +18,8 @@ pub enum BodyError {
     SourceIdle,
     #[error("the caller took nothing for too long")]
     CallerIdle,
+    #[error("the answer took too long")]
+    TooSlow,
     #[error("the permission was withdrawn")]
     Withdrawn,
     #[error("the caller's body broke off")]

@@ -19,7 +19,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 /// What a caller learns of a source's headers. Everything else stays inside, cookies and server names included.
-const PASSED: [HeaderName; 5] = [
+pub const PASSED: [HeaderName; 5] = [
     header::CONTENT_TYPE,
     header::CONTENT_LANGUAGE,
     header::CONTENT_ENCODING,
@@ -45,6 +45,8 @@ pub struct Watched {
     pub standing: Standing,
     /// Longest time without a byte, whoever keeps the other waiting.
     pub idle: Duration,
+    /// Longest time to the last byte, however steadily they come.
+    pub longest: Duration,
     /// Held until the answer is through: the source's cap counts answers, not only questions.
     pub slot: OwnedSemaphorePermit,
 }
@@ -73,6 +75,8 @@ struct Open<B> {
     _slot: OwnedSemaphorePermit,
     waits_for: Side,
     since: Instant,
+    /// How long each side has been waited for before `since`.
+    waited: Waited,
     waker: Option<Waker>,
 }
 
@@ -82,10 +86,18 @@ enum Side {
     Caller,
 }
 
+#[derive(Clone, Copy, Debug, Default)]
+struct Waited {
+    source: Duration,
+    caller: Duration,
+}
+
 /// Why an answer was ended from here.
 #[derive(Clone, Copy, Debug)]
 enum Cut {
     Idle(Side),
+    /// It took too long as a whole; by whose doing most of the time went.
+    Slow(Side),
     Withdrawn,
 }
 
@@ -94,30 +106,46 @@ where
     B: Body<Data = Bytes, Error = hyper::Error> + Unpin + Send + 'static,
 {
     pub fn new(inner: B, watched: Watched) -> Self {
-        let Watched { mut exchange, standing, idle, slot } = watched;
+        let Watched { mut exchange, standing, idle, longest, slot } = watched;
         if inner.is_end_stream() {
             // Nobody polls a body that is over before it began.
             exchange.end(Ended::Complete);
             return Self { flow: Arc::new(Mutex::new(Flow::Over)), watch: None };
         }
         let since = Instant::now();
-        let open = Open { inner, exchange, _slot: slot, waits_for: Side::Caller, since, waker: None };
+        let open = Open {
+            inner,
+            exchange,
+            _slot: slot,
+            waits_for: Side::Caller,
+            since,
+            waited: Waited::default(),
+            waker: None,
+        };
         let flow = Arc::new(Mutex::new(Flow::Open(open)));
-        let watch = tokio::spawn(watch(Arc::downgrade(&flow), idle, standing)).abort_handle();
+        let watch = tokio::spawn(watch(Arc::downgrade(&flow), Patience { idle, end: since + longest }, standing))
+            .abort_handle();
         Self { flow, watch: Some(watch) }
     }
 }
 
-/// Ends the answer when one side keeps the other waiting, or when it is no longer permitted.
-async fn watch<B>(flow: Weak<Mutex<Flow<B>>>, idle: Duration, mut standing: Standing) {
-    let mut due = Instant::now() + idle;
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    idle: Duration,
+    /// By then the answer is through, or cut off.
+    end: Instant,
+}
+
+/// Ends the answer when one side keeps the other waiting, when it takes too long, or when it is no longer permitted.
+async fn watch<B>(flow: Weak<Mutex<Flow<B>>>, patience: Patience, mut standing: Standing) {
+    let mut due = (Instant::now() + patience.idle).min(patience.end);
     loop {
         let withdrawn = tokio::select! {
             () = standing.withdrawn() => true,
             () = tokio::time::sleep_until(due) => false,
         };
         let Some(flow) = flow.upgrade() else { return };
-        let Some(later) = lock(&flow).look(idle, withdrawn) else { return };
+        let Some(later) = lock(&flow).look(patience, withdrawn) else { return };
         due = later;
     }
 }
@@ -129,22 +157,40 @@ fn lock<B>(flow: &Mutex<Flow<B>>) -> MutexGuard<'_, Flow<B>> {
 
 impl<B> Flow<B> {
     /// When to look again; `None` when the answer is over.
-    fn look(&mut self, idle: Duration, withdrawn: bool) -> Option<Instant> {
+    fn look(&mut self, patience: Patience, withdrawn: bool) -> Option<Instant> {
         let Self::Open(open) = self else { return None };
-        let due = open.since + idle;
-        if !withdrawn && Instant::now() < due {
-            return Some(due);
-        }
-        let cut = if withdrawn { Cut::Withdrawn } else { Cut::Idle(open.waits_for) };
+        let (now, due) = (Instant::now(), open.since + patience.idle);
+        let cut = match withdrawn {
+            true => Cut::Withdrawn,
+            false if now >= due => Cut::Idle(open.waits_for),
+            false if now >= patience.end => Cut::Slow(open.slower()),
+            false => return Some(due.min(patience.end)),
+        };
         open.exchange.end(match cut {
             Cut::Withdrawn => Ended::Withdrawn,
-            Cut::Idle(Side::Source) => Ended::SourceTimeout,
-            Cut::Idle(Side::Caller) => Ended::CallerAborted,
+            Cut::Idle(Side::Source) | Cut::Slow(Side::Source) => Ended::SourceTimeout,
+            Cut::Idle(Side::Caller) | Cut::Slow(Side::Caller) => Ended::CallerAborted,
         });
         let waker = open.waker.take();
         *self = Self::Cut(cut);
         waker.into_iter().for_each(Waker::wake);
         None
+    }
+}
+
+impl<B> Open<B> {
+    fn waited_until(&self, now: Instant) -> Waited {
+        let (mut waited, last) = (self.waited, now - self.since);
+        match self.waits_for {
+            Side::Source => waited.source += last,
+            Side::Caller => waited.caller += last,
+        }
+        waited
+    }
+
+    fn slower(&self) -> Side {
+        let waited = self.waited_until(Instant::now());
+        if waited.source > waited.caller { Side::Source } else { Side::Caller }
     }
 }
 
@@ -175,7 +221,9 @@ where
     }
 
     fn turn_to(&mut self, side: Side) {
-        (self.waits_for, self.since) = (side, Instant::now());
+        let now = Instant::now();
+        self.waited = self.waited_until(now);
+        (self.waits_for, self.since) = (side, now);
     }
 
     /// How the exchange ended, if it did with what was polled last.
@@ -241,6 +289,7 @@ impl From<Cut> for BodyError {
         match cut {
             Cut::Idle(Side::Source) => Self::SourceIdle,
             Cut::Idle(Side::Caller) => Self::CallerIdle,
+            Cut::Slow(_) => Self::TooSlow,
             Cut::Withdrawn => Self::Withdrawn,
         }
     }

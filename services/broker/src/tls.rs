@@ -17,8 +17,21 @@ pub enum Roots {
     Own(Vec<CertificateDer<'static>>),
 }
 
-/// TLS 1.2 and 1.3 towards a source.
+/// TLS 1.2 and 1.3 towards a server that asks for no certificate.
 pub fn client_config(roots: &Roots) -> ClientConfig {
+    client_builder(roots).with_no_client_auth()
+}
+
+/// The same, with a certificate to show to who asks for one.
+///
+/// # Errors
+/// When the files cannot be read or do not belong together.
+pub fn client_config_with(roots: &Roots, certificate: &Path, key: &Path) -> Result<ClientConfig, CertificateError> {
+    let (chain, private) = pair(certificate, key)?;
+    client_builder(roots).with_client_auth_cert(chain, private).map_err(|error| unusable(certificate, key, error))
+}
+
+fn client_builder(roots: &Roots) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
     let mut store = RootCertStore::empty();
     match roots {
         Roots::Machine => {
@@ -31,7 +44,7 @@ pub fn client_config(roots: &Roots) -> ClientConfig {
     }
     let builder = ClientConfig::builder_with_provider(provider());
     match builder.with_safe_default_protocol_versions() {
-        Ok(builder) => builder.with_root_certificates(store).with_no_client_auth(),
+        Ok(builder) => builder.with_root_certificates(store),
         // The provider supports TLS 1.2 and 1.3; the error is for providers that support neither.
         Err(error) => unreachable_provider(&error),
     }
@@ -42,7 +55,7 @@ fn unreachable_provider(error: &rustls::Error) -> ! {
     panic!("the crypto provider supports no TLS version: {error}")
 }
 
-/// Why a listener's certificate cannot be used.
+/// Why a certificate of ours cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
     #[error("cannot read `{}`: {error}", path.display())]
@@ -58,16 +71,8 @@ pub enum CertificateError {
 /// # Errors
 /// When the files cannot be read or do not belong together.
 pub fn server_config(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, CertificateError> {
-    let read = |path: &Path, error| CertificateError::Read { path: path.to_owned(), error };
-    let chain: Vec<_> = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect::<Result<_, _>>)
-        .map_err(|e| read(certificate, e))?;
-    if chain.is_empty() {
-        return Err(CertificateError::Empty { path: certificate.to_owned() });
-    }
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|e| read(key, e))?;
-    let unusable =
-        |error| CertificateError::Unusable { certificate: certificate.to_owned(), key: key.to_owned(), error };
+    let (chain, private) = pair(certificate, key)?;
+    let unusable = |error| unusable(certificate, key, error);
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(unusable)?
@@ -76,4 +81,24 @@ pub fn server_config(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>
         .map_err(unusable)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+fn unusable(certificate: &Path, key: &Path, error: rustls::Error) -> CertificateError {
+    CertificateError::Unusable { certificate: certificate.to_owned(), key: key.to_owned(), error }
+}
+
+/// A chain, leaf first, and a private key.
+fn pair(
+    certificate: &Path,
+    key: &Path,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), CertificateError> {
+    let read = |path: &Path, error| CertificateError::Read { path: path.to_owned(), error };
+    let chain: Vec<_> = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect::<Result<_, _>>)
+        .map_err(|e| read(certificate, e))?;
+    if chain.is_empty() {
+        return Err(CertificateError::Empty { path: certificate.to_owned() });
+    }
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|e| read(key, e))?;
+    Ok((chain, private))
 }

@@ -3,15 +3,16 @@
 //! A redirect is never followed, a cookie never kept, nothing decompressed: what a source says is either passed on as it
 //! is or refused.
 
+use crate::assertion::Addressee;
 use crate::respond::Body;
-use crate::tls::Roots;
+use crate::tls::{self, CertificateError, Roots};
 use base64::Engine as _;
 use http::HeaderValue;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use model::SourceId;
+use model::{Digest, SourceId};
 use registry::{Credentials, Source};
 use runtime::secret::{self, Secret, SecretError};
 use rustls_pki_types::CertificateDer;
@@ -31,13 +32,18 @@ pub struct Upstream {
     pub slots: Arc<Semaphore>,
     /// Value of `authorization` towards the source.
     pub authorization: Option<HeaderValue>,
+    /// Where the source is told for whom it is asked, if it is.
+    pub assertion: Option<Addressee>,
     /// Scheme and authority; paths come from the route with the source's base path.
     pub base: String,
     pub response_timeout: Duration,
     pub idle_timeout: Duration,
+    pub answer_timeout: Duration,
     pub queue_timeout: Duration,
     source: Source,
     secret: Option<Secret>,
+    /// Of the client certificate and its key.
+    certificate: Option<Digest>,
     roots: Roots,
 }
 
@@ -52,6 +58,12 @@ pub enum UpstreamError {
     BadCredential { id: SourceId },
     #[error("source `{id}`: the CA file holds no usable certificate: {error}")]
     BadCa { id: SourceId, error: String },
+    #[error("source `{id}`: the client certificate cannot be used: {error}")]
+    Certificate { id: SourceId, error: Box<CertificateError> },
+    #[error("source `{id}`: cannot read the client certificate's file `{path}`: {error}")]
+    ReadCertificate { id: SourceId, path: String, error: std::io::Error },
+    #[error("source `{id}`: `{header}` is no header name for an assertion")]
+    BadHeader { id: SourceId, header: String },
 }
 
 pub type Upstreams = BTreeMap<SourceId, Arc<Upstream>>;
@@ -79,11 +91,12 @@ pub fn connect(
 
 impl Upstream {
     fn build(source: &Source, previous: Option<&Arc<Self>>) -> Result<Arc<Self>, UpstreamError> {
-        let (secret, roots) = (secret(source)?, roots(source)?);
+        let (secret, roots, certificate) = (secret(source)?, roots(source)?, certificate(source)?);
         if let Some(previous) = previous
             && previous.source == *source
             && previous.secret == secret
             && previous.roots == roots
+            && previous.certificate == certificate
         {
             return Ok(previous.clone());
         }
@@ -104,21 +117,40 @@ impl Upstream {
                 Ok(value)
             })
             .transpose()?;
+        let assertion = source.assertion.as_ref().map(|to| {
+            let bad = |_| UpstreamError::BadHeader { id: source.id.clone(), header: to.header.clone() };
+            Addressee::new(to).map_err(bad)
+        });
         // Answers that are still running hold slots of before: the cap stays one cap.
         let slots = previous.filter(|p| p.source.concurrency_max == source.concurrency_max).map(|p| p.slots.clone());
         Ok(Arc::new(Self {
-            client: client(source, &roots),
+            client: client(source, &roots)?,
             slots: slots.unwrap_or_else(|| Arc::new(Semaphore::new(source.concurrency_max as usize))),
             authorization,
+            assertion: assertion.transpose()?,
             base: format!("{}://{}", source.url.scheme(), source.url.authority()),
             response_timeout: Duration::from_millis(source.response_timeout_ms),
             idle_timeout: Duration::from_millis(source.idle_timeout_ms),
+            answer_timeout: Duration::from_millis(source.answer_timeout_ms),
             queue_timeout: Duration::from_millis(source.queue_timeout_ms),
             source: source.clone(),
             secret,
+            certificate,
             roots,
         }))
     }
+
+    /// Whether a text of the source's repeats what the broker logged in with.
+    pub fn repeats_a_secret(&self, text: &[u8]) -> bool {
+        let credential = self.authorization.as_ref().and_then(|v| v.as_bytes().split(|b| *b == b' ').nth(1));
+        let secret = self.secret.as_ref().map(|s| s.expose().as_bytes());
+        secret.into_iter().chain(credential).any(|secret| contains(text, secret))
+    }
+}
+
+/// Whether `part` stands in `text`.
+pub fn contains(text: &[u8], part: &[u8]) -> bool {
+    !part.is_empty() && text.windows(part.len()).any(|w| w == part)
 }
 
 fn secret(source: &Source) -> Result<Option<Secret>, UpstreamError> {
@@ -130,22 +162,39 @@ fn secret(source: &Source) -> Result<Option<Secret>, UpstreamError> {
     secret::read(reference).map(Some).map_err(|error| UpstreamError::Secret { id: source.id.clone(), error })
 }
 
-fn client(source: &Source, roots: &Roots) -> HttpClient {
+fn client(source: &Source, roots: &Roots) -> Result<HttpClient, UpstreamError> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(Duration::from_millis(source.connect_timeout_ms)));
-    let tls = crate::tls::client_config(roots);
+    let tls = match &source.client_certificate {
+        None => tls::client_config(roots),
+        Some(c) => tls::client_config_with(roots, &c.certificate_file, &c.key_file)
+            .map_err(|error| UpstreamError::Certificate { id: source.id.clone(), error: Box::new(error) })?,
+    };
     let connector = hyper_rustls::HttpsConnectorBuilder::new()
         .with_tls_config(tls)
         .https_or_http()
         .enable_http1()
         .wrap_connector(tcp);
-    Client::builder(TokioExecutor::new())
+    let client = Client::builder(TokioExecutor::new())
         .pool_idle_timeout(Duration::from_secs(60))
         .pool_max_idle_per_host(source.concurrency_max as usize)
         .pool_timer(TokioTimer::new())
-        .build(connector)
+        .build(connector);
+    Ok(client)
+}
+
+/// Tells one client certificate and key from the next.
+fn certificate(source: &Source) -> Result<Option<Digest>, UpstreamError> {
+    let Some(files) = &source.client_certificate else { return Ok(None) };
+    let mut digests = Vec::new();
+    for path in [&files.certificate_file, &files.key_file] {
+        let (id, name) = (source.id.clone(), path.display().to_string());
+        let bytes = std::fs::read(path).map_err(|error| UpstreamError::ReadCertificate { id, path: name, error })?;
+        digests.extend_from_slice(&Digest::of(&bytes).0);
+    }
+    Ok(Some(Digest::of(&digests)))
 }
 
 /// The source's own CA, and only that, when it has one; the machine's trust anchors otherwise.

@@ -1,6 +1,6 @@
 //! `millgate check`: everything that is wrong, at once, before the plant notices.
 
-use crate::serve::folders;
+use crate::serve::{assertion_keys, folders};
 use broker::World;
 use model::Clock as _;
 use model::party::{Agreement, Status};
@@ -81,6 +81,9 @@ fn examine(args: &Args) -> Result<Counts, Vec<String>> {
     if let Some(tls) = &config.tls
         && let Err(error) = broker::tls::server_config(&tls.certificate, &tls.key)
     {
+        problems.push(format!("{}: {error}", args.config.display()));
+    }
+    if let Err(error) = assertion_keys(&config).check() {
         problems.push(format!("{}: {error}", args.config.display()));
     }
     let parts = match folders(&config).load() {

@@ -3,6 +3,7 @@
 use anyhow::{Context as _, bail};
 use arc_swap::ArcSwapOption;
 use audit::{Log, LogOptions, PublishOptions, Publisher};
+use broker::assertion::{Assertions, KeyFiles};
 use broker::listener::{Bounds, Listener};
 use broker::{Broker, Certificate, Folders, Makings, Reloader, World};
 use identity::{Identity, IdentityOptions};
@@ -61,6 +62,13 @@ pub fn folders(config: &Config) -> Folders {
     }
 }
 
+/// The configuration's keys for assertions as the broker reads them.
+pub fn assertion_keys(config: &Config) -> KeyFiles {
+    let a = &config.assertion;
+    let others = a.next_key_file.iter().chain(&a.previous_key_files).cloned().collect();
+    KeyFiles { signing: a.key_file.clone(), others }
+}
+
 /// A broker that serves.
 #[derive(Debug)]
 pub struct Running {
@@ -96,10 +104,12 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
     let (log, publisher) = open_log(config, clock.clone()).await?;
     let log_key = publisher.key().to_text();
     let tls = server_tls(config)?;
+    let assertions = Assertions::open(config.assertion.issuer.clone(), assertion_keys(config))?;
     let broker = Broker::start(Makings {
         log,
         identity: Identity::new(IdentityOptions::default()),
         world,
+        assertions,
         clock,
         tracer: telemetry.tracer(),
         readiness: readiness.clone(),

@@ -32,5 +32,5 @@ pub use party::{cross_check, load_folders, load_registry, unreadable};
 pub use problem::Problem;
 pub use revocation::load_revocations;
 pub use route::{BodyRule, ResolveError, Resolved, Route, UpstreamRequest};
-pub use source::{Credentials, Source};
+pub use source::{AssertionTo, ClientCertificate, Credentials, Source};
 pub use url::{BaseUrl, InvalidUrl};

@@ -1,5 +1,11 @@
 //! A plant system that is asked for data: where it is, how to log in there, and how gently to treat it.
 
+mod assertion;
+#[cfg(test)]
+mod tests;
+
+pub use assertion::AssertionTo;
+
 use crate::problem::Problem;
 use crate::secret;
 use crate::table::Table;
@@ -16,11 +22,17 @@ pub struct Source {
     /// PEM file with the only authorities this https source may be vouched for by; otherwise the machine's own.
     pub ca_file: Option<PathBuf>,
     pub credentials: Credentials,
+    /// What the broker shows in the TLS handshake, if the source asks for it.
+    pub client_certificate: Option<ClientCertificate>,
+    /// For whom it asks, if the source is to know.
+    pub assertion: Option<AssertionTo>,
     pub connect_timeout_ms: u64,
     /// From the request to the last byte of the answer's head.
     pub response_timeout_ms: u64,
     /// Between two pieces of the answer's body.
     pub idle_timeout_ms: u64,
+    /// From the head of the answer to its last byte.
+    pub answer_timeout_ms: u64,
     /// Requests in flight at once; an answer's body counts until its end.
     pub concurrency_max: u32,
     /// How long a request waits for its turn.
@@ -42,10 +54,21 @@ pub enum Credentials {
     },
 }
 
+/// PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The chain, leaf first.
+    pub certificate_file: PathBuf,
+    pub key_file: PathBuf,
+}
+
 /// A number that fits a historian on a single old server; raise it where the source is known to bear more.
 const CONCURRENCY_DEFAULT: i64 = 8;
 const SECOND: i64 = 1_000;
 const HOUR: i64 = 3_600_000;
+/// Somebody who takes a few bytes now and then would keep a place at the source for ever.
+const ANSWER_DEFAULT: i64 = 10 * 60 * SECOND;
+const ANSWER_MAX: i64 = 24 * HOUR;
 
 impl Source {
     pub(crate) fn from_table(id: SourceId, table: &Table<'_>, folder: &Path) -> Option<Self> {
@@ -55,24 +78,35 @@ impl Source {
         if ca_file.is_some() && url.as_ref().is_some_and(|u| !u.https) {
             table.wrong("ca_file", format!("{} has a `ca_file` but no https `url`", table.what), "use `https://`");
         }
-        let timeout = |key, default| {
-            table.duration(key, 1..=HOUR).unwrap_or(default).unsigned_abs() // 1 or more
+        let client_certificate = client_certificate(table, folder);
+        if client_certificate.is_some() && url.as_ref().is_some_and(|u| !u.https) {
+            let what = format!("{} has a `certificate_file` but no https `url`", table.what);
+            table.wrong("certificate_file", what, "use `https://`");
+        }
+        let timeout = |key, default, max| {
+            table.duration(key, 1..=max).unwrap_or(default).unsigned_abs() // 1 or more
         };
-        let connect_timeout_ms = timeout("connect_timeout", 2 * SECOND);
-        let response_timeout_ms = timeout("response_timeout", 30 * SECOND);
-        let idle_timeout_ms = timeout("idle_timeout", 30 * SECOND);
-        let queue_timeout_ms = timeout("queue_timeout", 2 * SECOND);
+        let connect_timeout_ms = timeout("connect_timeout", 2 * SECOND, HOUR);
+        let response_timeout_ms = timeout("response_timeout", 30 * SECOND, HOUR);
+        let idle_timeout_ms = timeout("idle_timeout", 30 * SECOND, HOUR);
+        let answer_timeout_ms = timeout("answer_timeout", ANSWER_DEFAULT, ANSWER_MAX);
+        let queue_timeout_ms = timeout("queue_timeout", 2 * SECOND, HOUR);
         let concurrency = table.integer("concurrency", 1..=10_000).unwrap_or(CONCURRENCY_DEFAULT);
         let credentials = credentials(table, folder);
+        let has_credentials = credentials.as_ref().is_none_or(|c| *c != Credentials::None);
+        let assertion = assertion::from_table(table, has_credentials);
         Some(Self {
             id,
             title,
             url: url?,
             ca_file,
             credentials: credentials?,
+            client_certificate,
+            assertion,
             connect_timeout_ms,
             response_timeout_ms,
             idle_timeout_ms,
+            answer_timeout_ms,
             concurrency_max: u32::try_from(concurrency).ok()?,
             queue_timeout_ms,
         })
@@ -86,8 +120,25 @@ impl Source {
             Credentials::Basic { password, .. } => secret::problem(password, folder, &what),
             Credentials::Bearer { token } => secret::problem(token, folder, &what),
         };
-        let ca_file = self.ca_file.as_ref().and_then(|f| unreadable_file(f, &format!("`ca_file` of {what}")));
-        secret.into_iter().chain(ca_file).collect()
+        let unreadable = |(key, file): (&str, &Path)| unreadable_file(file, &format!("`{key}` of {what}"));
+        secret.into_iter().chain(self.pem_files().filter_map(unreadable)).collect()
+    }
+
+    /// Keys and files of what TLS needs.
+    fn pem_files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let own = self.client_certificate.iter();
+        let own = own.flat_map(|c| [("certificate_file", &*c.certificate_file), ("key_file", &*c.key_file)]);
+        self.ca_file.iter().map(|file| ("ca_file", &**file)).chain(own)
+    }
+
+    /// Every file that is read when the source is asked: a change of one is taken over while requests flow.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let secret = match &self.credentials {
+            Credentials::Basic { password: SecretRef::File(path), .. }
+            | Credentials::Bearer { token: SecretRef::File(path) } => Some(&**path),
+            _ => None,
+        };
+        self.pem_files().map(|(_, file)| file).chain(secret)
     }
 }
 
@@ -103,6 +154,17 @@ fn url(table: &Table<'_>) -> Option<BaseUrl> {
     text.parse()
         .map_err(|e| table.wrong("url", format!("`url` of {} {e}", table.what), "write `https://HOST:PORT/BASE`"))
         .ok()
+}
+
+fn client_certificate(table: &Table<'_>, folder: &Path) -> Option<ClientCertificate> {
+    let [certificate, key] = ["certificate_file", "key_file"].map(|k| table.text(k).map(|file| folder.join(file)));
+    match (certificate, key) {
+        (Some(certificate_file), Some(key_file)) => return Some(ClientCertificate { certificate_file, key_file }),
+        (Some(_), None) if table.get("key_file").is_none() => table.missing("key_file", "\"…\""),
+        (None, Some(_)) if table.get("certificate_file").is_none() => table.missing("certificate_file", "\"…\""),
+        _ => {}
+    }
+    None
 }
 
 fn credentials(table: &Table<'_>, folder: &Path) -> Option<Credentials> {

@@ -1,4 +1,4 @@
-//! `millgate.toml`: listeners, TLS, folders, audit log, limits, telemetry.
+//! `millgate.toml`: listeners, TLS, folders, audit log, assertions, limits, telemetry.
 //!
 //! Unknown keys, wrong values and missing files are problems with a place and a suggestion; everything that is wrong is
 //! reported at once. Paths are relative to the file. There are no secrets in it, only names of files that hold them.
@@ -25,6 +25,7 @@ pub struct Config {
     pub tls: Option<Tls>,
     pub folders: Folders,
     pub audit: Audit,
+    pub assertion: Assertion,
     pub limits: Limits,
     pub telemetry: Telemetry,
 }
@@ -77,6 +78,19 @@ pub struct Audit {
     pub deadline: Duration,
     /// Per client prefix and issuer; beyond it refused logins are counted, not recorded one by one.
     pub refused_logins_per_minute: u32,
+}
+
+/// What sources are told of callers, and the keys that sign it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assertion {
+    /// `iss`.
+    pub issuer: String,
+    /// Signs. Created if absent.
+    pub key_file: PathBuf,
+    /// Published before it signs. It need not be there.
+    pub next_key_file: Option<PathBuf>,
+    /// Published after they signed. They need not be there.
+    pub previous_key_files: Vec<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,7 +174,7 @@ impl Audit {
     }
 }
 
-const SECTIONS: [&str; 6] = ["listen", "tls", "folders", "audit", "limits", "telemetry"];
+const SECTIONS: [&str; 7] = ["listen", "tls", "folders", "audit", "assertion", "limits", "telemetry"];
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
 impl Config {
@@ -206,9 +220,10 @@ fn read<'f>(root: &DeTable<'_>, problems: &mut Problems<'f>, base: &'f Path) -> 
     let tls = read_tls(Section::open(root, "tls", problems, base), &listen);
     let folders = read_folders(Section::open(root, "folders", problems, base));
     let audit = read_audit(Section::open(root, "audit", problems, base));
+    let assertion = read_assertion(Section::open(root, "assertion", problems, base), audit.as_ref());
     let limits = read_limits(Section::open(root, "limits", problems, base));
     let telemetry = read_telemetry(Section::open(root, "telemetry", problems, base));
-    Some(Config { listen, tls, folders: folders?, audit: audit?, limits, telemetry })
+    Some(Config { listen, tls, folders: folders?, audit: audit?, assertion: assertion?, limits, telemetry })
 }
 
 fn read_listen(mut section: Section<'_, '_, '_>) -> Listen {
@@ -330,6 +345,29 @@ fn read_audit(mut section: Section<'_, '_, '_>) -> Option<Audit> {
     }
     section.close();
     directory.and(origin).map(|_| audit)
+}
+
+/// Without an `[audit]` there is no name and no place to take.
+fn read_assertion(mut section: Section<'_, '_, '_>, audit: Option<&Audit>) -> Option<Assertion> {
+    let is_issuer = |t: &str| (1..=256).contains(&t.len()) && t.bytes().all(|b| b.is_ascii_graphic());
+    let issuer = section
+        .parsed("issuer", "a name or URL of 1 to 256 visible ASCII characters", |t| is_issuer(t).then(|| t.to_owned()));
+    let key_file = section.path("key_file");
+    let (next_key_file, previous_key_files) = (section.path("next_key_file"), section.paths("previous_key_files"));
+    let assertion = audit.map(|audit| Assertion {
+        issuer: issuer.unwrap_or_else(|| audit.origin.clone()),
+        key_file: key_file.unwrap_or_else(|| audit.directory.join("assertion.key")),
+        next_key_file,
+        previous_key_files,
+    });
+    if let Some((a, audit)) = assertion.as_ref().zip(audit) {
+        let others = a.next_key_file.iter().chain(&a.previous_key_files).chain([&audit.key_file]);
+        if others.into_iter().any(|other| *other == a.key_file) {
+            section.problem("key_file", "`key_file` names another key's file", "give each key a file of its own");
+        }
+    }
+    section.close();
+    assertion
 }
 
 fn read_limits(mut section: Section<'_, '_, '_>) -> Limits {

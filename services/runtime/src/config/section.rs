@@ -164,6 +164,18 @@ impl<'a, 'p, 'f> Section<'a, 'p, 'f> {
         self.text(key, "a path, relative to this file or absolute").map(|text| self.base.join(text))
     }
 
+    /// A list of paths; empty if the key is absent.
+    pub fn paths(&mut self, key: &'static str) -> Vec<PathBuf> {
+        let Some(item) = self.ask(key) else { return Vec::new() };
+        let texts = item.get_ref().as_array().map(|list| list.iter().map(|e| e.get_ref().as_str()).collect::<Vec<_>>());
+        let texts: Option<Vec<_>> = texts.and_then(|t| t.into_iter().map(|t| t.filter(|t| !t.is_empty())).collect());
+        let Some(texts) = texts else {
+            self.wrong(key, item, "a list of paths, relative to this file or absolute");
+            return Vec::new();
+        };
+        texts.into_iter().map(|t| self.base.join(t)).collect()
+    }
+
     /// A path to a file that is there.
     pub fn file(&mut self, key: &'static str) -> Option<PathBuf> {
         let path = self.path(key)?;

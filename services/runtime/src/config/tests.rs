@@ -41,6 +41,13 @@ fn the_smallest_file_has_defaults_for_everything_else() {
     assert_eq!(config.folders.policies, [at("base")]);
     assert_eq!(config.audit, Audit::new(at("audit"), String::from("plant.example/broker-1")));
     assert_eq!(config.audit.publish_directory, at("audit/published"));
+    let expected = Assertion {
+        issuer: String::from("plant.example/broker-1"),
+        key_file: at("audit/assertion.key"),
+        next_key_file: None,
+        previous_key_files: Vec::new(),
+    };
+    assert_eq!(config.assertion, expected);
     assert_eq!((config.limits, config.telemetry), (Limits::default(), Telemetry::default()));
 }
 
@@ -71,6 +78,11 @@ heartbeat = "5m"
 queue_max = 100
 deadline = "1s"
 refused_logins_per_minute = 5
+[assertion]
+issuer = "https://millgate.plant.example"
+key_file = "keys/assertion.key"
+next_key_file = "keys/next.key"
+previous_key_files = ["keys/old.key", "/etc/older.key"]
 [limits]
 connections_max = 0x10
 header_bytes_max = "32KiB"
@@ -111,6 +123,12 @@ follow_callers = false
             queue_max: 100,
             deadline: seconds(1),
             refused_logins_per_minute: 5,
+        },
+        assertion: Assertion {
+            issuer: String::from("https://millgate.plant.example"),
+            key_file: at("keys/assertion.key"),
+            next_key_file: Some(at("keys/next.key")),
+            previous_key_files: vec![at("keys/old.key"), "/etc/older.key".into()],
         },
         limits: Limits {
             connections_max: 16,
@@ -314,4 +332,23 @@ fn the_charts_configuration_is_one_that_loads() {
         assert_eq!(config.audit.directory, Path::new("/var/lib/millgate/audit"));
         assert!(!config.listen.operator.ip().is_loopback());
     }
+}
+
+#[test]
+fn what_is_wrong_with_assertions_is_said() {
+    let text = format!(
+        "{SMALLEST}[assertion]\nissuer = \"a name\"\nkey_file = \"audit/checkpoint.key\"\n\
+         previous_key_files = [\"\"]\nkeys = 1\n"
+    );
+    assert_eq!(
+        problems(&text),
+        [
+            "millgate.toml:11:10: `issuer` is `\"a name\"`; write a name or URL of 1 to 256 visible ASCII characters",
+            "millgate.toml:12:12: `key_file` names another key's file; give each key a file of its own",
+            "millgate.toml:13:22: `previous_key_files` is a value of type array; write a list of paths, relative to this \
+             file or absolute",
+            "millgate.toml:14:1: unknown key `keys` in `[assertion]`; known keys are `issuer`, `key_file`, \
+             `next_key_file`, `previous_key_files`",
+        ]
+    );
 }
