@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
 # CPU microseconds per request of whole processes, side by side: see README.md.
 #
-#   bash tests/bench/per-request.sh [--rounds 7] [--seconds 4] [--connections 64]
+#   bash tests/bench/per-request.sh [--rounds 7] [--seconds 4] [--connections 64] [--millgate NAME=EXECUTABLE]...
 #
-# MILLGATE names another executable than the release build.
+# Without `--millgate` the release build is measured; with several, each is a row of its own.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=$PWD/tests/bench
-rounds=7 seconds=4 connections=64
+rounds=7 seconds=4 connections=64 millgates=()
 while [ $# -gt 0 ]; do
     case $1 in
     --rounds) rounds=$2 ;;
     --seconds) seconds=$2 ;;
     --connections) connections=$2 ;;
+    --millgate) millgates+=("$2") ;;
     *) echo "unknown option $1" >&2 && exit 2 ;;
     esac
     shift 2
@@ -34,14 +35,15 @@ ticks() {
 }
 
 # target, port, whose time counts
-targets=("source:19310:upstream" "nginx:19401:plain" "nginx+auth_request:19402:checked check" "millgate:19443:millgate")
+targets=("source:19310:upstream" "nginx:19401:plain" "nginx+auth_request:19402:checked check" "haproxy+jwt:19404:haproxy")
+for one in "${millgates[@]}"; do targets+=("${one%%=*}:${port[${one%%=*}]}:${one%%=*}"); done
 
 measure() { # TARGET : one line "TARGET µs rps p50 p99 errors"
-    local name port whose before after text requests
-    IFS=: read -r name port whose <<<"$1"
+    local name at whose before after text requests
+    IFS=: read -r name at whose <<<"$1"
     # shellcheck disable=SC2086 # several names
     before=$(ticks $whose)
-    text=$(load "$port" "$seconds")
+    text=$(load "$at" "$seconds")
     # shellcheck disable=SC2086
     after=$(ticks $whose)
     requests=$(awk '/ requests in /{print $1}' <<<"$text")
@@ -54,8 +56,8 @@ measure() { # TARGET : one line "TARGET µs rps p50 p99 errors"
 }
 
 for target in "${targets[@]}"; do
-    IFS=: read -r _ port _ <<<"$target"
-    load "$port" 1 >/dev/null
+    IFS=: read -r _ at _ <<<"$target"
+    load "$at" 1 >/dev/null
 done
 
 results=$out/per-request.txt

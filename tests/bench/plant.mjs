@@ -1,7 +1,10 @@
 // Makes what a measurement needs in a folder: the example plant with an nginx as its sources and another port of it as the
-// supplier's identity provider, a thousand tokens of a hundred principals, and the configurations of Millgate and nginx.
+// supplier's identity provider, a thousand tokens of a hundred principals, and the configurations of all servers.
 //
-//   node plant.mjs [DIRECTORY]
+//   node plant.mjs [DIRECTORY [MILLGATES]]
+//
+// MILLGATES is how many executables are to be compared; each has its own ports, ten above those of the one before, and its
+// own audit log.
 //
 // The ports are fixed: a measurement owns the machine while it runs.
 
@@ -12,7 +15,8 @@ import { fileURLToPath } from 'node:url';
 
 const directory = resolve(process.argv[2] ?? 'target/bench/plant');
 const repository = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
-const ports = { upstream: 19310, issuer: 19320, plain: 19401, checked: 19402, check: 19403, data: 19443, api: 19444, operator: 19445 };
+const millgates = Number(process.argv[3] ?? 1);
+const ports = { upstream: 19310, issuer: 19320, plain: 19401, checked: 19402, check: 19403, haproxy: 19404, data: 19443, api: 19444, operator: 19445 };
 const PRINCIPALS = 100;
 const TOKENS = 1000;
 /// The whole answer of the source, in bytes.
@@ -131,22 +135,50 @@ nginx('check', `
     location / { return 204; }
   }`);
 
+// --- HAProxy: the signature, the algorithm and the issuer of each token, by the same key
+write('issuer.pem', publicKey.export({ format: 'pem', type: 'spki' }));
+write('haproxy.cfg', `
+global
+  nbthread 2
+  maxconn 4096
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 600s
+  timeout server 60s
+  timeout http-keep-alive 600s
+  http-reuse always
+frontend verified
+  bind 127.0.0.1:${ports.haproxy}
+  http-request deny deny_status 401 unless { http_auth_bearer -m found }
+  http-request set-var(txn.token) http_auth_bearer
+  http-request set-var(txn.alg) var(txn.token),jwt_header_query('$.alg')
+  http-request deny deny_status 401 unless { var(txn.alg) -m str ES256 }
+  http-request deny deny_status 401 unless { var(txn.token),jwt_payload_query('$.iss') -m str ${issuer} }
+  http-request deny deny_status 401 unless { var(txn.token),jwt_verify(txn.alg,"${directory}/issuer.pem") 1 }
+  default_backend source
+backend source
+  server source 127.0.0.1:${ports.upstream} pool-max-conn -1 pool-purge-delay 600s
+`);
+
 // --- Millgate
-write('millgate.toml', `
+for (let n = 0; n < millgates; n += 1) {
+  write(`millgate-${n}.toml`, `
 [listen]
-data = "127.0.0.1:${ports.data}"
-api = "127.0.0.1:${ports.api}"
-operator = "127.0.0.1:${ports.operator}"
+data = "127.0.0.1:${ports.data + 10 * n}"
+api = "127.0.0.1:${ports.api + 10 * n}"
+operator = "127.0.0.1:${ports.operator + 10 * n}"
 [folders]
 catalog = "policies/plants/munich/catalog"
 registry = "policies/plants/munich/registry"
 policies = "policies/base"
 schema = "policies/schema/plant.cedarschema"
 [audit]
-directory = "audit"
-origin = "bench.example/millgate"
+directory = "audit-${n}"
+origin = "bench.example/millgate-${n}"
 [telemetry]
 level = "warn"
 `);
+}
 
 console.log(JSON.stringify({ directory, ports, body_bytes: Buffer.byteLength(filled) }));

@@ -1,21 +1,22 @@
 # shellcheck shell=bash
 # The servers of a measurement, started and stopped together. Sourced: `$here` is this folder, the current folder the
-# repository's. Leaves `$out`, `$plant`, `pid[NAME]` and `load`.
+# repository's, `millgates` what to measure: NAME=EXECUTABLE each, or nothing for the release build. Leaves `$out`, `$plant`,
+# `pid[NAME]`, `port[NAME]` of each Millgate, and `load`.
 
 out=$PWD/target/bench
 plant=$out/plant
-for tool in nginx wrk node curl; do
-    command -v "$tool" >/dev/null || { echo "install $tool first: apt-get install nginx wrk curl" >&2; exit 2; }
+for tool in nginx haproxy wrk node curl; do
+    command -v "$tool" >/dev/null || { echo "install $tool first: apt-get install nginx haproxy wrk curl" >&2; exit 2; }
 done
 mkdir -p "$out"
 
-if [ -z "${MILLGATE:-}" ]; then
+if [ ${#millgates[@]} -eq 0 ]; then
     cargo build --locked --workspace --release --bin millgate
-    MILLGATE=$PWD/target/release/millgate
+    millgates=("millgate=$PWD/target/release/millgate")
 fi
-node "$here/plant.mjs" "$plant" >/dev/null
+node "$here/plant.mjs" "$plant" ${#millgates[@]} >/dev/null
 
-declare -A pid
+declare -A pid port
 started=()
 start() { # NAME COMMAND...
     "${@:2}" >"$out/$1.log" 2>&1 &
@@ -41,8 +42,13 @@ for name in upstream plain checked check; do
 done
 wait_for upstream http://127.0.0.1:19310/
 wait_for upstream http://127.0.0.1:19320/acme/jwks
-start millgate "$MILLGATE" serve --config "$plant/millgate.toml"
-wait_for millgate http://127.0.0.1:19445/readyz
+start haproxy haproxy -db -f "$plant/haproxy.cfg"
+for n in "${!millgates[@]}"; do
+    name=${millgates[$n]%%=*}
+    port[$name]=$((19443 + 10 * n))
+    start "$name" "${millgates[$n]#*=}" serve --config "$plant/millgate-$n.toml"
+    wait_for "$name" "http://127.0.0.1:$((19445 + 10 * n))/readyz"
+done
 wait_for plain http://127.0.0.1:19401/
 wait_for checked http://127.0.0.1:19402/
 
@@ -51,12 +57,16 @@ load() { # PORT SECONDS
     BENCH_TOKENS=$plant/tokens wrk -t2 "-c$connections" "-d$2s" --latency -s "$here/rotate.lua" "http://127.0.0.1:$1$path"
 }
 
-# An error is answered faster than anything: look at one answer before measuring many.
+# An error is answered faster than anything: look at one answer of each before measuring many.
 token=$(head -1 "$plant/tokens")
-answer=$(curl -s -w '\n%{http_code} %{size_download}' -H "Authorization: Bearer $token" \
-    -H 'Millgate-Purpose: quality-analysis' "http://127.0.0.1:19443$path")
-if [ "${answer##*$'\n'}" != "200 1024" ]; then
-    printf 'millgate does not answer as it should:\n%s\n' "$answer" >&2
-    tail -5 "$out/millgate.log" >&2
+answers() { # NAME PORT
+    local answer
+    answer=$(curl -s -w '\n%{http_code} %{size_download}' -H "Authorization: Bearer $token" \
+        -H 'Millgate-Purpose: quality-analysis' "http://127.0.0.1:$2$path")
+    [ "${answer##*$'\n'}" = "200 1024" ] && return
+    printf '%s does not answer as it should:\n%s\n' "$1" "$answer" >&2
+    tail -5 "$out/$1.log" >&2
     exit 1
-fi
+}
+answers haproxy 19404
+for name in "${!port[@]}"; do answers "$name" "${port[$name]}"; done
