@@ -5,10 +5,10 @@
 use crate::frames;
 use crate::open_set::OpenSet;
 use crate::store::{Batch, Bundle, DisclosureRow, Head, OrganisationState};
-use model::canonical::{encode_text, hex};
-use model::entry::{Content, DirectoryRow, Disclosure, Draft, Effect, Place};
+use model::entry::{Content, DirectoryRow, Draft, Effect, Place};
 use model::{Digest, OrganisationId, Timestamp};
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use tlog::{CompactRange, Hash};
 
 /// Entries in one batch. Beyond it the flush no longer dominates and latency only grows.
@@ -81,7 +81,7 @@ pub(crate) struct Assembly<'s> {
     closed: BTreeSet<u64>,
     disclosures: Vec<DisclosureRow>,
     directory: HashMap<String, String>,
-    content: HashMap<Digest, Vec<u8>>,
+    content: HashMap<Digest, Arc<[u8]>>,
 }
 
 impl<'s> Assembly<'s> {
@@ -156,10 +156,9 @@ impl<'s> Assembly<'s> {
     }
 
     fn add_parts(&mut self, index: u64, draft: &Draft) {
-        if !draft.disclosures.is_empty() {
-            let body = disclosures_body(&draft.disclosures);
+        if let Some(body) = draft.disclosed() {
             self.beside += body.len();
-            self.disclosures.push(DisclosureRow { entry_index: index, body });
+            self.disclosures.push(DisclosureRow { entry_index: index, body: body.to_vec() });
         }
         if let Some(row) = &draft.directory {
             self.directory.entry(row.principal.clone()).or_insert_with(|| row.reference.clone());
@@ -214,28 +213,11 @@ pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
     out
 }
 
-/// `{"network":{"salt":…,"values":…},"subject":…}`, sorted as canonical JSON is.
-fn disclosures_body(disclosures: &[Disclosure]) -> Vec<u8> {
-    let mut sorted: Vec<&Disclosure> = disclosures.iter().collect();
-    sorted.sort_by_key(|d| d.class.as_str());
-    let mut out = Vec::with_capacity(256);
-    for (i, disclosure) in sorted.into_iter().enumerate() {
-        out.push(if i == 0 { b'{' } else { b',' });
-        encode_text(disclosure.class.as_str(), &mut out);
-        out.extend_from_slice(b":{\"salt\":");
-        encode_text(&hex(&disclosure.salt), &mut out);
-        out.extend_from_slice(b",\"values\":");
-        disclosure.values.encode_into(&mut out);
-        out.push(b'}');
-    }
-    out.push(b'}');
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::entry::{CommitmentClass, Common, Kind};
+    use model::canonical::hex;
+    use model::entry::{CommitmentClass, Common, Disclosure, Kind};
     use model::{Value, canonical};
 
     fn draft(effect: Effect, disclosures: Vec<Disclosure>) -> Draft {
@@ -267,7 +249,7 @@ mod tests {
     fn content_is_sent_once() {
         let mut state = State::default();
         let mut with_content = draft(Effect::None, vec![]);
-        with_content.content = vec![Content { digest: Digest::of(b"x"), bytes: b"x".to_vec() }];
+        with_content.content = vec![Content { digest: Digest::of(b"x"), bytes: b"x".as_slice().into() }];
         for expected in [1, 0] {
             let mut assembly = Assembly::new(&state);
             assembly.add(&with_content).unwrap();

@@ -76,7 +76,7 @@ impl Value {
         match self {
             Self::Bool(true) => out.extend_from_slice(b"true"),
             Self::Bool(false) => out.extend_from_slice(b"false"),
-            Self::Int(n) => out.extend_from_slice(n.to_string().as_bytes()),
+            Self::Int(n) => encode_int(*n, out),
             Self::Text(t) => encode_text(t, out),
             Self::Array(items) => {
                 out.push(b'[');
@@ -104,41 +104,64 @@ impl Value {
     }
 }
 
+/// Decimal digits, with `-` before them where needed.
+pub fn encode_int(value: i64, out: &mut Vec<u8>) {
+    use std::io::Write as _;
+    // Writing to a vector does not fail.
+    let _ = write!(out, "{value}");
+}
+
 /// RFC 8785 section 3.2.2.2: two-character escapes where JSON has them, `\u00xx` for other controls, nothing else.
 pub fn encode_text(text: &str, out: &mut Vec<u8>) {
-    out.push(b'"');
-    let mut from = 0;
     let bytes = text.as_bytes();
-    for (i, &b) in bytes.iter().enumerate() {
-        let short = match b {
-            b'"' => Some(b'"'),
-            b'\\' => Some(b'\\'),
-            0x08 => Some(b'b'),
-            0x09 => Some(b't'),
-            0x0a => Some(b'n'),
-            0x0c => Some(b'f'),
-            0x0d => Some(b'r'),
-            0x00..=0x1f => None,
-            _ => continue,
-        };
+    out.reserve(bytes.len() + 2);
+    out.push(b'"');
+    // Without an early end, so that it is done many bytes at a time.
+    if bytes.iter().fold(false, |found, b| found | is_escaped(*b)) {
+        encode_escaped(bytes, out);
+    } else {
+        out.extend_from_slice(bytes);
+    }
+    out.push(b'"');
+}
+
+fn is_escaped(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
+}
+
+fn encode_escaped(bytes: &[u8], out: &mut Vec<u8>) {
+    let mut from = 0;
+    for (i, &b) in bytes.iter().enumerate().filter(|(_, b)| is_escaped(**b)) {
         out.extend_from_slice(bytes.get(from..i).unwrap_or_default());
-        match short {
-            Some(c) => out.extend_from_slice(&[b'\\', c]),
-            None => out.extend_from_slice(format!("\\u{b:04x}").as_bytes()),
+        match b {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', b]),
+            0x08 => out.extend_from_slice(b"\\b"),
+            0x09 => out.extend_from_slice(b"\\t"),
+            0x0a => out.extend_from_slice(b"\\n"),
+            0x0c => out.extend_from_slice(b"\\f"),
+            0x0d => out.extend_from_slice(b"\\r"),
+            _ => {
+                out.extend_from_slice(b"\\u00");
+                hex_into(&[b], out);
+            }
         }
         from = i + 1;
     }
     out.extend_from_slice(bytes.get(from..).unwrap_or_default());
-    out.push(b'"');
 }
 
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut s, b| {
-        let _ = write!(s, "{b:02x}");
-        s
-    })
+    let mut out = Vec::with_capacity(bytes.len() * 2);
+    hex_into(bytes, &mut out);
+    // ASCII only, so nothing is lost.
+    String::from_utf8(out).unwrap_or_default()
+}
+
+/// Appends what [`hex`] gives.
+pub fn hex_into(bytes: &[u8], out: &mut Vec<u8>) {
+    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+    out.extend(bytes.iter().flat_map(|b| [digit(b >> 4), digit(b & 0x0f)]));
 }
 
 /// The inverse of [`hex`]; upper case is not accepted.
@@ -344,6 +367,16 @@ mod tests {
         fn hex_round_trips(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
             prop_assert_eq!(unhex(&hex(&bytes)), Some(bytes));
         }
+    }
+
+    #[test]
+    fn every_character_has_the_spelling_of_rfc_8785() {
+        let text: String = (0..=0x80_u8).map(char::from).collect();
+        let expected = "\"\\u0000\\u0001\\u0002\\u0003\\u0004\\u0005\\u0006\\u0007\\b\\t\\n\\u000b\\f\\r\\u000e\\u000f\
+            \\u0010\\u0011\\u0012\\u0013\\u0014\\u0015\\u0016\\u0017\\u0018\\u0019\\u001a\\u001b\\u001c\\u001d\\u001e\\u001f\
+            \u{20}!\\\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\\\]^_`abcdefghijklmnopqrstuvwxyz{|}~\u{7f}\u{80}\"";
+        assert_eq!(String::from_utf8(Value::text(text).encode()).unwrap(), expected);
+        assert_eq!(hex(&(0..=255).collect::<Vec<u8>>()), (0..=255).map(|b| format!("{b:02x}")).collect::<String>());
     }
 
     #[test]

@@ -10,7 +10,7 @@
 
 use crate::canonical::{self, Value};
 use crate::{Digest, OrganisationId, Timestamp};
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Major: readers must know it. Minor: members were added.
 pub const VERSION: &str = "1.0";
@@ -164,17 +164,47 @@ impl CommitmentClass {
     }
 }
 
+/// `{"class":`, `,"salt":`, `,"v":"millgate-commitment/1","values":`, and some.
+const COMMITMENT_BYTES_BESIDE: usize = 128;
+
 impl Disclosure {
     /// SHA-256 over the canonical object `{"class","salt","v","values"}`.
     pub fn commitment(&self) -> Digest {
-        let tuple = Value::object([
-            ("class", Value::text(self.class.as_str())),
-            ("salt", Value::text(canonical::hex(&self.salt))),
-            ("v", Value::text("millgate-commitment/1")),
-            ("values", self.values.clone()),
-        ]);
-        Digest::of(&tuple.encode())
+        self.commit_to(&self.values.encode())
     }
+
+    /// `values` are those of the disclosure, encoded.
+    fn commit_to(&self, values: &[u8]) -> Digest {
+        let mut tuple = Vec::with_capacity(values.len() + COMMITMENT_BYTES_BESIDE);
+        tuple.extend_from_slice(b"{\"class\":");
+        canonical::encode_text(self.class.as_str(), &mut tuple);
+        tuple.extend_from_slice(b",\"salt\":\"");
+        canonical::hex_into(&self.salt, &mut tuple);
+        tuple.extend_from_slice(b"\",\"v\":\"millgate-commitment/1\",\"values\":");
+        tuple.extend_from_slice(values);
+        tuple.push(b'}');
+        Digest::of(&tuple)
+    }
+}
+
+/// The canonical object of the commitments, and that of what they commit to: `{"network":{"salt":…,"values":…},…}`.
+fn commit(mut disclosures: Vec<Disclosure>) -> (Value, Vec<u8>) {
+    disclosures.sort_unstable_by_key(|d| d.class.as_str());
+    let mut disclosed = Vec::with_capacity(512);
+    let commitments = Value::object(disclosures.iter().map(|disclosure| {
+        disclosed.push(if disclosed.is_empty() { b'{' } else { b',' });
+        canonical::encode_text(disclosure.class.as_str(), &mut disclosed);
+        disclosed.extend_from_slice(b":{\"salt\":\"");
+        canonical::hex_into(&disclosure.salt, &mut disclosed);
+        disclosed.extend_from_slice(b"\",\"values\":");
+        let from = disclosed.len();
+        disclosure.values.encode_into(&mut disclosed);
+        let commitment = disclosure.commit_to(disclosed.get(from..).unwrap_or_default());
+        disclosed.push(b'}');
+        (disclosure.class.as_str(), Value::text(commitment.to_hex()))
+    }));
+    disclosed.push(b'}');
+    (commitments, disclosed)
 }
 
 /// A principal's entry in the erasable directory: what its random reference stands for.
@@ -188,7 +218,7 @@ pub struct DirectoryRow {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Content {
     pub digest: Digest,
-    pub bytes: Vec<u8>,
+    pub bytes: Arc<[u8]>,
 }
 
 /// An entry before the log has given it its place, with what must become durable together with it.
@@ -201,7 +231,8 @@ pub struct Draft {
     /// Canonical bytes before and after the members that the writer assigns.
     before: Vec<u8>,
     after: Vec<u8>,
-    pub disclosures: Vec<Disclosure>,
+    /// What the commitments commit to; empty where there are none.
+    disclosed: Vec<u8>,
     pub directory: Option<DirectoryRow>,
     pub content: Vec<Content>,
 }
@@ -230,32 +261,46 @@ impl Draft {
         members: impl IntoIterator<Item = (&'static str, Value)>,
         disclosures: Vec<Disclosure>,
     ) -> Result<Self, DraftError> {
-        let mut object: BTreeMap<String, Value> = members.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+        let mut members: Vec<(&str, Value)> = members.into_iter().collect();
         for reserved in ["org", "org_prev", "org_seq", "v", "kind", "nonce", "time", "boot", "commit"] {
-            if object.contains_key(reserved) {
+            if members.iter().any(|(name, _)| *name == reserved) {
                 return Err(DraftError::Reserved(reserved));
             }
         }
-        object.insert("v".into(), Value::text(VERSION));
-        object.insert("kind".into(), Value::text(kind.as_str()));
-        object.insert("nonce".into(), Value::text(canonical::hex(&common.nonce)));
-        object.insert("time".into(), Value::text(common.time.to_rfc3339()));
-        object.insert("boot".into(), Value::text(&*common.boot));
+        members.extend([
+            ("v", Value::text(VERSION)),
+            ("kind", Value::text(kind.as_str())),
+            ("nonce", Value::text(canonical::hex(&common.nonce))),
+            ("time", Value::text(common.time.to_rfc3339())),
+            ("boot", Value::text(&*common.boot)),
+        ]);
+        let mut disclosed = Vec::new();
         if !disclosures.is_empty() {
-            let commitments = disclosures.iter().map(|d| (d.class.as_str(), Value::text(d.commitment().to_hex())));
-            object.insert("commit".into(), Value::object(commitments));
+            let (commitments, values) = commit(disclosures);
+            members.push(("commit", commitments));
+            disclosed = values;
         }
-        if let Some(organisation) = organisation {
-            object.insert("org".into(), Value::text(organisation.as_str()));
-        }
+        members.extend(organisation.map(|organisation| ("org", Value::text(organisation.as_str()))));
+        // Stable, and of equal names the last one counts.
+        members.sort_by_key(|(name, _)| *name);
+        members.dedup_by(|later, earlier| {
+            let equal = later.0 == earlier.0;
+            if equal {
+                std::mem::swap(later, earlier);
+            }
+            equal
+        });
         // `org_prev` and `org_seq` sort directly after `org`; no other member begins with `org`.
-        let tail = object.split_off("org_");
-        let mut before = Value::Object(object).encode();
-        before.pop();
-        let mut after = Value::Object(tail).encode();
-        if let Some(first) = after.first_mut() {
-            *first = b',';
+        let (head, tail) = members.split_at(members.partition_point(|(name, _)| *name < "org_"));
+        let mut before = Vec::with_capacity(2048);
+        before.push(b'{');
+        encode_members(head, &mut before);
+        let mut after = Vec::with_capacity(1024);
+        if !tail.is_empty() {
+            after.push(b',');
+            encode_members(tail, &mut after);
         }
+        after.push(b'}');
         let size = before.len() + after.len() + PLACE_BYTES_MAX;
         if size > BYTES_MAX {
             return Err(DraftError::TooLarge(size));
@@ -267,7 +312,7 @@ impl Draft {
             organisation: organisation.cloned(),
             before,
             after,
-            disclosures,
+            disclosed,
             directory: None,
             content: Vec::new(),
         })
@@ -282,18 +327,38 @@ impl Draft {
         self.time
     }
 
+    /// The values behind the commitments, to be kept where they can be erased: canonical JSON,
+    /// `{"network":{"salt":…,"values":…},…}`. `None` where nothing is committed to.
+    pub fn disclosed(&self) -> Option<&[u8]> {
+        (!self.disclosed.is_empty()).then_some(&self.disclosed)
+    }
+
     /// The final bytes. `place` is given exactly when the draft has an organisation.
     pub fn seal(&self, place: Option<Place>) -> Vec<u8> {
+        use std::io::Write as _;
         let mut bytes = Vec::with_capacity(self.before.len() + self.after.len() + PLACE_BYTES_MAX);
         bytes.extend_from_slice(&self.before);
         if let Some(place) = place {
             if let Some(previous) = place.previous {
-                bytes.extend_from_slice(format!(",\"org_prev\":{previous}").as_bytes());
+                // Writing to a vector does not fail.
+                let _ = write!(bytes, ",\"org_prev\":{previous}");
             }
-            bytes.extend_from_slice(format!(",\"org_seq\":{}", place.sequence).as_bytes());
+            let _ = write!(bytes, ",\"org_seq\":{}", place.sequence);
         }
         bytes.extend_from_slice(&self.after);
         bytes
+    }
+}
+
+/// `"a":…,"b":…`
+fn encode_members(members: &[(&str, Value)], out: &mut Vec<u8>) {
+    for (i, (name, value)) in members.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        canonical::encode_text(name, out);
+        out.push(b':');
+        value.encode_into(out);
     }
 }
 
@@ -302,7 +367,7 @@ impl Draft {
 pub struct Common {
     pub nonce: [u8; 16],
     pub time: Timestamp,
-    pub boot: std::sync::Arc<str>,
+    pub boot: Arc<str>,
 }
 
 /// An entry's place in its organisation's own sequence.

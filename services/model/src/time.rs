@@ -14,6 +14,8 @@ pub trait Clock: Send + Sync + std::fmt::Debug {
     fn now(&self) -> Timestamp;
 }
 
+const DAY_MS: i64 = 86_400_000;
+
 /// 9999-12-31T23:59:59.999Z: what RFC 3339 with four-digit years can still write.
 const LAST_MS: i64 = 253_402_300_799_999;
 
@@ -35,19 +37,25 @@ impl Timestamp {
     /// RFC 3339 in UTC with exactly three decimals, e.g. `2026-11-22T19:20:00.123Z`; sorts as text.
     pub fn to_rfc3339(self) -> String {
         let ms = self.0.clamp(0, LAST_MS);
-        let Ok(t) = OffsetDateTime::from_unix_timestamp(ms / 1000) else {
-            return String::from("1970-01-01T00:00:00.000Z");
-        };
-        format!(
-            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
-            t.year(),
-            u8::from(t.month()),
-            t.day(),
-            t.hour(),
-            t.minute(),
-            t.second(),
-            ms % 1000
-        )
+        let (days, of_day) = (ms / DAY_MS, ms % DAY_MS);
+        let (year, month, day) = civil(days);
+        let mut out = String::with_capacity(24);
+        // Each with the character that stands before it.
+        let parts = [
+            ("", year, 4),
+            ("-", month, 2),
+            ("-", day, 2),
+            ("T", of_day / 3_600_000, 2),
+            (":", of_day / 60_000 % 60, 2),
+            (":", of_day / 1_000 % 60, 2),
+            (".", of_day % 1_000, 3),
+        ];
+        for (before, value, width) in parts {
+            out.push_str(before);
+            push_digits(&mut out, value, width);
+        }
+        out.push('Z');
+        out
     }
 
     /// Reads RFC 3339 with any offset. `None` for anything else, and for years before 1970.
@@ -55,6 +63,30 @@ impl Timestamp {
         let t = OffsetDateTime::parse(text, &Rfc3339).ok()?;
         let ms = i64::try_from(t.unix_timestamp_nanos().div_euclid(1_000_000)).ok()?;
         (0..=LAST_MS).contains(&ms).then_some(Self(ms))
+    }
+}
+
+/// Year, month and day of a day since 1970-01-01 in the proleptic Gregorian calendar. `days` is not negative.
+///
+/// Counted in eras of 400 years from 1 March of year 0, so that the leap day is the last of its year.
+fn civil(days: i64) -> (i64, i64, i64) {
+    const ERA_DAYS: i64 = 146_097;
+    let days = days + 719_468;
+    let (era, of_era) = (days / ERA_DAYS, days % ERA_DAYS);
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / (ERA_DAYS - 1)) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    (era * 400 + year + i64::from(month <= 2), month, day)
+}
+
+/// `width` decimal digits.
+fn push_digits(out: &mut String, value: i64, width: u32) {
+    let mut scale = 10_i64.pow(width - 1);
+    while scale > 0 {
+        out.extend(u8::try_from(value / scale % 10).map(|digit| char::from(b'0' + digit)));
+        scale /= 10;
     }
 }
 
@@ -93,6 +125,7 @@ pub fn format_duration_ms(ms: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn times_round_trip_and_sort_as_text() {
@@ -101,6 +134,27 @@ mod tests {
         assert_eq!(Timestamp::parse_rfc3339("2026-11-22T20:20:00.123+01:00"), Some(t));
         assert_eq!(Timestamp::parse_rfc3339("2026-11-22"), None);
         assert_eq!(Timestamp::parse_rfc3339("1969-12-31T23:59:59Z"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn every_time_is_written_as_an_independent_library_writes_it(ms in 0..=LAST_MS) {
+            let format = time::macros::format_description!(
+                "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"
+            );
+            let theirs = OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).unwrap();
+            prop_assert_eq!(Timestamp(ms).to_rfc3339(), theirs.format(format).unwrap());
+            prop_assert_eq!(Timestamp::parse_rfc3339(&Timestamp(ms).to_rfc3339()), Some(Timestamp(ms)));
+        }
+    }
+
+    #[test]
+    fn the_ends_of_time_are_held() {
+        assert_eq!(Timestamp(-1).to_rfc3339(), "1970-01-01T00:00:00.000Z");
+        assert_eq!(Timestamp(i64::MAX).to_rfc3339(), "9999-12-31T23:59:59.999Z");
+        for (ms, day) in [(951_782_400_000, "2000-02-29"), (4_107_542_400_000, "2100-03-01")] {
+            assert!(Timestamp(ms).to_rfc3339().starts_with(day), "{}", Timestamp(ms));
+        }
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl SliceWriter {
             self.0.push(b'[');
         }
         self.0.push(b']');
-        Content { digest: Digest::of(&self.0), bytes: self.0 }
+        Content { digest: Digest::of(&self.0), bytes: self.0.into() }
     }
 }
 

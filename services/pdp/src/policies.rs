@@ -92,7 +92,7 @@ impl PolicySet {
 }
 
 fn content(bytes: Vec<u8>) -> Content {
-    Content { digest: Digest::of(&bytes), bytes }
+    Content { digest: Digest::of(&bytes), bytes: bytes.into() }
 }
 
 fn schema_finding(file: &str, message: String) -> Finding {

@@ -70,7 +70,7 @@ async fn what_belongs_to_an_entry_becomes_durable_with_it() {
         salt: [9; 16],
         values: Value::object([("sub", Value::text("anna\u{0}\"x"))]),
     };
-    let content = Content { digest: Digest::of(b"slice"), bytes: b"slice".to_vec() };
+    let content = Content { digest: Digest::of(b"slice"), bytes: b"slice".as_slice().into() };
     let members = [("principal", Value::text(&*reference))];
     let mut draft =
         Draft::new(Kind::Decision, &log.common(), Some(&organisation("acme")), members, vec![disclosure.clone()])
@@ -84,7 +84,7 @@ async fn what_belongs_to_an_entry_becomes_durable_with_it() {
     let body = log.disclosure(appended.index).await.unwrap().unwrap();
     let values = model::canonical::parse(body.as_bytes()).unwrap();
     assert_eq!(values.get("subject").unwrap().get("values"), Some(&disclosure.values));
-    assert_eq!(log.content(&content.digest).await.unwrap(), Some(content.bytes));
+    assert_eq!(log.content(&content.digest).await.unwrap(), Some(content.bytes.to_vec()));
     assert_eq!(log.principal_reference(&principal), (reference.clone(), None));
     log.close().await;
 
@@ -147,4 +147,22 @@ async fn nobody_else_may_read_the_files() {
         assert_eq!(mode(&path), 0o600, "{}", path.display());
     }
     log.close().await;
+}
+
+#[tokio::test]
+async fn an_outcome_goes_along_with_the_next_decision_and_is_written_without_one_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    let first = log.append(allow(&log, "acme", "r1")).await.unwrap();
+    let before = log.status().batches;
+    drop(log.append_outcome(outcome(&log, "acme", "r1", first.index)));
+    let second = log.append(allow(&log, "acme", "r2")).await.unwrap();
+    assert_eq!((log.status().batches, log.status().open), (before + 1, 1), "the outcome and the decision in one batch");
+
+    drop(log.append_outcome(outcome(&log, "acme", "r2", second.index)));
+    let mut size = log.inner.shared.size.subscribe();
+    size.wait_for(|size| *size > second.index + 1).await.unwrap();
+    assert_eq!(log.status().open, 0);
+    log.close().await;
+    read_all(dir.path()).await;
 }

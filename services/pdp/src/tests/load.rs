@@ -202,7 +202,7 @@ fn digests_name_contents_whatever_the_order_of_files() {
     let mut changed = files("base");
     changed[0].1.push('\n');
     assert_ne!(set(&changed).policies().digest, set(&shuffled).policies().digest);
-    assert_eq!(set(&changed).schema().bytes, text.as_bytes());
+    assert_eq!(set(&changed).schema().bytes, text.as_bytes().into());
     for content in [set(&changed).policies(), set(&changed).schema()] {
         assert_eq!(content.digest, Digest::of(&content.bytes));
     }
