@@ -55,6 +55,23 @@ async fn a_suspension_counts_although_its_own_folder_is_broken() {
     plant.stop().await;
 }
 
+/// The last good registry serves on, less the agreement.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspended_agreement_counts_although_another_file_of_its_folder_is_broken() {
+    let plant = Plant::start().await.unwrap();
+    assert_eq!(status(&plant).await.0, 200);
+    std::fs::write(file(&plant, "plants/munich/registry/broken.toml"), "this is not TOML").unwrap();
+    let path = file(&plant, "plants/munich/registry/agreements.toml");
+    let agreements = std::fs::read_to_string(&path).unwrap();
+    let suspended = "[agreement.acme-maintenance-2026]\nstatus = \"suspended\"";
+    std::fs::write(&path, agreements.replace("[agreement.acme-maintenance-2026]", suspended)).unwrap();
+    assert_eq!(until_status(&plant, 403).await, "agreement_missing");
+    std::fs::write(&path, agreements).unwrap();
+    std::fs::remove_file(file(&plant, "plants/munich/registry/broken.toml")).unwrap();
+    until_status(&plant, 200).await;
+    plant.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_policy_decides_new_requests_and_its_activation_is_in_the_log() {
     let plant = Plant::start().await.unwrap();

@@ -218,6 +218,32 @@ mod tests {
         assert_eq!(cedar_files(folder.path()).unwrap(), [at("a.cedar"), at("plain/b.cedar")]);
     }
 
+    fn munich() -> Folders {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies");
+        Folders {
+            catalog: root.join("plants/munich/catalog"),
+            registry: root.join("plants/munich/registry"),
+            policies: vec![root.join("base")],
+            schema: root.join("schema/plant.cedarschema"),
+        }
+    }
+
+    #[test]
+    fn an_agreement_suspended_in_a_broken_folder_is_suspended_in_the_last_good_registry() {
+        let parties = munich().load_parties().unwrap();
+        let broken = tempfile::tempdir().unwrap();
+        let text =
+            "[agreement.acme-maintenance-2026]\nstatus = \"suspended\"\n[agreement.bolt-commissioning-2025]\n= [";
+        std::fs::write(broken.path().join("agreements.toml"), text).unwrap();
+        assert!(registry::load_registry(broken.path()).is_err());
+        let revoked = revoke(&parties, registry::load_revocations(broken.path()));
+        let status = |id: &str| revoked.agreements.get(id).unwrap().status;
+        assert_eq!(status("acme-maintenance-2026"), Status::Suspended);
+        assert_eq!(status("bolt-quality-2026"), Status::Active);
+        let again = revoke(&revoked, registry::load_revocations(broken.path()));
+        assert!(Arc::ptr_eq(&revoked, &again), "nothing new is no new registry");
+    }
+
     #[test]
     fn a_policy_folder_that_lost_its_files_is_refused_and_not_left_out() {
         let empty = tempfile::tempdir().unwrap();

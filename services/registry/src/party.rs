@@ -120,7 +120,7 @@ fn read_registry(dir: &Path) -> Result<(Parties, Foreign), Vec<Problem>> {
     issuer::one_per_url(&issuers, &merged);
     introspection::distinct(&issuers, &merged);
     let authorities = read_all(&merged, "authority", |id, table| authority::read(id, table, &merged, dir));
-    authority::distinct(&authorities, &issuers, &merged);
+    authority::distinct(&authorities, &merged);
     let principals = principal::read_all(&merged, &mut foreign);
     let agreements = read_all(&merged, "agreement", |id, table| agreement::read(id, table, &merged, &mut foreign));
     let revocations = revocation::read(&merged);

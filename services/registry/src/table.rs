@@ -271,8 +271,16 @@ impl<'a> Table<'a> {
     }
 
     pub(crate) fn required_list(&self, key: &'static str) {
-        if self.get(key).is_none_or(|e| matches!(&e.node.value, Val::Array(items) if items.is_empty())) {
-            self.missing(key, "[\"…\"]");
+        match self.get(key).map(|e| &e.node.value) {
+            None => self.missing(key, "[\"…\"]"),
+            Some(Val::Array(items)) if items.is_empty() => {
+                self.wrong(
+                    key,
+                    format!("`{key}` of {} is an empty list", self.what),
+                    format!("write `{key} = [\"…\"]`"),
+                );
+            }
+            Some(_) => {}
         }
     }
 

@@ -5,7 +5,7 @@ use super::claims::map;
 use crate::document::Val;
 use crate::merge::Merged;
 use crate::table::Table;
-use model::party::{Authority, CertificateNames, Issuer};
+use model::party::{Authority, CertificateNames};
 use model::{IssuerId, OrganisationId, PrincipalKind, Subject};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -40,7 +40,7 @@ fn names(table: &Table<'_>) -> Option<CertificateNames> {
     let stated: Vec<_> = stated.collect();
     if stated.len() != 1 {
         let what = match stated[..] {
-            [] => format!("{} says not where a certificate holds the principal's name", table.what),
+            [] => format!("{} does not say where a certificate holds the principal's name", table.what),
             _ => format!("{} has more than one rule for the principal's name", table.what),
         };
         let spot = stated.get(1).map_or(table.spot, |key| table.spot_of(key));
@@ -157,18 +157,14 @@ fn is_distinguished_name(text: &str) -> bool {
 
 /// What a name stands for must not depend on who is asked first: issuers and authorities share their names, and what one
 /// authority signs speaks for one organisation.
-pub(super) fn distinct(
-    authorities: &BTreeMap<IssuerId, Authority>,
-    issuers: &BTreeMap<IssuerId, Issuer>,
-    merged: &Merged<'_>,
-) {
+pub(super) fn distinct(authorities: &BTreeMap<IssuerId, Authority>, merged: &Merged<'_>) {
+    for table in merged.tables("authority").filter_map(|(id, table)| merged.knows("issuer", id).then_some(table)) {
+        let what = format!("{} has the name of an issuer", table.what);
+        table.problem(table.spot, what, Some(String::from("the log tells them apart by name: give it another")));
+    }
     let mut files: BTreeMap<&Path, &Authority> = BTreeMap::new();
     for authority in authorities.values() {
         let Some(table) = merged.table("authority", authority.id.as_str()) else { continue };
-        if issuers.contains_key(&authority.id) {
-            let what = format!("{} has the name of an issuer", table.what);
-            table.problem(table.spot, what, Some(String::from("the log tells them apart by name: give it another")));
-        }
         let first = *files.entry(authority.ca_file.as_path()).or_insert(authority);
         if first.organisation != authority.organisation {
             let what =

@@ -34,7 +34,7 @@ pub(super) fn read(issuer: &Table<'_>, folder: &Path, keys: &KeyLocation) -> Opt
     let client_secret = secret::from_table(&table, "client_secret", folder);
     let (prefix, host) = (prefix(&table), host(&table));
     if table.get("prefix").is_none() && table.get("host").is_none() {
-        let what = format!("{} says not which tokens are its own", table.what);
+        let what = format!("{} does not say which tokens are its own", table.what);
         let help = "add `prefix` (what they begin with) or `host` (where callers with them come to)";
         table.problem(table.spot, what, Some(help.into()));
     }

@@ -8,8 +8,8 @@ use crate::secret;
 use crate::table::Table;
 use crate::url::{BaseUrl, endpoint};
 use model::party::{Issuer, KeyLocation, Organisation, SecretRef, SignatureAlgorithm};
-use model::{IssuerId, OrganisationId, PrincipalKind};
-use std::collections::BTreeMap;
+use model::{Binding, IssuerId, OrganisationId, PrincipalKind};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 const ALGORITHMS: [(&str, SignatureAlgorithm); 9] = [
@@ -54,6 +54,9 @@ pub(super) fn read(
     let groups = claims::groups(table, organisation.as_ref().and_then(|id| organisations.get(id)));
     let assurance = claims::assurance(table);
     let (bindings, dpop_nonce) = (bindings(table), table.boolean("dpop_nonce").unwrap_or(false));
+    if let Some(of) = organisation.as_ref().and_then(|id| organisations.get(id)) {
+        satisfiable(table, &bindings, of);
+    }
     let keys = keys(table, folder);
     let introspection = introspection::read(table, folder, &keys);
     let ca_file = table.text("ca_file").map(|file| folder.join(file));
@@ -81,6 +84,15 @@ pub(super) fn read(
         organisation: defaults.organisation,
         url: defaults.url,
     })
+}
+
+/// Both demands hold, so there must be a way of binding that meets both.
+fn satisfiable(table: &Table<'_>, bindings: &BTreeSet<Binding>, organisation: &Organisation) {
+    let demanded = &organisation.bindings;
+    if !bindings.is_empty() && !demanded.is_empty() && bindings.is_disjoint(demanded) {
+        let what = format!("`binding` of {} has nothing in common with that of `{}`", table.what, organisation.id);
+        table.wrong("binding", what, "nobody could log in: both lists are demanded");
+    }
 }
 
 /// Whole seconds: what tokens count in.

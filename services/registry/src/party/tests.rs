@@ -248,3 +248,156 @@ fn an_issuer_an_authority_and_an_organisation_say_all_they_can() {
     insta::assert_snapshot!("identities", text.replace(&format!("{}/", dir.path().display()), ""));
     assert_eq!(load_revocations(dir.path()), parties.revocations);
 }
+
+#[test]
+fn what_an_identity_may_not_say_is_said_with_what_to_write() {
+    let things = r#"
+[organisation.bolt]
+kind = "supplier"
+country = "CZ"
+roles = ["maintenance-engineer", "Fitter", "maintenance-engineer"]
+binding = ["certificat", "dpop", "dpop"]
+[organisation.audax]
+kind = "auditor"
+country = "NL"
+roles = "auditor"
+binding = []
+[issuer.a]
+organisation = "bolt"
+url = "https://a.example"
+audiences = ["millgate"]
+algorithms = ["ES256"]
+token_age_max = "400d"
+subject_claim = "email"
+groups = { claim = "groups", roles = { "Fitters" = "fitter", "Maintenance" = "maintenance-enginer", "Admins" = 3, "Bosses" = "No Role" }, role = 1 }
+assurance = { claim = "acr", levels = { low = 0, mfa = "2", key = 4 } }
+dpop_nonce = "yes"
+discovery_url = "http://a.example/.well-known"
+keys_url = "https://u:secret@a.example/keys"
+keys_file = "a.jwks"
+fetch_token = { env = "TOKEN" }
+outage_max = "31d"
+introspection = { client_id = "millgate", client_secret = "hunter2", cache = "2m" }
+[issuer.b]
+organisation = "bolt"
+url = "https://b.example"
+audiences = ["millgate"]
+leeway = "1500ms"
+introspection = { url = "ftp://b", client_id = "millgate", client_secret = { file = "b", env = "B" }, prefix = "a.b", host = "B.example:443" }
+fetch_token = "abc"
+[issuer.c]
+organisation = "bolt"
+url = "https://c.example"
+audiences = ["millgate"]
+keys_file = "c.jwks"
+assurance = {}
+introspection = { client_id = "millgate", prefix = "eyJ" }
+[issuer.d]
+organisation = "bolt"
+url = "https://d.example"
+audiences = ["millgate"]
+algorithms = []
+introspection = { client_id = "m", client_secret = { file = "d" }, prefix = "bolt_x", host = "bolt.example" }
+[issuer.e]
+organisation = "bolt"
+url = "https://e.example"
+audiences = ["millgate"]
+introspection = { client_id = "m", client_secret = { file = "e" }, prefix = "bolt_", host = "bolt.example" }
+[issuer.f]
+organisation = "acme"
+url = "https://f.example"
+audiences = ["millgate"]
+introspection = { client_id = "m", client_secret = { file = "f" }, prefix = "bolt_y" }
+binding = ["dpop"]
+[authority.f]
+organisation = "bolt"
+ca_file = "bolt.pem"
+dns = ["bolt.example"]
+[authority.g]
+organisation = "acme"
+ca_file = "./bolt.pem"
+intermediates_max = 6
+dns = ["*.acme.example", ".acme.example", "acme.example", "ACME.example", "10.0.0.1"]
+spiffe = { trust_domain = "spiffe://acme.example", path_prefix = "/plant", path = "x" }
+[authority.h]
+organisation = "nobody"
+dns = []
+kind = "machine"
+crl_files = "h.crl"
+[authority.i]
+organisation = "acme"
+ca_file = "i.pem"
+subjects = { "press-3" = "press-3", "CN = press-4" = "press-4", "CN=ok" = "not ok", "CN=list" = [] }
+[authority.j]
+organisation = "acme"
+ca_file = "j.pem"
+subjects = {}
+[authority.k]
+organisation = "acme"
+ca_file = "k.pem"
+spiffe = {}
+[authority.l]
+organisation = "acme"
+ca_file = "bolt.pem"
+[authority.m]
+organisation = "acme"
+ca_file = "./bolt.pem"
+spiffe = { trust_domain = "acme.example" }
+[organisation.cut]
+kind = "supplier"
+country = "FR"
+binding = ["certificate"]
+[issuer.cut-login]
+organisation = "cut"
+url = "https://cut.example"
+audiences = ["m"]
+algorithms = ["ES256"]
+binding = ["dpop"]
+[revoked]
+certificates = ["g/0x", "f/12:34:5g", "machines", "f/", "nobody/0a", "F/1"]
+"#;
+    insta::assert_snapshot!("identity_problems", problems(&[("a.toml", GOOD), ("b.toml", things)]));
+    let text = problems(&[("a.toml", GOOD), ("b.toml", "authority.l = \"l.pem\"\nissuer.m = 3\n")]);
+    assert_eq!(text.lines().count(), 2, "{text}");
+}
+
+#[test]
+fn a_secret_of_an_issuer_is_in_no_message() {
+    let issuer = "[issuer.a]\norganisation = \"acme\"\nurl = \"https://a\"\naudiences = [\"m\"]\n\
+                  keys_url = \"https://u:hunter2@a\"\nfetch_token = \"hunter2\"\n\
+                  introspection = { client_id = \"m\", client_secret = \"hunter2\", prefix = \"abc\" }\n";
+    let text = problems(&[("a.toml", GOOD), ("b.toml", issuer)]);
+    assert!(text.contains("client_secret") && text.contains("fetch_token") && text.contains("keys_url"), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn a_serial_number_is_one_number_however_it_is_spelled() {
+    let text =
+        "[revoked]\ncertificates = [\"m/0A1B2C\", \"m/0a:1b:2c\", \"m/00:0A:1B:2C\", \"m/0x0a1b2c\", \"m/A1B2C\"]\n";
+    let dir = folder(&[("a.toml", text)]);
+    let revoked = load_revocations(dir.path());
+    let serials: Vec<_> = revoked.certificates.iter().map(|c| c.serial.as_str()).collect();
+    assert_eq!(serials, ["a1b2c"], "of an authority that nobody knows, too");
+    for none in ["m/", "m/0x", "m/-1", "m/1g", "m/:", "m/ "] {
+        let dir = folder(&[("a.toml", &format!("[revoked]\ncertificates = [\"{none}\"]\n"))]);
+        assert!(load_revocations(dir.path()).certificates.is_empty(), "{none}");
+        assert!(load_registry(dir.path()).is_err(), "{none} is no number and must not be taken as revoked");
+    }
+}
+
+#[test]
+fn a_revoked_certificate_counts_beside_broken_entries_and_a_suspended_agreement_too() {
+    let dir = folder(&[
+        ("a.toml", "[revoked]\ntokens = 7\ncertificates = [3, \"m/0A\", [\"m/0B\"], \"m\", \"other/ff\"]\n= ["),
+        ("b.toml", "[revoked]\ncertificates = \"m/0C\"\nprincipals = \"acme/anna\"\n"),
+        ("c.toml", "[agreement.one]\nstatus = \"suspended\"\nrows_max = \"x\"\n[agreement.two]\nstatus = \"active\"\n"),
+        ("d.toml", "[agreement.three]\nstatus = []\n[agreement.four]\n[agreement.five]\nstatus = \"retired\"\n"),
+    ]);
+    assert!(load_registry(dir.path()).is_err());
+    let revoked = load_revocations(dir.path());
+    let certificates: Vec<_> = revoked.certificates.iter().map(|c| format!("{}/{}", c.authority, c.serial)).collect();
+    assert_eq!(certificates, ["m/a", "m/c", "other/ff"]);
+    assert_eq!(revoked.principals.len(), 1);
+    assert_eq!(revoked.agreements.iter().map(|a| a.as_str()).collect::<Vec<_>>(), ["five", "one", "three"]);
+}
