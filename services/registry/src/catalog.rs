@@ -8,7 +8,8 @@ pub(crate) use plant::SENSITIVITIES;
 
 use crate::document::Spot;
 use crate::folder::Folder;
-use crate::foreign::Foreign;
+use crate::folders::{Names, Reading};
+use crate::foreign::{Foreign, Kind};
 use crate::merge::{Documents, Layout, Merged};
 use crate::problem::{Problem, Problems};
 use crate::route::Route;
@@ -52,19 +53,38 @@ const LAYOUT: Layout = Layout {
 /// # Errors
 /// Everything that is wrong, at once.
 pub fn load_catalog(dir: &Path) -> Result<Catalog, Vec<Problem>> {
+    read_catalog(dir).result
+}
+
+pub(crate) fn read_catalog(dir: &Path) -> Reading<Catalog> {
     let mut folder = Folder::read(dir, true);
     let problems = Problems::new(std::mem::take(&mut folder.files), std::mem::take(&mut folder.problems));
     let documents = Documents::read(&folder, &problems);
     let merged = Merged::new(&documents, &LAYOUT, &problems);
-    let mut foreign = Foreign::default();
-    let plant = plant::read(&merged, folder.digest, &mut foreign);
+    let mut uses = Foreign::default();
+    let plant = plant::read(&merged, folder.digest, &mut uses);
     let sources = read_all(&merged, "source", |id, table| Source::from_table(id, table, &folder.path));
     let routes = read_all(&merged, "route", |id, table| route(id, table, &merged, &plant));
     overlaps(&routes, &merged);
-    if !problems.is_empty() {
-        return Err(problems.into_sorted());
-    }
-    Ok(Catalog { plant: Arc::new(plant), sources, routes, foreign, folder: folder.path })
+    let (names, complete) = (names(&merged), merged.complete);
+    let result = if problems.is_empty() {
+        let foreign = uses.clone();
+        Ok(Catalog { plant: Arc::new(plant), sources, routes, foreign, folder: folder.path })
+    } else {
+        Err(problems.into_sorted())
+    };
+    Reading { result, uses, names, complete }
+}
+
+/// What the registry may name, whatever else is wrong with the tables.
+fn names(merged: &Merged<'_>) -> Names {
+    let kinds = [
+        ("purpose", Kind::Purpose),
+        ("product", Kind::Product),
+        ("field_class", Kind::FieldClass),
+        ("export_class", Kind::ExportClass),
+    ];
+    kinds.into_iter().map(|(table, kind)| (kind, merged.ids(table).map(str::to_owned).collect())).collect()
 }
 
 /// Reads every table of `kind`, complains about keys that nobody asked for, and keeps what is good.

@@ -39,6 +39,20 @@ pub(crate) struct Entry {
     pub node: Node,
 }
 
+impl Node {
+    /// The texts of a list, or the one text.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
+        let items = match &self.value {
+            Val::Array(items) => items.as_slice(),
+            _ => std::slice::from_ref(self),
+        };
+        items.iter().filter_map(|item| match &item.value {
+            Val::Text(text) => Some(text.as_str()),
+            _ => None,
+        })
+    }
+}
+
 impl Val {
     pub(crate) fn kind(&self) -> &'static str {
         match self {

@@ -1,9 +1,9 @@
 //! Names that one folder uses and the other defines.
 
 use crate::document::Spot;
-use crate::near;
+use crate::near::Budget;
 use crate::problem::{Place, Problem, Problems};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// What is defined in the other folder.
@@ -51,13 +51,14 @@ impl Foreign {
     }
 
     /// Problems for the names of `kind` that are not among `known`. `folder` stands for the file where no place is kept.
-    pub(crate) fn unknown(&self, kind: Kind, known: &[&str], folder: &Path) -> Vec<Problem> {
-        let unknown = self.0.iter().filter(|((k, id), _)| *k == kind && !known.contains(&id.as_str()));
+    pub(crate) fn unknown(&self, kind: Kind, known: &BTreeSet<String>, folder: &Path) -> Vec<Problem> {
+        let budget = Budget::default();
+        let unknown = self.0.iter().filter(|((k, id), _)| *k == kind && !known.contains(id));
         unknown
             .map(|((_, id), used)| {
                 let more = if used.more > 0 { format!(" (and {} more)", used.more) } else { String::new() };
                 let what = format!("{}{more} names the unknown {} `{id}`", used.by, kind.word());
-                let help = near::help(id, known.iter().copied());
+                let help = budget.help(id, known.iter().map(String::as_str));
                 match &used.place {
                     Some(place) => place.problem(what, help),
                     None => Problem { file: folder.to_owned(), line: None, column: None, what, help },

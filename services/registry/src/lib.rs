@@ -11,6 +11,7 @@
 mod catalog;
 mod document;
 mod folder;
+mod folders;
 mod foreign;
 mod merge;
 mod near;
@@ -28,7 +29,8 @@ mod url;
 
 pub use catalog::{Catalog, load_catalog};
 pub use folder::fingerprint;
-pub use party::{cross_check, load_folders, load_registry, unreadable};
+pub use folders::{cross_check, load_folders, unreadable};
+pub use party::load_registry;
 pub use problem::Problem;
 pub use revocation::load_revocations;
 pub use route::{BodyRule, ResolveError, Resolved, Route, UpstreamRequest};

@@ -25,7 +25,7 @@ pub(crate) struct Layout {
 /// The files' contents.
 #[derive(Debug, Default)]
 pub(crate) struct Documents {
-    tops: Vec<Entry>,
+    pub tops: Vec<Entry>,
     /// Every file could be read to its end. Otherwise what seems to be missing may stand in the part that could not.
     pub complete: bool,
 }
@@ -111,10 +111,22 @@ impl<'a> Merged<'a> {
         self.kinds.get(kind).is_some_and(|tables| tables.contains_key(id))
     }
 
-    pub(crate) fn ids(&self, kind: &str) -> impl Iterator<Item = &'a str> + use<'a, '_> {
-        self.kinds.get(kind).into_iter().flatten().map(|(id, _)| *id)
+    /// The texts of the lists under `key` of all tables of `kind`, whatever else is wrong with them.
+    pub(crate) fn texts(&self, kind: &str, key: &str) -> impl Iterator<Item = &'a str> {
+        let tables = self.kinds.get(kind).into_iter().flat_map(|tables| tables.values());
+        let lists = tables.filter_map(move |table| match &table.node.value {
+            Val::Table(entries) => entries.iter().find(|e| e.key == key),
+            _ => None,
+        });
+        lists.flat_map(|list| list.node.texts())
+    }
+
+    pub(crate) fn ids(&self, kind: &str) -> impl ExactSizeIterator<Item = &'a str> + use<'a, '_> {
+        self.kinds.get(kind).unwrap_or(&NONE).keys().copied()
     }
 }
+
+static NONE: Tables<'static> = Tables::new();
 
 fn unknown_help(key: &str, layout: &Layout) -> Option<String> {
     let (kinds, folder) = layout.elsewhere;

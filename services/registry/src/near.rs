@@ -1,5 +1,7 @@
 //! "Did you mean": the nearest known name.
 
+use std::cell::Cell;
+
 /// More candidates than this are not listed in a message.
 const LISTED_MAX: usize = 12;
 
@@ -10,6 +12,8 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
     let wanted = name.to_lowercase();
     known
         .into_iter()
+        // As many letters more or fewer are as many errors.
+        .filter(|candidate| candidate.len().abs_diff(name.len()) <= 4 * allowed)
         .map(|candidate| (strsim::damerau_levenshtein(&wanted, &candidate.to_lowercase()), candidate))
         .filter(|(distance, _)| *distance <= allowed)
         .min()
@@ -23,6 +27,28 @@ pub(crate) fn help<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> 
         return Some(format!("did you mean `{near}`?"));
     }
     (!known.is_empty() && known.len() <= LISTED_MAX).then(|| format!("known: {}", list(&known)))
+}
+
+/// How many comparisons the suggestions for one folder may take: a thousand unknown names are one mistake, and nobody
+/// waits for a thousand suggestions out of ten thousand names.
+const COMPARISONS_MAX: usize = 200_000;
+
+/// What is left of it.
+#[derive(Debug)]
+pub(crate) struct Budget(Cell<usize>);
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self(Cell::new(COMPARISONS_MAX))
+    }
+}
+
+impl Budget {
+    /// [`help`], as long as the budget lasts. `known` is as long as it says.
+    pub(crate) fn help<'a>(&self, name: &str, known: impl ExactSizeIterator<Item = &'a str>) -> Option<String> {
+        self.0.set(self.0.get().checked_sub(known.len())?);
+        help(name, known)
+    }
 }
 
 /// `a`, `b`, `c`

@@ -1,6 +1,7 @@
 //! What is wrong in a folder, said so that the person who wrote it can put it right.
 
 use crate::document::Spot;
+use crate::near::Budget;
 use serde::Serialize;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -86,11 +87,12 @@ pub(crate) struct Problems {
     list: RefCell<Vec<Problem>>,
     /// Files that are not TOML from some place on. What else seems wrong in them may only be hidden by that.
     unsound: RefCell<BTreeSet<usize>>,
+    pub suggestions: Budget,
 }
 
 impl Problems {
     pub(crate) fn new(files: Vec<FileMap>, list: Vec<Problem>) -> Self {
-        Self { files, list: RefCell::new(list), unsound: RefCell::default() }
+        Self { files, list: RefCell::new(list), unsound: RefCell::default(), suggestions: Budget::default() }
     }
 
     pub(crate) fn files(&self) -> &[FileMap] {

@@ -1,8 +1,11 @@
 //! What is out at once: revocations count although anything else is broken.
 
+#[cfg(test)]
+mod tests;
+
 use crate::document::{Entry, Val, read_toml};
 use crate::folder::{FileKind, Folder};
-use crate::merge::Merged;
+use crate::merge::{Documents, Merged};
 use crate::party::parse_principal;
 use crate::problem::Problems;
 use crate::table::Table;
@@ -14,9 +17,10 @@ use std::str::FromStr;
 /// RFC 7519 sets no bound on `jti`.
 const TOKEN_BYTES_MAX: usize = 255;
 
-/// Reads `[revoked]` of all files, strictly.
-pub(crate) fn read(merged: &Merged<'_>) -> Revocations {
+/// Reads `[revoked]` of all files, strictly, and what [`load_revocations`] would find besides.
+pub(crate) fn read(merged: &Merged<'_>, documents: &Documents) -> Revocations {
     let mut all = Revocations::default();
+    documents.tops.iter().for_each(|top| gather(top, &mut all));
     for table in merged.singles() {
         all.organisations.extend(table.references::<OrganisationId>("organisations", "organisation", merged));
         for (text, spot) in table.texts("principals") {
@@ -130,14 +134,7 @@ fn peek<'a>(entries: &'a [Entry], key: &str) -> Option<&'a str> {
 fn revoked(entries: &[Entry], all: &mut Revocations) {
     for entry in entries {
         // One that somebody forgot to put in brackets counts too.
-        let items = match &entry.node.value {
-            Val::Array(items) => items.as_slice(),
-            _ => std::slice::from_ref(&entry.node),
-        };
-        let texts = items.iter().filter_map(|item| match &item.value {
-            Val::Text(text) => Some(text.as_str()),
-            _ => None,
-        });
+        let texts = entry.node.texts();
         match entry.key.as_str() {
             "organisations" => all.organisations.extend(texts.filter_map(|t| t.parse().ok())),
             "principals" => all.principals.extend(texts.filter_map(|t| parse_principal(t).ok())),

@@ -136,7 +136,7 @@ impl<'a> Table<'a> {
     pub(crate) fn known(&self, id: &str, spot: Spot, kind: &str, merged: &Merged<'_>) {
         if merged.complete && !merged.knows(kind, id) {
             let what = format!("{} names the unknown {} `{id}`", self.what, kind.replace('_', " "));
-            self.problem(spot, what, near::help(id, merged.ids(kind)));
+            self.problem(spot, what, self.problems.suggestions.help(id, merged.ids(kind)));
         }
     }
 
@@ -243,11 +243,13 @@ impl<'a> Table<'a> {
     }
 
     /// A list of texts in the spelling of `T`, each once.
-    pub(crate) fn parsed_list<T: FromStr<Err: Display> + PartialEq>(&self, key: &'static str) -> Vec<(T, Spot)> {
+    pub(crate) fn parsed_list<T: FromStr<Err: Display>>(&self, key: &'static str) -> Vec<(T, Spot)> {
         let mut list: Vec<(T, Spot)> = Vec::new();
+        let mut seen = BTreeSet::new();
         for (text, spot) in self.texts(key) {
             let Some(value) = self.parse_at(spot, text) else { continue };
-            if list.iter().any(|(other, _)| *other == value) {
+            // What is read this way has one spelling.
+            if !seen.insert(text) {
                 self.problem(spot, format!("`{key}` of {} names `{text}` twice", self.what), None);
                 continue;
             }
@@ -259,7 +261,7 @@ impl<'a> Table<'a> {
     /// A list of ids of tables `[kind.…]` of this folder.
     pub(crate) fn references<T>(&self, key: &'static str, kind: &str, merged: &Merged<'_>) -> Vec<T>
     where
-        T: FromStr<Err: Display> + PartialEq + AsRef<str>,
+        T: FromStr<Err: Display> + AsRef<str>,
     {
         let list: Vec<(T, Spot)> = self.parsed_list(key);
         list.into_iter()

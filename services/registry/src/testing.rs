@@ -5,6 +5,31 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
+/// A registry of two organisations.
+pub(crate) const GOOD: &str = r#"
+[organisation.norden]
+kind = "owner"
+country = "DE"
+[organisation.acme]
+kind = "supplier"
+country = "AT"
+[issuer.acme-login]
+organisation = "acme"
+url = "https://login.acme.example/realms/1"
+audiences = ["millgate"]
+algorithms = ["ES256"]
+[agreement.maintenance]
+provider = "norden"
+consumer = "acme"
+purposes = ["quality"]
+products = ["telemetry"]
+not_before = 2026-01-01T00:00:00+01:00
+not_after = "2027-01-01T00:00:00Z"
+resolution_min = "1m"
+window_max = "7d"
+rows_max = 1000
+"#;
+
 pub(crate) fn munich(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies/plants/munich").join(folder)
 }

@@ -1,44 +1,12 @@
+mod speed;
+
 use super::*;
 use crate::load_revocations;
-use crate::testing::{folder, messages, munich};
-
-const GOOD: &str = r#"
-[organisation.norden]
-kind = "owner"
-country = "DE"
-[organisation.acme]
-kind = "supplier"
-country = "AT"
-[issuer.acme-login]
-organisation = "acme"
-url = "https://login.acme.example/realms/1"
-audiences = ["millgate"]
-algorithms = ["ES256"]
-[agreement.maintenance]
-provider = "norden"
-consumer = "acme"
-purposes = ["quality"]
-products = ["telemetry"]
-not_before = 2026-01-01T00:00:00+01:00
-not_after = "2027-01-01T00:00:00Z"
-resolution_min = "1m"
-window_max = "7d"
-rows_max = 1000
-"#;
+use crate::testing::{GOOD, folder, messages};
 
 fn problems(files: &[(&str, &str)]) -> String {
     let dir = folder(files);
     messages(&load_registry(dir.path()).expect_err("a problem"), dir.path())
-}
-
-#[test]
-fn the_example_plant_is_without_problems() {
-    let (catalog, parties) = load_folders(&munich("catalog"), &munich("registry"))
-        .unwrap_or_else(|problems| panic!("{}", messages(&problems, &munich(""))));
-    assert_eq!(cross_check(&catalog, &parties), []);
-    // The two suppliers compete: each built a machine, and neither's signals are the other's.
-    let suppliers: BTreeSet<_> = catalog.plant.signals.values().filter_map(|s| s.governance.supplier.clone()).collect();
-    assert_eq!(suppliers.iter().map(|s| s.as_str()).collect::<Vec<_>>(), ["acme", "bolt"]);
 }
 
 #[test]
@@ -105,90 +73,6 @@ issuers = []
 [signal.x]
 "#;
     insta::assert_snapshot!("registry_problems", problems(&[("a.toml", GOOD), ("b.toml", things)]));
-}
-
-#[test]
-fn names_of_the_other_folder_are_compared_with_places_where_they_are_known() {
-    let registry = GOOD.replace("[\"telemetry\"]", "[\"press-3-telemetri\"]\nreveals = [\"qualitty\"]");
-    let dir = folder(&[("a.toml", &registry)]);
-    let problems = load_folders(&munich("catalog"), dir.path()).expect_err("unknown names");
-    let text = messages(&problems, dir.path()).replace(&format!("{}", munich("catalog").display()), "catalog");
-    // Problems come in the order of their paths, and where this checkout lies is not for the snapshot to say.
-    let mut lines: Vec<&str> = text.lines().collect();
-    lines.sort_unstable();
-    insta::assert_snapshot!("between_folders", lines.join("\n"));
-    let catalog = load_catalog(&munich("catalog")).unwrap();
-    let without_places = cross_check(&catalog, &load_registry(dir.path()).unwrap());
-    assert_eq!(without_places.len(), problems.len());
-}
-
-#[test]
-fn files_that_are_not_there_are_a_question_of_their_own() {
-    let issuer = "[issuer.two]\norganisation = \"acme\"\nurl = \"https://two\"\naudiences = [\"m\"]\nalgorithms = [\"ES256\"]\nca_file = \"two.pem\"\n";
-    let registry = folder(&[("a.toml", GOOD), ("b.toml", issuer)]);
-    let source = "[source.mes]\nurl = \"https://mes\"\nca_file = \"ca.pem\"\ntoken = { file = \"mes.token\" }\n\
-                  [source.old]\nurl = \"https://old\"\nusername = \"u\"\npassword = { env = \"MILLGATE_TEST_UNSET\" }\n";
-    let catalog = folder(&[("a.toml", source)]);
-    let (catalog_data, parties) = (load_catalog(catalog.path()).unwrap(), load_registry(registry.path()).unwrap());
-    let text = messages(&unreadable(&catalog_data, &parties), catalog.path())
-        .replace(&format!("{}", catalog.path().display()), "catalog")
-        .replace(&format!("{}", registry.path().display()), "registry");
-    insta::assert_snapshot!("unreadable", text);
-    let (catalog, parties) = load_folders(&munich("catalog"), &munich("registry")).unwrap();
-    assert_eq!(unreadable(&catalog, &parties), []);
-}
-
-#[test]
-fn a_revocation_counts_although_every_file_is_broken() {
-    let dir = folder(&[
-        ("a.toml", "[organisation.acme]\nstatus = \"suspended\"\nkind = 7\n[organisation.bolt]\nstatus = \"active\"\n"),
-        (
-            "b.toml",
-            "[revoked]\norganisations = [\"audax\", 3]\nprincipals = [\"bolt/ben\", \"x\"]\ntokens = [\"l/1\"]\n= [",
-        ),
-        ("c.toml", "\u{0}\u{1}"),
-        ("d.toml", "[revoked]\norganisations = [\"norden\"]\n[revoked]\n"),
-        ("e.toml", "[organisation.other]\nstatus = 1\n"),
-    ]);
-    assert!(load_registry(dir.path()).is_err());
-    let revoked = load_revocations(dir.path());
-    let organisations: Vec<_> = revoked.organisations.iter().map(|o| o.as_str()).collect();
-    assert_eq!(organisations, ["acme", "audax", "norden", "other"]);
-    assert_eq!(revoked.principals.len(), 1);
-    assert_eq!(revoked.tokens.iter().map(|(issuer, id)| format!("{issuer}/{id}")).collect::<Vec<_>>(), ["l/1"]);
-    assert_eq!(load_revocations(&dir.path().join("nowhere")), model::party::Revocations::default());
-}
-
-#[test]
-fn what_the_strict_reader_revokes_the_hasty_one_revokes_too() {
-    let revoked =
-        "[revoked]\norganisations = [\"acme\"]\nprincipals = [\"acme/anna\"]\ntokens = [\"acme-login/a/b\"]\n";
-    let dir = folder(&[("a.toml", GOOD), ("z/revoked.toml", revoked)]);
-    let parties = load_registry(dir.path()).unwrap_or_else(|e| panic!("{}", messages(&e, dir.path())));
-    assert_eq!(load_revocations(dir.path()), parties.revocations);
-    assert_eq!(parties.status_of(&"acme".parse().unwrap()), Some(Status::Suspended));
-}
-
-/// The code blocks of a language.
-fn blocks(document: &str, language: &str) -> String {
-    let opening = format!("```{language}\n");
-    document.split(opening.as_str()).skip(1).filter_map(|rest| rest.split_once("```")).map(|(code, _)| code).collect()
-}
-
-#[test]
-fn the_examples_of_the_reference_are_a_plant_without_problems() {
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
-    let [catalog, registry] = ["catalog.md", "registry.md"].map(|n| std::fs::read_to_string(docs.join(n)).unwrap());
-    let dir = folder(&[
-        ("catalog/a.toml", &blocks(&catalog, "toml")),
-        ("catalog/signals.csv", &blocks(&catalog, "csv")),
-        ("registry/a.toml", &blocks(&registry, "toml")),
-        // The catalog's page names a second supplier, and so that it is one plant:
-        ("registry/b.toml", "[organisation.bolt]\nkind = \"supplier\"\ncountry = \"CZ\"\n"),
-    ]);
-    let loaded = load_folders(&dir.path().join("catalog"), &dir.path().join("registry"));
-    let (catalog, _) = loaded.unwrap_or_else(|problems| panic!("{}", messages(&problems, dir.path())));
-    assert_eq!((catalog.routes.len(), catalog.plant.signals.len()), (3, 3));
 }
 
 const IDENTITIES: &str = r#"
@@ -369,35 +253,4 @@ fn a_secret_of_an_issuer_is_in_no_message() {
     let text = problems(&[("a.toml", GOOD), ("b.toml", issuer)]);
     assert!(text.contains("client_secret") && text.contains("fetch_token") && text.contains("keys_url"), "{text}");
     assert!(!text.contains("hunter2"), "{text}");
-}
-
-#[test]
-fn a_serial_number_is_one_number_however_it_is_spelled() {
-    let text =
-        "[revoked]\ncertificates = [\"m/0A1B2C\", \"m/0a:1b:2c\", \"m/00:0A:1B:2C\", \"m/0x0a1b2c\", \"m/A1B2C\"]\n";
-    let dir = folder(&[("a.toml", text)]);
-    let revoked = load_revocations(dir.path());
-    let serials: Vec<_> = revoked.certificates.iter().map(|c| c.serial.as_str()).collect();
-    assert_eq!(serials, ["a1b2c"], "of an authority that nobody knows, too");
-    for none in ["m/", "m/0x", "m/-1", "m/1g", "m/:", "m/ "] {
-        let dir = folder(&[("a.toml", &format!("[revoked]\ncertificates = [\"{none}\"]\n"))]);
-        assert!(load_revocations(dir.path()).certificates.is_empty(), "{none}");
-        assert!(load_registry(dir.path()).is_err(), "{none} is no number and must not be taken as revoked");
-    }
-}
-
-#[test]
-fn a_revoked_certificate_counts_beside_broken_entries_and_a_suspended_agreement_too() {
-    let dir = folder(&[
-        ("a.toml", "[revoked]\ntokens = 7\ncertificates = [3, \"m/0A\", [\"m/0B\"], \"m\", \"other/ff\"]\n= ["),
-        ("b.toml", "[revoked]\ncertificates = \"m/0C\"\nprincipals = \"acme/anna\"\n"),
-        ("c.toml", "[agreement.one]\nstatus = \"suspended\"\nrows_max = \"x\"\n[agreement.two]\nstatus = \"active\"\n"),
-        ("d.toml", "[agreement.three]\nstatus = []\n[agreement.four]\n[agreement.five]\nstatus = \"retired\"\n"),
-    ]);
-    assert!(load_registry(dir.path()).is_err());
-    let revoked = load_revocations(dir.path());
-    let certificates: Vec<_> = revoked.certificates.iter().map(|c| format!("{}/{}", c.authority, c.serial)).collect();
-    assert_eq!(certificates, ["m/a", "m/c", "other/ff"]);
-    assert_eq!(revoked.principals.len(), 1);
-    assert_eq!(revoked.agreements.iter().map(|a| a.as_str()).collect::<Vec<_>>(), ["five", "one", "three"]);
 }

@@ -1,0 +1,66 @@
+use super::*;
+use crate::load_registry;
+use crate::testing::{GOOD, folder, messages};
+use model::party::Status;
+
+#[test]
+fn a_revocation_counts_although_every_file_is_broken() {
+    let dir = folder(&[
+        ("a.toml", "[organisation.acme]\nstatus = \"suspended\"\nkind = 7\n[organisation.bolt]\nstatus = \"active\"\n"),
+        (
+            "b.toml",
+            "[revoked]\norganisations = [\"audax\", 3]\nprincipals = [\"bolt/ben\", \"x\"]\ntokens = [\"l/1\"]\n= [",
+        ),
+        ("c.toml", "\u{0}\u{1}"),
+        ("d.toml", "[revoked]\norganisations = [\"norden\"]\n[revoked]\n"),
+        ("e.toml", "[organisation.other]\nstatus = 1\n"),
+    ]);
+    assert!(load_registry(dir.path()).is_err());
+    let revoked = load_revocations(dir.path());
+    let organisations: Vec<_> = revoked.organisations.iter().map(|o| o.as_str()).collect();
+    assert_eq!(organisations, ["acme", "audax", "norden", "other"]);
+    assert_eq!(revoked.principals.len(), 1);
+    assert_eq!(revoked.tokens.iter().map(|(issuer, id)| format!("{issuer}/{id}")).collect::<Vec<_>>(), ["l/1"]);
+    assert_eq!(load_revocations(&dir.path().join("nowhere")), Revocations::default());
+}
+
+#[test]
+fn what_the_strict_reader_revokes_the_hasty_one_revokes_too() {
+    let revoked =
+        "[revoked]\norganisations = [\"acme\"]\nprincipals = [\"acme/anna\"]\ntokens = [\"acme-login/a/b\"]\n";
+    let dir = folder(&[("a.toml", GOOD), ("z/revoked.toml", revoked)]);
+    let parties = load_registry(dir.path()).unwrap_or_else(|e| panic!("{}", messages(&e, dir.path())));
+    assert_eq!(load_revocations(dir.path()), parties.revocations);
+    assert_eq!(parties.status_of(&"acme".parse().unwrap()), Some(Status::Suspended));
+}
+
+#[test]
+fn a_serial_number_is_one_number_however_it_is_spelled() {
+    let text =
+        "[revoked]\ncertificates = [\"m/0A1B2C\", \"m/0a:1b:2c\", \"m/00:0A:1B:2C\", \"m/0x0a1b2c\", \"m/A1B2C\"]\n";
+    let dir = folder(&[("a.toml", text)]);
+    let revoked = load_revocations(dir.path());
+    let serials: Vec<_> = revoked.certificates.iter().map(|c| c.serial.as_str()).collect();
+    assert_eq!(serials, ["a1b2c"], "of an authority that nobody knows, too");
+    for none in ["m/", "m/0x", "m/-1", "m/1g", "m/:", "m/ "] {
+        let dir = folder(&[("a.toml", &format!("[revoked]\ncertificates = [\"{none}\"]\n"))]);
+        assert!(load_revocations(dir.path()).certificates.is_empty(), "{none}");
+        assert!(load_registry(dir.path()).is_err(), "{none} is no number and must not be taken as revoked");
+    }
+}
+
+#[test]
+fn a_revoked_certificate_counts_beside_broken_entries_and_a_suspended_agreement_too() {
+    let dir = folder(&[
+        ("a.toml", "[revoked]\ntokens = 7\ncertificates = [3, \"m/0A\", [\"m/0B\"], \"m\", \"other/ff\"]\n= ["),
+        ("b.toml", "[revoked]\ncertificates = \"m/0C\"\nprincipals = \"acme/anna\"\n"),
+        ("c.toml", "[agreement.one]\nstatus = \"suspended\"\nrows_max = \"x\"\n[agreement.two]\nstatus = \"active\"\n"),
+        ("d.toml", "[agreement.three]\nstatus = []\n[agreement.four]\n[agreement.five]\nstatus = \"retired\"\n"),
+    ]);
+    assert!(load_registry(dir.path()).is_err());
+    let revoked = load_revocations(dir.path());
+    let certificates: Vec<_> = revoked.certificates.iter().map(|c| format!("{}/{}", c.authority, c.serial)).collect();
+    assert_eq!(certificates, ["m/a", "m/c", "other/ff"]);
+    assert_eq!(revoked.principals.len(), 1);
+    assert_eq!(revoked.agreements.iter().map(|a| a.as_str()).collect::<Vec<_>>(), ["five", "one", "three"]);
+}
