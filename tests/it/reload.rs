@@ -65,7 +65,7 @@ async fn a_suspended_agreement_counts_although_another_file_of_its_folder_is_bro
     let agreements = std::fs::read_to_string(&path).unwrap();
     let suspended = "[agreement.acme-maintenance-2026]\nstatus = \"suspended\"";
     std::fs::write(&path, agreements.replace("[agreement.acme-maintenance-2026]", suspended)).unwrap();
-    assert_eq!(until_status(&plant, 403).await, "agreement_missing");
+    assert_eq!(until_status(&plant, 403).await, "agreement_inactive");
     std::fs::write(&path, agreements).unwrap();
     std::fs::remove_file(file(&plant, "plants/munich/registry/broken.toml")).unwrap();
     until_status(&plant, 200).await;

@@ -38,6 +38,7 @@ dns = ["o{n}.example"]
 }
 
 fn timed<T>(what: &str, max: Duration, work: impl FnOnce() -> T) -> T {
+    let max = if cfg!(debug_assertions) { max * 15 } else { max };
     let start = Instant::now();
     let done = work();
     let took = start.elapsed();
