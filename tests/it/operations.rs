@@ -215,6 +215,22 @@ fn check_says_everything_that_is_wrong_with_places() {
     let text = String::from_utf8_lossy(&wrong.stdout).into_owned();
     assert_eq!(wrong.status.code(), Some(1), "{text}");
     assert!(text.contains("wrong.toml:2:") && text.contains("titel") && text.contains("title"), "{text}");
+    // A fault in one folder hides nothing of the other, nor between them.
+    let registry = directory.path().join("policies/plants/munich/registry/wrong.toml");
+    std::fs::write(&registry, "[principal.\"acme/x\"]\nclearence = \"x\"\nexport_authorisations = [\"dual-us\"]\n")
+        .unwrap();
+    let text = String::from_utf8_lossy(&check().stdout).into_owned();
+    for expected in ["titel", "nordn", "clearence", "did you mean `dual-use`?"] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    std::fs::remove_file(&catalog).unwrap();
+    std::fs::write(
+        &registry,
+        "[authority.m]\norganisation = \"acme\"\nca_file = \"m.pem\"\ndns = [\"acme.example\"]\n",
+    )
+    .unwrap();
+    let text = String::from_utf8_lossy(&check().stdout).into_owned();
+    assert!(text.contains("`ca_file` of authority `m`: cannot be read"), "{text}");
 }
 
 #[test]

@@ -45,8 +45,7 @@ impl Folders {
         let policies = self.load_policies();
         // Together, so that a name that stands in one folder and not in the other is reported with its place.
         match (policies, registry::load_folders(&self.catalog, &self.registry)) {
-            (Ok(policies), Ok((catalog, mut parties))) => {
-                parties.revocations = merge(parties.revocations, registry::load_revocations(&self.registry));
+            (Ok(policies), Ok((catalog, parties))) => {
                 Ok(Parts { policies, catalog: Arc::new(catalog), parties: Arc::new(parties) })
             }
             (policies, folders) => {
@@ -89,10 +88,7 @@ impl Folders {
     /// # Errors
     /// Everything that is wrong with the registry.
     pub fn load_parties(&self) -> Result<Arc<Parties>, Vec<Problem>> {
-        let mut parties = registry::load_registry(&self.registry)?;
-        // `status = "suspended"` and `[revoked]` are one thing to the PDP.
-        parties.revocations = merge(parties.revocations, registry::load_revocations(&self.registry));
-        Ok(Arc::new(parties))
+        registry::load_registry(&self.registry).map(Arc::new)
     }
 }
 

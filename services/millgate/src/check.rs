@@ -2,6 +2,7 @@
 
 use crate::serve::{assertion_keys, folders};
 use broker::World;
+use broker::upstream::Upstreams;
 use model::Clock as _;
 use model::party::{Agreement, Status};
 use runtime::clock::SystemClock;
@@ -32,6 +33,7 @@ struct Counts {
     routes: usize,
     organisations: usize,
     issuers: usize,
+    authorities: usize,
     agreements: usize,
     agreements_in_force: usize,
     policies: usize,
@@ -60,8 +62,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 fn summary(c: &Counts) -> String {
     format!(
-        "{} sources, {} products, {} datasets, {} signals, {} routes; {} organisations, {} issuers, {} agreements \
-         ({} in force); {} policies",
+        "{} sources, {} products, {} datasets, {} signals, {} routes; {} organisations, {} issuers, {} authorities, \
+         {} agreements ({} in force); {} policies",
         c.sources,
         c.products,
         c.datasets,
@@ -69,6 +71,7 @@ fn summary(c: &Counts) -> String {
         c.routes,
         c.organisations,
         c.issuers,
+        c.authorities,
         c.agreements,
         c.agreements_in_force,
         c.policies
@@ -93,8 +96,12 @@ fn examine(args: &Args) -> Result<Counts, Vec<String>> {
             return Err(problems);
         }
     };
-    let world = World::connect(&parts.catalog, None).and_then(|upstreams| World::join(&parts, 0, upstreams));
-    problems.extend(world.err().iter().flat_map(|found| texts(found)));
+    let missing = registry::unreadable(&parts.catalog, &parts.parties);
+    // What is there is tried; what is missing would only be said twice.
+    let upstreams = if missing.is_empty() { World::connect(&parts.catalog, None) } else { Err(missing) };
+    let (upstreams, found) = upstreams.map_or_else(|e| (Upstreams::new(), e), |upstreams| (upstreams, Vec::new()));
+    problems.extend(texts(&found));
+    problems.extend(World::join(&parts, 0, upstreams).err().iter().flat_map(|found| texts(found)));
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -107,6 +114,7 @@ fn examine(args: &Args) -> Result<Counts, Vec<String>> {
         routes: parts.catalog.routes.len(),
         organisations: parties.organisations.len(),
         issuers: parties.issuers.len(),
+        authorities: parties.authorities.len(),
         agreements: parties.agreements.len(),
         agreements_in_force: parties.agreements.values().filter(|a| in_force(a)).count(),
         policies: parts.policies.len(),
