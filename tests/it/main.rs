@@ -20,3 +20,4 @@ mod story;
 mod telemetry;
 mod tls;
 mod tokens;
+mod towards_source;
