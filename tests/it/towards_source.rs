@@ -46,11 +46,10 @@ fn headers(head: &str) -> Vec<(String, String)> {
 }
 
 fn header<'h>(headers: &'h [(String, String)], name: &str) -> &'h str {
-    let mut found = headers.iter().filter(|(n, _)| n == name);
-    match (found.next(), found.next()) {
-        (Some((_, value)), None) => value,
-        _ => panic!("`{name}` does not stand once in {headers:?}"),
-    }
+    let mut found = headers.iter().filter(|(n, _)| n == name).map(|(_, value)| value);
+    let value = found.next().expect(name);
+    assert_eq!(found.next(), None, "`{name}` stands twice");
+    value
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -338,10 +337,10 @@ async fn echo(tls: Option<ServerConfig>) -> (u16, tokio::sync::mpsc::UnboundedRe
             tokio::spawn(async move {
                 match acceptor {
                     None => repeat(stream, tell).await,
-                    Some(acceptor) => match acceptor.accept(stream).await {
-                        Ok(stream) => repeat(stream, tell).await,
-                        Err(error) => eprintln!("the source's handshake: {error}"),
-                    },
+                    Some(acceptor) => {
+                        let Ok(stream) = acceptor.accept(stream).await else { return };
+                        repeat(stream, tell).await;
+                    }
                 }
             });
         }
