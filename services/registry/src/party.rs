@@ -3,6 +3,7 @@
 mod agreement;
 mod authority;
 mod claims;
+mod distinguished;
 mod introspection;
 mod issuer;
 mod organisation;

@@ -1,7 +1,7 @@
 //! Reading `[authority.…]`: whose client certificates speak for an organisation.
 
-use super::KINDS;
 use super::claims::map;
+use super::{KINDS, distinguished};
 use crate::document::Val;
 use crate::merge::Merged;
 use crate::table::Table;
@@ -14,7 +14,6 @@ use std::path::Path;
 const INTERMEDIATES_DEFAULT: i64 = 1;
 const INTERMEDIATES_MAX: i64 = 5;
 const SUBJECTS_MAX: usize = 100_000;
-const DN_BYTES_MAX: usize = 1_024;
 
 pub(super) fn read(id: IssuerId, table: &Table<'_>, merged: &Merged<'_>, folder: &Path) -> Option<Authority> {
     let organisation: Option<OrganisationId> = table.required_reference("organisation", "organisation", merged);
@@ -109,7 +108,7 @@ fn subjects(table: &Table<'_>) -> Option<CertificateNames> {
     table.get("subjects")?;
     let mut all = BTreeMap::new();
     for (name, subject) in map(table, "subjects", SUBJECTS_MAX) {
-        if !is_distinguished_name(name) {
+        if !distinguished::is_name(name) {
             let what = format!("`subjects` of {} holds `{name}`, which is no distinguished name", table.what);
             let help = "write it as `openssl x509 -noout -subject -nameopt RFC2253` does: `CN=press-3,O=ACME`";
             table.problem(subject.spot, what, Some(help.into()));
@@ -125,34 +124,6 @@ fn subjects(table: &Table<'_>) -> Option<CertificateNames> {
         }
     }
     Some(CertificateNames::Subjects(all))
-}
-
-/// RFC 4514 as far as its text has one spelling: `TYPE=value` joined by `,` or `+`, types in capitals or as numbers,
-/// nothing around them.
-fn is_distinguished_name(text: &str) -> bool {
-    let mut parts = vec![String::new()];
-    let mut escaped = false;
-    for c in text.chars() {
-        match c {
-            ',' | '+' if !escaped => parts.push(String::new()),
-            _ => parts.iter_mut().last().into_iter().for_each(|part| part.push(c)),
-        }
-        escaped = c == '\\' && !escaped;
-    }
-    let kind = |t: &str| {
-        let word = t.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
-        let number = t.split('.').all(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
-        !t.is_empty() && (number || (word && t.starts_with(|c: char| c.is_ascii_uppercase())))
-    };
-    let part = |p: &String| {
-        p.split_once('=').is_some_and(|(t, value)| {
-            kind(t)
-                && !value.is_empty()
-                && !value.starts_with([' ', '"'])
-                && (!value.ends_with(' ') || value.ends_with("\\ "))
-        })
-    };
-    text.len() <= DN_BYTES_MAX && !escaped && parts.iter().all(part)
 }
 
 /// What a name stands for must not depend on who is asked first: issuers and authorities share their names, and what one
