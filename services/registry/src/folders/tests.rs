@@ -101,8 +101,6 @@ fn the_examples_of_the_reference_are_a_plant_without_problems() {
         ("catalog/a.toml", &blocks(&catalog, "toml")),
         ("catalog/signals.csv", &blocks(&catalog, "csv")),
         ("registry/a.toml", &blocks(&registry, "toml")),
-        // The catalog's page names a second supplier, and so that it is one plant:
-        ("registry/b.toml", "[organisation.bolt]\nkind = \"supplier\"\ncountry = \"CZ\"\n"),
     ]);
     let loaded = load_folders(&dir.path().join("catalog"), &dir.path().join("registry"));
     let (catalog, _) = loaded.unwrap_or_else(|problems| panic!("{}", messages(&problems, dir.path())));
