@@ -49,7 +49,7 @@ pub(crate) fn read_registry(dir: &Path) -> Reading<Parties> {
     let mut uses = Foreign::default();
     let organisations = read_all(&merged, "organisation", organisation::read);
     let issuers = read_all(&merged, "issuer", |id, table| issuer::read(id, table, &merged, dir, &organisations));
-    issuer::one_per_url(&issuers, &merged);
+    issuer::distinct(&issuers, &merged);
     introspection::distinct(&issuers, &merged);
     let authorities = read_all(&merged, "authority", |id, table| authority::read(id, table, &merged, dir));
     authority::distinct(&authorities, &merged);

@@ -200,15 +200,25 @@ fn issuer_url(table: &Table<'_>) -> Option<String> {
     }
 }
 
-/// An issuer speaks for one organisation only, so its address can stand here once.
-pub(super) fn one_per_url(issuers: &BTreeMap<IssuerId, Issuer>, merged: &Merged<'_>) {
-    let mut seen: BTreeMap<&str, &IssuerId> = BTreeMap::new();
+/// An issuer speaks for one organisation only: its address stands here once, for another organisation not in another
+/// spelling either, and no two organisations share a file of keys.
+pub(super) fn distinct(issuers: &BTreeMap<IssuerId, Issuer>, merged: &Merged<'_>) {
+    let mut urls: BTreeMap<String, &Issuer> = BTreeMap::new();
+    let mut files: BTreeMap<&Path, &Issuer> = BTreeMap::new();
+    let help = "an issuer speaks for one organisation";
     for issuer in issuers.values() {
         let Some(table) = merged.table("issuer", issuer.id.as_str()) else { continue };
-        let first = *seen.entry(issuer.url.as_str()).or_insert(&issuer.id);
-        if first != &issuer.id {
-            let what = format!("{} has the `url` of issuer `{first}`", table.what);
-            table.wrong("url", what, "an issuer speaks for one organisation");
+        let place = issuer.url.parse::<BaseUrl>().map_or_else(|_| issuer.url.clone(), |url| url.to_string());
+        let first = *urls.entry(place).or_insert(issuer);
+        if first.id != issuer.id && (first.url == issuer.url || first.organisation != issuer.organisation) {
+            table.wrong("url", format!("{} has the `url` of issuer `{}`", table.what, first.id), help);
+        }
+        let KeyLocation::File(file) = &issuer.keys else { continue };
+        let first = *files.entry(file).or_insert(issuer);
+        if first.organisation != issuer.organisation {
+            let what =
+                format!("{} has the `keys_file` of issuer `{}`, of `{}`", table.what, first.id, first.organisation);
+            table.wrong("keys_file", what, help);
         }
     }
 }

@@ -237,6 +237,24 @@ url = "https://cut.example"
 audiences = ["m"]
 algorithms = ["ES256"]
 binding = ["dpop"]
+[issuer.n]
+organisation = "acme"
+url = "https://CUT.example/"
+audiences = ["m"]
+algorithms = ["ES256"]
+keys_file = "acme.jwks"
+binding = ["dpop"]
+[issuer.o]
+organisation = "bolt"
+url = "https://o.example"
+audiences = ["m"]
+algorithms = ["ES256"]
+keys_file = "./acme.jwks"
+[issuer.p]
+organisation = "bolt"
+url = "https://o.example/"
+audiences = ["m"]
+algorithms = ["ES256"]
 [revoked]
 certificates = ["g/0x", "f/12:34:5g", "machines", "f/", "nobody/0a", "F/1"]
 "#;
