@@ -64,3 +64,23 @@ fn a_revoked_certificate_counts_beside_broken_entries_and_a_suspended_agreement_
     assert_eq!(revoked.principals.len(), 1);
     assert_eq!(revoked.agreements.iter().map(|a| a.as_str()).collect::<Vec<_>>(), ["five", "one", "three"]);
 }
+
+proptest::proptest! {
+    /// What is revoked in any spelling is found under the one that a certificate's number has.
+    #[test]
+    fn no_spelling_of_a_serial_number_misses_its_certificate(
+        number in proptest::collection::vec(proptest::prelude::any::<u8>(), 1..=20),
+        zeros in 0_usize..3,
+        capitals: bool,
+        colons: bool,
+        marked: bool,
+    ) {
+        let bytes = [vec![0; zeros], number.clone()].concat();
+        let digits: Vec<String> = bytes.iter().map(|b| if capitals { format!("{b:02X}") } else { format!("{b:02x}") }).collect();
+        let text = format!("{}{}", if marked { "0x" } else { "" }, digits.join(if colons { ":" } else { "" }));
+        let plain: String = number.iter().map(|b| format!("{b:02x}")).collect();
+        let plain = plain.trim_start_matches('0');
+        let expected = SerialNumber::new(if plain.is_empty() { "0" } else { plain }).unwrap();
+        proptest::prop_assert_eq!(parse_serial(&text), Some(expected));
+    }
+}
