@@ -3,11 +3,11 @@
 use super::KINDS;
 use super::organisation::bindings;
 use super::{claims, introspection};
+use crate::document::Val;
 use crate::merge::Merged;
-use crate::secret;
 use crate::table::Table;
 use crate::url::{BaseUrl, endpoint};
-use model::party::{Issuer, KeyLocation, Organisation, SecretRef, SignatureAlgorithm};
+use model::party::{Issuer, KeyLocation, Organisation, SignatureAlgorithm};
 use model::{Binding, IssuerId, OrganisationId, PrincipalKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -143,15 +143,17 @@ pub(super) fn https(table: &Table<'_>, key: &'static str) -> Option<String> {
     None
 }
 
+/// A file only: such tokens are renewed, and a variable is not.
 fn fetch_token(table: &Table<'_>, folder: &Path) -> Option<PathBuf> {
-    match secret::from_table(table, "fetch_token", folder)? {
-        SecretRef::File(path) => Some(path),
-        SecretRef::Environment(_) => {
-            let what = format!("`fetch_token` of {} is an environment variable", table.what);
-            table.wrong("fetch_token", what, "name a file, which is read again when it is renewed");
-            None
-        }
+    if !matches!(table.get("fetch_token")?.node.value, Val::Table(_)) {
+        let what = format!("`fetch_token` of {} is written inline", table.what);
+        table.wrong("fetch_token", what, "put it in a file and write `fetch_token = { file = \"…\" }`");
+        return None;
     }
+    let inner = table.table("fetch_token")?;
+    let file = inner.required_text("file").map(|file| folder.join(file));
+    inner.finish();
+    file
 }
 
 fn token_types(table: &Table<'_>) -> Option<Vec<String>> {
