@@ -1,6 +1,8 @@
 //! Client certificates: what a connection has shown, and whose certificates speak for whom.
 
-use model::Digest;
+use crate::refusal::Refusal;
+use model::party::Parties;
+use model::{CertificateRef, Digest, Principal, Reason, Timestamp};
 use rustls::pki_types::CertificateDer;
 
 /// The certificates that a peer has shown in its TLS handshake, its own first. The handshake has proven that it holds the
@@ -30,5 +32,20 @@ impl PeerCertificate {
     /// The peer's own certificate first.
     pub fn chain(&self) -> &[CertificateDer<'static>] {
         &self.chain
+    }
+}
+
+/// Whom a certificate speaks for.
+#[derive(Clone, Debug)]
+pub(crate) struct Certified {
+    pub(crate) principal: Principal,
+    pub(crate) reference: CertificateRef,
+    pub(crate) expires: Timestamp,
+}
+
+impl ClientAuthorities {
+    /// Whose certificate it is, by the authorities of this generation.
+    pub(crate) fn judge(&self, _: &PeerCertificate, _: &Parties, _: Timestamp) -> Result<Certified, Refusal> {
+        Err(Refusal::new(Reason::UNKNOWN_AUTHORITY, "no authority is registered for this certificate"))
     }
 }

@@ -12,7 +12,7 @@ use std::fmt;
 const MEMBERS_MAX: usize = 256;
 
 /// What a claim or header member may be, judged later by who knows what it must be.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) enum Member<'a> {
     #[default]
     Absent,
@@ -21,30 +21,69 @@ pub(crate) enum Member<'a> {
     Text(Cow<'a, str>),
     /// An array of strings and nothing else.
     Texts(Vec<Cow<'a, str>>),
+    Object(Object<'a>),
     /// Well-formed, but none of the above.
     Other,
 }
 
-/// Calls `each` with every member's name and the map, from which it must take the value. An object with duplicate names
-/// or too many members is an error.
-pub(crate) fn members<'de, A, F>(map: &mut A, mut each: F) -> Result<(), A::Error>
-where
-    A: MapAccess<'de>,
-    F: FnMut(&str, &mut A) -> Result<(), A::Error>,
-{
-    let mut seen: Vec<Name<'de>> = Vec::new();
-    while let Some(name) = map.next_key::<Name<'de>>()? {
-        if seen.len() == MEMBERS_MAX || seen.contains(&name) {
+/// An object without duplicate members, in the order in which it was written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Object<'a>(Vec<(Cow<'a, str>, Member<'a>)>);
+
+// === impl Object ===
+
+impl<'a> Object<'a> {
+    /// # Errors
+    /// Anything but one JSON object without duplicate members at any depth.
+    pub(crate) fn parse(json: &'a [u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(json)
+    }
+
+    /// [`Member::Absent`] if there is none of this name.
+    pub(crate) fn get(&self, name: &str) -> &Member<'a> {
+        self.0.iter().find(|(known, _)| known == name).map_or(&Member::Absent, |(_, member)| member)
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_ref())
+    }
+
+    pub(crate) fn into_owned(self) -> Object<'static> {
+        let owned = |text: Cow<'a, str>| Cow::Owned(text.into_owned());
+        Object(self.0.into_iter().map(|(name, member)| (owned(name), member.into_owned())).collect())
+    }
+}
+
+impl<'de> Deserialize<'de> for Object<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Object<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                members(map)
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
+}
+
+fn members<'de, A: MapAccess<'de>>(mut map: A) -> Result<Object<'de>, A::Error> {
+    let mut members: Vec<(Cow<'de, str>, Member<'de>)> = Vec::new();
+    while let Some(Name(name)) = map.next_key()? {
+        if members.len() == MEMBERS_MAX || members.iter().any(|(known, _)| *known == name) {
             return Err(de::Error::custom("duplicate or too many members"));
         }
-        each(&name.0, map)?;
-        seen.push(name);
+        members.push((name, map.next_value()?));
     }
-    Ok(())
+    Ok(Object(members))
 }
 
 /// Borrowed from the text unless it has escapes: `"\u0065xp"` is `exp`.
-#[derive(PartialEq)]
 struct Name<'a>(Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Name<'de> {
@@ -58,9 +97,21 @@ impl<'de> Deserialize<'de> for Name<'de> {
 
 // === impl Member ===
 
-impl Member<'_> {
+impl<'a> Member<'a> {
     pub(crate) fn text(&self) -> Option<&str> {
         if let Self::Text(text) = self { Some(text) } else { None }
+    }
+
+    fn into_owned(self) -> Member<'static> {
+        let owned = |text: Cow<'a, str>| Cow::Owned(text.into_owned());
+        match self {
+            Self::Absent => Member::Absent,
+            Self::Integer(number) => Member::Integer(number),
+            Self::Text(text) => Member::Text(owned(text)),
+            Self::Texts(texts) => Member::Texts(texts.into_iter().map(owned).collect()),
+            Self::Object(object) => Member::Object(object.into_owned()),
+            Self::Other => Member::Other,
+        }
     }
 }
 
@@ -120,8 +171,7 @@ impl<'de> Visitor<'de> for MemberVisitor {
         Ok(if only_texts { Member::Texts(texts) } else { Member::Other })
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        members(&mut map, |_, map| map.next_value::<Member<'de>>().map(drop))?;
-        Ok(Member::Other)
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        members(map).map(Member::Object)
     }
 }

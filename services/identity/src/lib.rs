@@ -20,30 +20,37 @@
 //! recorded decision), reads no roles or rights from a token, keeps no verified tokens (a cache keyed on too little has
 //! been the bug of several brokers, and a verification costs less than a request), and takes the time as a parameter.
 
+mod binding;
+mod cache;
 mod certificate;
+mod claims;
+mod confirmation;
 mod credential;
+mod delegation;
+mod explain;
 mod fetch;
 mod json;
 mod jwk;
 mod keys;
+mod login;
 mod refusal;
 mod signature;
 mod token;
+mod verified;
 
 use arc_swap::ArcSwap;
+use cache::VerifiedTokens;
 pub use certificate::{ClientAuthorities, PeerCertificate};
+use explain::Notes;
+pub use explain::{Explanation, Step, StepOutcome};
 use http::{HeaderMap, Method};
 use keys::KeyCache;
-use model::party::{Issuer, Parties};
-use model::{
-    Assertion, Authenticated, AuthenticationMethod, Binding, Digest, IssuerId, Principal, PrincipalKind, Reason,
-    Timestamp,
-};
+use login::World;
+use model::party::Parties;
+use model::{Authenticated, IssuerId, Timestamp};
 pub use refusal::LoginError;
-use refusal::Refusal;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use token::{Identified, Parts, Token};
 
 /// What a request shows of its sender.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +83,9 @@ pub struct IdentityOptions {
     pub unknown_key_interval_ms: i64,
     /// During an outage of the issuer the last good keys count up to this age.
     pub stale_max_ms: i64,
+    /// So many verified tokens are remembered, so that each is verified once and not for each request; 0 for none. They
+    /// hold their claims, about twice the bytes of a token.
+    pub verified_tokens_max: usize,
 }
 
 impl Default for IdentityOptions {
@@ -88,6 +98,7 @@ impl Default for IdentityOptions {
             retry_interval_ms: 3_000,
             unknown_key_interval_ms: 10_000,
             stale_max_ms: 24 * 60 * 60_000,
+            verified_tokens_max: 100_000,
         }
     }
 }
@@ -109,6 +120,7 @@ pub struct IssuerStatus {
 pub struct Identity {
     options: Arc<IdentityOptions>,
     issuers: ArcSwap<Issuers>,
+    verified_tokens: VerifiedTokens,
 }
 
 /// By `iss`.
@@ -125,7 +137,8 @@ struct Known {
 impl Identity {
     /// Knows no issuer until [`Self::update`].
     pub fn new(options: IdentityOptions) -> Self {
-        Self { options: Arc::new(options), issuers: ArcSwap::default() }
+        let verified_tokens = VerifiedTokens::new(options.verified_tokens_max);
+        Self { options: Arc::new(options), issuers: ArcSwap::default(), verified_tokens }
     }
 
     /// Takes over the issuers. Keys of those whose URL and CA file stay are kept; nothing is fetched before it is needed.
@@ -145,30 +158,33 @@ impl Identity {
         &self,
         presented: &Presented<'_>,
         parties: &Parties,
-        _authorities: &ClientAuthorities,
+        authorities: &ClientAuthorities,
         now: Timestamp,
     ) -> Result<Authenticated, LoginError> {
-        let bearer = credential::bearer(presented.headers, presented.query_has_access_token)?;
-        let parts = Parts::split(bearer)?;
-        let token = Token::parse(&parts)?;
-        let (issuer, keys) = self.issuer_of(&token, parties)?;
-        verify(&token, issuer, &keys, parties, now).await.map_err(|refusal| refusal.by(&issuer.id))
+        self.login(presented, World { parties, authorities, now }, &mut Notes::none()).await
+    }
+
+    /// The same login, told check by check.
+    pub async fn explain(
+        &self,
+        presented: &Presented<'_>,
+        parties: &Parties,
+        authorities: &ClientAuthorities,
+        now: Timestamp,
+    ) -> Explanation {
+        let mut steps = Vec::new();
+        let outcome = self.login(presented, World { parties, authorities, now }, &mut Notes::to(&mut steps)).await;
+        Explanation { steps, outcome }
+    }
+
+    /// How many verified tokens are remembered.
+    pub fn verified_tokens(&self) -> usize {
+        self.verified_tokens.len()
     }
 
     /// One entry per issuer, in the order of their URLs.
     pub fn status(&self) -> Vec<IssuerStatus> {
         self.issuers.load().values().map(|known| known.keys.status(&known.id)).collect()
-    }
-
-    /// The issuer that `iss` names. Its rules come from `parties`, so that one generation decides a request from start
-    /// to end; an issuer that is on one side only, during an update, does not count.
-    fn issuer_of<'p>(&self, token: &Token<'_>, parties: &'p Parties) -> Result<(&'p Issuer, Arc<KeyCache>), Refusal> {
-        let unknown = || Refusal::new(Reason::UNKNOWN_ISSUER, "the token's issuer is not registered here");
-        let url = token.issuer()?;
-        let issuers = self.issuers.load();
-        let known = issuers.get(url).ok_or_else(unknown)?;
-        let issuer = parties.issuers.get(&known.id).filter(|issuer| issuer.url == url).ok_or_else(unknown)?;
-        Ok((issuer, Arc::clone(&known.keys)))
     }
 
     fn issuers_of(&self, parties: &Parties, old: &Issuers) -> Issuers {
@@ -193,46 +209,6 @@ fn shared_urls(parties: &Parties) -> BTreeSet<&str> {
         tracing::error!(url, "two issuers have the same URL; tokens of neither are accepted");
     }
     shared
-}
-
-/// Steps 4 to 8 of the crate's list.
-async fn verify(
-    token: &Token<'_>,
-    issuer: &Issuer,
-    keys: &Arc<KeyCache>,
-    parties: &Parties,
-    now: Timestamp,
-) -> Result<Authenticated, Refusal> {
-    let algorithm = token.algorithm(issuer)?;
-    token.check_type(issuer)?;
-    let key = keys.find(token.key_id(), algorithm, now).await?;
-    signature::verify(token.text(), &key, algorithm)?;
-    let identified = token.identify(issuer, now)?;
-    vouch(token, identified, issuer, parties)
-}
-
-fn vouch(token: &Token<'_>, who: Identified, issuer: &Issuer, parties: &Parties) -> Result<Authenticated, Refusal> {
-    let member = (issuer.organisation.clone(), who.subject);
-    let kind: PrincipalKind = parties.principals.get(&member).map_or(issuer.principal_kind, |record| record.kind);
-    let (organisation, subject) = member;
-    #[expect(clippy::disallowed_methods, reason = "this crate is the one that vouches for callers")]
-    let authenticated = Authenticated::assertion(Assertion {
-        principal: Principal { organisation, kind, subject },
-        issuer: issuer.id.clone(),
-        method: AuthenticationMethod::Jwt,
-        binding: Binding::None,
-        expires: who.expires,
-        fingerprint: Digest::of(token.text().as_bytes()),
-        token_id: who.token_id,
-        certificate: None,
-        assurance: 0,
-        roles: BTreeSet::new(),
-        actors: Vec::new(),
-    });
-    if authenticated.is_revoked(&parties.revocations) {
-        return Err(Refusal::new(Reason::REVOKED, "this principal, or the token, is revoked"));
-    }
-    Ok(authenticated)
 }
 
 #[cfg(test)]

@@ -15,7 +15,8 @@ pub struct LoginError {
 }
 
 /// A [`LoginError`] that does not know yet whose token it is.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}: {detail}")]
 pub(crate) struct Refusal {
     pub(crate) reason: Reason,
     detail: Cow<'static, str>,

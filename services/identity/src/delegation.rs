@@ -1,0 +1,86 @@
+//! Who acts for the principal of a token (RFC 8693 section 4.1).
+//!
+//! A token's `act` names members of its issuer's organisation and nobody else. Somebody of another organisation acts only
+//! with a token of its own, verified by its own issuer, which the principal's token names in `may_act`.
+
+use crate::claims;
+use crate::json::{Member, Object};
+use crate::login::Accepted;
+use crate::refusal::Refusal;
+use model::party::{Issuer, Parties};
+use model::{Actor, Principal, Reason};
+
+/// An agent for a person, behind a gateway or two. More is a loop, or nobody can tell who answers for it.
+const ACTORS_MAX: usize = 4;
+
+/// Everybody who acts for the principal of `subject`: who sends the request first, then who that one acts for, and so on.
+/// `actor` is the sender's own token, whose `act` says who sends for it.
+pub(crate) fn actors(
+    subject: &Accepted<'_>,
+    actor: Option<&Accepted<'_>>,
+    parties: &Parties,
+) -> Result<Vec<Actor>, Refusal> {
+    let mut actors = Vec::new();
+    if let Some(actor) = actor {
+        check_may_act(subject.claims(), actor.claims())?;
+        actors = chain(actor.claims(), actor.issuer, parties)?;
+        let token_id = actor.who.token_id.clone();
+        actors.push(Actor { principal: actor.who.principal.clone(), issuer: actor.issuer.id.clone(), token_id });
+    }
+    actors.extend(chain(subject.claims(), subject.issuer, parties)?);
+    check_chain(&subject.who.principal, &actors)?;
+    Ok(actors)
+}
+
+/// The nested `act` claims of one token, outermost first: all of the issuer's organisation, whatever they say.
+fn chain(claims: &Object<'_>, issuer: &Issuer, parties: &Parties) -> Result<Vec<Actor>, Refusal> {
+    let mut actors = Vec::new();
+    let mut next = claims.get("act");
+    while let Member::Object(act) = next {
+        if actors.len() == ACTORS_MAX {
+            return Err(too_long());
+        }
+        if !matches!(act.get("iss"), Member::Absent) && act.get("iss") != claims.get("iss") {
+            return Err(bad("an actor of another issuer needs a token of its own in `millgate-actor-token`"));
+        }
+        let principal = claims::member_of(act, issuer, parties).ok_or_else(|| bad("an `act` claim names nobody"))?;
+        actors.push(Actor { principal, issuer: issuer.id.clone(), token_id: None });
+        next = act.get("act");
+    }
+    if *next == Member::Absent { Ok(actors) } else { Err(bad("an `act` claim is not an object")) }
+}
+
+/// RFC 8693 section 4.4: the principal's issuer names the one who may act. Without `iss` it is one of its own.
+fn check_may_act(subject: &Object<'_>, actor: &Object<'_>) -> Result<(), Refusal> {
+    let not_named = || bad("the token does not name the sender of `millgate-actor-token` in `may_act`");
+    let Member::Object(may_act) = subject.get("may_act") else { return Err(not_named()) };
+    let issuer = match may_act.get("iss") {
+        Member::Absent => subject.get("iss"),
+        issuer => issuer,
+    };
+    let same = |a: &Member<'_>, b: &Member<'_>| a.text().is_some() && a == b;
+    if same(issuer, actor.get("iss")) && same(may_act.get("sub"), actor.get("sub")) { Ok(()) } else { Err(not_named()) }
+}
+
+/// Nobody appears twice: a chain that comes back to somebody does not say who answers for what.
+fn check_chain(principal: &Principal, actors: &[Actor]) -> Result<(), Refusal> {
+    if actors.len() > ACTORS_MAX {
+        return Err(too_long());
+    }
+    let all: Vec<&Principal> = [principal].into_iter().chain(actors.iter().map(|actor| &actor.principal)).collect();
+    let is_known = |(at, one): (usize, &&Principal)| all.iter().take(at).any(|earlier| is_same(earlier, one));
+    if all.iter().enumerate().any(is_known) { Err(bad("somebody acts for themselves")) } else { Ok(()) }
+}
+
+/// By the name; the kind follows from it.
+fn is_same(a: &Principal, b: &Principal) -> bool {
+    a.subject == b.subject && a.organisation == b.organisation
+}
+
+fn too_long() -> Refusal {
+    bad("more than four actors")
+}
+
+fn bad(detail: &'static str) -> Refusal {
+    Refusal::new(Reason::BAD_DELEGATION, detail)
+}

@@ -1,0 +1,287 @@
+//! One login, from what a request shows to [`Authenticated`]: the crate's list of checks, in their order.
+
+use crate::certificate::Certified;
+use crate::claims::{self, Identified};
+use crate::explain::Notes;
+use crate::json::Object;
+use crate::jwk::Key;
+use crate::keys::KeyCache;
+use crate::refusal::Refusal;
+use crate::token::{self, Parts, Token};
+use crate::verified::Verified;
+use crate::{ClientAuthorities, Identity, LoginError, Presented, binding, credential, delegation};
+use model::party::{Issuer, Parties, SignatureAlgorithm};
+use model::{Actor, Assertion, Authenticated, AuthenticationMethod, Binding, Digest, Reason, Timestamp};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// What a login is judged by: one generation and one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct World<'w> {
+    pub(crate) parties: &'w Parties,
+    pub(crate) authorities: &'w ClientAuthorities,
+    pub(crate) now: Timestamp,
+}
+
+/// A token that counts now.
+#[derive(Debug)]
+pub(crate) struct Accepted<'w> {
+    pub(crate) issuer: &'w Issuer,
+    pub(crate) who: Identified,
+    pub(crate) verified: Arc<Verified>,
+    /// It was verified just now.
+    is_new: bool,
+}
+
+impl Accepted<'_> {
+    pub(crate) fn claims(&self) -> &Object<'_> {
+        &self.verified.token.claims
+    }
+}
+
+impl Identity {
+    /// The whole login. Everything else in this file is a step of it.
+    pub(crate) async fn login(
+        &self,
+        presented: &Presented<'_>,
+        world: World<'_>,
+        notes: &mut Notes<'_>,
+    ) -> Result<Authenticated, LoginError> {
+        let shown = credential::read(presented.headers, presented.query_has_access_token);
+        let shown = notes.check("credential", shown, |shown| said(shown.token.is_some(), "a token", "no token"))?;
+        let certified = certified(presented, world, notes)?;
+        let Some(text) = shown.token else {
+            return by_certificate(presented, certified, &shown, world, notes);
+        };
+        let subject = self.accept(text, world, notes).await?;
+        let actor = match shown.actor {
+            Some(text) => Some(self.accept(text, world, notes).await?),
+            None => None,
+        };
+        let caller = admit(&subject, actor.as_ref(), certified, presented, world, notes);
+        let caller = caller.map_err(|refusal| refusal.by(&subject.issuer.id))?;
+        [Some(subject), actor].into_iter().flatten().filter(|token| token.is_new).for_each(|token| {
+            self.verified_tokens.keep(token.verified);
+        });
+        Ok(caller)
+    }
+
+    /// A token whose signature is good and whose claims hold now. A remembered one that is refused is forgotten.
+    async fn accept<'w>(
+        &self,
+        text: &str,
+        world: World<'w>,
+        notes: &mut Notes<'_>,
+    ) -> Result<Accepted<'w>, LoginError> {
+        token::check_length(text)?;
+        let fingerprint = Digest::of(text.as_bytes());
+        if let Some(verified) = self.verified_tokens.get(&fingerprint) {
+            match self.accept_again(verified, world, notes).await {
+                Ok(Some(accepted)) => return Ok(accepted),
+                Ok(None) => self.verified_tokens.forget(&fingerprint),
+                Err(error) => {
+                    self.verified_tokens.forget(&fingerprint);
+                    return Err(error);
+                }
+            }
+        }
+        self.accept_first(text, fingerprint, world, notes).await
+    }
+
+    async fn accept_first<'w>(
+        &self,
+        text: &str,
+        fingerprint: Digest,
+        world: World<'w>,
+        notes: &mut Notes<'_>,
+    ) -> Result<Accepted<'w>, LoginError> {
+        let parts = notes.check("shape", Parts::split(text), |_| String::from("three parts of base64url"))?;
+        let token = notes.check("header and claims", Token::parse(&parts), |_| String::from("well-formed"))?;
+        let (issuer, keys) = self.issuer_of(&token, world.parties, notes)?;
+        let by = |refusal: Refusal| refusal.by(&issuer.id);
+        let (key, algorithm) = key_of(&token, issuer, &keys, world.now, notes).await.map_err(by)?;
+        let verified = Verified::new(token, &parts, key, algorithm, fingerprint);
+        let verified = notes.check("signature", verified, |_| String::from("made by the issuer's key")).map_err(by)?;
+        identified(Arc::new(verified), issuer, true, world, notes).map_err(by)
+    }
+
+    /// `None` if the key that verified it is not what the issuer would have it verified with now.
+    async fn accept_again<'w>(
+        &self,
+        verified: Arc<Verified>,
+        world: World<'w>,
+        notes: &mut Notes<'_>,
+    ) -> Result<Option<Accepted<'w>>, LoginError> {
+        let (issuer, keys) = self.issuer_of(&verified.token, world.parties, notes)?;
+        let by = |refusal: Refusal| refusal.by(&issuer.id);
+        let (key, _) = key_of(&verified.token, issuer, &keys, world.now, notes).await.map_err(by)?;
+        if !verified.is_by(&key) {
+            return Ok(None);
+        }
+        notes.skipped("signature", "verified before with the same key");
+        identified(verified, issuer, false, world, notes).map(Some).map_err(by)
+    }
+
+    /// The issuer that `iss` names. Its rules come from the generation's parties, so that one generation decides a request
+    /// from start to end; an issuer that is on one side only, during an update, does not count.
+    fn issuer_of<'w>(
+        &self,
+        token: &Token<'_>,
+        parties: &'w Parties,
+        notes: &mut Notes<'_>,
+    ) -> Result<(&'w Issuer, Arc<KeyCache>), Refusal> {
+        let found = token.issuer().and_then(|url| {
+            self.find_issuer(url, parties)
+                .ok_or_else(|| Refusal::new(Reason::UNKNOWN_ISSUER, "the token's issuer is not registered here"))
+        });
+        notes.check("issuer", found, |(issuer, _)| {
+            format!("`{}`, which speaks for `{}`", issuer.id, issuer.organisation)
+        })
+    }
+
+    fn find_issuer<'w>(&self, url: &str, parties: &'w Parties) -> Option<(&'w Issuer, Arc<KeyCache>)> {
+        let issuers = self.issuers.load();
+        let known = issuers.get(url)?;
+        let issuer = parties.issuers.get(&known.id).filter(|issuer| issuer.url == url)?;
+        Some((issuer, Arc::clone(&known.keys)))
+    }
+}
+
+/// The key that must have made the signature. Asked for remembered tokens too: a key that is withdrawn, or too old to
+/// count, takes with it what it has verified.
+async fn key_of(
+    token: &Token<'_>,
+    issuer: &Issuer,
+    keys: &Arc<KeyCache>,
+    now: Timestamp,
+    notes: &mut Notes<'_>,
+) -> Result<(Arc<Key>, SignatureAlgorithm), Refusal> {
+    let algorithm = notes.check("algorithm", token.algorithm(issuer), |algorithm| format!("{algorithm:?}"))?;
+    notes.check("type", token.check_type(issuer), |()| String::from("accepted"))?;
+    let key = keys.find(token.key_id(), algorithm, now).await;
+    let key = notes.check("key", key, |_| String::from("one of the issuer's keys"))?;
+    Ok((key, algorithm))
+}
+
+fn identified<'w>(
+    verified: Arc<Verified>,
+    issuer: &'w Issuer,
+    is_new: bool,
+    world: World<'w>,
+    notes: &mut Notes<'_>,
+) -> Result<Accepted<'w>, Refusal> {
+    let who = claims::identify(&verified.token.claims, issuer, world.parties, world.now);
+    let who = notes.check("claims", who, |who| format!("`{}` until {}", who.principal.to_text(), who.expires))?;
+    Ok(Accepted { issuer, who, verified, is_new })
+}
+
+fn certified(presented: &Presented<'_>, world: World<'_>, notes: &mut Notes<'_>) -> Result<Option<Certified>, Refusal> {
+    let Some(certificate) = presented.certificate else {
+        notes.skipped("certificate", "the connection has none");
+        return Ok(None);
+    };
+    let certified = world.authorities.judge(certificate, world.parties, world.now);
+    notes.check("certificate", certified, |certified| format!("of `{}`", certified.principal.to_text())).map(Some)
+}
+
+/// The certificate is the credential.
+fn by_certificate(
+    presented: &Presented<'_>,
+    certified: Option<Certified>,
+    shown: &credential::Shown<'_>,
+    world: World<'_>,
+    notes: &mut Notes<'_>,
+) -> Result<Authenticated, LoginError> {
+    let (Some(certified), Some(shown_certificate)) = (certified, presented.certificate) else {
+        return Err(credential::none("send a token in the header `authorization: Bearer TOKEN`").into());
+    };
+    let authority = certified.reference.authority.clone();
+    if shown.actor.is_some() {
+        let refusal = Refusal::new(Reason::BAD_DELEGATION, "an actor's token needs the token of who it acts for");
+        return Err(refusal.by(&authority));
+    }
+    let caller = Assertion {
+        principal: certified.principal,
+        issuer: authority.clone(),
+        method: AuthenticationMethod::Certificate,
+        binding: Binding::Certificate,
+        expires: certified.expires,
+        fingerprint: shown_certificate.thumbprint(),
+        token_id: None,
+        certificate: Some(certified.reference),
+        assurance: 0,
+        roles: BTreeSet::new(),
+        actors: Vec::new(),
+    };
+    vouch(caller, world.parties, notes).map_err(|refusal| refusal.by(&authority))
+}
+
+/// What is judged of the tokens together, and with the connection.
+fn admit(
+    subject: &Accepted<'_>,
+    actor: Option<&Accepted<'_>>,
+    certified: Option<Certified>,
+    presented: &Presented<'_>,
+    world: World<'_>,
+    notes: &mut Notes<'_>,
+) -> Result<Authenticated, Refusal> {
+    let bound = |token: &Accepted<'_>| {
+        binding::bind(&token.verified.confirmation, presented.certificate, token.issuer, world.parties)
+    };
+    let binding = notes.check("binding", bound(subject), |binding| binding.as_str().to_owned())?;
+    if let Some(actor) = actor {
+        notes.check("binding of the actor", bound(actor), |binding| binding.as_str().to_owned())?;
+    }
+    check_certificate(certified.as_ref(), subject, actor)?;
+    let actors = delegation::actors(subject, actor, world.parties);
+    let actors = notes.check("delegation", actors, |actors| chain_text(actors))?;
+    let ends = [Some(subject.who.expires), actor.map(|actor| actor.who.expires), certified.as_ref().map(|c| c.expires)];
+    let caller = Assertion {
+        principal: subject.who.principal.clone(),
+        issuer: subject.issuer.id.clone(),
+        method: AuthenticationMethod::Jwt,
+        binding,
+        expires: ends.into_iter().flatten().min().unwrap_or(subject.who.expires),
+        fingerprint: subject.verified.fingerprint,
+        token_id: subject.who.token_id.clone(),
+        certificate: certified.map(|certified| certified.reference),
+        assurance: subject.who.assurance,
+        roles: subject.who.roles.clone(),
+        actors,
+    };
+    vouch(caller, world.parties, notes)
+}
+
+/// A certificate beside a token only binds it. It must be of a company that one of the tokens is of.
+fn check_certificate(
+    certified: Option<&Certified>,
+    subject: &Accepted<'_>,
+    actor: Option<&Accepted<'_>>,
+) -> Result<(), Refusal> {
+    let Some(certified) = certified else { return Ok(()) };
+    let of = &certified.principal.organisation;
+    if [Some(subject), actor].into_iter().flatten().any(|token| token.issuer.organisation == *of) {
+        return Ok(());
+    }
+    Err(Refusal::new(Reason::SEVERAL_CREDENTIALS, "the certificate and the token are of different organisations"))
+}
+
+fn vouch(caller: Assertion, parties: &Parties, notes: &mut Notes<'_>) -> Result<Authenticated, Refusal> {
+    #[expect(clippy::disallowed_methods, reason = "this crate is the one that vouches for callers")]
+    let caller = Authenticated::assertion(caller);
+    let vouched = if caller.is_revoked(&parties.revocations) {
+        Err(Refusal::new(Reason::REVOKED, "this principal, or what it was shown with, is revoked"))
+    } else {
+        Ok(caller)
+    };
+    notes.check("revocation", vouched, |_| String::from("neither the principal nor the credential is revoked"))
+}
+
+fn chain_text(actors: &[Actor]) -> String {
+    let names: Vec<String> = actors.iter().map(|actor| format!("`{}`", actor.principal.to_text())).collect();
+    said(names.is_empty(), "nobody acts for the principal", &format!("sent by {}", names.join(", for ")))
+}
+
+fn said(holds: bool, yes: &str, no: &str) -> String {
+    (if holds { yes } else { no }).to_owned()
+}
