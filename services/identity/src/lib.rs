@@ -1,24 +1,30 @@
 //! Who is asking: a bearer token (RFC 6750, RFC 7519) becomes [`model::Authenticated`], or the reason why not.
 //!
-//! What passes, in the order of the checks. Everything else is refused.
+//! What passes, in the order of the checks (`login`). Everything else is refused.
 //!
-//! 1. One credential: a single `Authorization: Bearer` header, nothing beside it (`credential`).
-//! 2. Three base64url parts without padding, at most 8 KiB; header and claims are JSON objects without duplicate
-//!    members; no header member that brings, names or hides a key or an extension (`token`, `json`).
-//! 3. `iss` is, byte for byte, the URL of a configured issuer. No key is looked at before.
-//! 4. `alg` is on that issuer's list, and `typ` too if the issuer has one.
-//! 5. The key is that issuer's own, fetched from where the issuer says, fit for `alg`, and the only one that answers to
+//! 1. One credential in one place: a token, or else the certificate of the connection (`credential`).
+//! 2. A certificate speaks for a principal of its authority's organisation (`certificate`).
+//! 3. A token has three base64url parts without padding, at most 8 KiB; header and claims are JSON objects without
+//!    duplicate members; no header member that brings, names or hides a key or an extension (`token`, `json`).
+//! 4. `iss` is, byte for byte, the URL of a configured issuer. No key is looked at before.
+//! 5. `alg` is on that issuer's list, and `typ` too if the issuer has one.
+//! 6. The key is that issuer's own, fetched from where the issuer says, fit for `alg`, and the only one that answers to
 //!    `kid` (`keys`, `jwk`, `fetch`).
-//! 6. The signature verifies (`signature`).
-//! 7. `iss aud sub exp iat` are present and typed, `nbf` and `jti` are typed if present; the audience is ours and the
-//!    broker's clock lies within the token's time, give or take the issuer's leeway (`token`).
-//! 8. Neither the principal nor the token is revoked.
+//! 7. The signature verifies (`signature`, `verified`). What follows from the bytes and the key is remembered (`cache`);
+//!    every other check is made for every request.
+//! 8. `iss aud exp iat` and the claim that names the principal are present and typed, `nbf` and `jti` are typed if
+//!    present; the audience is ours, the broker's clock lies within the token's time, give or take the issuer's leeway,
+//!    and the token is not older than its issuer's may be (`claims`).
+//! 9. The sender is the one that the token was given to, as far as the token, its issuer and the organisation ask for it
+//!    (`confirmation`, `binding`). Certificate and token are of one organisation.
+//! 10. Who acts for whom is said by somebody who can know it (`delegation`).
+//! 11. Neither the principal, nor an actor, nor what they were shown with is revoked.
 //!
-//! The principal belongs to the issuer's organisation, whatever the token says: an issuer cannot assert another's members.
+//! The principal belongs to the issuer's organisation, whatever the token says, and so do its roles and actors: an issuer
+//! cannot assert another's members.
 //!
 //! What this crate does **not** do: it does not judge the organisation's status (policies do, so that the refusal is a
-//! recorded decision), reads no roles or rights from a token, keeps no verified tokens (a cache keyed on too little has
-//! been the bug of several brokers, and a verification costs less than a request), and takes the time as a parameter.
+//! recorded decision), takes neither clearance nor rights from a token, and takes the time as a parameter.
 
 mod binding;
 mod cache;
@@ -114,8 +120,8 @@ pub struct IssuerStatus {
     pub failure: Option<String>,
 }
 
-/// Verifies callers. Holds issuers' keys and nothing else; who the issuers are and what they may do stands in the
-/// [`Parties`] of the generation that a request uses.
+/// Verifies callers. Holds issuers' keys and what they have verified; who the issuers are and what they may do stands in
+/// the [`Parties`] of the generation that a request uses.
 #[derive(Debug)]
 pub struct Identity {
     options: Arc<IdentityOptions>,
