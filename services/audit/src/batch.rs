@@ -160,7 +160,7 @@ impl<'s> Assembly<'s> {
             self.beside += body.len();
             self.disclosures.push(DisclosureRow { entry_index: index, body: body.to_vec() });
         }
-        if let Some(row) = &draft.directory {
+        for row in &draft.directory {
             self.directory.entry(row.principal.clone()).or_insert_with(|| row.reference.clone());
         }
         for content in &draft.content {

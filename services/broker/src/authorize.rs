@@ -17,8 +17,10 @@ pub async fn authorize(
     request: AccessRequest,
     about: &Circumstances<'_>,
 ) -> Result<Permit, Refusal> {
-    let (reference, _) = broker.log.principal_reference(request.caller.principal());
-    match world.snapshot.decide(request, &reference) {
+    let references: Vec<String> =
+        request.caller.principals().map(|principal| broker.log.principal_reference(principal).0).collect();
+    let references: Vec<&str> = references.iter().map(String::as_str).collect();
+    match world.snapshot.decide(request, &references) {
         Decision::Permit(permit) => {
             broker.metrics.decision(true);
             Ok(permit)
@@ -94,7 +96,7 @@ impl Standing {
 
     fn holds(&self, world: &World) -> bool {
         let request = AccessRequest { now: self.clock.now(), ..self.request.clone() };
-        world.snapshot.decide(request, "").is_permit()
+        world.snapshot.decide(request, &[]).is_permit()
     }
 }
 

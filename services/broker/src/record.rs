@@ -8,8 +8,11 @@ use crate::resolve::Asked;
 use crate::respond::Refusal;
 use audit::{AppendError, Log};
 use model::canonical::Value;
-use model::entry::{CommitmentClass, Disclosure, Draft, Effect, Ended, Kind};
-use model::{Authenticated, OrganisationId, PurposeId, Reason, RequestId, ResourceRef, RouteId, Shape, Timestamp};
+use model::entry::{CommitmentClass, DirectoryRow, Disclosure, Draft, Effect, Ended, Kind};
+use model::{
+    AgreementId, Authenticated, CertificateRef, OrganisationId, PurposeId, Reason, RequestId, ResourceRef, RouteId,
+    Shape, Timestamp,
+};
 use pdp::{Denial, Digests, Permit};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -75,7 +78,8 @@ pub async fn admit(
     cut_off: &CancellationToken,
 ) -> Result<Admitted, Refusal> {
     let request = permit.request();
-    let mut members = decision_members(log, &request.caller, about);
+    let who = Who::of(log, &request.caller);
+    let mut members = decision_members(&who, permit.actor_agreements(), about);
     members.push(("action", Value::text(request.action.as_str())));
     members.push(("resource", Value::text(request.resource.to_text())));
     members.push(("decision", Value::text("allow")));
@@ -87,7 +91,7 @@ pub async fn admit(
     members.extend(permit.agreement().map(|a| ("agreement", Value::text(a.as_str()))));
     members.push(("reveals", Value::texts(permit.classes_revealed().iter().map(|c| c.as_str().to_owned()))));
     let organisation = request.caller.organisation().clone();
-    let mut draft = draft(log, about, &request.caller, members)?;
+    let mut draft = draft(log, about, who, members)?;
     draft.effect = Effect::Opens;
     draft.content.push(permit.slice().clone());
     let appended = log.append(draft).await.map_err(|e| not_recorded(&e))?;
@@ -118,7 +122,8 @@ pub async fn deny(
     about: &Circumstances<'_>,
 ) -> Result<(), Refusal> {
     let request = &denial.request;
-    let mut members = decision_members(log, &request.caller, about);
+    let who = Who::of(log, &request.caller);
+    let mut members = decision_members(&who, &[], about);
     members.push(("action", Value::text(request.action.as_str())));
     members.push(("resource", Value::text(request.resource.to_text())));
     members.push(("decision", Value::text("deny")));
@@ -137,7 +142,7 @@ pub async fn deny(
     let purpose = request.purpose.as_ref().filter(|p| purposes.contains_key(*p));
     members.extend(purpose.map(|p| ("purpose", Value::text(p.as_str()))));
     members.extend(denial.agreement.as_ref().map(|a| ("agreement", Value::text(a.as_str()))));
-    let mut draft = draft(log, about, &request.caller, members)?;
+    let mut draft = draft(log, about, who, members)?;
     draft.content.push(denial.slice.clone());
     log.append(draft).await.map(drop).map_err(|e| not_recorded(&e))
 }
@@ -160,27 +165,112 @@ pub async fn refuse(
     target: Target<'_>,
     about: &Circumstances<'_>,
 ) -> Result<(), Refusal> {
-    let mut members = decision_members(log, caller, about);
+    let who = Who::of(log, caller);
+    let mut members = decision_members(&who, &[], about);
     members.push(("decision", Value::text("deny")));
     members.push(("reasons", Value::texts([reason.as_str()])));
     members.extend(target.resource.map(|r| ("resource", Value::text(r.to_text()))));
     if about.route.is_none() {
         members.extend(target.route.map(|r| ("route", Value::text(r.as_str()))));
     }
-    let draft = draft(log, about, caller, members)?;
+    let draft = draft(log, about, who, members)?;
     log.append(draft).await.map(drop).map_err(|e| not_recorded(&e))
 }
 
-fn decision_members(log: &Log, caller: &Authenticated, about: &Circumstances<'_>) -> Vec<(&'static str, Value)> {
-    let (reference, _) = log.principal_reference(caller.principal());
-    let mut members = vec![
-        ("request", Value::text(about.request.to_string())),
-        ("principal", Value::text(reference)),
-        ("principal_kind", Value::text(caller.principal().kind.as_str())),
-        ("issuer", Value::text(caller.issuer().as_str())),
-        ("authentication", Value::text(caller.method().as_str())),
-        ("method", Value::text(method_name(about.method))),
-    ];
+/// The caller with the references that stand for it and its actors in an entry.
+struct Who<'a> {
+    caller: &'a Authenticated,
+    /// Of the subject.
+    reference: String,
+    /// Of the actors, in their order.
+    actors: Vec<String>,
+    /// Rows that are not stored yet.
+    directory: Vec<DirectoryRow>,
+}
+
+impl<'a> Who<'a> {
+    fn of(log: &Log, caller: &'a Authenticated) -> Self {
+        let (reference, row) = log.principal_reference(caller.principal());
+        let mut who = Self { caller, reference, actors: Vec::new(), directory: row.into_iter().collect() };
+        for actor in caller.actors() {
+            let (reference, row) = log.principal_reference(&actor.principal);
+            who.actors.push(reference);
+            who.directory.extend(row);
+        }
+        who
+    }
+
+    /// How the caller proved itself, as far as it names nobody.
+    fn members(&self) -> Vec<(&'static str, Value)> {
+        let caller = self.caller;
+        let mut members = vec![
+            ("principal", Value::text(self.reference.as_str())),
+            ("principal_kind", Value::text(caller.principal().kind.as_str())),
+            ("issuer", Value::text(caller.issuer().as_str())),
+            ("authentication", Value::text(caller.method().as_str())),
+            ("binding", Value::text(caller.binding().as_str())),
+        ];
+        if caller.assurance() > 0 {
+            members.push(("assurance", Value::int(i64::from(caller.assurance()))));
+        }
+        if !caller.roles().is_empty() {
+            members.push(("roles", Value::texts(caller.roles().iter().map(|r| r.as_str().to_owned()))));
+        }
+        members.extend(caller.certificate().map(|c| ("authority", Value::text(c.authority.as_str()))));
+        members
+    }
+
+    /// Who acts, as far as it names nobody. `agreements` are those that the actors act under, if that is settled.
+    fn actors(&self, agreements: &[Option<AgreementId>]) -> Option<Value> {
+        let agreements = agreements.iter().map(Option::as_ref).chain(std::iter::repeat(None));
+        let actors = self.caller.actors().iter().zip(&self.actors).zip(agreements);
+        let actors: Vec<Value> = actors
+            .map(|((actor, reference), agreement)| {
+                let mut members = vec![
+                    ("principal", Value::text(reference.as_str())),
+                    ("principal_kind", Value::text(actor.principal.kind.as_str())),
+                    ("organisation", Value::text(actor.principal.organisation.as_str())),
+                    ("issuer", Value::text(actor.issuer.as_str())),
+                ];
+                members.extend(agreement.map(|a| ("agreement", Value::text(a.as_str()))));
+                Value::object(members)
+            })
+            .collect();
+        (!actors.is_empty()).then_some(Value::Array(actors))
+    }
+
+    /// Who it is, and with which credential.
+    fn disclosed(&self) -> Value {
+        let caller = self.caller;
+        let mut subject = vec![
+            ("credential", Value::text(caller.fingerprint().to_hex())),
+            ("principal", Value::text(caller.principal().to_text())),
+        ];
+        subject.extend(caller.token_id().map(|id| ("token_id", Value::text(id))));
+        let certificate = |c: &CertificateRef| ("certificate", Value::text(format!("{}/{}", c.authority, c.serial)));
+        subject.extend(caller.certificate().map(certificate));
+        let actors = caller.actors().iter().map(|actor| {
+            let mut members = vec![("principal", Value::text(actor.principal.to_text()))];
+            members.extend(actor.token_id.as_deref().map(|id| ("token_id", Value::text(id))));
+            Value::object(members)
+        });
+        let actors: Vec<Value> = actors.collect();
+        if !actors.is_empty() {
+            subject.push(("actors", Value::Array(actors)));
+        }
+        Value::object(subject)
+    }
+}
+
+fn decision_members(
+    who: &Who<'_>,
+    actor_agreements: &[Option<AgreementId>],
+    about: &Circumstances<'_>,
+) -> Vec<(&'static str, Value)> {
+    let mut members = who.members();
+    members.push(("request", Value::text(about.request.to_string())));
+    members.push(("method", Value::text(method_name(about.method))));
+    members.extend(who.actors(actor_agreements).map(|actors| ("actors", actors)));
     members.extend(about.route.map(|r| ("route", Value::text(r))));
     members.extend(about.product.map(|p| ("product", Value::text(p))));
     members.extend(about.source.map(|s| ("source", Value::text(s))));
@@ -216,25 +306,20 @@ fn digests(d: &Digests) -> Value {
 fn draft(
     log: &Log,
     about: &Circumstances<'_>,
-    caller: &Authenticated,
+    who: Who<'_>,
     members: Vec<(&'static str, Value)>,
 ) -> Result<Draft, Refusal> {
-    let mut subject = vec![
-        ("credential", Value::text(caller.fingerprint().to_hex())),
-        ("principal", Value::text(caller.principal().to_text())),
-    ];
-    subject.extend(caller.token_id().map(|id| ("token_id", Value::text(id))));
     let mut network = vec![("address", Value::text(about.peer.to_string()))];
     network.extend(about.user_agent.map(|a| ("user_agent", Value::text(a))));
     let disclose = |class, values| Disclosure { class, salt: runtime::random::bytes(), values };
     let disclosures = vec![
-        disclose(CommitmentClass::Subject, Value::object(subject)),
+        disclose(CommitmentClass::Subject, who.disclosed()),
         disclose(CommitmentClass::Network, Value::object(network)),
         disclose(CommitmentClass::Payload, about.payload.clone()),
     ];
-    let mut draft = Draft::new(about.kind, &log.common(), Some(caller.organisation()), members, disclosures)
+    let mut draft = Draft::new(about.kind, &log.common(), Some(who.caller.organisation()), members, disclosures)
         .map_err(|e| Refusal::new(Reason::NOT_RECORDED, format!("the request cannot be recorded: {e}")))?;
-    draft.directory = log.principal_reference(caller.principal()).1;
+    draft.directory = who.directory;
     Ok(draft)
 }
 

@@ -180,14 +180,18 @@ impl Authenticated {
         &self.0.actors
     }
 
+    /// Everybody whom the request needs the permission of: the principal, then its actors in their order.
+    pub fn principals(&self) -> impl Iterator<Item = &Principal> {
+        std::iter::once(&self.0.principal).chain(self.0.actors.iter().map(|actor| &actor.principal))
+    }
+
     /// Whether the caller, somebody who acts for it, or anything it was shown with is revoked. Organisations are not
     /// looked at: their status is for policies, so that the refusal is a recorded decision.
     pub fn is_revoked(&self, revocations: &Revocations) -> bool {
         let told = self.0.token_id.as_deref().map(|id| (&self.0.issuer, id));
         let others = self.0.actors.iter();
         let tokens = others.filter_map(|actor| Some((&actor.issuer, actor.token_id.as_deref()?))).chain(told);
-        let principals = self.0.actors.iter().map(|actor| &actor.principal).chain([&self.0.principal]);
-        revocations.has_any_principal(principals)
+        revocations.has_any_principal(self.principals())
             || revocations.has_any_token(tokens)
             || self.0.certificate.as_ref().is_some_and(|c| revocations.certificates.contains(c))
     }

@@ -100,6 +100,8 @@ reasons! {
     NOT_PERMITTED = "not_permitted";
     /// A policy could not be evaluated; see the steward's log.
     POLICY_ERROR = "policy_error";
+    /// Somebody who acts in the request may not do this; the other reasons are that one's.
+    ACTOR_NOT_PERMITTED = "actor_not_permitted";
     AGREEMENT_UNKNOWN = "agreement_unknown";
     AGREEMENT_AMBIGUOUS = "agreement_ambiguous";
     PURPOSE_UNKNOWN = "purpose_unknown";

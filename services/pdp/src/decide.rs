@@ -1,33 +1,33 @@
-//! One request, from `discover` to the last kind of record.
+//! One request, from `discover` to the last kind of record, for everybody who takes part in it.
 
+use crate::agreement::Candidate;
 use crate::answer::Answer;
+use crate::contents::Basis;
+use crate::credential::Told;
 use crate::decision::{Decision, Digests, Permit};
 use crate::names::uid;
 use crate::question::{About, Question, datetime};
 use crate::refusal::Refusal;
 use crate::slice::{self, Caller, Record};
-use crate::snapshot::{Data, Kinds, Known, Snapshot};
+use crate::snapshot::{Base, Data, Snapshot};
 use cedar_policy::{Context, Entities, EntityUid, RestrictedExpression};
-use model::party::{Agreement, Status};
 use model::{
-    AccessRequest, Action, AgreementId, Authenticated, FieldClassId, OrganisationId, Reason, ResourceRef, Shape,
-    Timestamp,
+    AccessRequest, Action, AgreementId, Authenticated, FieldClassId, OrganisationId, Principal, Reason, ResourceRef,
+    RoleId, Shape, Timestamp,
 };
 use std::collections::BTreeSet;
 
-type Refused = Box<Refusal>;
+pub(crate) type Refused = Box<Refusal>;
 
 impl Snapshot {
-    /// Answers `request`. `principal_reference` stands for the caller in the recorded slice, so that no personal data
-    /// enters the log.
-    pub fn decide(&self, request: AccessRequest, principal_reference: &str) -> Decision {
-        let mut inquiry = Inquiry {
-            snapshot: self,
-            request: &request,
-            now: datetime(request.now),
-            record: Record::new(principal_reference),
-            policies: BTreeSet::new(),
-        };
+    /// Answers `request`. `references` stand in the recorded slice for the principals of the caller
+    /// ([`Authenticated::principals`], in that order), so that no personal data enters the log; a missing one is
+    /// recorded as empty.
+    ///
+    /// The answer depends on this snapshot, `request` and `references` alone, and of the caller not on its token's id,
+    /// fingerprint and end, but for their revocation.
+    pub fn decide(&self, request: AccessRequest, references: &[&str]) -> Decision {
+        let mut inquiry = Inquiry::new(self, &request, references);
         let outcome = inquiry.run();
         let Inquiry { record, policies, .. } = inquiry;
         let slice = record.finish();
@@ -39,9 +39,10 @@ impl Snapshot {
             slice: slice.digest,
         };
         match outcome {
-            Ok(Granted { agreement, classes_revealed }) => Decision::Permit(Permit {
+            Ok(Granted { agreement, actor_agreements, classes_revealed }) => Decision::Permit(Permit {
                 request,
                 agreement,
+                actor_agreements,
                 policies: policies.into_iter().collect(),
                 digests,
                 slice,
@@ -52,7 +53,8 @@ impl Snapshot {
         }
     }
 
-    /// Whether the caller may know of the resource: what a refusal before the decision may tell.
+    /// Whether the caller, and everybody who acts for it, may know of the resource: what a refusal before the decision
+    /// may tell.
     pub fn may_discover(&self, caller: &Authenticated, resource: &ResourceRef, now: Timestamp) -> bool {
         let request = AccessRequest {
             caller: caller.clone(),
@@ -63,45 +65,52 @@ impl Snapshot {
             shape: Shape::default(),
             now,
         };
-        let mut inquiry = Inquiry {
-            snapshot: self,
-            request: &request,
-            now: datetime(now),
-            record: Record::new(""),
-            policies: BTreeSet::new(),
-        };
-        inquiry.known().is_ok()
+        Inquiry::new(self, &request, &[]).known().is_ok()
     }
 }
 
 struct Granted {
     agreement: Option<AgreementId>,
+    actor_agreements: Vec<Option<AgreementId>>,
     classes_revealed: Vec<FieldClassId>,
 }
 
 // === the inquiry
 
-struct Inquiry<'a> {
-    snapshot: &'a Snapshot,
-    request: &'a AccessRequest,
+pub(crate) struct Inquiry<'a> {
+    pub snapshot: &'a Snapshot,
+    pub request: &'a AccessRequest,
     /// `request.now` for Cedar.
     now: RestrictedExpression,
-    record: Record<'a>,
+    references: &'a [&'a str],
+    pub record: Record<'a>,
     /// Permits that determined an allow.
-    policies: BTreeSet<String>,
+    pub policies: BTreeSet<String>,
 }
 
-/// Who asks what of which data, with the entities to decide it.
-struct Matter<'a> {
-    caller: Caller<'a>,
-    data: &'a Data,
-    store: Entities,
-    purpose: Option<EntityUid>,
+/// Somebody who takes part in the request: the subject, or who acts for it.
+pub(crate) struct Party<'a> {
+    pub principal: &'a Principal,
+    pub caller: Caller<'a>,
+    /// `context.caller`.
+    told: RestrictedExpression,
 }
 
-type Candidate<'a> = (&'a Agreement, &'a Known);
+/// What somebody asks of which data, with the entities to decide it.
+pub(crate) struct Matter<'a> {
+    pub party: Party<'a>,
+    pub data: &'a Data,
+    pub store: Entities,
+    /// Agreements of the party's organisation that can matter.
+    pub candidates: Vec<Candidate<'a>>,
+}
 
 impl<'a> Inquiry<'a> {
+    fn new(snapshot: &'a Snapshot, request: &'a AccessRequest, references: &'a [&'a str]) -> Self {
+        let now = datetime(request.now);
+        Self { snapshot, request, now, references, record: Record::new(), policies: BTreeSet::new() }
+    }
+
     fn run(&mut self) -> Result<Granted, Refused> {
         match (self.request.action, &self.request.resource) {
             (Action::Read, ResourceRef::Dataset(_)) | (Action::ReadSeries, ResourceRef::Signal(_)) => self.data(),
@@ -111,68 +120,141 @@ impl<'a> Inquiry<'a> {
     }
 
     fn data(&mut self) -> Result<Granted, Refused> {
-        let (mut matter, candidates) = self.known()?;
+        let (subject, actors) = self.known()?;
         self.not_revoked()?;
-        matter.purpose = self.purpose()?;
-        let chosen = self.choose(&matter, &candidates)?;
-        self.in_force(chosen.map(|(agreement, _)| agreement))?;
-        let classes_revealed = self.shown_whole(&matter, chosen)?;
-        Ok(Granted { agreement: chosen.map(|(agreement, _)| agreement.id.clone()), classes_revealed })
+        let purpose = self.purpose()?;
+        let purpose = purpose.as_ref();
+        let chosen = self.choose(&subject, purpose, self.request.agreement.as_ref())?;
+        let mut classes_revealed = self.grant(&subject, purpose, chosen)?;
+        let agreement = chosen.map(|(agreement, _)| agreement.id.clone());
+        // What an organisation acts under, once for all of its members.
+        let mut under = vec![(&subject.party.principal.organisation, chosen)];
+        let mut actor_agreements = Vec::with_capacity(actors.len());
+        for actor in &actors {
+            let (chosen, shown) = self
+                .actor(actor, purpose, &mut under)
+                .map_err(|refusal| refusal.of_actor(&actor.party.principal.organisation).under(agreement.as_ref()))?;
+            classes_revealed.retain(|class| shown.contains(class));
+            actor_agreements.push(chosen.map(|(agreement, _)| agreement.id.clone()));
+        }
+        Ok(Granted { agreement, actor_agreements, classes_revealed })
     }
 
-    fn caller(&mut self) -> Result<Caller<'a>, Refused> {
-        let caller = Caller::find(self.snapshot, self.request.caller.principal()).ok_or_else(Refusal::unknown)?;
-        self.record.caller(&caller);
-        Ok(caller)
+    /// An actor's own permission: under the agreement that its organisation acts under already, or one of its own.
+    fn actor(
+        &mut self,
+        actor: &Matter<'a>,
+        purpose: Option<&EntityUid>,
+        under: &mut Vec<(&'a OrganisationId, Option<Candidate<'a>>)>,
+    ) -> Result<(Option<Candidate<'a>>, Vec<FieldClassId>), Refused> {
+        let organisation = &actor.party.principal.organisation;
+        let chosen = match under.iter().find(|(of, _)| *of == organisation) {
+            Some((_, chosen)) => {
+                self.fits(actor, purpose, *chosen)?;
+                *chosen
+            }
+            None => {
+                let chosen = self.choose(actor, purpose, None).map_err(|refusal| refusal.without_choice())?;
+                under.push((organisation, chosen));
+                chosen
+            }
+        };
+        Ok((chosen, self.grant(actor, purpose, chosen)?))
     }
 
-    /// Who asks of what, with the agreements that can matter; refused when the caller may not know of it.
-    fn known(&mut self) -> Result<(Matter<'a>, Vec<Candidate<'a>>), Refused> {
-        let caller = self.caller()?;
+    /// What Cedar has allowed under `chosen` is allowed, and all of the answer may be seen.
+    fn grant(
+        &mut self,
+        matter: &Matter<'a>,
+        purpose: Option<&EntityUid>,
+        agreement: Option<Candidate<'_>>,
+    ) -> Result<Vec<FieldClassId>, Refused> {
+        self.in_force(&matter.party.principal.organisation, agreement.map(|(agreement, _)| agreement))?;
+        self.shown_whole(matter, Basis { purpose, agreement })
+    }
+
+    // --- who takes part
+
+    /// The subject, then who acts for it.
+    fn parties(&mut self) -> Result<(Party<'a>, Vec<Party<'a>>), Refused> {
+        let caller = &self.request.caller;
+        let subject = self.party(caller.principal(), caller.roles(), &[])?;
+        let mut callers = vec![subject];
+        // Only the subject's token says something of roles.
+        let none = BTreeSet::new();
+        for actor in caller.actors() {
+            let next = self
+                .party(&actor.principal, &none, &callers)
+                .map_err(|refusal| refusal.of_actor(&actor.principal.organisation))?;
+            callers.push(next);
+        }
+        let uids: Vec<EntityUid> = callers.iter().map(|(_, caller)| caller.uid.clone()).collect();
+        let issuers = caller.actors().iter().map(|actor| Told::actor(caller, &actor.issuer));
+        let told = std::iter::once(Told::subject(caller)).chain(issuers);
+        let parties = callers.into_iter().zip(told).enumerate();
+        let mut parties = parties.map(|(n, ((principal, caller), told))| {
+            let told = self.told(&told, n, &uids)?;
+            Ok(Party { principal, caller, told })
+        });
+        let subject = parties.next().unwrap_or_else(|| Err(Refusal::unknown()))?;
+        Ok((subject, parties.collect::<Result<_, Refused>>()?))
+    }
+
+    fn party(
+        &mut self,
+        principal: &'a Principal,
+        roles: &BTreeSet<RoleId>,
+        before: &[(&'a Principal, Caller<'a>)],
+    ) -> Result<(&'a Principal, Caller<'a>), Refused> {
+        // Who takes part twice is the same entity both times.
+        if let Some((_, caller)) = before.iter().find(|(earlier, _)| *earlier == principal) {
+            return Ok((principal, caller.clone()));
+        }
+        let caller = Caller::find(self.snapshot, principal, roles).ok_or_else(Refusal::unknown)?;
+        self.record.caller(&caller, self.references.get(before.len()).copied().unwrap_or_default());
+        Ok((principal, caller))
+    }
+
+    /// `context.caller` of the party with number `n` of `uids`.
+    fn told(&self, told: &Told<'_>, n: usize, uids: &[EntityUid]) -> Result<RestrictedExpression, Refused> {
+        let types = &self.snapshot.policies.names.types;
+        let told = if uids.len() == 1 {
+            self.snapshot.alone.expression(types, told)
+        } else {
+            let others = uids.iter().enumerate().filter(|(other, _)| *other != n).map(|(_, uid)| uid.clone());
+            told.expression(types, &others.collect::<Vec<_>>())
+        };
+        told.map_err(|e| Refusal::errors(vec![e]).hiding())
+    }
+
+    /// Who asks of what; refused when one of them may not know of it.
+    fn known(&mut self) -> Result<(Matter<'a>, Vec<Matter<'a>>), Refused> {
+        let (subject, actors) = self.parties()?;
         let data = self.snapshot.data.get(&self.request.resource).ok_or_else(Refusal::unknown)?;
         self.record.encoded(&data.base.json);
-        let candidates = self.candidates(data);
-        candidates.iter().for_each(|(_, known)| self.record.encoded(&known.json));
-        let store = slice::store(&data.base.store, &caller, candidates.iter().map(|(_, known)| *known))
-            .map_err(|e| Refusal::errors(vec![e]).hiding())?;
-        let matter = Matter { caller, data, store, purpose: None };
-        self.discover(&matter, &candidates)?;
-        Ok((matter, candidates))
-    }
-
-    /// Agreements of the caller's organisation that can matter: those that cover the product, all of them where it is
-    /// listed, and the one that is named.
-    fn candidates(&self, data: &Data) -> Vec<Candidate<'a>> {
-        let own = self.snapshot.agreements_of.get(self.request.caller.organisation());
-        let own = own.into_iter().flatten().filter_map(|id| {
-            let agreement = self.snapshot.parties.agreements.get(id)?;
-            Some((agreement, self.snapshot.agreements.get(id)?))
+        let subject = self.matter(subject, data)?;
+        let actors = actors.into_iter().map(|actor| {
+            let organisation = &actor.principal.organisation;
+            self.matter(actor, data).map_err(|refusal| refusal.of_actor(organisation))
         });
-        let matters = |a: &Agreement| {
-            data.listed || a.products.contains(&data.product) || self.request.agreement.as_ref() == Some(&a.id)
-        };
-        own.filter(|(a, _)| matters(a)).collect()
+        Ok((subject, actors.collect::<Result<_, Refused>>()?))
     }
 
-    /// A context that cannot be built counts as a policy that failed.
-    fn context(
-        &self,
-        matter: &Matter<'_>,
-        agreement: Option<Candidate<'_>>,
-        about: About<'_>,
-    ) -> Result<Context, Refused> {
-        let agreement = agreement.map(|(_, known)| &known.uid);
-        let question = Question { now: &self.now, purpose: matter.purpose.as_ref(), agreement, about };
-        question.context().map_err(|e| Refusal::errors(vec![e]))
+    fn matter(&mut self, party: Party<'a>, data: &'a Data) -> Result<Matter<'a>, Refused> {
+        let candidates = self.candidates(&party.principal.organisation, data);
+        candidates.iter().for_each(|(_, known)| self.record.encoded(&known.json));
+        let store = slice::store(&data.base.store, &party.caller, candidates.iter().map(|(_, known)| *known))
+            .map_err(|e| Refusal::errors(vec![e]).hiding())?;
+        let matter = Matter { party, data, store, candidates };
+        self.discover(&matter)?;
+        Ok(matter)
     }
 
-    // --- may the caller know of it
-
-    fn discover(&mut self, matter: &Matter<'_>, candidates: &[Candidate<'_>]) -> Result<(), Refused> {
+    fn discover(&self, matter: &Matter<'_>) -> Result<(), Refused> {
         let mut answers = Vec::new();
         // Most who ask under an agreement may know of what it covers: that question first.
-        for agreement in candidates.iter().copied().map(Some).chain([None]) {
-            let context = self.context(matter, agreement, About::Nothing).map_err(Refusal::hiding)?;
+        for agreement in matter.candidates.iter().copied().map(Some).chain([None]) {
+            let context = self.context(&matter.party, None, agreement, About::Nothing).map_err(Refusal::hiding)?;
             let answer = self.ask(matter, Action::Discover, &matter.data.base.uid, &context, &matter.store);
             let answer = answer.sound().map_err(Refusal::hiding)?;
             if answer.allow {
@@ -183,7 +265,22 @@ impl<'a> Inquiry<'a> {
         Err(Refusal::unknown().blaming(&Refusal::explained(&self.snapshot.policies, &answers)))
     }
 
-    fn ask(
+    // --- questions
+
+    /// A context that cannot be built counts as a policy that failed.
+    pub(crate) fn context(
+        &self,
+        party: &Party<'_>,
+        purpose: Option<&EntityUid>,
+        agreement: Option<Candidate<'_>>,
+        about: About<'_>,
+    ) -> Result<Context, Refused> {
+        let agreement = agreement.map(|(_, known)| &known.uid);
+        let question = Question { now: &self.now, caller: &party.told, purpose, agreement, about };
+        question.context().map_err(|e| Refusal::errors(vec![e]))
+    }
+
+    pub(crate) fn ask(
         &self,
         matter: &Matter<'_>,
         action: Action,
@@ -191,10 +288,10 @@ impl<'a> Inquiry<'a> {
         context: &Context,
         store: &Entities,
     ) -> Answer {
-        self.snapshot.policies.ask(&matter.caller.uid, action, resource, context, store)
+        self.snapshot.policies.ask(&matter.party.caller.uid, action, resource, context, store)
     }
 
-    // --- may the caller ask at all
+    // --- may anybody ask at all
 
     fn not_revoked(&self) -> Result<(), Refused> {
         let revoked = self.request.caller.is_revoked(&self.snapshot.parties.revocations);
@@ -211,169 +308,10 @@ impl<'a> Inquiry<'a> {
         Ok(Some(uid(&self.snapshot.policies.names.types.purpose, purpose)))
     }
 
-    // --- which agreement
-
-    fn choose<'c>(
-        &mut self,
-        matter: &Matter<'_>,
-        candidates: &[Candidate<'c>],
-    ) -> Result<Option<Candidate<'c>>, Refused> {
-        if let Some(named) = &self.request.agreement {
-            // Another organisation's agreement and none at all look the same.
-            let found = candidates.iter().find(|(a, _)| a.id == *named);
-            let found = *found.ok_or_else(|| Refusal::because(Reason::AGREEMENT_UNKNOWN))?;
-            let answer = self.main(matter, Some(found))?;
-            return self.settle(&[found], &[answer]);
-        }
-        let covering = candidates.iter().copied().filter(|(a, _)| a.products.contains(&matter.data.product));
-        let (live, dead): (Vec<_>, Vec<_>) = covering.partition(|(a, _)| self.is_live(a));
-        let answers = self.main_each(matter, &live)?;
-        if answers.iter().filter(|a| a.allow).count() == 1 {
-            return self.settle(&live, &answers);
-        }
-        // The owner's own people need none: for them several agreements are no question.
-        let without = self.main(matter, None)?;
-        if without.allow {
-            self.policies.extend(without.policies);
-            return Ok(None);
-        }
-        if !live.is_empty() {
-            return self.settle(&live, &answers);
-        }
-        if !dead.is_empty() {
-            let answers = self.main_each(matter, &dead)?;
-            return Err(self.refused(&dead, &answers));
-        }
-        Err(self.refused(&[], &[without]))
-    }
-
-    fn main(&self, matter: &Matter<'_>, agreement: Option<Candidate<'_>>) -> Result<Answer, Refused> {
-        let context = self.context(matter, agreement, About::Shape(self.request.shape))?;
-        self.ask(matter, self.request.action, &matter.data.base.uid, &context, &matter.store).sound()
-    }
-
-    fn main_each(&self, matter: &Matter<'_>, agreements: &[Candidate<'_>]) -> Result<Vec<Answer>, Refused> {
-        agreements.iter().map(|a| self.main(matter, Some(*a))).collect()
-    }
-
-    /// Exactly one agreement permits, or it is refused.
-    fn settle<'c>(
-        &mut self,
-        agreements: &[Candidate<'c>],
-        answers: &[Answer],
-    ) -> Result<Option<Candidate<'c>>, Refused> {
-        let permitting: Vec<_> = agreements.iter().zip(answers).filter(|(_, a)| a.allow).collect();
-        match permitting.as_slice() {
-            [] => Err(self.refused(agreements, answers)),
-            [(agreement, answer)] => {
-                self.policies.extend(answer.policies.iter().cloned());
-                Ok(Some(**agreement))
-            }
-            several => Err(Refusal::ambiguous(several.iter().map(|((a, _), _)| a.id.clone()).collect())),
-        }
-    }
-
-    fn refused(&self, agreements: &[Candidate<'_>], answers: &[Answer]) -> Refused {
-        let only = match agreements {
-            [(one, _)] => Some(&one.id),
-            _ => None,
-        };
-        Refusal::explained(&self.snapshot.policies, answers).under(only)
-    }
-
-    fn is_live(&self, a: &Agreement) -> bool {
-        a.status == Status::Active && a.not_before <= self.request.now && self.request.now < a.not_after
-    }
-
-    /// Only active organisations and agreements in force lead to an allow, whatever policies forgot to forbid.
-    fn in_force(&self, agreement: Option<&Agreement>) -> Result<(), Refused> {
-        if self.snapshot.parties.status_of(self.request.caller.organisation()) != Some(Status::Active) {
-            return Err(Refusal::because(Reason::ORGANISATION_SUSPENDED));
-        }
-        match agreement {
-            Some(a) if !self.is_live(a) => {
-                let refusal = Refusal::because(Reason::NOT_PERMITTED);
-                Err(refusal.asking(format!("agreement `{}` is not in force; leave it out or name another", a.id)))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    // --- what the answer may hold
-
-    /// The caller may see all of it. Nothing can be hidden yet, so an answer that would have to be shaped is refused.
-    fn shown_whole(
-        &mut self,
-        matter: &Matter<'_>,
-        agreement: Option<Candidate<'_>>,
-    ) -> Result<Vec<FieldClassId>, Refused> {
-        let mut forbids = BTreeSet::new();
-        let (revealed, classes_hidden) = self.reveal(matter, agreement, &mut forbids)?;
-        let records_hidden = !self.see_records(matter, agreement, &mut forbids)?;
-        if classes_hidden.is_empty() && !records_hidden {
-            return Ok(revealed);
-        }
-        Err(Refusal::shaping(classes_hidden, records_hidden, forbids).under(agreement.map(|(a, _)| &a.id)))
-    }
-
-    /// Field classes that may be shown, and those that may not.
-    fn reveal(
-        &mut self,
-        matter: &Matter<'_>,
-        agreement: Option<Candidate<'_>>,
-        forbids: &mut BTreeSet<String>,
-    ) -> Result<(Vec<FieldClassId>, Vec<FieldClassId>), Refused> {
-        let (mut shown, mut hidden) = (Vec::new(), Vec::new());
-        let context = self.context(matter, agreement, About::Governance(&matter.data.governance))?;
-        for class in &matter.data.classes {
-            let Some(known) = self.snapshot.classes.get(class) else {
-                hidden.push(class.clone());
-                continue;
-            };
-            self.record.encoded(&known.json);
-            let answer = self.ask(matter, Action::Reveal, &known.uid, &context, &matter.store).sound()?;
-            if answer.allow {
-                self.policies.extend(answer.policies);
-                shown.push(class.clone());
-            } else {
-                forbids.extend(answer.policies);
-                hidden.push(class.clone());
-            }
-        }
-        Ok((shown, hidden))
-    }
-
-    /// Whether every kind of record may be shown. Stops at the first that may not.
-    fn see_records(
-        &mut self,
-        matter: &Matter<'_>,
-        agreement: Option<Candidate<'_>>,
-        forbids: &mut BTreeSet<String>,
-    ) -> Result<bool, Refused> {
-        let (uids, jsons, base) = match &matter.data.kinds {
-            Kinds::None => return Ok(true),
-            Kinds::TooMany => return Ok(false),
-            Kinds::Some { uids, jsons, store } => (uids, jsons, store),
-        };
-        let store = slice::store(base, &matter.caller, agreement.map(|(_, known)| known));
-        let store = store.map_err(|e| Refusal::errors(vec![e]))?;
-        let context = self.context(matter, agreement, About::Nothing)?;
-        for (uid, json) in uids.iter().zip(jsons) {
-            self.record.encoded(json);
-            let answer = self.ask(matter, Action::SeeRecord, uid, &context, &store).sound()?;
-            if !answer.allow {
-                forbids.extend(answer.policies);
-                return Ok(false);
-            }
-            self.policies.extend(answer.policies);
-        }
-        Ok(true)
-    }
-
     // --- the audit log
 
     fn audit(&mut self, scope: Option<&OrganisationId>) -> Result<Granted, Refused> {
-        let caller = self.caller()?;
+        let (subject, actors) = self.parties()?;
         let base = self.snapshot.scopes.get(&scope.cloned()).ok_or_else(|| Refusal::because(Reason::NOT_PERMITTED))?;
         self.record.encoded(&base.json);
         self.not_revoked()?;
@@ -383,16 +321,23 @@ impl<'a> Inquiry<'a> {
                 Refusal::because(Reason::AGREEMENT_UNKNOWN).asking("the audit log is not read under agreements")
             );
         }
+        self.reads_audit(&subject, base, purpose.as_ref())?;
+        for actor in &actors {
+            self.reads_audit(actor, base, purpose.as_ref())
+                .map_err(|refusal| refusal.of_actor(&actor.principal.organisation))?;
+        }
+        Ok(Granted { agreement: None, actor_agreements: vec![None; actors.len()], classes_revealed: Vec::new() })
+    }
+
+    fn reads_audit(&mut self, party: &Party<'_>, base: &Base, purpose: Option<&EntityUid>) -> Result<(), Refused> {
         let policies = &self.snapshot.policies;
-        let question = Question { now: &self.now, purpose: purpose.as_ref(), agreement: None, about: About::Nothing };
-        let context = question.context().map_err(|e| Refusal::errors(vec![e]))?;
-        let store = slice::store(&base.store, &caller, []).map_err(|e| Refusal::errors(vec![e]))?;
-        let answer = policies.ask(&caller.uid, Action::ReadAudit, &base.uid, &context, &store).sound()?;
+        let context = self.context(party, purpose, None, About::Nothing)?;
+        let store = slice::store(&base.store, &party.caller, []).map_err(|e| Refusal::errors(vec![e]))?;
+        let answer = policies.ask(&party.caller.uid, Action::ReadAudit, &base.uid, &context, &store).sound()?;
         if !answer.allow {
             return Err(Refusal::explained(policies, &[answer]));
         }
         self.policies.extend(answer.policies);
-        self.in_force(None)?;
-        Ok(Granted { agreement: None, classes_revealed: Vec::new() })
+        self.in_force(&party.principal.organisation, None)
     }
 }

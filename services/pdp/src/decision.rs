@@ -34,6 +34,7 @@ pub struct Digests {
 pub struct Permit {
     pub(crate) request: AccessRequest,
     pub(crate) agreement: Option<AgreementId>,
+    pub(crate) actor_agreements: Vec<Option<AgreementId>>,
     pub(crate) policies: Vec<String>,
     pub(crate) digests: Digests,
     pub(crate) slice: Content,
@@ -51,6 +52,11 @@ impl Permit {
         self.agreement.as_ref()
     }
 
+    /// For each actor of the caller, in their order, the legal basis of its own part.
+    pub fn actor_agreements(&self) -> &[Option<AgreementId>] {
+        &self.actor_agreements
+    }
+
     /// `@id`s of the policies that permitted the action, the field classes and the records, sorted.
     pub fn policies(&self) -> &[String] {
         &self.policies
@@ -60,8 +66,8 @@ impl Permit {
         &self.digests
     }
 
-    /// The entities that were looked at: a canonical JSON array in Cedar's JSON format for entities, in which the
-    /// caller's id is replaced by its reference.
+    /// The entities that were looked at: a canonical JSON array in Cedar's JSON format for entities, in which
+    /// references stand for the ids of the caller and its actors.
     pub fn slice(&self) -> &Content {
         &self.slice
     }

@@ -1,10 +1,12 @@
 //! Entities as canonical JSON in Cedar's JSON format for entities, so that a slice in the audit log can be read by
 //! Cedar's own tools.
 
-use cedar_policy::Entity;
+use cedar_policy::{Entity, EntityUid};
 use model::canonical::{self, Value};
 use model::entry::Content;
 use model::{Digest, canonical::INTEGER_MAX};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 /// One entity: `{"attrs":{…},"parents":[…],"uid":{"id":…,"type":…}}`, sets sorted by their encoding.
 ///
@@ -14,10 +16,14 @@ pub(crate) fn entity(entity: &Entity) -> Result<Vec<u8>, String> {
     Ok(value(entity)?.encode())
 }
 
-/// An entity whose id is filled in later: what stands before and after it.
+/// An entity whose id is filled in later, and to which parents can be added.
 #[derive(Clone, Debug)]
 pub(crate) struct Anonymous {
+    /// Up to the first parent.
     before: Vec<u8>,
+    /// Each encoded; sorted.
+    parents: Vec<Vec<u8>>,
+    /// Behind the id.
     after: Vec<u8>,
 }
 
@@ -27,21 +33,38 @@ impl Anonymous {
     pub(crate) fn of(entity: &Entity) -> Result<Self, String> {
         let Value::Object(mut members) = value(entity)? else { return Err(String::from("not an object")) };
         members.remove("uid");
-        // `uid` sorts after `attrs` and `parents`, `type` after `id`.
+        let Some(Value::Array(parents)) = members.remove("parents") else { return Err(String::from("no parents")) };
+        // `attrs` sorts before `parents`, that before `uid`, and `id` before `type`.
         let mut before = Value::Object(members).encode();
         before.pop();
-        before.extend_from_slice(b",\"uid\":{\"id\":");
+        before.extend_from_slice(b",\"parents\":[");
         let mut after = b",\"type\":".to_vec();
         canonical::encode_text(&entity.uid().type_name().to_string(), &mut after);
         after.extend_from_slice(b"}}");
-        Ok(Self { before, after })
+        Ok(Self { before, parents: parents.iter().map(Value::encode).collect(), after })
     }
 
-    pub(crate) fn encode_into(&self, id: &str, out: &mut Vec<u8>) {
+    pub(crate) fn encode_into(&self, more_parents: &[EntityUid], id: &str, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.before);
+        let more = more_parents.iter().map(encoded_uid).map(Cow::Owned);
+        // A role that the registry gives too is one parent, not two.
+        let parents: BTreeSet<Cow<'_, [u8]>> =
+            self.parents.iter().map(|p| Cow::Borrowed(p.as_slice())).chain(more).collect();
+        for (n, parent) in parents.iter().enumerate() {
+            if n > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(parent);
+        }
+        out.extend_from_slice(b"],\"uid\":{\"id\":");
         canonical::encode_text(id, out);
         out.extend_from_slice(&self.after);
     }
+}
+
+fn encoded_uid(uid: &EntityUid) -> Vec<u8> {
+    let ty = uid.type_name().to_string();
+    Value::object([("id", Value::text(uid.id().unescaped())), ("type", Value::text(ty))]).encode()
 }
 
 /// A slice being written: a JSON array, its digest taken at the end.
@@ -58,9 +81,9 @@ impl SliceWriter {
         self.0.extend_from_slice(encoded);
     }
 
-    pub(crate) fn push_anonymous(&mut self, entity: &Anonymous, id: &str) {
+    pub(crate) fn push_anonymous(&mut self, entity: &Anonymous, more_parents: &[EntityUid], id: &str) {
         self.separate();
-        entity.encode_into(id, &mut self.0);
+        entity.encode_into(more_parents, id, &mut self.0);
     }
 
     fn separate(&mut self) {

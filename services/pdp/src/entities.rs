@@ -144,7 +144,8 @@ pub(crate) fn parties(types: &Types, plant: &Plant, parties: &Parties, out: &mut
     }
     out.add(scope(types, None));
     let held = parties.principals.values().flat_map(|p| &p.roles);
-    for role in held.chain(plant.products.values().map(|p| &p.steward)).collect::<BTreeSet<_>>() {
+    let given = parties.organisations.values().flat_map(|o| &o.roles);
+    for role in held.chain(given).chain(plant.products.values().map(|p| &p.steward)).collect::<BTreeSet<_>>() {
         out.bare(uid(&types.role, role));
     }
     for ((organisation, subject), known) in &parties.principals {

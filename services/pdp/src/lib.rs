@@ -3,17 +3,24 @@
 //! [`PolicySet::load`] checks a set of policies, [`Snapshot::new`] joins it with a plant and a registry,
 //! [`Snapshot::decide`] answers. What passes, in this order; everything else is denied:
 //!
-//! 1. caller's organisation and the resource are known, and `discover` is allowed: otherwise the denial is `hidden`
-//! 2. neither the caller nor its credential is revoked
+//! 1. the organisations of the caller and of all who act for it are known, so is the resource, and each of them may
+//!    `discover` it: otherwise the denial is `hidden`
+//! 2. none of them is revoked, and no credential
 //! 3. the purpose is in the vocabulary; an agreement named by the caller is its organisation's own
-//! 4. Cedar allows the action, with one agreement or none at all
-//! 5. Cedar allows every field class and every combination of record attributes that the answer may hold
+//! 4. Cedar allows each of them the action, with one agreement for each organisation or none at all
+//! 5. Cedar allows each of them every field class and every combination of record attributes that the answer may hold
 //! 6. no policy failed in any question: Cedar skips a `forbid` that fails, here it denies
+//!
+//! Whoever acts can take away and never add: a request with actors is allowed only where it is without them, and shows
+//! no more.
 //!
 //! What this crate does **not** do: no I/O, no clock, no async; it does not know routes, tokens or headers; it hides and
 //! filters nothing, it only says what would have to be hidden.
 
+mod agreement;
 mod answer;
+mod contents;
+mod credential;
 mod decide;
 mod decision;
 mod encode;

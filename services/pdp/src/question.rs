@@ -10,6 +10,8 @@ use model::{Action, Shape, Timestamp};
 pub(crate) struct Question<'a> {
     /// Made once per request by [`datetime`]: Cedar parses the name of an extension each time.
     pub now: &'a RestrictedExpression,
+    /// How the principal comes to ask; see [`crate::credential`].
+    pub caller: &'a RestrictedExpression,
     pub purpose: Option<&'a EntityUid>,
     pub agreement: Option<&'a EntityUid>,
     pub about: About<'a>,
@@ -28,7 +30,9 @@ impl Question<'_> {
     /// In words; a context that cannot be built counts as a policy that failed.
     pub(crate) fn context(&self) -> Result<Context, String> {
         let entity = |name: &str, uid: &EntityUid| (name.to_owned(), RestrictedExpression::new_entity_uid(uid.clone()));
-        let mut pairs = vec![(String::from("now"), self.now.clone())];
+        let mut pairs = Vec::with_capacity(5);
+        pairs.push((String::from("now"), self.now.clone()));
+        pairs.push((String::from("caller"), self.caller.clone()));
         pairs.extend(self.purpose.map(|p| entity("purpose", p)));
         pairs.extend(self.agreement.map(|a| entity("agreement", a)));
         match self.about {
@@ -101,7 +105,9 @@ fn try_out(
     };
     let optional = |uid| full.then_some(uid);
     let now = datetime(Timestamp::EPOCH);
-    let question = Question { now: &now, purpose: optional(&purpose), agreement: optional(&agreement), about };
+    let caller = crate::credential::sample(names, full)?;
+    let question =
+        Question { now: &now, caller: &caller, purpose: optional(&purpose), agreement: optional(&agreement), about };
     let (principal, resource) = (uid(principal, "p"), uid(resource, "r"));
     Request::new(principal, action_uid.clone(), resource, question.context()?, Some(schema))
         .map(drop)

@@ -4,7 +4,7 @@ use crate::answer::Answer;
 use crate::decision::{Denial, Digests};
 use crate::policies::PolicySet;
 use model::entry::Content;
-use model::{AccessRequest, AgreementId, FieldClassId, Reason};
+use model::{AccessRequest, AgreementId, FieldClassId, OrganisationId, Reason};
 use std::collections::BTreeSet;
 
 /// Boxed wherever it travels: an allow should not pay for it.
@@ -93,6 +93,26 @@ impl Refusal {
 
     pub(crate) fn under(mut self: Box<Self>, agreement: Option<&AgreementId>) -> Box<Self> {
         self.agreement = agreement.cloned();
+        self
+    }
+
+    /// Nobody can name an agreement of an actor's organisation, so the choice is not offered.
+    pub(crate) fn without_choice(mut self: Box<Self>) -> Box<Self> {
+        if !std::mem::take(&mut self.agreements).is_empty() {
+            self.asks = vec![String::from(
+                "several agreements of its organisation permit it, and only the subject's can be named; ask the \
+                 product's steward to tell them apart",
+            )];
+        }
+        self
+    }
+
+    /// It is somebody of `organisation`, who acts for the caller, to whom this applies.
+    pub(crate) fn of_actor(mut self: Box<Self>, organisation: &OrganisationId) -> Box<Self> {
+        self.reasons.insert(Reason::ACTOR_NOT_PERMITTED);
+        let own = std::mem::take(&mut self.asks).join("; ");
+        let own = if own.is_empty() { "whoever acts for somebody needs the same permission" } else { &own };
+        self.asks.push(format!("the actor of `{organisation}` in this request may not do this: {own}"));
         self
     }
 

@@ -1,58 +1,83 @@
 //! The few entities that one request needs, and the record of them.
 
 use crate::encode::SliceWriter;
-use crate::entities;
-use crate::names::Types;
+use crate::names::uid;
 use crate::snapshot::{Known, Member, Snapshot};
 use cedar_policy::{Entities, Entity, EntityUid};
-use model::Principal;
 use model::entry::Content;
+use model::{Principal, RoleId};
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
-/// The caller as an entity.
+/// Somebody who takes part in the request, as an entity.
+#[derive(Clone)]
 pub(crate) struct Caller<'s> {
     pub uid: EntityUid,
     entity: Cow<'s, Entity>,
     member: &'s Member,
+    /// Held by the word of the issuer alone.
+    roles: Vec<EntityUid>,
 }
 
 impl<'s> Caller<'s> {
     /// `None` when the organisation is not in the registry. What the registry says of a principal's kind wins over what
-    /// its credential says.
-    pub(crate) fn find(snapshot: &'s Snapshot, principal: &Principal) -> Option<Self> {
+    /// its credential says. Of `roles`, those that the organisation's issuers may give come on top of the registry's.
+    pub(crate) fn find(snapshot: &'s Snapshot, principal: &Principal, roles: &BTreeSet<RoleId>) -> Option<Self> {
+        let roles = given(snapshot, principal, roles);
         let key = (principal.organisation.clone(), principal.subject.clone());
-        if let Some(member) = snapshot.registered.get(&key) {
-            return Some(Self { uid: member.entity.uid(), entity: Cow::Borrowed(&member.entity), member });
-        }
-        let member = snapshot.strangers.get(&(principal.organisation.clone(), principal.kind))?;
-        let entity = renamed(&snapshot.policies.names.types, &member.entity, principal)?;
-        Some(Self { uid: entity.uid(), entity: Cow::Owned(entity), member })
+        let (member, known) = match snapshot.registered.get(&key) {
+            Some(member) => (member, true),
+            None => (snapshot.strangers.get(&(principal.organisation.clone(), principal.kind))?, false),
+        };
+        let entity = if known && roles.is_empty() {
+            Cow::Borrowed(&member.entity)
+        } else {
+            let name = if known { member.entity.uid() } else { snapshot.principal_uid(principal) };
+            Cow::Owned(changed(&member.entity, name, &roles)?)
+        };
+        Some(Self { uid: entity.uid(), entity, member, roles })
     }
 }
 
-/// A copy of `entity` that is `principal`.
-fn renamed(types: &Types, entity: &Entity, principal: &Principal) -> Option<Entity> {
-    let (_, attributes, parents) = entity.clone().into_inner();
-    Entity::new(entities::principal_uid(types, principal), attributes, parents).ok()
+/// The registry may have taken a role away since the credential was verified.
+fn given(snapshot: &Snapshot, principal: &Principal, roles: &BTreeSet<RoleId>) -> Vec<EntityUid> {
+    if roles.is_empty() {
+        return Vec::new();
+    }
+    let organisation = snapshot.parties.organisations.get(&principal.organisation);
+    let may = |role: &&RoleId| organisation.is_some_and(|o| o.roles.contains(*role));
+    roles.iter().filter(may).map(|role| uid(&snapshot.policies.names.types.role, role)).collect()
+}
+
+/// A copy of `entity` under another name, with `roles` among its parents.
+fn changed(entity: &Entity, name: EntityUid, roles: &[EntityUid]) -> Option<Entity> {
+    let (_, attributes, mut parents) = entity.clone().into_inner();
+    parents.extend(roles.iter().cloned());
+    Entity::new(name, attributes, parents).ok()
 }
 
 /// What was looked at, in the order of looking.
-pub(crate) struct Record<'r> {
+pub(crate) struct Record<'s> {
     writer: SliceWriter,
-    reference: &'r str,
+    /// What has been written. The same entity is the same place in the snapshot.
+    seen: Vec<&'s [u8]>,
 }
 
-impl<'r> Record<'r> {
-    pub(crate) fn new(reference: &'r str) -> Self {
-        Self { writer: SliceWriter::new(), reference }
+impl<'s> Record<'s> {
+    pub(crate) fn new() -> Self {
+        Self { writer: SliceWriter::new(), seen: Vec::new() }
     }
 
-    pub(crate) fn caller(&mut self, caller: &Caller<'_>) {
-        self.writer.push_anonymous(&caller.member.json, self.reference);
+    pub(crate) fn caller(&mut self, caller: &Caller<'_>, reference: &str) {
+        self.writer.push_anonymous(&caller.member.json, &caller.roles, reference);
     }
 
-    pub(crate) fn encoded(&mut self, json: &[u8]) {
-        self.writer.push(json);
+    /// Each entity is written once, whoever it is looked at for.
+    pub(crate) fn encoded(&mut self, json: &'s [u8]) {
+        if !self.seen.iter().any(|seen| std::ptr::eq(*seen, json)) {
+            self.seen.push(json);
+            self.writer.push(json);
+        }
     }
 
     pub(crate) fn finish(self) -> Content {

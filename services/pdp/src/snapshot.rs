@@ -3,6 +3,7 @@
 //! Cedar computes the hierarchy and checks every entity against the schema once, over the complete store. What requests
 //! use are flat copies: a copy names all of its ancestors as parents, so it means the same without them.
 
+use crate::credential::Alone;
 use crate::encode::{self, Anonymous};
 use crate::entities::{self, Collected};
 use crate::names::uid;
@@ -28,6 +29,7 @@ pub struct Snapshot {
     pub(crate) agreements: BTreeMap<AgreementId, Known>,
     pub(crate) agreements_of: BTreeMap<OrganisationId, Vec<AgreementId>>,
     pub(crate) classes: BTreeMap<FieldClassId, Known>,
+    pub(crate) alone: Alone,
 }
 
 /// An entity ready for slices, with its place in the record of one.
@@ -96,6 +98,7 @@ impl Snapshot {
         let builder = Builder { policies: &policies, plant: &plant, parties: &parties, complete: &complete };
         let prebuilt = builder.build().map_err(|message| vec![Finding::new(message)])?;
         let Prebuilt { data, scopes, registered, strangers, agreements, agreements_of, classes } = prebuilt;
+        let alone = Alone::new(&parties);
         Ok(Self {
             policies,
             plant,
@@ -108,6 +111,7 @@ impl Snapshot {
             agreements,
             agreements_of,
             classes,
+            alone,
         })
     }
 
@@ -125,6 +129,11 @@ impl Snapshot {
 
     pub fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// The name of somebody whom the registry does not list.
+    pub(crate) fn principal_uid(&self, principal: &Principal) -> EntityUid {
+        entities::principal_uid(&self.policies.names.types, principal)
     }
 }
 

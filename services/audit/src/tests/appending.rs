@@ -75,7 +75,7 @@ async fn what_belongs_to_an_entry_becomes_durable_with_it() {
     let mut draft =
         Draft::new(Kind::Decision, &log.common(), Some(&organisation("acme")), members, vec![disclosure.clone()])
             .unwrap();
-    draft.directory = row;
+    draft.directory = row.into_iter().collect();
     draft.content = vec![content.clone(), content.clone()];
     let appended = log.append(draft.clone()).await.unwrap();
     // The same content and the same row once more do no harm.

@@ -30,7 +30,7 @@ async fn record(log: &Log, i: usize) {
     ];
     let organisation = principal(name).organisation;
     let mut draft = Draft::new(Kind::Decision, &log.common(), Some(&organisation), members, vec![]).unwrap();
-    draft.directory = row;
+    draft.directory = row.into_iter().collect();
     log.append(draft).await.unwrap();
 }
 

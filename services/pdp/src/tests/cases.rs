@@ -96,7 +96,7 @@ fn cases_are_decided_as_written() {
         let cases: Vec<Case> = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{file}: {e}"));
         for case in cases {
             count += 1;
-            let got = observed(&snapshot.decide(case.request.request(), "p-0001"));
+            let got = observed(&snapshot.decide(case.request.request(), &["p-0001"]));
             if got != case.expect {
                 wrong.push(format!("{file}: {}\n  expected {:?}\n  got      {got:?}", case.title, case.expect));
             }

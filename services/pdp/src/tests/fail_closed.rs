@@ -225,7 +225,7 @@ fn what_may_be_discovered_is_what_is_not_hidden() {
         for resource in world.plant.signals.keys() {
             let request = ask(organisation, subject, &format!("Signal/{resource}"));
             let visible = snapshot.may_discover(&request.caller, &request.resource, request.now);
-            let hidden = matches!(snapshot.decide(request, "p"), crate::Decision::Denied(d) if d.hidden);
+            let hidden = matches!(snapshot.decide(request, &[]), crate::Decision::Denied(d) if d.hidden);
             assert_eq!(visible, !hidden, "{organisation} {resource}");
         }
     }

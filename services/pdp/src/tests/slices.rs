@@ -2,6 +2,7 @@
 
 use super::world::{World, anna, ask, base, base_with, id, now};
 use crate::answer::{Answer, answer};
+use crate::credential::Told;
 use crate::decision::Decision;
 use crate::names::uid;
 use crate::question::{About, Question, datetime};
@@ -58,7 +59,9 @@ fn the_record_is_enough_to_decide_again() {
     let types = &world.policies.names.types;
     let (purpose, agreement) = (uid(&types.purpose, "maintenance"), uid(&types.agreement, "acme-maintenance-2026"));
     let about = About::Shape(permit.request().shape);
-    let question = Question { now: &datetime(now()), purpose: Some(&purpose), agreement: Some(&agreement), about };
+    let told = Told::subject(&permit.request().caller).expression(types, &[]).unwrap();
+    let (time, agreement) = (datetime(now()), Some(&agreement));
+    let question = Question { now: &time, caller: &told, purpose: Some(&purpose), agreement, about };
     let (principal, signal) = (uid(&types.user, "p-0001"), uid(&types.signal, "press-3.force"));
     let again = world.policies.ask(&principal, Action::ReadSeries, &signal, &question.context().unwrap(), &store);
     assert!(again.allow && again.errors.is_empty(), "{again:?}");
@@ -215,7 +218,7 @@ impl Both<'_> {
     }
 
     fn request(&mut self, request: &AccessRequest) -> Result<(), TestCaseError> {
-        let caller = Caller::find(self.snapshot, request.caller.principal()).unwrap();
+        let caller = Caller::find(self.snapshot, request.caller.principal(), request.caller.roles()).unwrap();
         if !self.complete.iter().any(|e| e.uid() == caller.uid) {
             let unlisted = slice::store(&Entities::empty(), &caller, []).unwrap();
             self.complete = self.complete.clone().add_entities(unlisted, None).unwrap();
@@ -225,9 +228,10 @@ impl Both<'_> {
         let agreements: Vec<_> = snapshot.agreements.values().collect();
         let store = slice::store(&data.base.store, &caller, agreements.iter().copied()).unwrap();
         let purpose = uid(&self.world.policies.names.types.purpose, "maintenance");
+        let told = Told::subject(&request.caller).expression(&self.world.policies.names.types, &[]).unwrap();
         for agreement in std::iter::once(None).chain(agreements.iter().map(|a| Some(&a.uid))) {
             let now = datetime(request.now);
-            let about = |about| Question { now: &now, purpose: Some(&purpose), agreement, about };
+            let about = |about| Question { now: &now, caller: &told, purpose: Some(&purpose), agreement, about };
             let resource = &data.base.uid;
             self.compare(&caller, Action::Discover, resource, &about(About::Nothing), &store)?;
             self.compare(&caller, request.action, resource, &about(About::Shape(request.shape)), &store)?;

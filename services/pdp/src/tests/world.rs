@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+/// Of the subject and its actors.
+pub const REFERENCES: &[&str] = &["p-0001", "p-0002", "p-0003"];
 pub const DAY: i64 = 86_400_000;
 
 pub fn id<T: std::str::FromStr<Err = model::InvalidId>>(text: &str) -> T {
@@ -324,7 +326,7 @@ impl World {
     }
 
     pub fn decide(&self, request: AccessRequest) -> Decision {
-        self.snapshot().decide(request, "p-0001")
+        self.snapshot().decide(request, REFERENCES)
     }
 
     pub fn permit(&self, request: AccessRequest) -> Permit {
