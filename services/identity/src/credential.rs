@@ -1,11 +1,20 @@
 //! Exactly one credential, in exactly one place.
 //!
-//! Two places are two readings: one component would check the first token and another act on the second.
+//! Two places are two readings: one component would check the first token and another act on the second. What passes:
+//!
+//! 1. one header `authorization: Bearer TOKEN` (RFC 6750 section 2.1), and no header `dpop`;
+//! 2. one header `authorization: DPoP TOKEN` with one header `dpop: PROOF` (RFC 9449 section 7.1);
+//! 3. neither of the two: then the connection's certificate is the credential, or there is none;
+//! 4. beside 1 or 2, at most one header `millgate-actor-token: TOKEN` of who acts for the token's principal.
+//!
+//! A credential anywhere else is a 400, whatever stands in the right place.
 
 use crate::refusal::Refusal;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue, PROXY_AUTHORIZATION};
 use model::Reason;
+
+const DPOP: HeaderName = HeaderName::from_static("dpop");
 
 /// The own token of who acts for the principal of the other one (RFC 8693 section 1.1).
 const ACTOR_TOKEN: HeaderName = HeaderName::from_static("millgate-actor-token");
@@ -13,68 +22,72 @@ const ACTOR_TOKEN: HeaderName = HeaderName::from_static("millgate-actor-token");
 /// What a request shows of its sender beside the connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shown<'a> {
-    pub(crate) token: Option<&'a str>,
+    pub(crate) token: Option<Token<'a>>,
     pub(crate) actor: Option<&'a str>,
 }
 
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Token<'a> {
+    pub(crate) scheme: Scheme<'a>,
+    pub(crate) text: &'a str,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Scheme<'a> {
+    /// Whoever has the token may use it, but for what it says itself.
+    Bearer,
+    /// With a proof for this one request.
+    Dpop { proof: &'a str },
+}
+
 pub(crate) fn read(headers: &HeaderMap, query_has_access_token: bool) -> Result<Shown<'_>, Refusal> {
-    let token = match bearer(headers, query_has_access_token) {
-        Ok(token) => Some(token),
-        // Nothing was shown, in no place.
-        Err(_)
-            if !query_has_access_token
-                && [AUTHORIZATION, PROXY_AUTHORIZATION].iter().all(|h| !headers.contains_key(h)) =>
-        {
-            None
+    if headers.contains_key(PROXY_AUTHORIZATION) {
+        return Err(misplaced("`proxy-authorization` is not read here; use `authorization`"));
+    }
+    if query_has_access_token {
+        return Err(misplaced("a token in the query is not read here, and others can; use `authorization`"));
+    }
+    let proof = one(headers, &DPOP, "several proofs in the header `dpop`; send one")?;
+    let actor = one(headers, &ACTOR_TOKEN, "several tokens in the header `millgate-actor-token`; send one")?;
+    let authorization = one(headers, &AUTHORIZATION, "several credentials in the header `authorization`; send one")?;
+    let token = authorization.map(|value| token_of(value, proof)).transpose()?;
+    match token {
+        None if proof.is_some() => Err(misplaced("a proof in the header `dpop` needs `authorization: DPoP TOKEN`")),
+        None if actor.is_some() => Err(misplaced("an actor's token needs the token of who it acts for")),
+        _ => Ok(Shown { token, actor }),
+    }
+}
+
+/// The text of a header that stands at most once. What joins several of one name into one (RFC 9110 section 5.3) is
+/// neither in a token nor in a proof.
+fn one<'h>(headers: &'h HeaderMap, name: &HeaderName, several: &'static str) -> Result<Option<&'h str>, Refusal> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() || value.as_bytes().contains(&b',') {
+        return Err(Refusal::new(Reason::SEVERAL_CREDENTIALS, several));
+    }
+    let text = HeaderValue::to_str(value);
+    text.map(Some).map_err(|_| Refusal::malformed("the credential has bytes that are not ASCII"))
+}
+
+fn token_of<'h>(value: &'h str, proof: Option<&'h str>) -> Result<Token<'h>, Refusal> {
+    let (scheme, text) = value.split_once(' ').unwrap_or((value, ""));
+    let scheme = match proof {
+        Some(proof) if scheme.eq_ignore_ascii_case("dpop") => Scheme::Dpop { proof },
+        None if scheme.eq_ignore_ascii_case("dpop") => {
+            return Err(Refusal::new(Reason::BAD_PROOF, "`authorization: DPoP` needs a proof in the header `dpop`"));
         }
-        Err(refusal) => return Err(refusal),
+        None if scheme.eq_ignore_ascii_case("bearer") => Scheme::Bearer,
+        Some(_) => return Err(misplaced("a proof in the header `dpop` needs `authorization: DPoP TOKEN`")),
+        None => return Err(none("the scheme of `authorization` is neither `Bearer` nor `DPoP`")),
     };
-    Ok(Shown { token, actor: actor_token(headers)? })
-}
-
-fn actor_token(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
-    let mut values = headers.get_all(ACTOR_TOKEN).iter();
-    match (values.next(), values.next()) {
-        (None, _) => Ok(None),
-        (Some(value), None) => {
-            let text = value.to_str().map_err(|_| Refusal::malformed("the actor's token is not ASCII"))?;
-            Ok(Some(text))
-        }
-        (Some(_), Some(_)) => Err(several("several `millgate-actor-token` headers")),
-    }
-}
-
-/// The token of the request's only credential, `Authorization: Bearer TOKEN` (RFC 6750 section 2.1).
-pub(crate) fn bearer(headers: &HeaderMap, query_has_access_token: bool) -> Result<&str, Refusal> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let elsewhere = query_has_access_token || headers.contains_key(PROXY_AUTHORIZATION);
-    match (values.next(), values.next()) {
-        (None, _) if elsewhere => Err(none("send the token in the header `authorization`, not elsewhere")),
-        (None, _) => Err(none("send a token in the header `authorization: Bearer TOKEN`")),
-        (Some(_), Some(_)) => Err(several("several `authorization` headers")),
-        (Some(_), None) if query_has_access_token => Err(several("a token in the query beside the header")),
-        (Some(_), None) if elsewhere => Err(several("`proxy-authorization` beside `authorization`")),
-        (Some(value), None) => token_of(value),
-    }
-}
-
-fn token_of(value: &HeaderValue) -> Result<&str, Refusal> {
-    let text = value.to_str().map_err(|_| Refusal::malformed("the credential has bytes that are not ASCII"))?;
-    let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
-    // What joins several headers of one name into one (RFC 9110 section 5.3) is neither in a scheme nor in a token.
-    if text.contains(',') {
-        return Err(several("several credentials in one `authorization` header"));
-    }
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(none("the scheme of `authorization` is not `Bearer`"));
-    }
-    Ok(token.trim_matches(' '))
+    Ok(Token { scheme, text: text.trim_matches(' ') })
 }
 
 pub(crate) fn none(detail: &'static str) -> Refusal {
     Refusal::new(Reason::NO_CREDENTIAL, detail)
 }
 
-fn several(detail: &'static str) -> Refusal {
-    Refusal::new(Reason::SEVERAL_CREDENTIALS, detail)
+fn misplaced(detail: &'static str) -> Refusal {
+    Refusal::new(Reason::MISPLACED_CREDENTIAL, detail)
 }

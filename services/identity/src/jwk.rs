@@ -113,27 +113,27 @@ impl Key {
     }
 }
 
-#[derive(Deserialize)]
-struct Jwk {
-    kty: String,
-    kid: Option<String>,
+#[derive(Default, Deserialize)]
+pub(crate) struct Jwk {
+    pub(crate) kty: String,
+    pub(crate) kid: Option<String>,
     #[serde(rename = "use")]
-    usage: Option<String>,
-    key_ops: Option<Vec<String>>,
-    alg: Option<String>,
-    crv: Option<String>,
-    x: Option<String>,
-    y: Option<String>,
-    n: Option<String>,
-    e: Option<String>,
+    pub(crate) usage: Option<String>,
+    pub(crate) key_ops: Option<Vec<String>>,
+    pub(crate) alg: Option<String>,
+    pub(crate) crv: Option<String>,
+    pub(crate) x: Option<String>,
+    pub(crate) y: Option<String>,
+    pub(crate) n: Option<String>,
+    pub(crate) e: Option<String>,
     // The secret parts, looked for so that they can be refused.
-    d: Option<serde::de::IgnoredAny>,
-    k: Option<serde::de::IgnoredAny>,
+    pub(crate) d: Option<serde::de::IgnoredAny>,
+    pub(crate) k: Option<serde::de::IgnoredAny>,
 }
 
 impl Jwk {
     /// The key, and the algorithms its type and curve are fit for (RFC 7518 section 3.1, RFC 8037 section 3.1).
-    fn public_key(&self) -> Result<(DecodingKey, &'static [SignatureAlgorithm]), &'static str> {
+    pub(crate) fn public_key(&self) -> Result<(DecodingKey, &'static [SignatureAlgorithm]), &'static str> {
         use SignatureAlgorithm::{ES256, ES384, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512};
         match (self.kty.as_str(), self.crv.as_deref()) {
             ("EC", Some("P-256")) => Ok((self.elliptic(32)?, &[ES256])),
@@ -185,7 +185,7 @@ fn name_of(algorithm: SignatureAlgorithm) -> &'static str {
     }
 }
 
-fn library_name_of(algorithm: SignatureAlgorithm) -> Algorithm {
+pub(crate) fn library_name_of(algorithm: SignatureAlgorithm) -> Algorithm {
     match algorithm {
         SignatureAlgorithm::ES256 => Algorithm::ES256,
         SignatureAlgorithm::ES384 => Algorithm::ES384,

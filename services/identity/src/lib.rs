@@ -33,6 +33,7 @@ mod claims;
 mod confirmation;
 mod credential;
 mod delegation;
+mod dpop;
 mod explain;
 mod fetch;
 mod json;
@@ -47,13 +48,15 @@ mod verified;
 use arc_swap::ArcSwap;
 use cache::VerifiedTokens;
 pub use certificate::{ClientAuthorities, PeerCertificate};
+use dpop::Dpop;
+pub use dpop::{ALGORITHMS as DPOP_ALGORITHMS, Origins};
 use explain::Notes;
 pub use explain::{Explanation, Step, StepOutcome};
 use http::{HeaderMap, Method};
 use keys::KeyCache;
 use login::World;
 use model::party::Parties;
-use model::{Authenticated, IssuerId, Timestamp};
+use model::{Authenticated, Binding, IssuerId, Reason, Timestamp};
 pub use refusal::LoginError;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -65,6 +68,8 @@ pub struct Presented<'a> {
     /// The query has a parameter `access_token` (RFC 6750 section 2.3).
     pub query_has_access_token: bool,
     pub method: &'a Method,
+    /// How the listener that it came to is reached.
+    pub origins: &'a Origins,
     /// In canonical form, without the query.
     pub path: &'a str,
     /// Of the connection.
@@ -92,6 +97,9 @@ pub struct IdentityOptions {
     /// So many verified tokens are remembered, so that each is verified once and not for each request; 0 for none. They
     /// hold their claims, about twice the bytes of a token.
     pub verified_tokens_max: usize,
+    /// So many proofs (RFC 9449) of one organisation are remembered until they end, one to two minutes, at some 60 bytes
+    /// each. Its further requests with proofs are refused until then.
+    pub used_proofs_max: usize,
 }
 
 impl Default for IdentityOptions {
@@ -105,6 +113,7 @@ impl Default for IdentityOptions {
             unknown_key_interval_ms: 10_000,
             stale_max_ms: 24 * 60 * 60_000,
             verified_tokens_max: 100_000,
+            used_proofs_max: 100_000,
         }
     }
 }
@@ -127,6 +136,7 @@ pub struct Identity {
     options: Arc<IdentityOptions>,
     issuers: ArcSwap<Issuers>,
     verified_tokens: VerifiedTokens,
+    dpop: Dpop,
 }
 
 /// By `iss`.
@@ -144,7 +154,8 @@ impl Identity {
     /// Knows no issuer until [`Self::update`].
     pub fn new(options: IdentityOptions) -> Self {
         let verified_tokens = VerifiedTokens::new(options.verified_tokens_max);
-        Self { options: Arc::new(options), issuers: ArcSwap::default(), verified_tokens }
+        let dpop = Dpop::new(options.used_proofs_max);
+        Self { options: Arc::new(options), issuers: ArcSwap::default(), verified_tokens, dpop }
     }
 
     /// Takes over the issuers. Keys of those whose URL and CA file stay are kept; nothing is fetched before it is needed.
@@ -167,7 +178,18 @@ impl Identity {
         authorities: &ClientAuthorities,
         now: Timestamp,
     ) -> Result<Authenticated, LoginError> {
-        self.login(presented, World { parties, authorities, now }, &mut Notes::none()).await
+        let caller = self.login(presented, World { parties, authorities, now }, &mut Notes::none()).await;
+        caller.map_err(|error| {
+            let wanted = error.reason == Reason::NONCE_REQUIRED;
+            LoginError { dpop_nonce: wanted.then(|| self.dpop.nonce(now)), ..error }
+        })
+    }
+
+    /// The nonce for the caller's next proof (RFC 9449 section 8.2), so that it has a fresh one before its own ends. For
+    /// every answer to a caller that needs one; they all get the same.
+    pub fn next_nonce(&self, caller: &Authenticated, parties: &Parties, now: Timestamp) -> Option<String> {
+        let demanded = || parties.issuers.get(caller.issuer()).is_some_and(|issuer| issuer.dpop_nonce);
+        (caller.binding() == Binding::Dpop && demanded()).then(|| self.dpop.nonce(now))
     }
 
     /// The same login, told check by check.

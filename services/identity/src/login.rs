@@ -9,7 +9,9 @@ use crate::keys::KeyCache;
 use crate::refusal::Refusal;
 use crate::token::{self, Parts, Token};
 use crate::verified::Verified;
-use crate::{ClientAuthorities, Identity, LoginError, Presented, binding, credential, delegation};
+use crate::binding::{self, Sender};
+use crate::credential::Scheme;
+use crate::{ClientAuthorities, Identity, LoginError, Presented, credential, delegation};
 use model::party::{Issuer, Parties, SignatureAlgorithm};
 use model::{Actor, Assertion, Authenticated, AuthenticationMethod, Binding, Digest, Reason, Timestamp};
 use std::collections::BTreeSet;
@@ -50,15 +52,16 @@ impl Identity {
         let shown = credential::read(presented.headers, presented.query_has_access_token);
         let shown = notes.check("credential", shown, |shown| said(shown.token.is_some(), "a token", "no token"))?;
         let certified = certified(presented, world, notes)?;
-        let Some(text) = shown.token else {
+        let Some(token) = shown.token else {
             return by_certificate(presented, certified, &shown, world, notes);
         };
-        let subject = self.accept(text, world, notes).await?;
+        let subject = self.accept(token.text, world, notes).await?;
         let actor = match shown.actor {
             Some(text) => Some(self.accept(text, world, notes).await?),
             None => None,
         };
-        let caller = admit(&subject, actor.as_ref(), certified, presented, world, notes);
+        let sender = Sender { dpop: &self.dpop, presented, scheme: token.scheme, world };
+        let caller = admit(&subject, actor.as_ref(), certified, sender, notes);
         let caller = caller.map_err(|refusal| refusal.by(&subject.issuer.id))?;
         [Some(subject), actor].into_iter().flatten().filter(|token| token.is_new).for_each(|token| {
             self.verified_tokens.keep(token.verified);
@@ -200,6 +203,9 @@ fn by_certificate(
         let refusal = Refusal::new(Reason::BAD_DELEGATION, "an actor's token needs the token of who it acts for");
         return Err(refusal.by(&authority));
     }
+    let organisation = &certified.principal.organisation;
+    let content = binding::check_demand(&[Binding::Certificate], None, organisation, world.parties);
+    notes.check("binding", content, |()| Binding::Certificate.as_str().to_owned()).map_err(|r| r.by(&authority))?;
     let caller = Assertion {
         principal: certified.principal,
         issuer: authority.clone(),
@@ -221,16 +227,15 @@ fn admit(
     subject: &Accepted<'_>,
     actor: Option<&Accepted<'_>>,
     certified: Option<Certified>,
-    presented: &Presented<'_>,
-    world: World<'_>,
+    sender: Sender<'_>,
     notes: &mut Notes<'_>,
 ) -> Result<Authenticated, Refusal> {
-    let bound = |token: &Accepted<'_>| {
-        binding::bind(&token.verified.confirmation, presented.certificate, token.issuer, world.parties)
-    };
-    let binding = notes.check("binding", bound(subject), |binding| binding.as_str().to_owned())?;
+    let world = sender.world;
+    let bound = notes.check("binding", sender.bind(subject), |bound| bound.binding.as_str().to_owned())?;
     if let Some(actor) = actor {
-        notes.check("binding of the actor", bound(actor), |binding| binding.as_str().to_owned())?;
+        // The proof, if there is one, is for the other token.
+        let bound = Sender { scheme: Scheme::Bearer, ..sender }.bind(actor);
+        notes.check("binding of the actor", bound, |bound| bound.binding.as_str().to_owned())?;
     }
     check_certificate(certified.as_ref(), subject, actor)?;
     let actors = delegation::actors(subject, actor, world.parties);
@@ -240,7 +245,7 @@ fn admit(
         principal: subject.who.principal.clone(),
         issuer: subject.issuer.id.clone(),
         method: AuthenticationMethod::Jwt,
-        binding,
+        binding: bound.binding,
         expires: ends.into_iter().flatten().min().unwrap_or(subject.who.expires),
         fingerprint: subject.verified.fingerprint,
         token_id: subject.who.token_id.clone(),
@@ -249,7 +254,10 @@ fn admit(
         roles: subject.who.roles.clone(),
         actors,
     };
-    vouch(caller, world.parties, notes)
+    let caller = vouch(caller, world.parties, notes)?;
+    let used = bound.proof.map_or(Ok(()), |proof| sender.dpop.take(&proof, caller.organisation(), world.now));
+    notes.check("proof", used, |()| String::from("not used before, or none is needed"))?;
+    Ok(caller)
 }
 
 /// A certificate beside a token only binds it. It must be of a company that one of the tokens is of.

@@ -12,6 +12,8 @@ pub struct LoginError {
     /// Whose token it claims to be, once `iss` named a registered issuer. The claim is proven only by a valid signature.
     pub issuer: Option<IssuerId>,
     pub detail: String,
+    /// With [`Reason::NONCE_REQUIRED`]: what the next proof must hold (RFC 9449 section 8).
+    pub dpop_nonce: Option<String>,
 }
 
 /// A [`LoginError`] that does not know yet whose token it is.
@@ -38,6 +40,6 @@ impl Refusal {
 
 impl From<Refusal> for LoginError {
     fn from(refusal: Refusal) -> Self {
-        Self { reason: refusal.reason, issuer: None, detail: refusal.detail.into_owned() }
+        Self { reason: refusal.reason, issuer: None, detail: refusal.detail.into_owned(), dpop_nonce: None }
     }
 }

@@ -120,7 +120,7 @@ impl<'a> Token<'a> {
     }
 }
 
-fn algorithm_of(name: &str) -> Option<SignatureAlgorithm> {
+pub(crate) fn algorithm_of(name: &str) -> Option<SignatureAlgorithm> {
     Some(match name {
         "ES256" => SignatureAlgorithm::ES256,
         "ES384" => SignatureAlgorithm::ES384,

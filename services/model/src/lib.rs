@@ -8,6 +8,7 @@ pub mod canonical;
 pub mod entry;
 pub mod id;
 pub mod issuer;
+pub mod origin;
 pub mod party;
 pub mod plant;
 pub mod principal;
@@ -20,6 +21,7 @@ pub use id::{
     AgreementId, DatasetId, EquipmentId, ExportClassId, FieldClassId, InvalidId, IssuerId, OrganisationId, ProductId,
     PurposeId, RequestId, RoleId, RouteId, SerialNumber, SignalId, SourceId, Subject,
 };
+pub use origin::Origin;
 pub use principal::{
     Actor, Assertion, Authenticated, AuthenticationMethod, Binding, CertificateRef, Principal, PrincipalKind,
 };

@@ -1,17 +1,21 @@
 //! The test stand: two suppliers with an issuer each, the registry's view of them, and a clock that stands still.
 
 use super::idp::{Answer, Idp, Key, key_set, with};
-use crate::{ClientAuthorities, Identity, IdentityOptions, LoginError, Presented};
+use crate::{ClientAuthorities, Identity, IdentityOptions, LoginError, Origins, Presented};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Method};
 use model::party::{Issuer, Parties, Revocations, SignatureAlgorithm};
-use model::{Authenticated, Digest, IssuerId, OrganisationId, Reason, Timestamp};
+use model::{Authenticated, Digest, IssuerId, OrganisationId, Origin, Reason, Timestamp};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 /// 2026-11-22T19:20:00Z.
 pub(super) const NOW: Timestamp = Timestamp(1_795_375_200_000);
 pub(super) const AUDIENCE: &str = "https://data.plant.example";
+
+/// The address of the listener that is asked.
+pub(super) static ORIGINS: LazyLock<Origins> = LazyLock::new(|| Origins::new(Origin::parse(AUDIENCE)));
 
 pub(super) struct Stand {
     pub(super) identity: Identity,
@@ -104,7 +108,7 @@ pub(super) fn claims_of(issuer: &str) -> Value {
 
 /// A GET of `/data` with these headers.
 pub(super) fn presented(headers: &HeaderMap, query_has_access_token: bool) -> Presented<'_> {
-    Presented { headers, query_has_access_token, method: &Method::GET, path: "/data", certificate: None }
+    Presented { headers, query_has_access_token, method: &Method::GET, origins: &ORIGINS, path: "/data", certificate: None }
 }
 
 pub(super) fn bearer(token: &str) -> HeaderMap {
