@@ -3,7 +3,7 @@
 //! `GET /v1/audit/entries` answers questions to the audit log: decided by Cedar (`readAudit`), and itself recorded before
 //! the first entry leaves.
 
-use crate::authenticate::authenticate;
+use crate::authenticate::{Door, authenticate};
 use crate::authorize::{Standing, authorize};
 use crate::canonical::Canonical;
 use crate::listener::Peer;
@@ -45,14 +45,22 @@ async fn nothing(
 ) -> impl IntoResponse {
     let (parts, _) = request.into_parts();
     let (id, started) = (broker.request_id(), broker.metrics.begin());
-    answer(&broker, id, started, unknown(&broker, id, peer, &parts).await).map(axum::body::Body::new)
+    let mut door = Door::new(&broker.api_origins);
+    let result = unknown(&broker, id, peer, &parts, &mut door).await;
+    answer(&broker, id, started, door, result).map(axum::body::Body::new)
 }
 
 /// 401 for strangers on every path, then 404, recorded.
-async fn unknown(broker: &Broker, id: RequestId, peer: Peer, parts: &Parts) -> Result<Response<Body>, Refusal> {
+async fn unknown(
+    broker: &Broker,
+    id: RequestId,
+    peer: Peer,
+    parts: &Parts,
+    door: &mut Door<'_>,
+) -> Result<Response<Body>, Refusal> {
     let canonical = Canonical::parse(parts)?;
     let world = broker.world();
-    let caller = authenticate(broker, &world, id, &peer, parts, &canonical).await?;
+    let caller = authenticate(broker, &world, id, &peer, parts, &canonical, door).await?;
     let about = Circumstances { route: None, ..about(id, &peer, parts, &canonical, &Asked::default()) };
     record::refuse(&broker.log, &caller, &Reason::NOT_FOUND, Target::default(), &about).await?;
     Err(Refusal::not_found())
@@ -66,17 +74,27 @@ async fn entries(
     let (parts, _) = request.into_parts();
     let (id, started) = (broker.request_id(), broker.metrics.begin());
     // axum hands HEAD to whoever takes GET. A search whose answer nobody sees would be recorded as one that was read.
-    if parts.method != http::Method::GET {
-        return answer(&broker, id, started, unknown(&broker, id, peer, &parts).await).map(axum::body::Body::new);
-    }
-    answer(&broker, id, started, read(&broker, id, peer, &parts).await).map(axum::body::Body::new)
+    let mut door = Door::new(&broker.api_origins);
+    let result = if parts.method == http::Method::GET {
+        read(&broker, id, peer, &parts, &mut door).await
+    } else {
+        unknown(&broker, id, peer, &parts, &mut door).await
+    };
+    answer(&broker, id, started, door, result).map(axum::body::Body::new)
 }
 
-fn answer(broker: &Broker, id: RequestId, started: Started, result: Result<Response<Body>, Refusal>) -> Response<Body> {
-    let (response, reason) = match result {
+fn answer(
+    broker: &Broker,
+    id: RequestId,
+    started: Started,
+    door: Door<'_>,
+    result: Result<Response<Body>, Refusal>,
+) -> Response<Body> {
+    let (mut response, reason) = match result {
         Ok(response) => (response, None),
         Err(refusal) => (respond::refuse(&refusal, id), Some(refusal.reason)),
     };
+    door.close(response.headers_mut());
     broker.metrics.end(started, "api", response.status(), reason.as_ref());
     response
 }
@@ -95,11 +113,17 @@ fn about<'a>(id: RequestId, peer: &Peer, parts: &'a Parts, canonical: &Canonical
     }
 }
 
-async fn read(broker: &Broker, id: RequestId, peer: Peer, parts: &Parts) -> Result<Response<Body>, Refusal> {
+async fn read(
+    broker: &Broker,
+    id: RequestId,
+    peer: Peer,
+    parts: &Parts,
+    door: &mut Door<'_>,
+) -> Result<Response<Body>, Refusal> {
     let canonical = Canonical::parse(parts)?;
     let asked = Asked::parse(&parts.headers)?;
     let world = broker.world();
-    let caller = authenticate(broker, &world, id, &peer, parts, &canonical).await?;
+    let caller = authenticate(broker, &world, id, &peer, parts, &canonical, door).await?;
     let about = about(id, &peer, parts, &canonical, &asked);
     let wanted = match Wanted::parse(&canonical.query) {
         Ok(wanted) => wanted,

@@ -7,8 +7,30 @@ use crate::respond::Refusal;
 use crate::world::World;
 use crate::{Broker, stack};
 use http::request::Parts;
-use identity::Presented;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use identity::{Origins, Presented};
 use model::{Authenticated, Reason, RequestId};
+
+/// The listener that a request came to.
+#[derive(Debug)]
+pub struct Door<'b> {
+    origins: &'b Origins,
+    /// What the caller's next proof must hold: a header of the answer, whatever the answer is.
+    nonce: Option<String>,
+}
+
+impl<'b> Door<'b> {
+    pub fn new(origins: &'b Origins) -> Self {
+        Self { origins, nonce: None }
+    }
+
+    /// RFC 9449 section 8.1.
+    pub fn close(self, headers: &mut HeaderMap) {
+        if let Some(nonce) = self.nonce.and_then(|nonce| HeaderValue::try_from(nonce).ok()) {
+            headers.insert("dpop-nonce", nonce);
+        }
+    }
+}
 
 /// # Errors
 /// 401, 400 for several credentials, 503 when the issuer's keys or the log cannot be had.
@@ -19,6 +41,7 @@ pub async fn authenticate(
     peer: &Peer,
     parts: &Parts,
     canonical: &Canonical,
+    door: &mut Door<'_>,
 ) -> Result<Authenticated, Refusal> {
     let in_query = canonical.has_query("access_token");
     let path = canonical.path_text();
@@ -26,14 +49,19 @@ pub async fn authenticate(
         headers: &parts.headers,
         query_has_access_token: in_query,
         method: &parts.method,
+        origins: door.origins,
         path: &path,
         certificate: peer.certificate.as_deref(),
     };
-    let found = broker.identity.authenticate(&presented, &world.parties, &world.authorities, broker.clock.now()).await;
-    let error = match found {
-        Ok(caller) => return Ok(caller),
+    let now = broker.clock.now();
+    let error = match broker.identity.authenticate(&presented, &world.parties, &world.authorities, now).await {
+        Ok(caller) => {
+            door.nonce = broker.identity.next_nonce(&caller, &world.parties, now);
+            return Ok(caller);
+        }
         Err(error) => error,
     };
+    door.nonce = error.dpop_nonce;
     broker.metrics.refused_login(&error.reason);
     // Nothing was shown, so there is nobody to name: counted above, not recorded.
     if error.reason != Reason::NO_CREDENTIAL {
@@ -48,6 +76,6 @@ pub async fn authenticate(
         };
         broker.refused_logins.record(&broker.log, &login).await?;
     }
-    let refusal = Refusal::new(error.reason.clone(), error.detail);
-    Err(if error.reason == Reason::ISSUER_UNAVAILABLE { refusal.retry_after(5) } else { refusal })
+    let refusal = Refusal { with_proof: parts.headers.contains_key("dpop"), ..Refusal::new(error.reason, error.detail) };
+    Err(if refusal.status() == StatusCode::SERVICE_UNAVAILABLE { refusal.retry_after(5) } else { refusal })
 }

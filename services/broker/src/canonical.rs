@@ -139,6 +139,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Few letters in many spellings, so that two often mean the same.
+    const PATH: &str = "/(a|b|%61|%62|-|%2D|%2d|%C3%BC|%c3%bc){0,3}(/(a|%61|b){1,2}){0,2}(\\?a=b)?";
+
     fn parse(target: &str) -> Result<Canonical, Refusal> {
         let request = http::Request::builder().uri(target).body(()).expect("target");
         Canonical::parse(&request.into_parts().0)
@@ -206,6 +209,30 @@ mod tests {
     }
 
     proptest! {
+        /// A proof (RFC 9449) names the address of its request in any spelling: it must lead where the request leads.
+        #[test]
+        fn an_address_in_a_proof_leads_where_its_request_leads(one in PATH, other in PATH) {
+            let origins = identity::Origins::new(model::Origin::parse("https://data.plant.example"));
+            let (Ok(canonical), Ok(elsewhere)) = (parse(&one), parse(&other)) else { return Ok(()) };
+            let url = format!("https://data.plant.example{one}");
+            prop_assert!(origins.lead_to(&url, &canonical.path_text()));
+            let same = canonical.segments == elsewhere.segments;
+            prop_assert_eq!(origins.lead_to(&url, &elsewhere.path_text()), same);
+            let other = format!("https://data.plant.example{other}");
+            prop_assert_eq!(origins.lead_to(&other, &canonical.path_text()), same);
+        }
+
+        /// What a request cannot be leads nowhere, whatever is asked.
+        #[test]
+        fn an_address_that_no_request_can_have_leads_nowhere(raw in "/[ab./%2fFeE\\\\;]{0,8}", path in "/[ab./;]{0,4}") {
+            let origins = identity::Origins::new(model::Origin::parse("https://data.plant.example"));
+            let target = http::Request::builder().uri(&raw).body(()).is_ok();
+            let asked = parse(&path);
+            prop_assume!(target && parse(&raw).is_err() && asked.is_ok());
+            let url = format!("https://data.plant.example{raw}");
+            prop_assert!(!origins.lead_to(&url, &asked.unwrap().path_text()));
+        }
+
         #[test]
         fn decoded_segments_hold_no_separator(path in "/[ -~]{0,40}") {
             if let Ok(request) = http::Request::builder().uri(&path).body(())

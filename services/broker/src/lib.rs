@@ -34,7 +34,7 @@ pub use world::{Folders, Parts, World};
 use arc_swap::ArcSwap;
 use assertion::Assertions;
 use audit::Log;
-use identity::Identity;
+use identity::{Identity, Origins};
 use listener::Peer;
 use model::{Clock, RequestId};
 use record::RefusedLogins;
@@ -49,6 +49,9 @@ pub struct Broker {
     pub log: Log,
     pub metrics: BrokerMetrics,
     identity: Identity,
+    /// How callers reach the data and the api listener.
+    data_origins: Origins,
+    api_origins: Origins,
     world: ArcSwap<World>,
     /// The same, for those who wait for a change.
     worlds: watch::Sender<Arc<World>>,
@@ -68,6 +71,8 @@ pub struct Broker {
 pub struct Makings {
     pub log: Log,
     pub identity: Identity,
+    pub data_origins: Origins,
+    pub api_origins: Origins,
     pub world: World,
     /// What sources are told of callers.
     pub assertions: Assertions,
@@ -101,6 +106,8 @@ impl Broker {
             metrics: BrokerMetrics::new(makings.metrics, &makings.log, makings.clock.clone()),
             log: makings.log,
             identity: makings.identity,
+            data_origins: makings.data_origins,
+            api_origins: makings.api_origins,
             world: ArcSwap::new(world.clone()),
             worlds: watch::Sender::new(world),
             clock: makings.clock,

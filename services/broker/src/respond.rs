@@ -43,6 +43,8 @@ pub struct Refusal {
     /// Whether a policy denied it: the code may be a policy's own.
     pub denied_by_policy: bool,
     pub retry_after_seconds: Option<u32>,
+    /// The login had a proof (RFC 9449): what is wrong with it is said in that scheme's challenge.
+    pub with_proof: bool,
     /// RFC 9110 section 15.5.6: what a 405 must name.
     pub allow: Box<[&'static str]>,
 }
@@ -56,6 +58,7 @@ impl Refusal {
             agreements: Box::default(),
             denied_by_policy: false,
             retry_after_seconds: None,
+            with_proof: false,
             allow: Box::default(),
         }
     }
@@ -181,13 +184,9 @@ pub fn refuse(refusal: &Refusal, request: RequestId) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     if status == StatusCode::UNAUTHORIZED {
-        // RFC 6750 section 3: no error code when no credential was sent.
-        let challenge = if refusal.reason == Reason::NO_CREDENTIAL {
-            HeaderValue::from_static("Bearer realm=\"millgate\"")
-        } else {
-            HeaderValue::from_static("Bearer realm=\"millgate\", error=\"invalid_token\"")
-        };
-        headers.insert(header::WWW_AUTHENTICATE, challenge);
+        for challenge in challenges(refusal) {
+            headers.append(header::WWW_AUTHENTICATE, challenge);
+        }
     }
     if status == StatusCode::METHOD_NOT_ALLOWED
         && let Ok(methods) = HeaderValue::from_str(&refusal.allow.join(", "))
@@ -199,6 +198,27 @@ pub fn refuse(refusal: &Refusal, request: RequestId) -> Response<Body> {
     }
     ours(headers, request);
     response
+}
+
+/// Both schemes, the one that was tried first. What they say follows from the reason and from what the caller sent, so
+/// that a stranger learns nothing from them.
+fn challenges(refusal: &Refusal) -> [HeaderValue; 2] {
+    let bearer = |error: &str| format!("Bearer realm=\"millgate\"{error}");
+    let dpop = |error: &str| format!("DPoP realm=\"millgate\"{error}, algs=\"{}\"", identity::DPOP_ALGORITHMS);
+    let error = error_of(&refusal.reason).map(|code| format!(", error=\"{code}\"")).unwrap_or_default();
+    let of_proof = [Reason::BAD_PROOF, Reason::PROOF_REPLAYED, Reason::NONCE_REQUIRED].contains(&refusal.reason);
+    let both = if refusal.with_proof || of_proof { [dpop(&error), bearer("")] } else { [bearer(&error), dpop("")] };
+    both.map(|challenge| HeaderValue::try_from(challenge).unwrap_or(HeaderValue::from_static("Bearer")))
+}
+
+/// RFC 6750 section 3.1 and RFC 9449 sections 7.1 and 9. None when no token was sent.
+fn error_of(reason: &Reason) -> Option<&'static str> {
+    match reason {
+        r if *r == Reason::NONCE_REQUIRED => Some("use_dpop_nonce"),
+        r if [Reason::BAD_PROOF, Reason::PROOF_REPLAYED].contains(r) => Some("invalid_dpop_proof"),
+        r if [Reason::NO_CREDENTIAL, Reason::BAD_CERTIFICATE, Reason::UNKNOWN_AUTHORITY].contains(r) => None,
+        _ => Some("invalid_token"),
+    }
 }
 
 /// Headers that every answer of ours carries.
@@ -223,6 +243,21 @@ mod tests {
         let table: Vec<String> =
             Reason::OWN.iter().map(|r| format!("{} {r}", Refusal::new(r.clone(), "").status().as_u16())).collect();
         insta::assert_snapshot!(table.join("\n"));
+    }
+
+    #[test]
+    fn every_401_challenges_in_both_schemes_and_tells_a_stranger_nothing() {
+        let lines = Reason::OWN.iter().flat_map(|reason| [false, true].map(|with_proof| (reason, with_proof)));
+        let lines = lines.filter_map(|(reason, with_proof)| {
+            let refusal = Refusal { with_proof, ..Refusal::new(reason.clone(), "") };
+            let response = refuse(&refusal, RequestId::new(model::Timestamp(0), [0; 10]));
+            let shown: Vec<_> = response.headers().get_all("www-authenticate").iter().collect();
+            assert_eq!(shown.is_empty(), response.status() != 401, "{reason}");
+            let shown: Vec<_> = shown.iter().map(|v| format!("\n  {}", v.to_str().unwrap())).collect();
+            let asked = if with_proof { "with a proof" } else { "without" };
+            (!shown.is_empty()).then(|| format!("{reason}, {asked}{}", shown.concat()))
+        });
+        insta::assert_snapshot!(lines.collect::<Vec<_>>().join("\n"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The table of contents of a request.
 
 use crate::Broker;
-use crate::authenticate::authenticate;
+use crate::authenticate::{Door, authenticate};
 use crate::authorize::authorize;
 use crate::canonical::Canonical;
 use crate::forward::{Question, forward};
@@ -26,14 +26,16 @@ pub async fn handle(broker: &Broker, peer: Peer, request: Request<Incoming>) -> 
     if trace.is_sampled() {
         trace.set("millgate.request", id.to_string());
     }
-    let answer = serve(broker, id, peer, &parts, body, &trace).await;
-    let (response, reason) = match answer {
+    let mut door = Door::new(&broker.data_origins);
+    let answer = serve(broker, id, peer, &parts, body, &mut door, &trace).await;
+    let (mut response, reason) = match answer {
         Ok(response) => (response, None),
         Err(refusal) => {
             tracing::debug!(request = %id, reason = %refusal.reason, detail = %refusal.detail, "refused");
             (respond::refuse(&refusal, id), Some(refusal.reason))
         }
     };
+    door.close(response.headers_mut());
     trace.end(response.status().as_u16());
     broker.metrics.end(started, "data", response.status(), reason.as_ref());
     response
@@ -46,6 +48,7 @@ async fn serve(
     peer: Peer,
     parts: &Parts,
     body: Incoming,
+    door: &mut Door<'_>,
     trace: &RequestTrace,
 ) -> Result<Response<Body>, Refusal> {
     // One parse, one truth.
@@ -55,7 +58,7 @@ async fn serve(
     let world = broker.world();
 
     let step = trace.child("authenticate");
-    let caller = authenticate(broker, &world, id, &peer, parts, &canonical).await?;
+    let caller = authenticate(broker, &world, id, &peer, parts, &canonical, door).await?;
     drop(step);
     let _share = share(broker, &caller)?;
 

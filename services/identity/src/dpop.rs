@@ -5,6 +5,9 @@ mod nonce;
 mod proof;
 mod replay;
 
+#[cfg(test)]
+mod vectors;
+
 pub use htu::Origins;
 pub use proof::ALGORITHMS;
 

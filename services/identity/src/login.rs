@@ -51,7 +51,7 @@ impl Identity {
     ) -> Result<Authenticated, LoginError> {
         let shown = credential::read(presented.headers, presented.query_has_access_token);
         let shown = notes.check("credential", shown, |shown| said(shown.token.is_some(), "a token", "no token"))?;
-        let certified = certified(presented, world, notes)?;
+        let certified = certified(presented, shown.token.is_some(), world, notes)?;
         let Some(token) = shown.token else {
             return by_certificate(presented, certified, &shown, world, notes);
         };
@@ -178,13 +178,25 @@ fn identified<'w>(
     Ok(Accepted { issuer, who, verified, is_new })
 }
 
-fn certified(presented: &Presented<'_>, world: World<'_>, notes: &mut Notes<'_>) -> Result<Option<Certified>, Refusal> {
+/// Whom the connection's certificate speaks for. Beside a token it need not speak for anybody: RFC 8705 binds tokens to
+/// certificates that no authority of ours has signed too.
+fn certified(
+    presented: &Presented<'_>,
+    beside_token: bool,
+    world: World<'_>,
+    notes: &mut Notes<'_>,
+) -> Result<Option<Certified>, Refusal> {
     let Some(certificate) = presented.certificate else {
         notes.skipped("certificate", "the connection has none");
         return Ok(None);
     };
-    let certified = world.authorities.judge(certificate, world.parties, world.now);
-    notes.check("certificate", certified, |certified| format!("of `{}`", certified.principal.to_text())).map(Some)
+    match world.authorities.judge(certificate, world.parties, world.now) {
+        Err(refusal) if beside_token && refusal.reason == Reason::UNKNOWN_AUTHORITY => {
+            notes.skipped("certificate", "of no registered authority: it can bind the token and is nobody's otherwise");
+            Ok(None)
+        }
+        judged => notes.check("certificate", judged, |c| format!("of `{}`", c.principal.to_text())).map(Some),
+    }
 }
 
 /// The certificate is the credential.

@@ -1,10 +1,12 @@
 //! Attacks and mishaps, each by name, against real issuers on 127.0.0.1.
 
 mod attacks;
+mod bindings;
 mod headers;
 mod idp;
 mod issuers;
 mod key_sets;
+mod proofs;
 mod properties;
 mod stand;
 mod tls;

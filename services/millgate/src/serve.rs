@@ -6,8 +6,8 @@ use audit::{Log, LogOptions, PublishOptions, Publisher};
 use broker::assertion::{Assertions, KeyFiles};
 use broker::listener::{Bounds, Listener};
 use broker::{Broker, Certificate, Folders, Makings, Reloader, World};
-use identity::{Identity, IdentityOptions};
-use model::Clock;
+use identity::{Identity, IdentityOptions, Origins};
+use model::{Clock, Origin};
 use runtime::clock::SystemClock;
 use runtime::config::Config;
 use runtime::health::Readiness;
@@ -107,7 +107,12 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
     let assertions = Assertions::open(config.assertion.issuer.clone(), assertion_keys(config))?;
     let broker = Broker::start(Makings {
         log,
-        identity: Identity::new(IdentityOptions::default()),
+        identity: Identity::new(IdentityOptions {
+            used_proofs_max: config.limits.proofs_per_organisation,
+            ..IdentityOptions::default()
+        }),
+        data_origins: origins(&config.listen.data_origins, sockets.data.local_addr()?, tls.is_some()),
+        api_origins: origins(&config.listen.api_origins, sockets.api.local_addr()?, tls.is_some()),
         world,
         assertions,
         clock,
@@ -143,6 +148,16 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
         "serving"
     );
     Ok(running)
+}
+
+/// How a listener is reached: as the configuration says, or else at the address that it is bound to, which on loopback
+/// has a name too.
+fn origins(named: &[Origin], address: SocketAddr, https: bool) -> Origins {
+    if !named.is_empty() {
+        return Origins::new(named.iter().cloned());
+    }
+    let localhost = address.ip().is_loopback().then(|| Origin::localhost(https, address.port()));
+    Origins::new([Origin::of_socket(https, address)].into_iter().chain(localhost))
 }
 
 fn load(folders: &Folders) -> anyhow::Result<World> {

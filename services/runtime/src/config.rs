@@ -9,6 +9,7 @@ mod section;
 #[cfg(test)]
 mod tests;
 
+use model::Origin;
 use problem::{Problems, nearest};
 use section::Section;
 use std::net::SocketAddr;
@@ -39,6 +40,10 @@ pub struct Listen {
     pub api: SocketAddr,
     /// Health, metrics and keys, always plain HTTP.
     pub operator: SocketAddr,
+    /// How callers reach `data`; its own address if empty.
+    pub data_origins: Vec<Origin>,
+    /// How callers reach `api`; its own address if empty.
+    pub api_origins: Vec<Origin>,
 }
 
 /// PEM files.
@@ -101,6 +106,8 @@ pub struct Limits {
     pub headers_max: usize,
     /// Requests of one organisation between login and the head of their answer.
     pub requests_per_organisation: usize,
+    /// Proofs (RFC 9449) of one organisation that are remembered at a time.
+    pub proofs_per_organisation: usize,
     /// From the first byte of a request to the end of its headers.
     pub header_timeout: Duration,
     pub drain_timeout: Duration,
@@ -128,7 +135,13 @@ pub struct Telemetry {
 impl Default for Listen {
     fn default() -> Self {
         let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        Self { data: loopback(8443), api: loopback(8444), operator: loopback(8445) }
+        Self {
+            data: loopback(8443),
+            api: loopback(8444),
+            operator: loopback(8445),
+            data_origins: Vec::new(),
+            api_origins: Vec::new(),
+        }
     }
 }
 
@@ -139,6 +152,7 @@ impl Default for Limits {
             header_bytes_max: 16 * 1024,
             headers_max: 100,
             requests_per_organisation: 512,
+            proofs_per_organisation: 100_000,
             header_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(20),
         }
@@ -226,15 +240,22 @@ fn read<'f>(root: &DeTable<'_>, problems: &mut Problems<'f>, base: &'f Path) -> 
     Some(Config { listen, tls, folders: folders?, audit: audit?, assertion: assertion?, limits, telemetry })
 }
 
+const ORIGIN_RULE: &str =
+    "scheme and host, and the port if it is not the usual one, such as `\"https://data.plant.example\"`";
+
 fn read_listen(mut section: Section<'_, '_, '_>) -> Listen {
     let default = Listen::default();
     let mut address =
         |key| section.parsed(key, "an address and a port, such as `\"127.0.0.1:8443\"`", |t| t.parse().ok());
     let (data, api, operator) = (address("data"), address("api"), address("operator"));
+    let mut origins = |key| section.list(key, ORIGIN_RULE, Origin::parse);
+    let (data_origins, api_origins) = (origins("data_origins"), origins("api_origins"));
     let listen = Listen {
         data: data.unwrap_or(default.data),
         api: api.unwrap_or(default.api),
         operator: operator.unwrap_or(default.operator),
+        data_origins,
+        api_origins,
     };
     for (key, address, others) in
         [("api", listen.api, &[listen.data][..]), ("operator", listen.operator, &[listen.data, listen.api][..])]
@@ -279,6 +300,14 @@ fn read_tls(mut section: Section<'_, '_, '_>, listen: &Listen) -> Option<Tls> {
             "",
             format!("`listen.{name}` is {address} and there is no certificate: tokens and data would be readable on the network"),
             "name `certificate` and `key` in `[tls]`, or say `plain = true` there if something in front ends TLS",
+        );
+    }
+    let is_plain = |origin: &&Origin| !origin.is_https();
+    if named && let Some(origin) = listen.data_origins.iter().chain(&listen.api_origins).find(is_plain) {
+        section.problem(
+            "certificate",
+            format!("with a certificate nobody reaches a listener as {origin}, which `[listen]` names"),
+            "write `https://` there",
         );
     }
     section.close();
@@ -381,6 +410,11 @@ fn read_limits(mut section: Section<'_, '_, '_>) -> Limits {
             "requests_per_organisation",
             1..=1_000_000,
             default.requests_per_organisation,
+        ),
+        proofs_per_organisation: section.integer(
+            "proofs_per_organisation",
+            1_000..=10_000_000,
+            default.proofs_per_organisation,
         ),
         header_timeout: section.duration(
             "header_timeout",

@@ -132,7 +132,7 @@ fn jwk_of(members: &Object<'_>) -> Result<jwk::Jwk, Refusal> {
 
 /// RFC 7638 section 3: the members that its type requires, in the order of their names, without white space. A key that
 /// could be read holds nothing in them that JSON would have to escape.
-fn thumbprint(key: &jwk::Jwk) -> Digest {
+pub(super) fn thumbprint(key: &jwk::Jwk) -> Digest {
     let [crv, x, y, n, e] = [&key.crv, &key.x, &key.y, &key.n, &key.e].map(|part| part.as_deref().unwrap_or_default());
     Digest::of(
         match key.kty.as_str() {

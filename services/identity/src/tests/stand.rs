@@ -76,8 +76,11 @@ impl Stand {
         query_has_access_token: bool,
         now: Timestamp,
     ) -> Result<Authenticated, LoginError> {
-        let presented = presented(headers, query_has_access_token);
-        self.identity.authenticate(&presented, &self.parties, &ClientAuthorities::default(), now).await
+        self.present(&presented(headers, query_has_access_token), now).await
+    }
+
+    pub(super) async fn present(&self, presented: &Presented<'_>, now: Timestamp) -> Result<Authenticated, LoginError> {
+        self.identity.authenticate(presented, &self.parties, &ClientAuthorities::default(), now).await
     }
 
     /// The reason of a refusal, whose text must not repeat what the token holds.

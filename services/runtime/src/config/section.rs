@@ -97,6 +97,24 @@ impl<'a, 'p, 'f> Section<'a, 'p, 'f> {
         value
     }
 
+    /// One text or a list of them, each of which `parse` understands, none twice. Empty when absent or wrong.
+    pub fn list<T: PartialEq>(&mut self, key: &'static str, expected: &str, parse: impl Fn(&str) -> Option<T>) -> Vec<T> {
+        let Some(item) = self.ask(key) else { return Vec::new() };
+        let items: Vec<Item<'a>> = item.get_ref().as_array().map_or_else(|| vec![item], |list| list.iter().collect());
+        let mut values = Vec::new();
+        for item in items {
+            match item.get_ref().as_str().and_then(&parse) {
+                Some(value) if values.contains(&value) => {
+                    let what = format!("`{key}` names {} twice", spelling(item.get_ref()));
+                    self.problems.add(&item.span(), what, Some("remove one".into()));
+                }
+                Some(value) => values.push(value),
+                None => self.wrong(key, item, expected),
+            }
+        }
+        values
+    }
+
     pub fn flag(&mut self, key: &'static str, default: bool) -> bool {
         let Some(item) = self.ask(key) else { return default };
         item.get_ref().as_bool().unwrap_or_else(|| {

@@ -60,6 +60,8 @@ data = "0.0.0.0:443"
 api = "[::]:444"
 operator = "10.0.0.1:0"
 operator_exposed = true
+data_origins = ["https://Data.plant.example:443", "https://10.0.0.7:8443"]
+api_origins = "https://api.plant.example"
 [tls]
 certificate = "tls.pem"
 key = "tls.key"
@@ -88,6 +90,7 @@ connections_max = 0x10
 header_bytes_max = "32KiB"
 headers_max = 50
 requests_per_organisation = 64
+proofs_per_organisation = 5000
 header_timeout = "3s"
 drain_timeout = "1m"
 [telemetry]
@@ -105,6 +108,8 @@ follow_callers = false
             data: "0.0.0.0:443".parse().unwrap(),
             api: "[::]:444".parse().unwrap(),
             operator: "10.0.0.1:0".parse().unwrap(),
+            data_origins: ["https://data.plant.example", "https://10.0.0.7:8443"].map(|o| Origin::parse(o).unwrap()).into(),
+            api_origins: vec![Origin::parse("https://api.plant.example").unwrap()],
         },
         tls: Some(Tls { certificate: at("tls.pem"), key: at("tls.key") }),
         folders: Folders {
@@ -135,6 +140,7 @@ follow_callers = false
             header_bytes_max: 32_768,
             headers_max: 50,
             requests_per_organisation: 64,
+            proofs_per_organisation: 5_000,
             header_timeout: seconds(3),
             drain_timeout: seconds(60),
         },
@@ -272,6 +278,29 @@ fn listeners_do_not_share_an_address_but_may_all_take_any_port() {
     let any = "data = \"127.0.0.1:0\"\napi = \"127.0.0.1:0\"\noperator = \"127.0.0.1:0\"";
     let folder = plant();
     Config::parse(&folder.path().join("m.toml"), &format!("[listen]\n{any}\n{SMALLEST}")).unwrap();
+}
+
+#[test]
+fn an_origin_of_a_listener_is_scheme_host_and_port() {
+    for (list, problem) in [
+        ("\"data.plant.example\"", "millgate.toml:2:16: `data_origins` is `\"data.plant.example\"`; write RULE"),
+        ("[\"https://a\", 7]", "millgate.toml:2:30: `data_origins` is `7`; write RULE"),
+        ("[\"https://a/x\"]", "millgate.toml:2:17: `data_origins` is `\"https://a/x\"`; write RULE"),
+        (
+            "[\"https://a\", \"https://A:443\"]",
+            "millgate.toml:2:30: `data_origins` names `\"https://A:443\"` twice; remove one",
+        ),
+    ] {
+        let found = problems(&format!("[listen]\ndata_origins = {list}\n{SMALLEST}"));
+        assert_eq!(found, [problem.replace("RULE", ORIGIN_RULE)], "{list}");
+    }
+    let text = format!("[listen]\ndata_origins = \"http://a\"\n[tls]\ncertificate = \"tls.pem\"\nkey = \"tls.key\"\n{SMALLEST}");
+    let found = problems(&text);
+    assert_eq!(
+        found,
+        ["millgate.toml:4:15: with a certificate nobody reaches a listener as http://a, which `[listen]` names; write \
+          `https://` there"]
+    );
 }
 
 #[test]
