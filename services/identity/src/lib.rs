@@ -19,6 +19,7 @@
 //!    (`confirmation`, `binding`). Certificate and token are of one organisation.
 //! 10. Who acts for whom is said by somebody who can know it (`delegation`).
 //! 11. Neither the principal, nor an actor, nor what they were shown with is revoked.
+//! 12. A proof of possession has not been used before (`dpop`).
 //!
 //! The principal belongs to the issuer's organisation, whatever the token says, and so do its roles and actors: an issuer
 //! cannot assert another's members.
