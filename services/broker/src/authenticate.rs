@@ -76,6 +76,7 @@ pub async fn authenticate(
         };
         broker.refused_logins.record(&broker.log, &login).await?;
     }
-    let refusal = Refusal { with_proof: parts.headers.contains_key("dpop"), ..Refusal::new(error.reason, error.detail) };
+    let refusal =
+        Refusal { with_proof: parts.headers.contains_key("dpop"), ..Refusal::new(error.reason, error.detail) };
     Err(if refusal.status() == StatusCode::SERVICE_UNAVAILABLE { refusal.retry_after(5) } else { refusal })
 }

@@ -1,7 +1,9 @@
 //! One login, from what a request shows to [`Authenticated`]: the crate's list of checks, in their order.
 
+use crate::binding::{self, Sender};
 use crate::certificate::Certified;
 use crate::claims::{self, Identified};
+use crate::credential::Scheme;
 use crate::explain::Notes;
 use crate::json::Object;
 use crate::jwk::Key;
@@ -9,8 +11,6 @@ use crate::keys::KeyCache;
 use crate::refusal::Refusal;
 use crate::token::{self, Parts, Token};
 use crate::verified::Verified;
-use crate::binding::{self, Sender};
-use crate::credential::Scheme;
 use crate::{ClientAuthorities, Identity, LoginError, Presented, credential, delegation};
 use model::party::{Issuer, Parties, SignatureAlgorithm};
 use model::{Actor, Assertion, Authenticated, AuthenticationMethod, Binding, Digest, Reason, Timestamp};

@@ -94,7 +94,8 @@ fn is_host(host: &str) -> bool {
 /// Whether a host whose last label begins with a digit is a name to everybody: `press-3.4b`, but not `127.1` or `0x7f`.
 fn is_plain_name(host: &str) -> bool {
     let last = host.rsplit('.').next().unwrap_or(host);
-    let is_number = last.bytes().all(|b| b.is_ascii_digit()) || last.get(..2).is_some_and(|p| p.eq_ignore_ascii_case("0x"));
+    let is_number =
+        last.bytes().all(|b| b.is_ascii_digit()) || last.get(..2).is_some_and(|p| p.eq_ignore_ascii_case("0x"));
     !is_number
 }
 

@@ -40,7 +40,8 @@ impl Nonces {
     /// `None` if it is not one of ours or has ended.
     pub(crate) fn age(&self, nonce: &str, now: Timestamp) -> Option<Age> {
         let now = span(now);
-        let is_of = |span| aws_lc_rs::constant_time::verify_slices_are_equal(nonce.as_bytes(), self.of(span).as_bytes());
+        let is_of =
+            |span| aws_lc_rs::constant_time::verify_slices_are_equal(nonce.as_bytes(), self.of(span).as_bytes());
         if is_of(now).is_ok() {
             return Some(Age::Fresh);
         }

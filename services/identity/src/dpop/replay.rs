@@ -153,8 +153,7 @@ mod tests {
         let (acme, bolt) = (organisation("acme"), organisation("bolt"));
         let end = NOW.plus_millis(90_000);
         assert_eq!(used.take(&bolt, id("bolt", "first"), end, NOW), Ok(()));
-        let flood: Vec<_> =
-            (0..5000).map(|n| used.take(&acme, id("acme", &n.to_string()), end, NOW)).collect();
+        let flood: Vec<_> = (0..5000).map(|n| used.take(&acme, id("acme", &n.to_string()), end, NOW)).collect();
         assert_eq!(flood.iter().filter(|taken| taken.is_ok()).count(), 1000);
         assert!(flood[1000..].iter().all(|taken| *taken == Err(NotNew::Full)));
         assert_eq!(used.take(&acme, id("acme", "0"), end, NOW), Err(NotNew::Used));

@@ -54,7 +54,8 @@ async fn a_confirmation_that_cannot_be_checked() {
     let (stand, own) = (Stand::new().await, certificate());
     let (_, known) = bound_to(&own);
     let other = json!({"x5t#S256": known["x5t#S256"], "kid": "key-1"});
-    for cnf in [json!({}), json!({"kid": "key-1"}), json!({"jwk": {}}), json!("x"), json!({"x5t#S256": "AAAA"}), other] {
+    for cnf in [json!({}), json!({"kid": "key-1"}), json!({"jwk": {}}), json!("x"), json!({"x5t#S256": "AAAA"}), other]
+    {
         let token = stand.token_with(&[], &[("cnf", cnf)]);
         assert_eq!(send(&stand, &token, Some(&own)).await.unwrap_err().reason, Reason::BAD_BINDING);
     }

@@ -111,7 +111,14 @@ pub(super) fn claims_of(issuer: &str) -> Value {
 
 /// A GET of `/data` with these headers.
 pub(super) fn presented(headers: &HeaderMap, query_has_access_token: bool) -> Presented<'_> {
-    Presented { headers, query_has_access_token, method: &Method::GET, origins: &ORIGINS, path: "/data", certificate: None }
+    Presented {
+        headers,
+        query_has_access_token,
+        method: &Method::GET,
+        origins: &ORIGINS,
+        path: "/data",
+        certificate: None,
+    }
 }
 
 pub(super) fn bearer(token: &str) -> HeaderMap {

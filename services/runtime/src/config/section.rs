@@ -98,7 +98,12 @@ impl<'a, 'p, 'f> Section<'a, 'p, 'f> {
     }
 
     /// One text or a list of them, each of which `parse` understands, none twice. Empty when absent or wrong.
-    pub fn list<T: PartialEq>(&mut self, key: &'static str, expected: &str, parse: impl Fn(&str) -> Option<T>) -> Vec<T> {
+    pub fn list<T: PartialEq>(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Vec<T> {
         let Some(item) = self.ask(key) else { return Vec::new() };
         let items: Vec<Item<'a>> = item.get_ref().as_array().map_or_else(|| vec![item], |list| list.iter().collect());
         let mut values = Vec::new();

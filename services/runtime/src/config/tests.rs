@@ -108,7 +108,9 @@ follow_callers = false
             data: "0.0.0.0:443".parse().unwrap(),
             api: "[::]:444".parse().unwrap(),
             operator: "10.0.0.1:0".parse().unwrap(),
-            data_origins: ["https://data.plant.example", "https://10.0.0.7:8443"].map(|o| Origin::parse(o).unwrap()).into(),
+            data_origins: ["https://data.plant.example", "https://10.0.0.7:8443"]
+                .map(|o| Origin::parse(o).unwrap())
+                .into(),
             api_origins: vec![Origin::parse("https://api.plant.example").unwrap()],
         },
         tls: Some(Tls { certificate: at("tls.pem"), key: at("tls.key") }),
@@ -185,7 +187,7 @@ policies = ["base", "base", 3]
             "millgate.toml:5:13: `heartbeat` is `\"soon\"`; write a duration from 1s to 1d, such as `\"250ms\"`, `\"10s\"` or `\"5m\"`",
             "millgate.toml:6:13: `queue_max` is `0`; write a whole number from 1 to 1000000",
             "millgate.toml:8:20: `header_bytes_max` is `\"16KB\"`; write a size from 8 KiB to 1 MiB, such as `\"16KiB\"` or a number of bytes",
-            "millgate.toml:9:1: unknown key `colour` in `[limits]`; known keys are `header_bytes_max`, `connections_max`, `headers_max`, `requests_per_organisation`, `header_timeout`, `drain_timeout`",
+            "millgate.toml:9:1: unknown key `colour` in `[limits]`; known keys are `header_bytes_max`, `connections_max`, `headers_max`, `requests_per_organisation`, `proofs_per_organisation`, `header_timeout`, `drain_timeout`",
             "millgate.toml:11:16: `sample_ratio` is `1.5`; write a number from 0.0 to 1.0",
             "millgate.toml:12:7: `log` is `\"xml\"`; write `\"json\"` or `\"pretty\"`",
             "millgate.toml:13:17: `otlp_endpoint` is `\"localhost:4317\"`; write a collector's gRPC address, such as `\"http://127.0.0.1:4317\"`",
@@ -294,12 +296,16 @@ fn an_origin_of_a_listener_is_scheme_host_and_port() {
         let found = problems(&format!("[listen]\ndata_origins = {list}\n{SMALLEST}"));
         assert_eq!(found, [problem.replace("RULE", ORIGIN_RULE)], "{list}");
     }
-    let text = format!("[listen]\ndata_origins = \"http://a\"\n[tls]\ncertificate = \"tls.pem\"\nkey = \"tls.key\"\n{SMALLEST}");
+    let text = format!(
+        "[listen]\ndata_origins = \"http://a\"\n[tls]\ncertificate = \"tls.pem\"\nkey = \"tls.key\"\n{SMALLEST}"
+    );
     let found = problems(&text);
     assert_eq!(
         found,
-        ["millgate.toml:4:15: with a certificate nobody reaches a listener as http://a, which `[listen]` names; write \
-          `https://` there"]
+        [
+            "millgate.toml:4:15: with a certificate nobody reaches a listener as http://a, which `[listen]` names; write \
+          `https://` there"
+        ]
     );
 }
 
