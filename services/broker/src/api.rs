@@ -23,6 +23,7 @@ use http::request::Parts;
 use http::{HeaderValue, Response, header};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
+use identity::PeerCertificate;
 use model::entry::{Ended, Kind};
 use model::{AccessRequest, Action, OrganisationId, Reason, RequestId, ResourceRef, Shape, Timestamp};
 use pdp::Permit;
@@ -152,7 +153,7 @@ async fn read(
         }
     };
     if wanted.follow {
-        return Ok(follow(broker, id, wanted.query, exchange, Stay { permit, place }));
+        return Ok(follow(broker, id, wanted.query, exchange, Stay { permit, certificate: peer.certificate, place }));
     }
     page(broker, id, &wanted.query, exchange).await
 }
@@ -236,6 +237,7 @@ impl Readers {
 /// What lets a reader stay.
 struct Stay {
     permit: Permit,
+    certificate: Option<Arc<PeerCertificate>>,
     place: OwnedSemaphorePermit,
 }
 
@@ -262,7 +264,7 @@ fn follow(broker: &Broker, id: RequestId, mut query: Query, mut exchange: Exchan
         entries: broker.log.follow(query),
         exchange,
         expires: stay.permit.request().caller.expires(),
-        standing: broker.standing(stay.permit),
+        standing: broker.standing(stay.permit, stay.certificate),
         _place: stay.place,
         clock: broker.clock.clone(),
         draining: broker.draining.clone(),

@@ -71,8 +71,8 @@ pub async fn authenticate(
             issuer: error.issuer.as_ref().map(AsRef::as_ref),
             peer: peer.address.ip(),
             user_agent: stack::single(parts, "user-agent"),
-            method: parts.method.as_str(),
-            path,
+            method: Some(parts.method.as_str()),
+            path: Some(path),
         };
         broker.refused_logins.record(&broker.log, &login).await?;
     }

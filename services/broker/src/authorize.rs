@@ -4,9 +4,11 @@ use crate::Broker;
 use crate::record::{self, Circumstances};
 use crate::respond::Refusal;
 use crate::world::World;
+use identity::PeerCertificate;
 use model::{AccessRequest, Action, Clock, Reason};
 use pdp::{Decision, Denial, Permit};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// # Errors
@@ -62,10 +64,15 @@ fn advice(reason: &Reason, action: Action) -> &'static str {
     }
 }
 
+/// How often is looked whether a certificate has expired.
+const LOOK: Duration = Duration::from_millis(500);
+
 /// A permission after its decision: whoever is cut off is cut off from open answers too.
 #[derive(Debug)]
 pub struct Standing {
     request: AccessRequest,
+    /// Of the caller's connection.
+    certificate: Option<Arc<PeerCertificate>>,
     /// The generation that permitted it last.
     generation: u64,
     worlds: watch::Receiver<Arc<World>>,
@@ -73,25 +80,46 @@ pub struct Standing {
 }
 
 impl Standing {
-    pub fn new(permit: Permit, worlds: watch::Receiver<Arc<World>>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(
+        permit: Permit,
+        certificate: Option<Arc<PeerCertificate>>,
+        worlds: watch::Receiver<Arc<World>>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let generation = permit.generation();
-        Self { request: permit.into_parts().0, generation, worlds, clock }
+        Self { request: permit.into_parts().0, certificate, generation, worlds, clock }
     }
 
-    /// Returns when a new generation no longer permits it. May be dropped and called again.
+    /// Returns when a new generation no longer permits it, or the caller's certificate no longer counts. May be dropped
+    /// and called again.
     pub async fn withdrawn(&mut self) {
         loop {
             // Also what changed between the decision and the first look.
             let world = self.worlds.borrow_and_update().clone();
-            if world.snapshot.generation() != self.generation && !self.holds(&world) {
+            if !self.is_certified(&world) || (world.snapshot.generation() != self.generation && !self.holds(&world)) {
                 return;
             }
             self.generation = world.snapshot.generation();
-            if self.worlds.changed().await.is_err() {
-                // Without a broker nothing changes any longer.
-                return std::future::pending().await;
+            let look = async {
+                match self.certificate {
+                    Some(_) => tokio::time::sleep(LOOK).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                changed = self.worlds.changed() => if changed.is_err() {
+                    // Without a broker nothing changes any longer.
+                    return std::future::pending().await;
+                },
+                () = look => {}
             }
         }
+    }
+
+    /// A certificate, or a list that covers it, also expires without a new generation.
+    fn is_certified(&self, world: &World) -> bool {
+        let Some(certificate) = &self.certificate else { return true };
+        world.authorities.stands_until(certificate, &world.parties, self.clock.now()).is_some()
     }
 
     fn holds(&self, world: &World) -> bool {

@@ -9,16 +9,20 @@ use crate::upstream::{Upstream, contains};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use identity::PeerCertificate;
 use model::entry::Ended;
 use model::{AgreementId, Reason, RequestId};
 use pdp::Permit;
 use registry::UpstreamRequest;
+use std::sync::Arc;
 
 /// What goes to the source beside the permit.
 #[derive(Debug)]
 pub struct Question<'a> {
     pub request: RequestId,
     pub upstream: &'a Upstream,
+    /// Of the caller's connection.
+    pub certificate: Option<Arc<PeerCertificate>>,
     pub target: &'a UpstreamRequest,
     pub body: Body,
     pub content_type: Option<HeaderValue>,
@@ -81,7 +85,7 @@ pub async fn forward(broker: &Broker, admitted: Admitted, question: Question<'_>
     let answer = without_secrets(answer, upstream, assertion.as_ref());
     let watched = Watched {
         exchange,
-        standing: broker.standing(permit),
+        standing: broker.standing(permit, question.certificate),
         idle: upstream.idle_timeout,
         longest: upstream.answer_timeout,
         slot,

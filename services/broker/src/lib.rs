@@ -12,6 +12,7 @@ mod authenticate;
 mod authorize;
 pub mod canonical;
 mod forward;
+pub mod handshake;
 pub mod listener;
 mod metrics;
 mod operator;
@@ -34,7 +35,7 @@ pub use world::{Folders, Parts, World};
 use arc_swap::ArcSwap;
 use assertion::Assertions;
 use audit::Log;
-use identity::{Identity, Origins};
+use identity::{Identity, Origins, PeerCertificate};
 use listener::Peer;
 use model::{Clock, RequestId};
 use record::RefusedLogins;
@@ -145,8 +146,8 @@ impl Broker {
         self.worlds.send_replace(world);
     }
 
-    fn standing(&self, permit: pdp::Permit) -> authorize::Standing {
-        authorize::Standing::new(permit, self.worlds.subscribe(), self.clock.clone())
+    fn standing(&self, permit: pdp::Permit, certificate: Option<Arc<PeerCertificate>>) -> authorize::Standing {
+        authorize::Standing::new(permit, certificate, self.worlds.subscribe(), self.clock.clone())
     }
 
     fn request_id(&self) -> RequestId {

@@ -1,8 +1,8 @@
 //! Socket → TLS → connection → requests. One accept loop for all listeners; drains when told to.
 
+use crate::handshake::Handshakes;
 use crate::patience::Patient;
 use crate::respond::Body;
-use arc_swap::ArcSwapOption;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -17,7 +17,6 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -44,8 +43,8 @@ const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
 pub struct Listener {
     pub name: &'static str,
     pub socket: TcpListener,
-    /// `None` for plain listeners; swapped when the certificate changes.
-    pub tls: Option<Arc<ArcSwapOption<rustls::ServerConfig>>>,
+    /// `None` for plain listeners.
+    pub tls: Option<Arc<Handshakes>>,
     pub bounds: Bounds,
 }
 
@@ -95,8 +94,7 @@ impl Listener {
             let connection = Connection {
                 stream,
                 peer: Peer { address, certificate: None },
-                tls: self.tls.as_ref().and_then(|tls| tls.load_full()),
-                must_be_tls: self.tls.is_some(),
+                tls: self.tls.clone(),
                 header_timeout: self.bounds.header_timeout,
                 server: server.clone(),
                 stop: stop.clone(),
@@ -133,8 +131,7 @@ fn builder(bounds: &Bounds) -> auto::Builder<TokioExecutor> {
 struct Connection {
     stream: TcpStream,
     peer: Peer,
-    tls: Option<Arc<rustls::ServerConfig>>,
-    must_be_tls: bool,
+    tls: Option<Arc<Handshakes>>,
     header_timeout: Duration,
     server: Arc<auto::Builder<TokioExecutor>>,
     stop: CancellationToken,
@@ -147,23 +144,20 @@ impl Connection {
         F: Future<Output = Response<Body>> + Send + 'static,
     {
         let _ = self.stream.set_nodelay(true);
-        let Self { stream, peer, tls, must_be_tls, header_timeout, server, stop } = self;
+        let Self { stream, peer, tls, header_timeout, server, stop } = self;
         let stream = Patient::new(stream, WRITE_STALL_MAX);
         let rules = Rules { server: &server, stop: &stop, quiet_max: header_timeout };
         match tls {
-            Some(config) => {
-                let handshake = TlsAcceptor::from(config).accept(stream);
+            Some(tls) => {
+                let handshake = tls.accept(stream, peer.address.ip());
                 match tokio::time::timeout(header_timeout, handshake).await {
-                    Ok(Ok(stream)) => {
-                        let shown = stream.get_ref().1.peer_certificates();
-                        let certificate = shown.and_then(|c| PeerCertificate::new(c.to_vec())).map(Arc::new);
+                    Ok(Some((stream, certificate))) => {
                         exchange(stream, Peer { certificate, ..peer }, rules, handler).await;
                     }
-                    Ok(Err(error)) => tracing::debug!(peer = %peer.address, %error, "TLS handshake failed"),
+                    Ok(None) => {}
                     Err(_) => tracing::debug!(peer = %peer.address, "TLS handshake took too long"),
                 }
             }
-            None if must_be_tls => {}
             None => exchange(stream, peer, rules, handler).await,
         }
     }

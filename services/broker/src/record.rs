@@ -462,8 +462,9 @@ pub struct RefusedLogin<'a> {
     pub issuer: Option<&'a str>,
     pub peer: IpAddr,
     pub user_agent: Option<&'a str>,
-    pub method: &'a str,
-    pub path: String,
+    /// None of these two where a certificate was refused in the TLS handshake.
+    pub method: Option<&'a str>,
+    pub path: Option<String>,
 }
 
 impl RefusedLogins {
@@ -487,15 +488,14 @@ impl RefusedLogins {
         let mut network = vec![("address", Value::text(login.peer.to_string()))];
         network.extend(login.user_agent.map(|a| ("user_agent", Value::text(a))));
         let disclose = |class, values| Disclosure { class, salt: runtime::random::bytes(), values };
-        let disclosures = vec![
-            disclose(CommitmentClass::Network, Value::object(network)),
-            disclose(CommitmentClass::Payload, Value::object([("path", Value::text(login.path.as_str()))])),
-        ];
+        let path = login.path.as_ref().map(|path| Value::object([("path", Value::text(path.as_str()))]));
+        let mut disclosures = vec![disclose(CommitmentClass::Network, Value::object(network))];
+        disclosures.extend(path.map(|path| disclose(CommitmentClass::Payload, path)));
         let mut members = vec![
             ("request", Value::text(login.request.to_string())),
             ("reasons", Value::texts([login.reason.as_str()])),
-            ("method", Value::text(method_name(login.method))),
         ];
+        members.extend(login.method.map(|method| ("method", Value::text(method_name(method)))));
         members.extend(login.issuer.map(|i| ("issuer", Value::text(i))));
         // No organisation: a credential that failed speaks for nobody, and must not touch anybody's sequence.
         let draft = Draft::new(Kind::RefusedLogin, &common, None, members, disclosures)
@@ -583,8 +583,8 @@ mod tests {
             issuer: None,
             peer: IpAddr::from([a, b, c, d, 0, 0, 0, 1]),
             user_agent: None,
-            method: "GET",
-            path: String::new(),
+            method: None,
+            path: None,
         };
         logins.charge(Timestamp(minute * 60_000), &login).0
     }

@@ -5,8 +5,8 @@
 //! Folders are polled: that also sees a replaced symbolic link, which is how orchestrators swap mounted files.
 
 use crate::Broker;
-use crate::world::{Folders, Parts, World, revoke};
-use arc_swap::ArcSwapOption;
+use crate::handshake::Handshakes;
+use crate::world::{Folders, Parts, World, load_authorities, revoke};
 use model::canonical::Value;
 use model::entry::{Content, Draft, Kind};
 use registry::{Problem, Source};
@@ -26,7 +26,7 @@ const PROBLEMS_RECORDED_MAX: usize = 20;
 pub struct Certificate {
     pub certificate: PathBuf,
     pub key: PathBuf,
-    pub current: Arc<ArcSwapOption<rustls::ServerConfig>>,
+    pub shown_by: Arc<Handshakes>,
 }
 
 /// Watches the folders of one broker.
@@ -184,6 +184,11 @@ impl Reloader {
                 }
             }
         }
+        if due.registry || due.files {
+            let (authorities, found) = load_authorities(&parts.parties, &current.authorities);
+            parts.authorities = authorities;
+            problems.extend((!found.is_empty()).then_some(("authorities", found)));
+        }
         let world = self.join(&current, parts, &mut refused, &mut problems);
         Outcome { world, refused, problems }
     }
@@ -208,6 +213,8 @@ impl Reloader {
             }
         }
         let mut last_good = if problems.iter().any(|(what, _)| *what == "together") { current.parts() } else { parts };
+        // Whom an authority has revoked is out, too.
+        last_good.authorities = load_authorities(&last_good.parties, &current.authorities).0;
         last_good.parties = revoke(&last_good.parties, registry::load_revocations(&self.folders.registry));
         match World::join(&last_good, next, upstreams) {
             Ok(world) => changed(&world, current).then_some(world),
@@ -220,9 +227,9 @@ impl Reloader {
 
     fn reload_certificate(&self) -> Option<Problem> {
         let files = self.certificate.as_ref()?;
-        match crate::tls::server_config(&files.certificate, &files.key) {
-            Ok(config) => {
-                files.current.store(Some(config));
+        match crate::tls::certified_key(&files.certificate, &files.key) {
+            Ok(shown) => {
+                files.shown_by.show(shown);
                 self.broker.metrics.reload("certificate", true);
                 tracing::info!(file = %files.certificate.display(), "the certificate was read again and is in use");
                 None
@@ -286,7 +293,13 @@ impl Reloader {
         self.broker.metrics.reload("generation", false);
         tracing::error!("a change could not be recorded and waits; what is revoked counts");
         let parties = revoke(&old.parties, world.parties.revocations.clone());
-        match World::join(&Parts { parties, ..old.parts() }, old.snapshot.generation() + 1, old.upstreams.clone()) {
+        let is_ruled_alike = world.parties.authorities == old.parties.authorities;
+        let authorities = if is_ruled_alike { &world.authorities } else { &old.authorities }.clone();
+        match World::join(
+            &Parts { parties, authorities, ..old.parts() },
+            old.snapshot.generation() + 1,
+            old.upstreams.clone(),
+        ) {
             Ok(revoked) if changed(&revoked, old) => self.broker.replace(revoked),
             Ok(_) => {}
             Err(problems) => problems.iter().for_each(|p| tracing::error!("{p}")),
@@ -307,6 +320,7 @@ fn changed(world: &World, current: &World) -> bool {
         || world.catalog.plant.digest != current.catalog.plant.digest
         || world.parties.digest != current.parties.digest
         || world.parties.revocations != current.parties.revocations
+        || !world.authorities.is(&current.authorities)
         || world.upstreams.len() != current.upstreams.len()
         || world.upstreams.iter().zip(&current.upstreams).any(|(a, b)| !Arc::ptr_eq(a.1, b.1))
 }
@@ -350,6 +364,9 @@ fn activations(world: &World, old: &World) -> Vec<Record> {
     if world.parties.digest != old.parties.digest || world.parties.revocations != old.parties.revocations {
         admin("registry", world.parties.digest, old.parties.digest);
     }
+    if world.authorities.digest() != old.authorities.digest() {
+        admin("authorities", world.authorities.digest(), old.authorities.digest());
+    }
     records
 }
 
@@ -372,6 +389,7 @@ pub(crate) fn opening(world: &World) -> Record {
         ("event", Value::text("opening_generation")),
         ("catalog", Value::text(world.catalog.plant.digest.to_hex())),
         ("registry", Value::text(world.parties.digest.to_hex())),
+        ("authorities", Value::text(world.authorities.digest().to_hex())),
         ("generation", Value::int(i64::try_from(world.snapshot.generation()).unwrap_or(i64::MAX))),
     ];
     (Kind::Admin, members, Vec::new())
@@ -400,12 +418,14 @@ fn marks(folders: &Folders, certificate: Option<&Certificate>, broker: &Broker) 
     let world = broker.world();
     let listeners = certificate.iter().flat_map(|c| [&*c.certificate, &*c.key]);
     let sources = world.catalog.sources.values().flat_map(Source::files);
+    let authorities = world.parties.authorities.values();
+    let authorities = authorities.flat_map(|a| a.crl_files.iter().chain([&a.ca_file]).map(PathBuf::as_path));
     Marks {
         policies: folders.policies.iter().map(|p| registry::fingerprint(p)).collect(),
         catalog: Some(registry::fingerprint(&folders.catalog)),
         registry: Some(registry::fingerprint(&folders.registry)),
         schema: file_mark(&folders.schema),
-        files: listeners.chain(broker.assertions.files()).chain(sources).map(file_mark).collect(),
+        files: listeners.chain(broker.assertions.files()).chain(sources).chain(authorities).map(file_mark).collect(),
     }
 }
 

@@ -115,6 +115,7 @@ fn status_of(reason: &Reason) -> StatusCode {
             Reason::TOKEN_NOT_YET_VALID,
             Reason::TOKEN_TOO_OLD,
             Reason::BAD_CERTIFICATE,
+            Reason::CERTIFICATE_EXPIRED,
             Reason::UNKNOWN_AUTHORITY,
             Reason::BINDING_REQUIRED,
             Reason::BAD_BINDING,

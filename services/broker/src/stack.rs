@@ -104,6 +104,7 @@ async fn serve(
     let question = Question {
         request: id,
         upstream: &upstream,
+        certificate: peer.certificate,
         target: &resolved.upstream,
         body,
         content_type,

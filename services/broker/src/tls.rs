@@ -1,5 +1,9 @@
 //! TLS by rustls with one provider, aws-lc-rs. rustls' own types stay in here.
 
+use rustls::server::ServerSessionMemoryCache;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -71,16 +75,40 @@ pub enum CertificateError {
 /// # Errors
 /// When the files cannot be read or do not belong together.
 pub fn server_config(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, CertificateError> {
+    let shown = certified_key(certificate, key)?;
+    let anybody = rustls::server::WebPkiClientVerifier::no_client_auth();
+    Ok(Arc::new(server_with(&shown, anybody, Arc::new(DefaultTimeProvider))))
+}
+
+/// The certificate that a listener shows, with its key.
+///
+/// # Errors
+/// When the files cannot be read or do not belong together.
+pub fn certified_key(certificate: &Path, key: &Path) -> Result<Arc<CertifiedKey>, CertificateError> {
     let (chain, private) = pair(certificate, key)?;
-    let unusable = |error| unusable(certificate, key, error);
-    let mut config = ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map_err(unusable)?
-        .with_no_client_auth()
-        .with_single_cert(chain, private)
-        .map_err(unusable)?;
+    let certified = CertifiedKey::from_der(chain, private, &provider());
+    certified.map(Arc::new).map_err(|error| unusable(certificate, key, error))
+}
+
+/// Sessions that may be resumed, some kilobytes each.
+const SESSIONS_MAX: usize = 4_096;
+
+/// TLS for a listener, with callers' certificates verified by `clients`, and without any session to resume.
+pub(crate) fn server_with(
+    shown: &Arc<CertifiedKey>,
+    clients: Arc<dyn ClientCertVerifier>,
+    time: Arc<dyn TimeProvider>,
+) -> ServerConfig {
+    let builder = ServerConfig::builder_with_details(provider(), time);
+    let mut config = match builder.with_safe_default_protocol_versions() {
+        Ok(builder) => builder
+            .with_client_cert_verifier(clients)
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(shown.clone()))),
+        Err(error) => unreachable_provider(&error),
+    };
+    config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    config
 }
 
 fn unusable(certificate: &Path, key: &Path, error: rustls::Error) -> CertificateError {

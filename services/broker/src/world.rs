@@ -1,7 +1,7 @@
 //! What one request sees from start to record: policies, catalog, registry and connections of one generation.
 
 use crate::upstream::{self, Upstreams};
-use identity::ClientAuthorities;
+use identity::{AuthorityProblem, ClientAuthorities};
 use model::party::{Parties, Revocations, Status};
 use pdp::{PolicySet, Snapshot};
 use registry::{Catalog, Problem};
@@ -24,7 +24,7 @@ pub struct World {
     pub catalog: Arc<Catalog>,
     pub parties: Arc<Parties>,
     pub snapshot: Snapshot,
-    pub authorities: Arc<ClientAuthorities>,
+    pub authorities: ClientAuthorities,
     pub upstreams: Upstreams,
 }
 
@@ -34,6 +34,8 @@ pub struct Parts {
     pub policies: Arc<PolicySet>,
     pub catalog: Arc<Catalog>,
     pub parties: Arc<Parties>,
+    /// The files that the parties' authorities name.
+    pub authorities: ClientAuthorities,
 }
 
 impl Folders {
@@ -46,7 +48,11 @@ impl Folders {
         // Together, so that a name that stands in one folder and not in the other is reported with its place.
         match (policies, registry::load_folders(&self.catalog, &self.registry)) {
             (Ok(policies), Ok((catalog, parties))) => {
-                Ok(Parts { policies, catalog: Arc::new(catalog), parties: Arc::new(parties) })
+                let (authorities, problems) = load_authorities(&parties, &ClientAuthorities::default());
+                if !problems.is_empty() {
+                    return Err(problems);
+                }
+                Ok(Parts { policies, catalog: Arc::new(catalog), parties: Arc::new(parties), authorities })
             }
             (policies, folders) => {
                 let mut problems = policies.err().unwrap_or_default();
@@ -90,6 +96,16 @@ impl Folders {
     pub fn load_parties(&self) -> Result<Arc<Parties>, Vec<Problem>> {
         registry::load_registry(&self.registry).map(Arc::new)
     }
+}
+
+/// The authorities' files, as far as they are good, and what is wrong with the others.
+pub fn load_authorities(parties: &Parties, previous: &ClientAuthorities) -> (ClientAuthorities, Vec<Problem>) {
+    let (authorities, problems) = ClientAuthorities::load(parties, previous);
+    let named = |p: &AuthorityProblem| Problem {
+        help: Some(format!("it is of `authority.{}` in the registry", p.authority)),
+        ..problem(&p.file, p.what.clone())
+    };
+    (authorities, problems.iter().map(named).collect())
 }
 
 fn merge(mut a: Revocations, b: Revocations) -> Revocations {
@@ -136,7 +152,7 @@ impl World {
             catalog: parts.catalog.clone(),
             parties: parts.parties.clone(),
             snapshot,
-            authorities: Arc::default(),
+            authorities: parts.authorities.clone(),
             upstreams,
         })
     }
@@ -151,7 +167,12 @@ impl World {
     }
 
     pub fn parts(&self) -> Parts {
-        Parts { policies: self.policies.clone(), catalog: self.catalog.clone(), parties: self.parties.clone() }
+        Parts {
+            policies: self.policies.clone(),
+            catalog: self.catalog.clone(),
+            parties: self.parties.clone(),
+            authorities: self.authorities.clone(),
+        }
     }
 }
 

@@ -48,7 +48,7 @@ mod verified;
 
 use arc_swap::ArcSwap;
 use cache::VerifiedTokens;
-pub use certificate::{ClientAuthorities, PeerCertificate};
+pub use certificate::{AuthorityProblem, ClientAuthorities, PeerCertificate};
 use dpop::Dpop;
 pub use dpop::{ALGORITHMS as DPOP_ALGORITHMS, Origins};
 use explain::Notes;

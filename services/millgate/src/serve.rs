@@ -1,9 +1,9 @@
 //! `millgate serve`: configuration → log, identity, world, listeners → drain.
 
 use anyhow::{Context as _, bail};
-use arc_swap::ArcSwapOption;
 use audit::{Log, LogOptions, PublishOptions, Publisher};
 use broker::assertion::{Assertions, KeyFiles};
+use broker::handshake::Handshakes;
 use broker::listener::{Bounds, Listener};
 use broker::{Broker, Certificate, Folders, Makings, Reloader, World};
 use identity::{Identity, IdentityOptions, Origins};
@@ -103,7 +103,10 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
     let sockets = Sockets::bind(config).await?;
     let (log, publisher) = open_log(config, clock.clone()).await?;
     let log_key = publisher.key().to_text();
-    let tls = server_tls(config)?;
+    let shown = match &config.tls {
+        Some(tls) => Some(broker::tls::certified_key(&tls.certificate, &tls.key)?),
+        None => None,
+    };
     let assertions = Assertions::open(config.assertion.issuer.clone(), assertion_keys(config))?;
     let broker = Broker::start(Makings {
         log,
@@ -111,8 +114,8 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
             used_proofs_max: config.limits.proofs_per_organisation,
             ..IdentityOptions::default()
         }),
-        data_origins: origins(&config.listen.data_origins, sockets.data.local_addr()?, tls.is_some()),
-        api_origins: origins(&config.listen.api_origins, sockets.api.local_addr()?, tls.is_some()),
+        data_origins: origins(&config.listen.data_origins, sockets.data.local_addr()?, shown.is_some()),
+        api_origins: origins(&config.listen.api_origins, sockets.api.local_addr()?, shown.is_some()),
         world,
         assertions,
         clock,
@@ -129,7 +132,7 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
         data: sockets.data.local_addr()?,
         api: sockets.api.local_addr()?,
         operator: sockets.operator.local_addr()?,
-        tls: tls.is_some(),
+        tls: shown.is_some(),
         log_directory: config.audit.publish_directory.clone(),
         log_key,
         broker,
@@ -140,6 +143,7 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
         telemetry,
         drain: config.limits.drain_timeout,
     };
+    let tls = shown.map(|shown| Handshakes::new(running.broker.clone(), shown));
     running.watch(config, folders, tls.clone());
     running.listen(config, sockets, tls);
     serving.met();
@@ -205,14 +209,6 @@ const CUT_OFF_MAX: Duration = Duration::from_secs(2);
 /// Refused logins beyond their budget are counted; a count that is not written is lost with the process.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(60);
 
-type ServerTls = Arc<ArcSwapOption<rustls::ServerConfig>>;
-
-fn server_tls(config: &Config) -> anyhow::Result<Option<ServerTls>> {
-    let Some(tls) = &config.tls else { return Ok(None) };
-    let server = broker::tls::server_config(&tls.certificate, &tls.key)?;
-    Ok(Some(Arc::new(ArcSwapOption::from(Some(server)))))
-}
-
 struct Sockets {
     data: TcpListener,
     api: TcpListener,
@@ -255,11 +251,11 @@ impl Running {
         format!("{}://{address}", if self.tls { "https" } else { "http" })
     }
 
-    fn watch(&mut self, config: &Config, folders: Folders, tls: Option<ServerTls>) {
-        let certificate = config.tls.as_ref().zip(tls).map(|(files, current)| Certificate {
+    fn watch(&mut self, config: &Config, folders: Folders, tls: Option<Arc<Handshakes>>) {
+        let certificate = config.tls.as_ref().zip(tls).map(|(files, shown_by)| Certificate {
             certificate: files.certificate.clone(),
             key: files.key.clone(),
-            current,
+            shown_by,
         });
         let reloader = Reloader::new(self.broker.clone(), folders, certificate);
         self.background.spawn(reloader.run(self.shutdown.reloads(), self.shutdown.draining().clone()));
@@ -271,7 +267,7 @@ impl Running {
         });
     }
 
-    fn listen(&self, config: &Config, sockets: Sockets, tls: Option<ServerTls>) {
+    fn listen(&self, config: &Config, sockets: Sockets, tls: Option<Arc<Handshakes>>) {
         let l = &config.limits;
         let bounds = Bounds {
             connections_max: l.connections_max,

@@ -82,6 +82,8 @@ reasons! {
     TOKEN_NOT_YET_VALID = "token_not_yet_valid";
     TOKEN_TOO_OLD = "token_too_old";
     BAD_CERTIFICATE = "bad_certificate";
+    /// Or not yet valid.
+    CERTIFICATE_EXPIRED = "certificate_expired";
     UNKNOWN_AUTHORITY = "unknown_authority";
     /// The issuer or the organisation wants callers bound in a way that this one is not.
     BINDING_REQUIRED = "binding_required";
