@@ -11,7 +11,34 @@ const OK: &[u8] =
     b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
-fn collector() -> PathBuf {
+/// A collector that prints to `log` what it is sent, and its gRPC port.
+pub async fn collector(log: &Path) -> (Guard, u16) {
+    let [grpc, web] = free_ports();
+    let mut command = Command::new(agent());
+    command.arg("start").args([
+        "--exporter",
+        "blackhole",
+        "--debug-log",
+        "traces",
+        "--debug-log-verbosity",
+        "detailed",
+    ]);
+    command.args([
+        "--otlp-grpc-endpoint",
+        &format!("127.0.0.1:{grpc}"),
+        "--otlp-http-endpoint",
+        &format!("127.0.0.1:{web}"),
+    ]);
+    let file = std::fs::File::create(log).unwrap();
+    command.stdout(Stdio::from(file.try_clone().unwrap())).stderr(Stdio::from(file));
+    let collector = Guard::spawn(&mut command).unwrap();
+    wait::until("the collector", async || tokio::net::TcpStream::connect(("127.0.0.1", grpc)).await.ok())
+        .await
+        .unwrap();
+    (collector, grpc)
+}
+
+fn agent() -> PathBuf {
     let libraries = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/venv/lib");
     let found = std::fs::read_dir(&libraries).into_iter().flatten().flatten();
     let agent = found.map(|d| d.path().join("site-packages/rotel/rotel-agent")).find(|p| p.exists());
@@ -28,30 +55,8 @@ fn free_ports() -> [u16; 2] {
 async fn a_sampled_request_is_one_trace_from_the_caller_to_the_source() {
     let source = Source::start(None, Behaviour::Say(OK.to_vec())).await.unwrap();
     let plant = Plant::start_with_source(source.address.port()).await.unwrap();
-    let [grpc, web] = free_ports();
     let log = plant.directory.path().join("collector.log");
-    let mut command = Command::new(collector());
-    command.arg("start").args([
-        "--exporter",
-        "blackhole",
-        "--debug-log",
-        "traces",
-        "--debug-log-verbosity",
-        "detailed",
-    ]);
-    command.args([
-        "--otlp-grpc-endpoint",
-        &format!("127.0.0.1:{grpc}"),
-        "--otlp-http-endpoint",
-        &format!("127.0.0.1:{web}"),
-    ]);
-    let file = std::fs::File::create(&log).unwrap();
-    command.stdout(Stdio::from(file.try_clone().unwrap())).stderr(Stdio::from(file));
-    let _collector = Guard::spawn(&mut command).unwrap();
-    wait::until("the collector", async || tokio::net::TcpStream::connect(("127.0.0.1", grpc)).await.ok())
-        .await
-        .unwrap();
-
+    let (_collector, grpc) = collector(&log).await;
     let more = format!("telemetry = {{ otlp_endpoint = \"http://127.0.0.1:{grpc}\", sample_ratio = 0.0 }}");
     let config = plant.configuration("traced", &more).unwrap();
     let (broker, facts) = process::serve(&config, "").unwrap();

@@ -437,7 +437,7 @@ fn tls_with_client_authority(directory: &Path) -> ServerConfig {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_secret_towards_a_source_stands_in_the_log_its_files_or_what_the_process_prints() {
+async fn no_secret_towards_a_source_stands_in_the_log_its_files_a_trace_or_what_the_process_prints() {
     let plant = Plant::start().await.unwrap();
     let directory = plant.directory.path().to_owned();
     certify(&directory, &["own"]);
@@ -453,9 +453,11 @@ async fn no_secret_towards_a_source_stands_in_the_log_its_files_or_what_the_proc
         at("secret")
     );
     historian(&plant, &format!("https://127.0.0.1:{port}"), &keys).await;
-    // Everything that there is to be printed.
-    let more = "telemetry = { level = \"trace\", sample_ratio = 1.0 }";
-    let config = plant.configuration("quiet", more).unwrap();
+    // Everything that there is to be printed, and every trace.
+    let (_collector, otlp) = crate::telemetry::collector(&directory.join("collector.log")).await;
+    let more =
+        format!("telemetry = {{ level = \"trace\", sample_ratio = 1.0, otlp_endpoint = \"http://127.0.0.1:{otlp}\" }}");
+    let config = plant.configuration("quiet", &more).unwrap();
     let (mut broker, facts) = process::serve(&config, &format!("exec 2>\"{}\";", at("quiet.log"))).unwrap();
     let bearer = format!("Bearer {}", plant.token("acme"));
     let mut secrets = vec![
@@ -489,7 +491,14 @@ async fn no_secret_towards_a_source_stands_in_the_log_its_files_or_what_the_proc
 
     let mut searched = files(&directory.join("quiet"));
     searched.retain(|(path, _)| path.extension().is_none_or(|e| e != "key"));
-    searched.push((PathBuf::from("quiet.log"), std::fs::read(directory.join("quiet.log")).unwrap()));
+    wait::until("the traces", async || {
+        std::fs::read_to_string(directory.join("collector.log")).ok()?.contains("forward").then_some(())
+    })
+    .await
+    .unwrap();
+    for name in ["quiet.log", "collector.log"] {
+        searched.push((PathBuf::from(name), std::fs::read(directory.join(name)).unwrap()));
+    }
     assert!(
         searched.iter().any(|(_, bytes)| contains(bytes, "munich.example/quiet")),
         "the search finds what is there"
