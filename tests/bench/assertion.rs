@@ -49,7 +49,7 @@ fn permit(now: Timestamp) -> anyhow::Result<Permit> {
     };
     let wrong = |problems: Vec<registry::Problem>| anyhow::anyhow!("{problems:?}");
     let parts = folders.load().map_err(wrong)?;
-    let upstreams = World::connect(&parts.catalog, None).map_err(wrong)?;
+    let upstreams = World::connect(&parts.catalog).map_err(wrong)?;
     let world = World::join(&parts, 1, upstreams).map_err(wrong)?;
     let caller = Authenticated::assertion(Assertion {
         principal: Principal {

@@ -416,7 +416,7 @@ async fn a_suspension_made_while_the_broker_starts_counts() {
     let (catalog, registry) = (at("plants/munich/catalog"), at("plants/munich/registry"));
     let folders = Folders { catalog, registry, policies: vec![at("base")], schema: at("schema/plant.cedarschema") };
     let parts = folders.load().unwrap();
-    let upstreams = World::connect(&parts.catalog, None).unwrap();
+    let upstreams = World::connect(&parts.catalog).unwrap();
     let world = World::join(&parts, 1, upstreams).unwrap();
     // The log takes its time, and meanwhile somebody cuts a supplier off.
     std::fs::write(at("plants/munich/registry/out.toml"), "[revoked]\norganisations = [\"acme\"]\n").unwrap();

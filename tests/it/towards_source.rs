@@ -307,7 +307,7 @@ async fn a_source_that_asks_for_a_client_certificate_gets_it_and_the_next_one_to
     std::fs::copy(directory.join("millgate-second.pem"), directory.join("own.pem")).unwrap();
     wait::until("the refusal", async || {
         let counted = plant.demo.running.broker.metrics.registry().render();
-        counted.contains("folder=\"together\",result=\"refused\"").then_some(())
+        counted.contains("folder=\"sources\",result=\"refused\"").then_some(())
     })
     .await
     .unwrap();
@@ -315,6 +315,13 @@ async fn a_source_that_asks_for_a_client_certificate_gets_it_and_the_next_one_to
     let problem = problem.iter().find(|e| e["event"] == "refused").unwrap()["problems"].to_string();
     assert!(problem.contains("own.pem") && problem.contains("cannot be used together"), "{problem}");
     assert!(plant.get("acme", TARGET, &[PURPOSE]).await.unwrap().text().contains("millgate-first"));
+    // And it holds nothing else back.
+    let generation = plant.demo.running.broker.generation();
+    let purpose = directory.join("policies/plants/munich/catalog/more.toml");
+    std::fs::write(purpose, "[purpose.made-meanwhile]\ntitle = \"Made meanwhile\"\n").unwrap();
+    wait::until("the new purpose", async || (plant.demo.running.broker.generation() > generation).then_some(()))
+        .await
+        .unwrap();
     std::fs::copy(directory.join("millgate-second.key"), directory.join("own.key")).unwrap();
     wait::until("the second certificate", async || {
         let text = plant.get("acme", TARGET, &[PURPOSE]).await.unwrap().text();
@@ -537,7 +544,7 @@ async fn check_says_what_is_wrong_with_keys_and_certificates() {
     let original = std::fs::read_to_string(&path).unwrap();
     for (certificate, key, expected) in [
         ("one.pem", "two.key", "cannot be used together"),
-        ("one.pem", "none.key", "cannot read the client certificate's file"),
+        ("one.pem", "none.key", "cannot be read"),
         ("one.key", "one.key", "holds no certificate"),
         ("one.pem", "one.pem", "cannot read"),
     ] {

@@ -204,7 +204,11 @@ impl Reloader {
         let next = current.snapshot.generation() + 1;
         // A new catalog goes with its own connections: routes of one must never lead to the sources of another.
         let mut upstreams = current.upstreams.clone();
-        match fit(&parts, current, next) {
+        let fitted = fit(&parts, current, next).map(|(world, kept)| {
+            problems.extend((!kept.is_empty()).then_some(("sources", kept)));
+            world
+        });
+        match fitted {
             Ok(world) if !refused.registry => return changed(&world, current).then_some(world),
             Ok(world) => upstreams = world.upstreams,
             Err(p) => {
@@ -307,12 +311,14 @@ impl Reloader {
     }
 }
 
-fn fit(parts: &Parts, current: &World, generation: u64) -> Result<World, Vec<Problem>> {
+/// The next world, and what is wrong with sources that stay as they were.
+fn fit(parts: &Parts, current: &World, generation: u64) -> Result<(World, Vec<Problem>), Vec<Problem>> {
     let problems = registry::cross_check(&parts.catalog, &parts.parties);
     if !problems.is_empty() {
         return Err(problems);
     }
-    World::join(parts, generation, World::connect(&parts.catalog, Some(current))?)
+    let (upstreams, kept) = current.reconnect(&parts.catalog)?;
+    Ok((World::join(parts, generation, upstreams)?, kept))
 }
 
 fn changed(world: &World, current: &World) -> bool {

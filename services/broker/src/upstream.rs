@@ -68,25 +68,30 @@ pub enum UpstreamError {
 
 pub type Upstreams = BTreeMap<SourceId, Arc<Upstream>>;
 
-/// Builds clients for all sources; those that did not change keep their connections and their slots.
+/// Clients for all sources, and what is wrong with the files of those that stay as they were.
+pub type Connected = (Upstreams, Vec<UpstreamError>);
+
+/// Builds clients for all sources; those that did not change keep their connections and their slots. One whose secret or
+/// certificate cannot be used any longer keeps what it had: a file that somebody replaces must not hold back the folders.
 ///
 /// # Errors
 /// All sources that cannot be used.
 pub fn connect(
     sources: &BTreeMap<SourceId, Source>,
     previous: Option<&Upstreams>,
-) -> Result<Upstreams, Vec<UpstreamError>> {
+) -> Result<Connected, Vec<UpstreamError>> {
     let mut upstreams = Upstreams::new();
-    let mut errors = Vec::new();
+    let (mut kept, mut errors) = (Vec::new(), Vec::new());
     for (id, source) in sources {
-        match Upstream::build(source, previous.and_then(|p| p.get(id))) {
-            Ok(upstream) => {
-                upstreams.insert(id.clone(), upstream);
-            }
-            Err(e) => errors.push(e),
-        }
+        let previous = previous.and_then(|p| p.get(id));
+        let (upstream, error) = match Upstream::build(source, previous) {
+            Ok(upstream) => (Some(upstream), None),
+            Err(e) => (previous.filter(|p| p.source == *source).cloned(), Some(e)),
+        };
+        if upstream.is_some() { &mut kept } else { &mut errors }.extend(error);
+        upstreams.extend(upstream.map(|u| (id.clone(), u)));
     }
-    if errors.is_empty() { Ok(upstreams) } else { Err(errors) }
+    if errors.is_empty() { Ok((upstreams, kept)) } else { Err(errors) }
 }
 
 impl Upstream {

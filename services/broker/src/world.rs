@@ -1,6 +1,6 @@
 //! What one request sees from start to record: policies, catalog, registry and connections of one generation.
 
-use crate::upstream::{self, Upstreams};
+use crate::upstream::{self, UpstreamError, Upstreams};
 use identity::{AuthorityProblem, ClientAuthorities};
 use model::party::{Parties, Revocations, Status};
 use pdp::{PolicySet, Snapshot};
@@ -157,13 +157,22 @@ impl World {
         })
     }
 
-    /// Connections for the catalog's sources; unchanged ones are taken over.
+    /// Connections for the catalog's sources.
     ///
     /// # Errors
     /// All sources that cannot be used, because a credential or a CA file is missing.
-    pub fn connect(catalog: &Catalog, previous: Option<&Self>) -> Result<Upstreams, Vec<Problem>> {
-        upstream::connect(&catalog.sources, previous.map(|w| &w.upstreams))
-            .map_err(|errors| errors.iter().map(|e| problem(Path::new("catalog"), e.to_string())).collect())
+    pub fn connect(catalog: &Catalog) -> Result<Upstreams, Vec<Problem>> {
+        upstream::connect(&catalog.sources, None).map(|(upstreams, _)| upstreams).map_err(|e| upstream_problems(&e))
+    }
+
+    /// The same under way: unchanged ones are taken over, and those whose files are at fault, with their problems.
+    ///
+    /// # Errors
+    /// All new or changed sources that cannot be used.
+    pub fn reconnect(&self, catalog: &Catalog) -> Result<(Upstreams, Vec<Problem>), Vec<Problem>> {
+        upstream::connect(&catalog.sources, Some(&self.upstreams))
+            .map(|(upstreams, kept)| (upstreams, upstream_problems(&kept)))
+            .map_err(|e| upstream_problems(&e))
     }
 
     pub fn parts(&self) -> Parts {
@@ -174,6 +183,10 @@ impl World {
             authorities: self.authorities.clone(),
         }
     }
+}
+
+fn upstream_problems(errors: &[UpstreamError]) -> Vec<Problem> {
+    errors.iter().map(|e| problem(Path::new("catalog"), e.to_string())).collect()
 }
 
 fn problem(file: &Path, what: impl Into<String>) -> Problem {

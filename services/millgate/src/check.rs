@@ -98,7 +98,7 @@ fn examine(args: &Args) -> Result<Counts, Vec<String>> {
     };
     let missing = registry::unreadable(&parts.catalog, &parts.parties);
     // What is there is tried; what is missing would only be said twice.
-    let upstreams = if missing.is_empty() { World::connect(&parts.catalog, None) } else { Err(missing) };
+    let upstreams = if missing.is_empty() { World::connect(&parts.catalog) } else { Err(missing) };
     let (upstreams, found) = upstreams.map_or_else(|e| (Upstreams::new(), e), |upstreams| (upstreams, Vec::new()));
     problems.extend(texts(&found));
     problems.extend(World::join(&parts, 0, upstreams).err().iter().flat_map(|found| texts(found)));

@@ -167,7 +167,7 @@ fn origins(named: &[Origin], address: SocketAddr, https: bool) -> Origins {
 fn load(folders: &Folders) -> anyhow::Result<World> {
     let world = folders
         .load()
-        .and_then(|parts| World::connect(&parts.catalog, None).and_then(|upstreams| World::join(&parts, 1, upstreams)));
+        .and_then(|parts| World::connect(&parts.catalog).and_then(|upstreams| World::join(&parts, 1, upstreams)));
     world.map_err(|problems| {
         let text: Vec<String> = problems.iter().map(ToString::to_string).collect();
         anyhow::anyhow!("the folders cannot be used; nothing was started\n{}", text.join("\n"))
