@@ -77,7 +77,7 @@ fn permit(now: Timestamp) -> anyhow::Result<Permit> {
         shape: Shape { resolution_ms: 60_000, window_ms: 3_600_000, rows: 60 },
         now,
     };
-    match world.snapshot.decide(request, "p-1") {
+    match world.snapshot.decide(request, &["p-1"]) {
         Decision::Permit(permit) => Ok(permit),
         Decision::Denied(denial) => bail!("denied: {:?}", denial.reasons),
     }
