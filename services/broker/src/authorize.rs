@@ -5,7 +5,8 @@ use crate::record::{self, Circumstances};
 use crate::respond::Refusal;
 use crate::world::World;
 use identity::PeerCertificate;
-use model::{AccessRequest, Action, Clock, Reason};
+use model::party::Parties;
+use model::{AccessRequest, Action, Authenticated, Clock, Reason};
 use pdp::{Decision, Denial, Permit};
 use std::sync::Arc;
 use std::time::Duration;
@@ -122,10 +123,24 @@ impl Standing {
         world.authorities.stands_until(certificate, &world.parties, self.clock.now()).is_some()
     }
 
+    /// Decided anew for everybody who takes part, by issuers that still speak for them.
     fn holds(&self, world: &World) -> bool {
+        if !vouched_for(&self.request.caller, &world.parties) {
+            return false;
+        }
         let request = AccessRequest { now: self.clock.now(), ..self.request.clone() };
         world.snapshot.decide(request, &[]).is_permit()
     }
+}
+
+/// Whether each issuer is still one of the registry, and of the same organisation.
+fn vouched_for(caller: &Authenticated, parties: &Parties) -> bool {
+    let issuers = std::iter::once(caller.issuer()).chain(caller.actors().iter().map(|actor| &actor.issuer));
+    caller.principals().zip(issuers).all(|(principal, issuer)| {
+        let speaks_for = parties.issuers.get(issuer).map(|i| &i.organisation);
+        let speaks_for = speaks_for.or_else(|| parties.authorities.get(issuer).map(|a| &a.organisation));
+        speaks_for == Some(&principal.organisation)
+    })
 }
 
 #[cfg(test)]

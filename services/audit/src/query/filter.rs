@@ -50,12 +50,23 @@ impl Filter {
         (from..=to).contains(&entry.time)
             && organisation.as_ref().is_none_or(|wanted| entry.organisation.as_ref() == Some(wanted))
             && kind.is_none_or(|wanted| entry.kind == wanted)
-            && is("principal", &self.reference)
+            && self.reference.as_deref().is_none_or(|wanted| takes_part(entry, wanted))
             && is("resource", resource)
             && is("decision", decision)
             && is("request", request)
             && reason.as_deref().is_none_or(|wanted| has_reason(entry, wanted))
     }
+}
+
+/// As the subject, or as one who acts for it; the bytes of both contain the same needle.
+fn takes_part(entry: &Entry, reference: &str) -> bool {
+    let acts = match entry.get("actors") {
+        Some(Value::Array(actors)) => {
+            actors.iter().any(|a| a.get("principal").and_then(Value::as_text) == Some(reference))
+        }
+        _ => false,
+    };
+    acts || entry.text("principal") == Some(reference)
 }
 
 fn has_reason(entry: &Entry, wanted: &str) -> bool {

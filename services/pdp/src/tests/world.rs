@@ -1,13 +1,16 @@
 //! A small plant: an owner, two suppliers that compete, one that is suspended, an auditing company.
 
 use crate::{Decision, Denial, Permit, PolicySet, Snapshot};
-use model::party::{Agreement, Organisation, OrganisationKind, Parties, PrincipalRecord, Revocations, Status};
+use model::party::{
+    Agreement, Authority, CertificateNames, Organisation, OrganisationKind, Parties, PrincipalRecord, Revocations,
+    Status,
+};
 use model::plant::{
     Dataset, Equipment, FieldClass, Governance, Level, Lifecycle, Plant, Product, RecordAttributes, Signal,
 };
 use model::{
-    AccessRequest, Action, Assertion, Authenticated, AuthenticationMethod, Binding, Digest, Principal, PrincipalKind,
-    ResourceRef, Shape, Timestamp,
+    AccessRequest, Action, Actor, Assertion, Authenticated, AuthenticationMethod, Binding, Digest, IssuerId, Principal,
+    PrincipalKind, ResourceRef, Shape, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -35,7 +38,7 @@ pub fn now() -> Timestamp {
 
 // === files
 
-fn folder() -> std::path::PathBuf {
+pub fn folder() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies")
 }
 
@@ -292,6 +295,20 @@ pub fn parties() -> Parties {
     }
 }
 
+/// Authorities of acme.
+pub fn authorities(names: &[&str]) -> BTreeMap<IssuerId, Authority> {
+    let authority = |name: &&str| Authority {
+        id: id(name),
+        organisation: id("acme"),
+        ca_file: "ca.pem".into(),
+        crl_files: Vec::new(),
+        intermediates_max: 0,
+        names: CertificateNames::Dns { domains: Vec::new() },
+        principal_kind: PrincipalKind::Service,
+    };
+    names.iter().map(|name| (id(name), authority(name))).collect()
+}
+
 // === requests
 
 #[derive(Clone, Debug)]
@@ -344,24 +361,57 @@ impl World {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "tests decide for callers that nobody authenticated")]
-pub fn caller(organisation: &str, subject: &str, kind: PrincipalKind) -> Authenticated {
-    let principal = Principal { organisation: id(organisation), kind, subject: id(subject) };
-    let token = Some(format!("token-of-{subject}"));
-    let expires = now().plus_millis(DAY);
-    Authenticated::assertion(Assertion {
-        principal,
+pub fn somebody(organisation: &str, subject: &str, kind: PrincipalKind) -> Principal {
+    Principal { organisation: id(organisation), kind, subject: id(subject) }
+}
+
+/// A caller with a plain token, for whom nobody acts.
+pub fn assertion(organisation: &str, subject: &str, kind: PrincipalKind) -> Assertion {
+    Assertion {
+        principal: somebody(organisation, subject, kind),
         issuer: id(&format!("{organisation}-login")),
         method: AuthenticationMethod::Jwt,
         binding: Binding::None,
-        expires,
+        expires: now().plus_millis(DAY),
         fingerprint: Digest::of(b"credential"),
-        token_id: token,
+        token_id: Some(format!("token-of-{subject}")),
         certificate: None,
         assurance: 0,
         roles: BTreeSet::new(),
         actors: Vec::new(),
-    })
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests decide for callers that nobody authenticated")]
+pub fn vouched(assertion: Assertion) -> Authenticated {
+    Authenticated::assertion(assertion)
+}
+
+pub fn caller(organisation: &str, subject: &str, kind: PrincipalKind) -> Authenticated {
+    vouched(assertion(organisation, subject, kind))
+}
+
+pub fn actor(organisation: &str, subject: &str) -> Actor {
+    let kind = PrincipalKind::Service;
+    Actor {
+        principal: somebody(organisation, subject, kind),
+        issuer: id(&format!("{organisation}-login")),
+        token_id: Some(format!("token-of-{subject}")),
+    }
+}
+
+/// The same request, by a caller changed in some way.
+pub fn by(mut request: AccessRequest, change: impl FnOnce(&mut Assertion)) -> AccessRequest {
+    let principal = request.caller.principal();
+    let mut assertion = assertion(principal.organisation.as_str(), principal.subject.as_str(), principal.kind);
+    change(&mut assertion);
+    request.caller = vouched(assertion);
+    request
+}
+
+/// The same request, with `actors` who act for its caller.
+pub fn through(request: AccessRequest, actors: &[Actor]) -> AccessRequest {
+    by(request, |assertion| assertion.actors = actors.to_vec())
 }
 
 pub fn resource(text: &str) -> ResourceRef {
