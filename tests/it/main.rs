@@ -12,6 +12,7 @@ mod crash;
 mod disk;
 mod faults;
 mod operations;
+mod proofs;
 mod providers;
 mod reload;
 mod requests;
