@@ -36,8 +36,8 @@ async fn measure(logins: usize) -> anyhow::Result<()> {
     let identity = Identity::new(IdentityOptions { used_proofs_max: logins + 1, ..IdentityOptions::default() });
     let parties = parties(&url)?;
     identity.update(&parties);
-    let bearer = issuers.sign(&json!({"alg": "ES256", "typ": "at+jwt"}), &claims(&url, &json!({})))?;
-    let bound = claims(&url, &json!({"jkt": holders.thumbprint()?}));
+    let bearer = issuers.sign(&json!({"alg": "ES256", "typ": "at+jwt"}), &claims(&url, None))?;
+    let bound = claims(&url, Some(&holders.thumbprint()?));
     let bound = issuers.sign(&json!({"alg": "ES256", "typ": "at+jwt"}), &bound)?;
     let bare = headers(&format!("Bearer {bearer}"), None)?;
     let proven: Vec<HeaderMap> = (0..logins)
@@ -115,12 +115,12 @@ impl Key {
     }
 }
 
-fn claims(issuer: &str, confirmation: &Value) -> Value {
+fn claims(issuer: &str, key: Option<&str>) -> Value {
     let now = NOW.seconds();
     let mut claims = json!({"iss": issuer, "aud": AUDIENCE, "sub": "condition-monitor", "iat": now, "exp": now + 600,
         "jti": "5b4f5c8e-8a5d-4f2b-9d0f-6d0f6f3f2a11", "client_id": "condition-monitor", "scope": "data"});
-    if confirmation != &json!({}) {
-        claims["cnf"] = confirmation.clone();
+    if let (Some(members), Some(key)) = (claims.as_object_mut(), key) {
+        members.insert(String::from("cnf"), json!({"jkt": key}));
     }
     claims
 }
