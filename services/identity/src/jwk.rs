@@ -2,7 +2,7 @@
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use model::party::SignatureAlgorithm;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Issuers publish two or three keys, the largest clouds about thirty.
@@ -11,13 +11,14 @@ const KEYS_MAX: usize = 64;
 /// What a token must bring by jsonwebtoken's own reading too: a second opinion, independent of [`crate::token`].
 const REQUIRED_CLAIMS: [&str; 4] = ["iss", "aud", "sub", "exp"];
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct KeySet(Vec<Arc<Key>>);
 
 /// A public key and the algorithms it verifies.
 #[derive(Debug)]
 pub(crate) struct Key {
-    id: Option<String>,
+    /// As it was published, the public part.
+    jwk: Jwk,
     decoding: DecodingKey,
     uses: Vec<(SignatureAlgorithm, Validation)>,
 }
@@ -66,12 +67,32 @@ impl KeySet {
         self.0.len()
     }
 
+    /// These keys, with `old`'s own value for each that has not changed: what a key has verified is known by that value.
+    pub(crate) fn keeping(self, old: &Self) -> Self {
+        let kept = |key: Arc<Key>| old.0.iter().find(|known| known.is_same(&key)).map_or(key, Arc::clone);
+        Self(self.0.into_iter().map(kept).collect())
+    }
+
+    /// Whether both are the very same keys.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.0.len() == other.0.len() && self.0.iter().zip(&other.0).all(|(a, b)| Arc::ptr_eq(a, b))
+    }
+
+    /// A key set that [`Self::parse`] reads as this one.
+    pub(crate) fn to_json(&self) -> serde_json::Result<serde_json::Value> {
+        let keys = self.0.iter().map(|key| {
+            let mut jwk = serde_json::to_value(&key.jwk)?;
+            jwk.as_object_mut().into_iter().for_each(|members| members.retain(|_, value| !value.is_null()));
+            Ok(jwk)
+        });
+        Ok(serde_json::json!({ "keys": keys.collect::<serde_json::Result<Vec<_>>>()? }))
+    }
+
     /// The one key for a token with this `kid` and `alg`. Without `kid` there must be only one key fit for `alg`.
     pub(crate) fn find(&self, id: Option<&str>, algorithm: SignatureAlgorithm) -> Result<Arc<Key>, NoKey> {
-        let mut fit = self
-            .0
-            .iter()
-            .filter(|key| id.is_none_or(|id| key.id.as_deref() == Some(id)) && key.validation(algorithm).is_some());
+        let mut fit = self.0.iter().filter(|key| {
+            id.is_none_or(|id| key.jwk.kid.as_deref() == Some(id)) && key.validation(algorithm).is_some()
+        });
         match (fit.next(), fit.next()) {
             (Some(key), None) => Ok(Arc::clone(key)),
             (None, _) => Err(NoKey::Unknown),
@@ -109,11 +130,17 @@ impl Key {
         if uses.is_empty() {
             return Err("its `alg` does not fit its type");
         }
-        Ok(Self { id: jwk.kid, decoding, uses })
+        Ok(Self { jwk, decoding, uses })
+    }
+
+    /// Same name, same public material, same uses.
+    fn is_same(&self, other: &Self) -> bool {
+        let uses = |key: &Self| key.uses.iter().map(|(algorithm, _)| *algorithm).collect::<Vec<_>>();
+        self.jwk.kid == other.jwk.kid && self.jwk.material() == other.jwk.material() && uses(self) == uses(other)
     }
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Jwk {
     pub(crate) kty: String,
     pub(crate) kid: Option<String>,
@@ -127,11 +154,18 @@ pub(crate) struct Jwk {
     pub(crate) n: Option<String>,
     pub(crate) e: Option<String>,
     // The secret parts, looked for so that they can be refused.
+    #[serde(skip_serializing)]
     pub(crate) d: Option<serde::de::IgnoredAny>,
+    #[serde(skip_serializing)]
     pub(crate) k: Option<serde::de::IgnoredAny>,
 }
 
 impl Jwk {
+    fn material(&self) -> [Option<&str>; 6] {
+        let [crv, x, y, n, e] = [&self.crv, &self.x, &self.y, &self.n, &self.e].map(Option::as_deref);
+        [Some(&self.kty), crv, x, y, n, e]
+    }
+
     /// The key, and the algorithms its type and curve are fit for (RFC 7518 section 3.1, RFC 8037 section 3.1).
     pub(crate) fn public_key(&self) -> Result<(DecodingKey, &'static [SignatureAlgorithm]), &'static str> {
         use SignatureAlgorithm::{ES256, ES384, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512};

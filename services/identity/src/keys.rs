@@ -1,24 +1,34 @@
 //! One issuer's keys: fetched on first use, refreshed beside the requests, kept through an outage.
 //!
-//! A request waits for a fetch only when no keys are known, or when its `kid` is not among them. All requests that wait
-//! share one fetch, and strangers cannot cause more than one per interval. The fetch is a task of its own: a caller that
-//! hangs up does not end it for the others.
+//! A request waits for a fetch only when no keys are known, when nobody has used the issuer for so long that its keys may
+//! have been withdrawn, or when its `kid` is not among them. All requests that wait share one fetch, and strangers cannot
+//! cause more than one per interval. The fetch is a task of its own: a caller that hangs up does not end it for the others.
+
+mod gate;
 
 use crate::fetch::{self, Endpoint, FetchError};
 use crate::jwk::{Key, KeySet, NoKey};
 use crate::refusal::Refusal;
-use crate::{IdentityOptions, IssuerStatus};
+use crate::stored::KeyFile;
+use crate::{FetchCounts, IdentityOptions, IssuerStatus};
 use arc_swap::ArcSwapOption;
-use model::party::{Issuer, SignatureAlgorithm};
-use model::{IssuerId, Reason, Timestamp};
+use gate::{Cause, Flight, Gate};
+use model::party::{Issuer, KeyLocation, SignatureAlgorithm};
+use model::{Digest, IssuerId, Reason, Timestamp};
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-use tokio::sync::watch;
+use std::time::{Duration, Instant};
+
+/// A key file is looked at this often while tokens of its issuer come in.
+const FILE_INTERVAL_MS: i64 = 1_000;
 
 #[derive(Debug)]
 pub(crate) struct KeyCache {
     endpoint: Endpoint,
     options: Arc<IdentityOptions>,
+    counts: Arc<FetchCounts>,
+    outage_max_ms: AtomicI64,
+    file: Option<KeyFile>,
     keys: ArcSwapOption<Fetched>,
     /// Held for a few instructions, never over an await.
     gate: Mutex<Gate>,
@@ -29,80 +39,111 @@ struct Fetched {
     set: KeySet,
     at: Timestamp,
     refresh_after_ms: i64,
-}
-
-/// Who may start a fetch now.
-#[derive(Debug, Default)]
-struct Gate {
-    /// Closed when the running fetch ends, however it ends.
-    running: Option<watch::Receiver<()>>,
-    started_at: Option<Timestamp>,
-    started_for_unknown_at: Option<Timestamp>,
-    failure: Option<String>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Cause {
-    /// There are no keys, or it is time.
-    Due,
-    /// A caller names a key that is not known.
-    UnknownKey,
+    /// Since when this process has them, and how old they were then. A clock that is set back must not make them younger.
+    held_since: Instant,
+    age_then_ms: i64,
 }
 
 // === impl KeyCache ===
 
 impl KeyCache {
-    pub(crate) fn new(issuer: &Issuer, options: &Arc<IdentityOptions>) -> Self {
-        Self {
-            endpoint: Endpoint { issuer: issuer.url.clone(), ca_file: issuer.ca_file.clone() },
+    pub(crate) fn new(issuer: &Issuer, options: &Arc<IdentityOptions>, counts: &Arc<FetchCounts>) -> Self {
+        let endpoint = Endpoint::from(issuer);
+        let is_remote = !matches!(endpoint.keys, KeyLocation::File(_));
+        let file = options.key_cache.as_deref().filter(|_| is_remote).map(|folder| KeyFile::new(folder, &endpoint));
+        let cache = Self {
+            endpoint,
             options: Arc::clone(options),
+            counts: Arc::clone(counts),
+            outage_max_ms: AtomicI64::default(),
+            file,
             keys: ArcSwapOption::empty(),
             gate: Mutex::default(),
-        }
+        };
+        cache.follow(issuer);
+        cache
     }
 
     /// Whether these are the keys of `issuer` as it is configured now.
     pub(crate) fn serves(&self, issuer: &Issuer) -> bool {
-        self.endpoint.issuer == issuer.url && self.endpoint.ca_file == issuer.ca_file
+        self.endpoint.issuer == issuer.url
+            && self.endpoint.keys == issuer.keys
+            && self.endpoint.ca_file == issuer.ca_file
+            && self.endpoint.token_file == issuer.fetch_token_file
     }
 
-    /// The key for a token with this `kid` and `alg`.
+    /// Takes over what may change without a new fetch.
+    pub(crate) fn follow(&self, issuer: &Issuer) {
+        let ms = i64::try_from(issuer.outage_max_seconds).unwrap_or(i64::MAX).saturating_mul(1000);
+        self.outage_max_ms.store(ms, Relaxed);
+    }
+
+    /// The key for a token with this `kid` and `alg`: the same value as long as the issuer has this key without a break, so
+    /// that what it has verified may be remembered with it. Almost never waits.
     pub(crate) async fn find(
         self: &Arc<Self>,
         id: Option<&str>,
         algorithm: SignatureAlgorithm,
         now: Timestamp,
     ) -> Result<Arc<Key>, Refusal> {
-        let cause = match self.fresh_enough(now) {
-            Some(fetched) => {
-                if fetched.is_due(now) {
-                    self.start(Cause::Due, now);
-                }
-                match fetched.set.find(id, algorithm) {
-                    Err(NoKey::Unknown) => Cause::UnknownKey,
-                    found => return found.map_err(|none| self.refusal(none)),
-                }
-            }
-            None => Cause::Due,
-        };
-        self.fetched(cause, now).await;
-        let fetched = self.fresh_enough(now).ok_or_else(unavailable)?;
-        fetched.set.find(id, algorithm).map_err(|none| self.refusal(none))
+        let asked_just_now = self.usable(now).is_none() && self.wait_for(Cause::Due, now).await;
+        let found = self.last_good(now).ok_or_else(unavailable)?.set.find(id, algorithm);
+        match found {
+            Err(NoKey::Unknown) if !asked_just_now => self.ask_for(id, algorithm, now).await,
+            found => found.map_err(|none| self.refusal(none)),
+        }
     }
 
     pub(crate) fn status(&self, issuer: &IssuerId) -> IssuerStatus {
         let fetched = self.keys.load();
+        let gate = self.gate();
         IssuerStatus {
             issuer: issuer.clone(),
             keys: fetched.as_ref().map_or(0, |fetched| fetched.set.len()),
             fetched_at: fetched.as_ref().map(|fetched| fetched.at),
-            failure: self.gate().failure.clone(),
+            failure: gate.failure.clone(),
         }
     }
 
+    /// The last good keys, unless the issuer has to be asked before they may be used; a refresh is started when it is time.
+    fn usable(self: &Arc<Self>, now: Timestamp) -> Option<Arc<Fetched>> {
+        let fetched = self.last_good(now)?;
+        if fetched.is_due(now) {
+            drop(self.start(Cause::Due, now));
+            // A withdrawn key must not be good for one more request just because nobody came for hours. When the issuer
+            // cannot be asked, waiting for it again would help nobody.
+            if fetched.is_overdue(now) && self.gate().failure.is_none() {
+                return None;
+            }
+        }
+        Some(fetched)
+    }
+
     /// The last good keys, unless they are too old to count.
-    fn fresh_enough(&self, now: Timestamp) -> Option<Arc<Fetched>> {
-        self.keys.load_full().filter(|fetched| !are_apart(fetched.at, now, self.options.stale_max_ms))
+    fn last_good(&self, now: Timestamp) -> Option<Arc<Fetched>> {
+        self.keys.load_full().filter(|fetched| fetched.age_ms(now) < self.outage_max_ms.load(Relaxed))
+    }
+
+    /// Asks the issuer for a key that is not known, unless it was asked lately.
+    async fn ask_for(
+        self: &Arc<Self>,
+        id: Option<&str>,
+        algorithm: SignatureAlgorithm,
+        now: Timestamp,
+    ) -> Result<Arc<Key>, Refusal> {
+        let name = name_of(id, algorithm);
+        let mut found = Err(NoKey::Unknown);
+        // A fetch that is under way may have begun before the issuer had the key: then one more.
+        for _ in 0..2 {
+            let Some(flight) = self.start(Cause::UnknownKey(name), now) else { break };
+            let is_own = flight.is_own;
+            flight.ended().await;
+            found = self.last_good(now).ok_or_else(unavailable)?.set.find(id, algorithm);
+            if !matches!(found, Err(NoKey::Unknown)) || is_own {
+                break;
+            }
+        }
+        found.map_err(|none| self.refusal(none))
     }
 
     /// While the issuer cannot be asked, nobody knows whether it has such a key: the caller may try again.
@@ -114,53 +155,117 @@ impl KeyCache {
         }
     }
 
-    /// Returns when a fetch that was running or could be started has ended; at once if none may be started.
-    async fn fetched(self: &Arc<Self>, cause: Cause, now: Timestamp) {
-        if let Some(mut running) = self.start(cause, now) {
-            // Nothing is ever sent: the task drops its end.
-            while running.changed().await.is_ok() {}
-        }
+    /// Returns when a fetch that was running or could be started has ended; at once if none may be started. Says whether
+    /// the fetch was begun for this request.
+    async fn wait_for(self: &Arc<Self>, cause: Cause, now: Timestamp) -> bool {
+        let Some(flight) = self.start(cause, now) else { return false };
+        let is_own = flight.is_own;
+        flight.ended().await;
+        is_own
     }
 
     /// Joins the running fetch, or starts one if that is allowed now.
-    fn start(self: &Arc<Self>, cause: Cause, now: Timestamp) -> Option<watch::Receiver<()>> {
-        let mut gate = self.gate();
-        if let Some(running) = gate.running() {
-            return Some(running);
+    fn start(self: &Arc<Self>, cause: Cause, now: Timestamp) -> Option<Flight> {
+        let (flight, done) = self.gate().begin(cause, now, &self.options)?;
+        if let Some(done) = done {
+            let cache = Arc::clone(self);
+            tokio::spawn(async move {
+                cache.fetch(now).await;
+                drop(done);
+            });
         }
-        if !gate.may_start(cause, now, &self.options) {
-            return None;
-        }
-        let (done, running) = watch::channel(());
-        gate.running = Some(running.clone());
-        let cache = Arc::clone(self);
-        tokio::spawn(async move {
-            cache.fetch(now).await;
-            drop(done);
-        });
-        Some(running)
+        Some(flight)
     }
 
-    async fn fetch(&self, now: Timestamp) {
-        let fetched = self.fetch_set(now).await;
-        if let Err(error) = &fetched {
-            tracing::warn!(issuer = self.endpoint.issuer, %error, "the issuer's keys could not be fetched");
+    async fn fetch(self: &Arc<Self>, now: Timestamp) {
+        let failure = match self.fetch_set(now).await {
+            Ok(fetched) => {
+                self.counts.good.fetch_add(1, Relaxed);
+                let fetched = Arc::new(fetched);
+                self.keys.store(Some(Arc::clone(&fetched)));
+                self.save(fetched).await;
+                None
+            }
+            Err(error) => {
+                self.counts.failed.fetch_add(1, Relaxed);
+                if self.keys.load().is_none() {
+                    self.restore(now).await;
+                }
+                Some(error.to_string())
+            }
+        };
+        self.note(failure);
+    }
+
+    /// An outage is told once, not with every attempt.
+    fn note(&self, failure: Option<String>) {
+        let issuer = &self.endpoint.issuer;
+        let before = std::mem::replace(&mut self.gate().failure, failure.clone());
+        match (before, failure) {
+            (before, Some(error)) if before.as_ref() != Some(&error) => {
+                tracing::warn!(issuer, error, "the issuer's keys could not be fetched; the last ones count on");
+            }
+            (Some(_), None) => tracing::info!(issuer, "the issuer's keys can be fetched again"),
+            _ => {}
         }
-        let failure = fetched.as_ref().err().map(ToString::to_string);
-        if let Ok(fetched) = fetched {
-            tracing::debug!(issuer = self.endpoint.issuer, keys = fetched.set.len(), "issuer's keys fetched");
-            self.keys.store(Some(Arc::new(fetched)));
-        }
-        self.gate().failure = failure;
     }
 
     async fn fetch_set(&self, now: Timestamp) -> Result<Fetched, FetchError> {
         let document = fetch::key_set(&self.endpoint, Duration::from_millis(self.options.fetch_timeout_ms)).await?;
+        let set = KeySet::parse(&document.body)?;
+        let known = self.keys.load();
+        let set = match known.as_ref() {
+            Some(known) => set.keeping(&known.set),
+            None => set,
+        };
+        let refresh_after_ms = self.refresh_after_ms(document.max_age_seconds);
+        Ok(Fetched { set, at: now, refresh_after_ms, held_since: Instant::now(), age_then_ms: 0 })
+    }
+
+    fn refresh_after_ms(&self, asked_seconds: Option<u32>) -> i64 {
         let options = &self.options;
-        let asked_ms = document.max_age_seconds.map(|seconds| i64::from(seconds) * 1000);
-        let refresh_after_ms = asked_ms
-            .map_or(options.refresh_default_ms, |ms| ms.min(options.refresh_max_ms).max(options.refresh_min_ms));
-        Ok(Fetched { set: KeySet::parse(&document.body)?, at: now, refresh_after_ms })
+        let asked_ms = asked_seconds.map(|seconds| i64::from(seconds) * 1000);
+        match self.endpoint.keys {
+            KeyLocation::File(_) => FILE_INTERVAL_MS,
+            _ => asked_ms
+                .map_or(options.refresh_default_ms, |ms| ms.min(options.refresh_max_ms).max(options.refresh_min_ms)),
+        }
+    }
+
+    async fn save(self: &Arc<Self>, fetched: Arc<Fetched>) {
+        let Some(file) = &self.file else { return };
+        if !file.is_outdated_by(&fetched.set, fetched.at, self.outage_max_ms.load(Relaxed)) {
+            return;
+        }
+        let cache = Arc::clone(self);
+        let saved = tokio::task::spawn_blocking(move || {
+            cache.file.as_ref().map(|file| (file.save(&fetched.set, fetched.at), file.path().display().to_string()))
+        });
+        if let Ok(Some((Err(error), file))) = saved.await {
+            tracing::error!(issuer = self.endpoint.issuer, file, %error, "the issuer's keys could not be kept on disk");
+        }
+    }
+
+    /// The keys of an earlier run. They count only here, when the issuer itself has been asked in vain.
+    async fn restore(self: &Arc<Self>, now: Timestamp) {
+        if self.file.is_none() {
+            return;
+        }
+        let cache = Arc::clone(self);
+        let outage_max_ms = self.outage_max_ms.load(Relaxed);
+        let read = move || cache.file.as_ref().map(|file| file.load(now, outage_max_ms));
+        let issuer = &self.endpoint.issuer;
+        match tokio::task::spawn_blocking(read).await {
+            Ok(Some(Ok(Some((set, at))))) => {
+                tracing::warn!(issuer, keys = set.len(), fetched_at = %at, "keys of an earlier run are in use");
+                let age_then_ms = now.millis().saturating_sub(at.millis());
+                let held_since = Instant::now();
+                let restored = Fetched { set, at, refresh_after_ms: 0, held_since, age_then_ms };
+                self.keys.store(Some(Arc::new(restored)));
+            }
+            Ok(Some(Err(error))) => tracing::error!(issuer, %error, "the issuer's keys on disk are ignored"),
+            _ => {}
+        }
     }
 
     fn gate(&self) -> MutexGuard<'_, Gate> {
@@ -168,41 +273,32 @@ impl KeyCache {
     }
 }
 
+// === impl Fetched ===
+
 impl Fetched {
     fn is_due(&self, now: Timestamp) -> bool {
         are_apart(self.at, now, self.refresh_after_ms)
     }
-}
 
-// === impl Gate ===
-
-impl Gate {
-    fn running(&self) -> Option<watch::Receiver<()>> {
-        // An error says that the sender is gone.
-        self.running.clone().filter(|running| running.has_changed().is_ok())
+    fn is_overdue(&self, now: Timestamp) -> bool {
+        are_apart(self.at, now, self.refresh_after_ms.saturating_mul(2))
     }
 
-    /// Says yes at most once per interval, and notes it.
-    fn may_start(&mut self, cause: Cause, now: Timestamp, options: &IdentityOptions) -> bool {
-        let (last, interval_ms) = match cause {
-            Cause::Due => (self.started_at, options.retry_interval_ms),
-            // Apart from the others' time, so that a key which is new right after a regular refresh is found.
-            Cause::UnknownKey => (self.started_for_unknown_at, options.unknown_key_interval_ms),
-        };
-        if last.is_some_and(|last| !are_apart(last, now, interval_ms)) {
-            return false;
-        }
-        self.started_at = Some(now);
-        if cause == Cause::UnknownKey {
-            self.started_for_unknown_at = Some(now);
-        }
-        true
+    /// By the broker's clock, and by one that nobody can set.
+    fn age_ms(&self, now: Timestamp) -> i64 {
+        let held_ms = i64::try_from(self.held_since.elapsed().as_millis()).unwrap_or(i64::MAX);
+        now.millis().saturating_sub(self.at.millis()).max(self.age_then_ms.saturating_add(held_ms))
     }
 }
 
 /// In either direction: requests bring slightly different times, and a clock that was set back must not freeze the keys.
 fn are_apart(a: Timestamp, b: Timestamp, ms: i64) -> bool {
     a.millis().saturating_sub(b.millis()).saturating_abs() >= ms
+}
+
+/// What a caller asked for, of fixed size.
+fn name_of(id: Option<&str>, algorithm: SignatureAlgorithm) -> Digest {
+    Digest::of(format!("{algorithm:?} {id:?}").as_bytes())
 }
 
 fn unavailable() -> Refusal {

@@ -43,6 +43,7 @@ mod keys;
 mod login;
 mod refusal;
 mod signature;
+mod stored;
 mod token;
 mod verified;
 
@@ -60,7 +61,10 @@ use model::party::Parties;
 use model::{Authenticated, Binding, IssuerId, Reason, Timestamp};
 pub use refusal::LoginError;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+pub use stored::{KeyCacheError, prepare_key_cache};
 
 /// What a request shows of its sender.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +81,7 @@ pub struct Presented<'a> {
     pub certificate: Option<&'a PeerCertificate>,
 }
 
-/// How issuers' keys are fetched and how long they count. All in milliseconds.
+/// How issuers' keys are fetched and kept. How long the last good ones count during an outage says each [`model::party::Issuer`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdentityOptions {
     /// For one fetch in all: connect, TLS, discovery document, key set.
@@ -93,8 +97,10 @@ pub struct IdentityOptions {
     /// Fetches caused by a `kid` that is not known are this far apart at least, per issuer. Anybody can invent a `kid`,
     /// so without it a stranger decides how often we call the issuer.
     pub unknown_key_interval_ms: i64,
-    /// During an outage of the issuer the last good keys count up to this age.
-    pub stale_max_ms: i64,
+    /// A `kid` that the issuer was asked for and does not have is not asked for again before this time has passed.
+    pub unknown_key_memory_ms: i64,
+    /// Folder where the keys are kept for a restart during an outage; see [`prepare_key_cache`].
+    pub key_cache: Option<PathBuf>,
     /// So many verified tokens are remembered, so that each is verified once and not for each request; 0 for none. They
     /// hold their claims, about twice the bytes of a token.
     pub verified_tokens_max: usize,
@@ -112,7 +118,8 @@ impl Default for IdentityOptions {
             refresh_max_ms: 60 * 60_000,
             retry_interval_ms: 3_000,
             unknown_key_interval_ms: 10_000,
-            stale_max_ms: 24 * 60 * 60_000,
+            unknown_key_memory_ms: 60_000,
+            key_cache: None,
             verified_tokens_max: 100_000,
             used_proofs_max: 100_000,
         }
@@ -130,11 +137,19 @@ pub struct IssuerStatus {
     pub failure: Option<String>,
 }
 
+/// Fetches of all issuers' keys since the start.
+#[derive(Debug, Default)]
+pub struct FetchCounts {
+    pub good: AtomicU64,
+    pub failed: AtomicU64,
+}
+
 /// Verifies callers. Holds issuers' keys and what they have verified; who the issuers are and what they may do stands in
 /// the [`Parties`] of the generation that a request uses.
 #[derive(Debug)]
 pub struct Identity {
     options: Arc<IdentityOptions>,
+    counts: Arc<FetchCounts>,
     issuers: ArcSwap<Issuers>,
     verified_tokens: VerifiedTokens,
     dpop: Dpop,
@@ -156,10 +171,12 @@ impl Identity {
     pub fn new(options: IdentityOptions) -> Self {
         let verified_tokens = VerifiedTokens::new(options.verified_tokens_max);
         let dpop = Dpop::new(options.used_proofs_max);
-        Self { options: Arc::new(options), issuers: ArcSwap::default(), verified_tokens, dpop }
+        let (options, counts) = (Arc::new(options), Arc::default());
+        Self { options, counts, issuers: ArcSwap::default(), verified_tokens, dpop }
     }
 
-    /// Takes over the issuers. Keys of those whose URL and CA file stay are kept; nothing is fetched before it is needed.
+    /// Takes over the issuers. Keys of those that are still fetched from the same place in the same way are kept; nothing
+    /// is fetched or read before it is needed.
     pub fn update(&self, parties: &Parties) {
         self.issuers.rcu(|old| self.issuers_of(parties, old));
     }
@@ -211,6 +228,10 @@ impl Identity {
         self.verified_tokens.len()
     }
 
+    pub fn fetches(&self) -> &FetchCounts {
+        &self.counts
+    }
+
     /// One entry per issuer, in the order of their URLs.
     pub fn status(&self) -> Vec<IssuerStatus> {
         self.issuers.load().values().map(|known| known.keys.status(&known.id)).collect()
@@ -222,7 +243,8 @@ impl Identity {
         unambiguous
             .map(|issuer| {
                 let keys = old.get(&issuer.url).filter(|known| known.keys.serves(issuer));
-                let keys = keys.map_or_else(|| Arc::new(KeyCache::new(issuer, &self.options)), |k| Arc::clone(&k.keys));
+                let keys = keys.map(|known| Arc::clone(&known.keys)).inspect(|keys| keys.follow(issuer));
+                let keys = keys.unwrap_or_else(|| Arc::new(KeyCache::new(issuer, &self.options, &self.counts)));
                 (issuer.url.clone(), Known { id: issuer.id.clone(), keys })
             })
             .collect()

@@ -5,6 +5,7 @@ mod bindings;
 mod headers;
 mod idp;
 mod issuers;
+mod key_files;
 mod key_sets;
 mod proofs;
 mod properties;

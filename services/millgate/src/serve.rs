@@ -101,6 +101,7 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
         Telemetry::start(&config.telemetry, &config.audit.origin).context("the trace exporter cannot be set up")?;
     // Sockets before the log: an address that is taken must not leave "opened" and "closed" entries behind.
     let sockets = Sockets::bind(config).await?;
+    let identity = identity(config)?;
     let (log, publisher) = open_log(config, clock.clone()).await?;
     let log_key = publisher.key().to_text();
     let shown = match &config.tls {
@@ -110,10 +111,7 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
     let assertions = Assertions::open(config.assertion.issuer.clone(), assertion_keys(config))?;
     let broker = Broker::start(Makings {
         log,
-        identity: Identity::new(IdentityOptions {
-            used_proofs_max: config.limits.proofs_per_organisation,
-            ..IdentityOptions::default()
-        }),
+        identity,
         data_origins: origins(&config.listen.data_origins, sockets.data.local_addr()?, shown.is_some()),
         api_origins: origins(&config.listen.api_origins, sockets.api.local_addr()?, shown.is_some()),
         world,
@@ -197,6 +195,19 @@ async fn open_log(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<(Log
         .await
         .with_context(|| format!("the published log in `{}` cannot be used", a.publish_directory.display()))?;
     Ok((log, publisher))
+}
+
+fn identity(config: &Config) -> anyhow::Result<Identity> {
+    let key_cache = config.identity.key_cache.clone();
+    if let Some(folder) = &key_cache {
+        identity::prepare_key_cache(folder).context("`identity.key_cache` cannot be used")?;
+    }
+    Ok(Identity::new(IdentityOptions {
+        key_cache,
+        verified_tokens_max: config.identity.verified_tokens,
+        used_proofs_max: config.limits.proofs_per_organisation,
+        ..IdentityOptions::default()
+    }))
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -25,6 +25,7 @@ pub struct Config {
     /// `None`: the data and api listeners are plain HTTP.
     pub tls: Option<Tls>,
     pub folders: Folders,
+    pub identity: Identity,
     pub audit: Audit,
     pub assertion: Assertion,
     pub limits: Limits,
@@ -62,6 +63,14 @@ pub struct Folders {
     pub policies: Vec<PathBuf>,
     /// The Cedar schema, a file.
     pub schema: PathBuf,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Where issuers' keys are kept for a restart while an issuer cannot be reached. Not kept without it.
+    pub key_cache: Option<PathBuf>,
+    /// Tokens whose verification is remembered; 0 for none.
+    pub verified_tokens: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,6 +154,12 @@ impl Default for Listen {
     }
 }
 
+impl Default for Identity {
+    fn default() -> Self {
+        Self { key_cache: None, verified_tokens: 100_000 }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -188,7 +203,7 @@ impl Audit {
     }
 }
 
-const SECTIONS: [&str; 7] = ["listen", "tls", "folders", "audit", "assertion", "limits", "telemetry"];
+const SECTIONS: [&str; 8] = ["listen", "tls", "folders", "identity", "audit", "assertion", "limits", "telemetry"];
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
 impl Config {
@@ -233,11 +248,12 @@ fn read<'f>(root: &DeTable<'_>, problems: &mut Problems<'f>, base: &'f Path) -> 
     let listen = read_listen(Section::open(root, "listen", problems, base));
     let tls = read_tls(Section::open(root, "tls", problems, base), &listen);
     let folders = read_folders(Section::open(root, "folders", problems, base));
+    let identity = read_identity(Section::open(root, "identity", problems, base));
     let audit = read_audit(Section::open(root, "audit", problems, base));
     let assertion = read_assertion(Section::open(root, "assertion", problems, base), audit.as_ref());
     let limits = read_limits(Section::open(root, "limits", problems, base));
     let telemetry = read_telemetry(Section::open(root, "telemetry", problems, base));
-    Some(Config { listen, tls, folders: folders?, audit: audit?, assertion: assertion?, limits, telemetry })
+    Some(Config { listen, tls, folders: folders?, identity, audit: audit?, assertion: assertion?, limits, telemetry })
 }
 
 const ORIGIN_RULE: &str =
@@ -329,6 +345,15 @@ fn read_folders(mut section: Section<'_, '_, '_>) -> Option<Folders> {
     let (policies, schema) = (section.folders("policies"), section.file("schema"));
     section.close();
     Some(Folders { catalog: catalog?, registry: registry?, policies: policies?, schema: schema? })
+}
+
+fn read_identity(mut section: Section<'_, '_, '_>) -> Identity {
+    let identity = Identity {
+        key_cache: section.path("key_cache"),
+        verified_tokens: section.integer("verified_tokens", 0..=10_000_000, Identity::default().verified_tokens),
+    };
+    section.close();
+    identity
 }
 
 fn read_audit(mut section: Section<'_, '_, '_>) -> Option<Audit> {

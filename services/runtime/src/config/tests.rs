@@ -39,6 +39,7 @@ fn the_smallest_file_has_defaults_for_everything_else() {
     assert_eq!(config.listen, Listen::default());
     assert_eq!(config.tls, None);
     assert_eq!(config.folders.policies, [at("base")]);
+    assert_eq!(config.identity, Identity::default());
     assert_eq!(config.audit, Audit::new(at("audit"), String::from("plant.example/broker-1")));
     assert_eq!(config.audit.publish_directory, at("audit/published"));
     let expected = Assertion {
@@ -70,6 +71,9 @@ catalog = "catalog"
 registry = "registry"
 policies = ["base", "own"]
 schema = "plant.cedarschema"
+[identity]
+key_cache = "issuer-keys"
+verified_tokens = 0
 [audit]
 directory = "/var/lib/millgate"
 publish_directory = "/srv/log"
@@ -120,6 +124,7 @@ follow_callers = false
             policies: vec![at("base"), at("own")],
             schema: at("plant.cedarschema"),
         },
+        identity: Identity { key_cache: Some(at("issuer-keys")), verified_tokens: 0 },
         audit: Audit {
             directory: "/var/lib/millgate".into(),
             publish_directory: "/srv/log".into(),

@@ -1,0 +1,92 @@
+//! Who may start a fetch now.
+
+use super::are_apart;
+use crate::IdentityOptions;
+use model::{Digest, Timestamp};
+use tokio::sync::watch;
+
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    /// Closed when the running fetch ends, however it ends.
+    running: Option<watch::Receiver<()>>,
+    started_at: Option<Timestamp>,
+    started_for_unknown_at: Option<Timestamp>,
+    /// Keys that the issuer was asked for lately. At most one for each interval between such fetches, so it stays short.
+    asked: Vec<(Digest, Timestamp)>,
+    /// Why the latest fetch failed, if it did.
+    pub(super) failure: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// There are no keys, or it is time.
+    Due,
+    /// A caller names a key that is not known.
+    UnknownKey(Digest),
+}
+
+/// A fetch that is under way.
+pub(super) struct Flight {
+    running: watch::Receiver<()>,
+    /// Begun for who holds this.
+    pub(super) is_own: bool,
+}
+
+// === impl Flight ===
+
+impl Flight {
+    pub(super) async fn ended(mut self) {
+        // Nothing is ever sent: the task drops its end.
+        while self.running.changed().await.is_ok() {}
+    }
+}
+
+// === impl Gate ===
+
+impl Gate {
+    /// The running fetch, or a new one with what ends it when dropped; nothing if none may start.
+    pub(super) fn begin(
+        &mut self,
+        cause: Cause,
+        now: Timestamp,
+        options: &IdentityOptions,
+    ) -> Option<(Flight, Option<watch::Sender<()>>)> {
+        if let Some(running) = self.running() {
+            return Some((Flight { running, is_own: false }, None));
+        }
+        if !self.may_start(cause, now, options) {
+            return None;
+        }
+        let (done, running) = watch::channel(());
+        self.running = Some(running.clone());
+        Some((Flight { running, is_own: true }, Some(done)))
+    }
+
+    fn running(&self) -> Option<watch::Receiver<()>> {
+        // An error says that the sender is gone.
+        self.running.clone().filter(|running| running.has_changed().is_ok())
+    }
+
+    /// Says yes at most once per interval, and notes it.
+    fn may_start(&mut self, cause: Cause, now: Timestamp, options: &IdentityOptions) -> bool {
+        let (last, interval_ms) = match cause {
+            Cause::Due => (self.started_at, options.retry_interval_ms),
+            // Apart from the others' time, so that a key which is new right after a regular refresh is found.
+            Cause::UnknownKey(_) => (self.started_for_unknown_at, options.unknown_key_interval_ms),
+        };
+        if last.is_some_and(|last| !are_apart(last, now, interval_ms)) {
+            return false;
+        }
+        if let Cause::UnknownKey(name) = cause {
+            // Who asks again and again for the same key must not take the place of somebody with a new one.
+            self.asked.retain(|(_, at)| !are_apart(*at, now, options.unknown_key_memory_ms));
+            if self.asked.iter().any(|(asked, _)| *asked == name) {
+                return false;
+            }
+            self.asked.push((name, now));
+            self.started_for_unknown_at = Some(now);
+        }
+        self.started_at = Some(now);
+        true
+    }
+}
