@@ -217,7 +217,16 @@ fn error_of(reason: &Reason) -> Option<&'static str> {
     match reason {
         r if *r == Reason::NONCE_REQUIRED => Some("use_dpop_nonce"),
         r if [Reason::BAD_PROOF, Reason::PROOF_REPLAYED].contains(r) => Some("invalid_dpop_proof"),
-        r if [Reason::NO_CREDENTIAL, Reason::BAD_CERTIFICATE, Reason::UNKNOWN_AUTHORITY].contains(r) => None,
+        r if [
+            Reason::NO_CREDENTIAL,
+            Reason::BAD_CERTIFICATE,
+            Reason::CERTIFICATE_EXPIRED,
+            Reason::UNKNOWN_AUTHORITY,
+        ]
+        .contains(r) =>
+        {
+            None
+        }
         _ => Some("invalid_token"),
     }
 }

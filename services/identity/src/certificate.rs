@@ -2,10 +2,9 @@
 //!
 //! What passes, in the order of the checks. Everything else is refused.
 //!
-//! 1. The peer's own certificate is an end entity's, within its time, made for client authentication (`leaf`). This holds
-//!    or fails without a look at the registry, so it tells a stranger nothing.
-//! 2. A path leads to a trust anchor of **one** organisation: signatures, times, basic constraints, name constraints and
+//! 1. A path leads to a trust anchor of **one** organisation: signatures, times, basic constraints, name constraints and
 //!    depth by RFC 5280 section 6, each certificate covered by a revocation list in force where there are lists (`chain`).
+//! 2. The peer's own certificate is an end entity's, within its time, made for client authentication (`leaf`).
 //! 3. The certificate has exactly one name of the kind that its authority goes by, and the name is the authority's to give
 //!    (`names`, `dn`).
 //! 4. Neither a certificate of the path nor the principal is revoked in the registry.
@@ -189,9 +188,9 @@ impl ClientAuthorities {
         let Some((own, intermediates)) = peer.chain.split_first() else {
             return Err(Refusal::new(Reason::BAD_CERTIFICATE, "there is no certificate"));
         };
-        let leaf = Leaf::read(own, now)?;
         let shown = chain::Shown::parse(own, intermediates)?;
         let (trust, path) = self.path(&shown, now)?;
+        let leaf = Leaf::read(own, now)?;
         let subject = names::subject(&leaf, &trust.authority.names)?;
         Ok(Verified {
             subject,
@@ -213,7 +212,8 @@ impl ClientAuthorities {
             match chain::verify(trust, shown, now) {
                 Ok(path) => accepted.push((trust, path)),
                 Err(refusal) if refusal.reason == Reason::UNKNOWN_AUTHORITY => {}
-                Err(refusal) => refused = Some(refusal),
+                // What is wrong with the certificate itself says more.
+                Err(refusal) => refused = Some(Leaf::read(shown.own(), now).err().unwrap_or(refusal)),
             }
         }
         let organisations: BTreeSet<_> = accepted.iter().map(|(trust, _)| &trust.authority.organisation).collect();

@@ -162,23 +162,15 @@ impl Index {
             if let Some(last) = same.last().filter(|_| same.len() > SAME_NAME_MAX) {
                 problem(last, format!("more than {SAME_NAME_MAX} authorities have an anchor of one name"));
             }
-            for (n, trust) in same.iter().enumerate() {
-                let others = same.iter().take(n);
-                let mut shared = others.filter(|other| {
-                    other.authority.organisation != trust.authority.organisation
-                        && trust.anchors.iter().any(|anchor| {
-                            let key = &anchor.subject_public_key_info;
-                            other
-                                .anchors
-                                .iter()
-                                .any(|o| o.subject == anchor.subject && o.subject_public_key_info == *key)
-                        })
-                });
-                if let Some(other) = shared.next() {
-                    let (id, organisation) = (&other.authority.id, &other.authority.organisation);
-                    let what = format!("has an anchor of authority `{id}`, of `{organisation}`; neither can use it");
-                    problem(trust, what);
-                }
+        }
+        let mut first: HashMap<(&[u8], &[u8]), &Trust> = HashMap::new();
+        for trust in self.authorities.values() {
+            let shared = trust.anchors.iter().find_map(|anchor| {
+                let first = *first.entry((&anchor.subject, &anchor.subject_public_key_info)).or_insert(trust);
+                (first.authority.organisation != trust.authority.organisation).then_some(&first.authority)
+            });
+            if let Some(Authority { id, organisation, .. }) = shared {
+                problem(trust, format!("has an anchor of authority `{id}`, of `{organisation}`; neither can use it"));
             }
         }
         problems

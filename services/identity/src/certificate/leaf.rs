@@ -1,4 +1,4 @@
-//! The peer's own certificate, as far as it can be judged without the registry.
+//! The peer's own certificate, as far as it can be judged without its authority's rules.
 
 use crate::refusal::Refusal;
 use model::{Reason, SerialNumber, Timestamp};

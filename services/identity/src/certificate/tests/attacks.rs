@@ -75,7 +75,15 @@ fn a_stranger_cannot_tell_whether_a_company_is_registered() {
         let forger = Ca::root(name);
         let deep = forger.intermediate(constrained.clone()).intermediate(ca_params("Acme Deep"));
         let own = leaf_params(vec![dns("press-3.acme.example")]);
-        for chain in [vec![forger.sign(&own)], vec![deep.sign(&own), deep.der(), forger.der(), forger.der()]] {
+        let (mut expired, mut servers) = (own.clone(), own.clone());
+        expired.not_after = date_time_ymd(2026, 11, 2);
+        servers.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        for chain in [
+            vec![forger.sign(&own)],
+            vec![forger.sign(&expired)],
+            vec![forger.sign(&servers)],
+            vec![deep.sign(&own), deep.der(), forger.der(), forger.der()],
+        ] {
             let peer = crate::PeerCertificate::new(chain).unwrap();
             let refused = stand.authorities.judge(&peer, &stand.parties, NOW).unwrap_err();
             assert_eq!(refused.to_string(), super::super::chain::unknown().to_string(), "{name}");
@@ -145,8 +153,8 @@ fn an_authoritys_own_certificate_is_no_client() {
     let stand = Stand::of("acme", &root);
     let mut params = leaf_params(vec![dns("press-3.acme.example")]);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    assert_eq!(stand.who(&[root.sign(&params)]).unwrap_err(), Reason::BAD_CERTIFICATE);
-    assert_eq!(stand.who(&[root.der()]).unwrap_err(), Reason::BAD_CERTIFICATE);
+    assert_eq!(stand.who(&[root.sign(&params)]).unwrap_err(), Reason::UNKNOWN_AUTHORITY);
+    assert_eq!(stand.who(&[root.der()]).unwrap_err(), Reason::UNKNOWN_AUTHORITY);
 }
 
 #[test]
