@@ -11,7 +11,7 @@ use crate::metrics::Started;
 use crate::record::{self, Circumstances, Exchange, Target};
 use crate::resolve::Asked;
 use crate::respond::{self, Body, BodyError, Refusal};
-use crate::{Broker, stack};
+use crate::{Broker, World, stack};
 use audit::query::{Follow, Found, Page, Query};
 use axum::Extension;
 use axum::extract::{Request, State};
@@ -28,7 +28,7 @@ use model::entry::{Ended, Kind};
 use model::{AccessRequest, Action, OrganisationId, Reason, RequestId, ResourceRef, Shape, Timestamp};
 use pdp::Permit;
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 pub fn router(broker: Arc<Broker>) -> axum::Router {
@@ -246,6 +246,7 @@ struct Tail {
     exchange: Exchange,
     expires: Timestamp,
     standing: Standing,
+    worlds: watch::Receiver<Arc<World>>,
     _place: OwnedSemaphorePermit,
     clock: Arc<dyn model::Clock>,
     draining: CancellationToken,
@@ -265,6 +266,7 @@ fn follow(broker: &Broker, id: RequestId, mut query: Query, mut exchange: Exchan
         exchange,
         expires: stay.permit.request().caller.expires(),
         standing: broker.standing(stay.permit, stay.certificate),
+        worlds: broker.worlds.subscribe(),
         _place: stay.place,
         clock: broker.clock.clone(),
         draining: broker.draining.clone(),
@@ -289,7 +291,7 @@ impl Tail {
     }
 
     async fn next_page(&mut self) -> Result<Page, Ended> {
-        let Self { entries, standing, clock, expires, draining, .. } = self;
+        let Self { entries, standing, worlds, clock, expires, draining, .. } = self;
         let next = entries.next();
         // One search to its end, however often is looked: one that begins anew each time never gets through a large log.
         tokio::pin!(next);
@@ -297,7 +299,7 @@ impl Tail {
             tokio::select! {
                 // First, so that a log that grows without end cannot outrun it.
                 biased;
-                () = standing.withdrawn() => return Err(Ended::Withdrawn),
+                () = standing.withdrawn(worlds) => return Err(Ended::Withdrawn),
                 page = &mut next => return page.map_err(|error| {
                     tracing::warn!(%error, "a reader of the audit log was cut off");
                     Ended::SourceFailed

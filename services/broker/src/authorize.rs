@@ -76,31 +76,24 @@ pub struct Standing {
     certificate: Option<Arc<PeerCertificate>>,
     /// The generation that permitted it last.
     generation: u64,
-    worlds: watch::Receiver<Arc<World>>,
     clock: Arc<dyn Clock>,
 }
 
 impl Standing {
-    pub fn new(
-        permit: Permit,
-        certificate: Option<Arc<PeerCertificate>>,
-        worlds: watch::Receiver<Arc<World>>,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
+    pub fn new(permit: Permit, certificate: Option<Arc<PeerCertificate>>, clock: Arc<dyn Clock>) -> Self {
         let generation = permit.generation();
-        Self { request: permit.into_parts().0, certificate, generation, worlds, clock }
+        Self { request: permit.into_parts().0, certificate, generation, clock }
     }
 
     /// Returns when a new generation no longer permits it, or the caller's certificate no longer counts. May be dropped
     /// and called again.
-    pub async fn withdrawn(&mut self) {
+    pub async fn withdrawn(&mut self, worlds: &mut watch::Receiver<Arc<World>>) {
         loop {
             // Also what changed between the decision and the first look.
-            let world = self.worlds.borrow_and_update().clone();
-            if !self.is_certified(&world) || (world.snapshot.generation() != self.generation && !self.holds(&world)) {
+            let world = worlds.borrow_and_update().clone();
+            if !self.still_holds(&world) {
                 return;
             }
-            self.generation = world.snapshot.generation();
             let look = async {
                 match self.certificate {
                     Some(_) => tokio::time::sleep(LOOK).await,
@@ -108,13 +101,24 @@ impl Standing {
                 }
             };
             tokio::select! {
-                changed = self.worlds.changed() => if changed.is_err() {
+                changed = worlds.changed() => if changed.is_err() {
                     // Without a broker nothing changes any longer.
                     return std::future::pending().await;
                 },
                 () = look => {}
             }
         }
+    }
+
+    /// Whether the caller's certificate still counts, and this generation too permits it; the latter is asked once for
+    /// each.
+    pub fn still_holds(&mut self, world: &World) -> bool {
+        let generation = world.snapshot.generation();
+        let holds = self.is_certified(world) && (generation == self.generation || self.holds(world));
+        if holds {
+            self.generation = generation;
+        }
+        holds
     }
 
     /// A certificate, or a list that covers it, also expires without a new generation.

@@ -90,7 +90,7 @@ pub async fn forward(broker: &Broker, admitted: Admitted, question: Question<'_>
         longest: upstream.answer_timeout,
         slot,
     };
-    Ok(serve(answer, watched, agreement.as_ref(), question.request))
+    Ok(serve(broker, answer, watched, agreement.as_ref(), question.request))
 }
 
 fn assertion(
@@ -176,6 +176,7 @@ fn refused_answer(status: StatusCode) -> Option<Refusal> {
 }
 
 fn serve(
+    broker: &Broker,
     answer: Response<Incoming>,
     mut watched: Watched,
     agreement: Option<&AgreementId>,
@@ -183,7 +184,7 @@ fn serve(
 ) -> Response<Body> {
     let (parts, body) = answer.into_parts();
     watched.exchange.answering(parts.status.as_u16());
-    let mut response = Response::new(Recorded::new(body, watched).boxed_unsync());
+    let mut response = Response::new(Recorded::new(body, watched, &broker.vigil).boxed_unsync());
     *response.status_mut() = parts.status;
     shape::headers(&parts.headers, response.headers_mut());
     crate::respond::ours(response.headers_mut(), request);

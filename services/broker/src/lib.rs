@@ -26,6 +26,7 @@ mod share;
 mod stack;
 pub mod tls;
 pub mod upstream;
+mod vigil;
 pub mod world;
 
 pub use metrics::BrokerMetrics;
@@ -56,6 +57,7 @@ pub struct Broker {
     world: ArcSwap<World>,
     /// The same, for those who wait for a change.
     worlds: watch::Sender<Arc<World>>,
+    vigil: Arc<vigil::Vigil>,
     clock: Arc<dyn Clock>,
     assertions: Assertions,
     refused_logins: Arc<RefusedLogins>,
@@ -111,6 +113,7 @@ impl Broker {
             api_origins: makings.api_origins,
             world: ArcSwap::new(world.clone()),
             worlds: watch::Sender::new(world),
+            vigil: Arc::default(),
             clock: makings.clock,
             assertions: makings.assertions,
             readers: api::Readers::default(),
@@ -127,6 +130,8 @@ impl Broker {
                 return Err(NotRecorded);
             }
         }
+        // Ends with the broker, whose worlds it waits for.
+        tokio::spawn(broker.vigil.clone().keep(broker.worlds.subscribe()));
         Ok(broker)
     }
 
@@ -147,7 +152,7 @@ impl Broker {
     }
 
     fn standing(&self, permit: pdp::Permit, certificate: Option<Arc<PeerCertificate>>) -> authorize::Standing {
-        authorize::Standing::new(permit, certificate, self.worlds.subscribe(), self.clock.clone())
+        authorize::Standing::new(permit, certificate, self.clock.clone())
     }
 
     fn request_id(&self) -> RequestId {

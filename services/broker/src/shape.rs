@@ -6,6 +6,8 @@
 use crate::authorize::Standing;
 use crate::record::Exchange;
 use crate::respond::BodyError;
+use crate::vigil::{self, Answer, Vigil};
+use crate::world::World;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body::{Body, Frame, SizeHint};
@@ -15,7 +17,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 /// What a caller learns of a source's headers. Everything else stays inside, cookies and server names included.
@@ -53,15 +54,19 @@ pub struct Watched {
 
 /// A source's body on its way to the caller. Writes the exchange's outcome, once, however it ends.
 ///
-/// A connection asks for the next piece only when the caller took the last one, so what lies still is not polled. A task
-/// beside it lets go of the source then: a caller who does not read must not keep a place at a fragile source.
+/// A connection asks for the next piece only when the caller took the last one, so what lies still is not polled. The
+/// vigil lets go of the source then: a caller who does not read must not keep a place at a fragile source.
 #[derive(Debug)]
 pub struct Recorded<B> {
-    flow: Arc<Mutex<Flow<B>>>,
-    watch: Option<AbortHandle>,
+    flow: Arc<Watching<B>>,
+    _watched: Option<vigil::Watched>,
 }
 
 #[derive(Debug)]
+struct Watching<B>(Mutex<Flow<B>>);
+
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is open for most of its life")]
 enum Flow<B> {
     Open(Open<B>),
     Over,
@@ -72,6 +77,8 @@ enum Flow<B> {
 struct Open<B> {
     inner: B,
     exchange: Exchange,
+    standing: Standing,
+    patience: Patience,
     _slot: OwnedSemaphorePermit,
     waits_for: Side,
     since: Instant,
@@ -105,27 +112,28 @@ impl<B> Recorded<B>
 where
     B: Body<Data = Bytes, Error = hyper::Error> + Unpin + Send + 'static,
 {
-    pub fn new(inner: B, watched: Watched) -> Self {
+    pub fn new(inner: B, watched: Watched, vigil: &Arc<Vigil>) -> Self {
         let Watched { mut exchange, standing, idle, longest, slot } = watched;
         if inner.is_end_stream() {
             // Nobody polls a body that is over before it began.
             exchange.end(Ended::Complete);
-            return Self { flow: Arc::new(Mutex::new(Flow::Over)), watch: None };
+            return Self { flow: Arc::new(Watching(Mutex::new(Flow::Over))), _watched: None };
         }
         let since = Instant::now();
-        let open = Open {
+        let flow: Arc<Watching<B>> = Arc::new(Watching(Mutex::new(Flow::Open(Open {
             inner,
             exchange,
+            standing,
+            patience: Patience { idle, end: since + longest },
             _slot: slot,
             waits_for: Side::Caller,
             since,
             waited: Waited::default(),
             waker: None,
-        };
-        let flow = Arc::new(Mutex::new(Flow::Open(open)));
-        let watch = tokio::spawn(watch(Arc::downgrade(&flow), Patience { idle, end: since + longest }, standing))
-            .abort_handle();
-        Self { flow, watch: Some(watch) }
+        }))));
+        let answer: Weak<Watching<B>> = Arc::downgrade(&flow);
+        let watched = vigil.watch(answer);
+        Self { flow, _watched: Some(watched) }
     }
 }
 
@@ -136,35 +144,32 @@ struct Patience {
     end: Instant,
 }
 
-/// Ends the answer when one side keeps the other waiting, when it takes too long, or when it is no longer permitted.
-async fn watch<B>(flow: Weak<Mutex<Flow<B>>>, patience: Patience, mut standing: Standing) {
-    let mut due = (Instant::now() + patience.idle).min(patience.end);
-    loop {
-        let withdrawn = tokio::select! {
-            () = standing.withdrawn() => true,
-            () = tokio::time::sleep_until(due) => false,
-        };
-        let Some(flow) = flow.upgrade() else { return };
-        let Some(later) = lock(&flow).look(patience, withdrawn) else { return };
-        due = later;
+impl<B> Watching<B> {
+    /// A thread that panicked left an answer that was not ended; it still can be.
+    fn lock(&self) -> MutexGuard<'_, Flow<B>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A thread that panicked left an answer that was not ended; it still can be.
-fn lock<B>(flow: &Mutex<Flow<B>>) -> MutexGuard<'_, Flow<B>> {
-    flow.lock().unwrap_or_else(PoisonError::into_inner)
+impl<B: Send> Answer for Watching<B> {
+    fn look(&self, world: &World) {
+        self.lock().look(world);
+    }
 }
 
 impl<B> Flow<B> {
-    /// When to look again; `None` when the answer is over.
-    fn look(&mut self, patience: Patience, withdrawn: bool) -> Option<Instant> {
-        let Self::Open(open) = self else { return None };
-        let (now, due) = (Instant::now(), open.since + patience.idle);
-        let cut = match withdrawn {
-            true => Cut::Withdrawn,
-            false if now >= due => Cut::Idle(open.waits_for),
-            false if now >= patience.end => Cut::Slow(open.slower()),
-            false => return Some(due.min(patience.end)),
+    /// Ends the answer when it is no longer permitted, when one side keeps the other waiting, or when it takes too long.
+    fn look(&mut self, world: &World) {
+        let Self::Open(open) = self else { return };
+        let now = Instant::now();
+        let cut = if !open.standing.still_holds(world) {
+            Cut::Withdrawn
+        } else if now >= open.since + open.patience.idle {
+            Cut::Idle(open.waits_for)
+        } else if now >= open.patience.end {
+            Cut::Slow(open.slower())
+        } else {
+            return;
         };
         open.exchange.end(match cut {
             Cut::Withdrawn => Ended::Withdrawn,
@@ -174,7 +179,6 @@ impl<B> Flow<B> {
         let waker = open.waker.take();
         *self = Self::Cut(cut);
         waker.into_iter().for_each(Waker::wake);
-        None
     }
 }
 
@@ -245,7 +249,7 @@ where
     type Error = BodyError;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let mut flow = lock(&self.flow);
+        let mut flow = self.flow.lock();
         let open = match &mut *flow {
             Flow::Open(open) => open,
             Flow::Over => return Poll::Ready(None),
@@ -260,7 +264,7 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        match &*lock(&self.flow) {
+        match &*self.flow.lock() {
             Flow::Open(open) => open.inner.is_end_stream(),
             Flow::Over => true,
             Flow::Cut(_) => false,
@@ -268,18 +272,10 @@ where
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &*lock(&self.flow) {
+        match &*self.flow.lock() {
             Flow::Open(open) => open.inner.size_hint(),
             Flow::Over => SizeHint::with_exact(0),
             Flow::Cut(_) => SizeHint::default(),
-        }
-    }
-}
-
-impl<B> Drop for Recorded<B> {
-    fn drop(&mut self) {
-        if let Some(watch) = &self.watch {
-            watch.abort();
         }
     }
 }
