@@ -38,7 +38,7 @@ impl Principal {
 }
 
 /// What was shown, and how it was verified.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AuthenticationMethod {
     /// A signed token (RFC 7519), verified with its issuer's key.
     Jwt,
@@ -121,6 +121,18 @@ pub struct Assertion {
     pub actors: Vec<Actor>,
 }
 
+/// What a decision can depend on of a caller: everything but which one of its credentials it was shown with.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Facts<'a> {
+    principal: &'a Principal,
+    issuer: &'a IssuerId,
+    method: AuthenticationMethod,
+    binding: Binding,
+    assurance: u8,
+    roles: &'a BTreeSet<RoleId>,
+    actors: Vec<(&'a Principal, &'a IssuerId)>,
+}
+
 /// A caller whose credential has been verified. Held by value; there is no way to make one but [`Self::assertion`].
 #[derive(Clone, Debug)]
 pub struct Authenticated(Arc<Assertion>);
@@ -183,6 +195,26 @@ impl Authenticated {
     /// Everybody whom the request needs the permission of: the principal, then its actors in their order.
     pub fn principals(&self) -> impl Iterator<Item = &Principal> {
         std::iter::once(&self.0.principal).chain(self.0.actors.iter().map(|actor| &actor.principal))
+    }
+
+    /// Equal for callers who are the same to every policy, as long as none of them is revoked.
+    pub fn facts(&self) -> Facts<'_> {
+        // Every member by name, so that a new one is not left out unnoticed.
+        let Assertion {
+            principal,
+            issuer,
+            method,
+            binding,
+            assurance,
+            roles,
+            actors,
+            expires: _,
+            fingerprint: _,
+            token_id: _,
+            certificate: _,
+        } = &*self.0;
+        let actors = actors.iter().map(|Actor { principal, issuer, token_id: _ }| (principal, issuer)).collect();
+        Facts { principal, issuer, method: *method, binding: *binding, assurance: *assurance, roles, actors }
     }
 
     /// Whether the caller, somebody who acts for it, or anything it was shown with is revoked. Organisations are not

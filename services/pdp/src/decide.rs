@@ -27,6 +27,14 @@ impl Snapshot {
     /// The answer depends on this snapshot, `request` and `references` alone, and of the caller not on its token's id,
     /// fingerprint and end, but for their revocation.
     pub fn decide(&self, request: AccessRequest, references: &[&str]) -> Decision {
+        match &self.memo {
+            Some(memo) => memo.recall(self, request, references, |request| self.decide_anew(request, references)),
+            None => self.decide_anew(request, references),
+        }
+    }
+
+    /// [`Self::decide`] without a look at what was decided before.
+    pub(crate) fn decide_anew(&self, request: AccessRequest, references: &[&str]) -> Decision {
         let mut inquiry = Inquiry::new(self, &request, references);
         let outcome = inquiry.run();
         let Inquiry { record, policies, .. } = inquiry;
@@ -46,7 +54,7 @@ impl Snapshot {
                 policies: policies.into_iter().collect(),
                 digests,
                 slice,
-                classes_revealed,
+                classes_revealed: classes_revealed.into(),
                 generation: self.generation,
             }),
             Err(refusal) => Decision::Denied(refusal.into_denial(request, digests, slice, self.generation)),

@@ -2,6 +2,7 @@
 
 use model::entry::Content;
 use model::{AccessRequest, AgreementId, Digest, FieldClassId, Reason};
+use std::sync::Arc;
 
 /// The answer to one [`AccessRequest`].
 #[derive(Debug)]
@@ -35,10 +36,10 @@ pub struct Permit {
     pub(crate) request: AccessRequest,
     pub(crate) agreement: Option<AgreementId>,
     pub(crate) actor_agreements: Vec<Option<AgreementId>>,
-    pub(crate) policies: Vec<String>,
+    pub(crate) policies: Arc<[String]>,
     pub(crate) digests: Digests,
     pub(crate) slice: Content,
-    pub(crate) classes_revealed: Vec<FieldClassId>,
+    pub(crate) classes_revealed: Arc<[FieldClassId]>,
     pub(crate) generation: u64,
 }
 
@@ -89,7 +90,7 @@ impl Permit {
 }
 
 /// The request is refused.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Denial {
     pub request: AccessRequest,
     /// The caller may not know that the resource exists: the answer is the one for an unknown route.

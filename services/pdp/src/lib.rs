@@ -26,6 +26,7 @@ mod decision;
 mod encode;
 mod entities;
 mod finding;
+mod memo;
 mod moments;
 mod names;
 mod policies;

@@ -1,6 +1,7 @@
 //! A set of policies that passed every check that needs no plant: syntax, names, annotations, strict types, level 1.
 
 use crate::finding::line_of;
+use crate::moments::Uses;
 use crate::names::Names;
 use crate::{Finding, question};
 use cedar_policy::ffi::DetailedError;
@@ -24,6 +25,7 @@ pub struct PolicySet {
     /// The policies whose scope admits the action: the rest cannot match, nor fail.
     pub(crate) by_action: BTreeMap<Action, CedarSet>,
     pub(crate) notes: BTreeMap<String, Note>,
+    pub(crate) uses_of_time: Uses,
     policies: Content,
     schema_text: Content,
 }
@@ -63,6 +65,7 @@ impl PolicySet {
             schema: parsed,
             names,
             actions,
+            uses_of_time: Uses::of(reader.set.policies()),
             all: reader.set,
             by_action,
             notes: reader.notes,
@@ -79,6 +82,15 @@ impl PolicySet {
     /// The schema's text, under the digest that decisions carry.
     pub fn schema(&self) -> &Content {
         &self.schema_text
+    }
+
+    /// The policy, if there is one, on account of which every decision is made anew: it does something else with
+    /// `context.now` than to compare it with a time that stands still.
+    pub fn not_remembered_for(&self) -> Option<&str> {
+        match &self.uses_of_time {
+            Uses::Comparisons(_) => None,
+            Uses::Otherwise { policy } => Some(policy),
+        }
     }
 
     /// How many policies there are.

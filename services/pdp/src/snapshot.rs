@@ -6,6 +6,8 @@
 use crate::credential::Alone;
 use crate::encode::{self, Anonymous};
 use crate::entities::{self, Collected};
+use crate::memo::Memo;
+use crate::moments::Moments;
 use crate::names::uid;
 use crate::{Finding, PolicySet, records};
 use cedar_policy::{Entities, Entity, EntityUid, RestrictedExpression};
@@ -30,6 +32,8 @@ pub struct Snapshot {
     pub(crate) agreements_of: BTreeMap<OrganisationId, Vec<AgreementId>>,
     pub(crate) classes: BTreeMap<FieldClassId, Known>,
     pub(crate) alone: Alone,
+    /// `None` where a policy uses the time in a way that decisions cannot be remembered with.
+    pub(crate) memo: Option<Memo>,
 }
 
 /// An entity ready for slices, with its place in the record of one.
@@ -99,6 +103,7 @@ impl Snapshot {
         let prebuilt = builder.build().map_err(|message| vec![Finding::new(message)])?;
         let Prebuilt { data, scopes, registered, strangers, agreements, agreements_of, classes } = prebuilt;
         let alone = Alone::new(&parties);
+        let memo = Moments::of(&policies.uses_of_time, parties.agreements.values()).map(Memo::new);
         Ok(Self {
             policies,
             plant,
@@ -112,6 +117,7 @@ impl Snapshot {
             agreements_of,
             classes,
             alone,
+            memo,
         })
     }
 

@@ -4,5 +4,6 @@ mod cases;
 mod delegation;
 mod fail_closed;
 mod load;
+mod memo;
 mod slices;
 mod world;
