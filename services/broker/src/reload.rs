@@ -378,6 +378,13 @@ fn activations(world: &World, old: &World) -> Vec<Record> {
 
 /// A policy set becomes active; its texts go to the content store, so that decisions can be replayed.
 pub(crate) fn policy_activation(world: &World, old: Option<&World>) -> Record {
+    if let Some(policy) = world.policies.not_remembered_for() {
+        tracing::warn!(
+            policy,
+            "this policy reckons with `context.now`, so every decision is made anew; comparing it \
+            with times that stand still costs far less"
+        );
+    }
     let mut members = vec![
         ("event", Value::text("activated")),
         ("digest", Value::text(world.policies.policies().digest.to_hex())),

@@ -202,7 +202,7 @@ impl Decision {
     }
 
     /// The same decision for a request that is the same to policies.
-    fn again(&self, request: AccessRequest) -> Self {
+    pub(crate) fn again(&self, request: AccessRequest) -> Self {
         match self {
             Self::Permit(permit) => Self::Permit(permit.again(request)),
             Self::Denied(denial) => Self::Denied(Denial { request, ..denial.clone() }),
@@ -212,7 +212,8 @@ impl Decision {
 
 impl Permit {
     fn again(&self, request: AccessRequest) -> Self {
-        let Self { request: _, agreement, actor_agreements, policies, digests, slice, classes_revealed, generation } = self;
+        let Self { request: _, agreement, actor_agreements, policies, digests, slice, classes_revealed, generation } =
+            self;
         Self {
             request,
             agreement: agreement.clone(),

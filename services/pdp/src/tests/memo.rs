@@ -138,15 +138,18 @@ fn memory_is_bounded_and_keeps_what_is_asked_again_and_again() {
     let memo = snapshot.memo.as_ref().unwrap();
     let often = snapshot.decide(anna(), ONE);
     for rows in 100..20_000 {
-        let _ = snapshot.decide(AccessRequest { shape: model::Shape { rows, ..anna().shape }, ..anna() }, ONE);
+        let request = AccessRequest { shape: model::Shape { rows, ..anna().shape }, ..anna() };
+        let _ = memo.recall(&snapshot, request, ONE, |request| often.again(request));
         assert!(Arc::ptr_eq(slice(&often), slice(&snapshot.decide(anna(), ONE))), "{rows}");
     }
+    assert!(memo.bytes() > crate::memo::BYTES_MAX / 4, "{} bytes: nothing was kept", memo.bytes());
     assert!(memo.bytes() <= crate::memo::BYTES_MAX, "{} bytes", memo.bytes());
 }
 
 #[test]
 fn a_policy_that_reckons_with_the_time_keeps_decisions_from_being_remembered() {
-    for condition in ["context.now.toTime() < duration(\"18h\")", "context.now.offset(duration(\"1d\")) > context.now"] {
+    for condition in ["context.now.toTime() < duration(\"18h\")", "context.now.offset(duration(\"1d\")) > context.now"]
+    {
         let text = format!(
             "@id(\"odd\") forbid (principal, action == Plant::Action::\"readSeries\", resource) when {{ {condition} }};"
         );
