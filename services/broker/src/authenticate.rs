@@ -50,6 +50,7 @@ pub async fn authenticate(
         query_has_access_token: in_query,
         method: &parts.method,
         origins: door.origins,
+        host: canonical.host.as_deref(),
         path: &path,
         certificate: peer.certificate.as_deref(),
     };

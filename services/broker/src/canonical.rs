@@ -13,6 +13,7 @@
 
 use crate::respond::Refusal;
 use http::request::Parts;
+use http::uri::Authority;
 use http::{Method, Version, header};
 use model::Reason;
 
@@ -24,6 +25,8 @@ pub struct Canonical {
     pub segments: Vec<String>,
     /// Decoded, in the order of the request.
     pub query: Vec<(String, String)>,
+    /// The host name that was asked, lower case, without the port.
+    pub host: Option<String>,
 }
 
 impl Canonical {
@@ -39,6 +42,7 @@ impl Canonical {
             method: parts.method.clone(),
             segments: segments(path)?,
             query: query.map_or_else(|| Ok(Vec::new()), pairs)?,
+            host: host(parts),
         })
     }
 
@@ -77,6 +81,13 @@ fn one_authority(parts: &Parts) -> Result<(), Refusal> {
         (_, None) if parts.uri.path().starts_with('/') => Ok(()),
         _ => Err(Refusal::new(Reason::AMBIGUOUS_REQUEST, "the request target must be a path, as in `GET /path`")),
     }
+}
+
+/// Of the one authority. `None` where there is none, or one that no name has; then nobody is known by it.
+fn host(parts: &Parts) -> Option<String> {
+    let named = || Authority::try_from(parts.headers.get(header::HOST)?.as_bytes()).ok();
+    let authority = parts.uri.authority().cloned().or_else(named)?;
+    (!authority.as_str().contains('@')).then(|| authority.host().to_ascii_lowercase())
 }
 
 fn segments(path: &str) -> Result<Vec<String>, Refusal> {
@@ -188,6 +199,19 @@ mod tests {
         {
             assert_eq!(parse(query).unwrap_err().reason, Reason::AMBIGUOUS_QUERY, "{query}");
         }
+    }
+
+    #[test]
+    fn the_host_is_a_name_in_one_spelling() {
+        let host = |b: http::request::Builder| Canonical::parse(&b.body(()).unwrap().into_parts().0).unwrap().host;
+        let over_http1 = |value: &str| host(http::Request::builder().uri("/a").header("host", value));
+        assert_eq!(over_http1("acme.data.example").as_deref(), Some("acme.data.example"));
+        assert_eq!(over_http1("ACME.Data.Example:8443").as_deref(), Some("acme.data.example"));
+        for not_acme in ["acme.data.example@bolt.data.example", "bolt.data.example", "acme.data.example.", "", "a b"] {
+            assert_ne!(over_http1(not_acme).as_deref(), Some("acme.data.example"), "{not_acme}");
+        }
+        let over_http2 = http::Request::builder().version(Version::HTTP_2).uri("https://Acme.data.example:8443/a");
+        assert_eq!(host(over_http2).as_deref(), Some("acme.data.example"));
     }
 
     #[test]

@@ -114,6 +114,7 @@ fn status_of(reason: &Reason) -> StatusCode {
             Reason::TOKEN_EXPIRED,
             Reason::TOKEN_NOT_YET_VALID,
             Reason::TOKEN_TOO_OLD,
+            Reason::TOKEN_INACTIVE,
             Reason::BAD_CERTIFICATE,
             Reason::CERTIFICATE_EXPIRED,
             Reason::UNKNOWN_AUTHORITY,

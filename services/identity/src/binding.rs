@@ -38,8 +38,8 @@ pub(crate) struct Bound {
 
 impl Sender<'_> {
     pub(crate) fn bind(&self, token: &Accepted<'_>) -> Result<Bound, Refusal> {
-        let Confirmation { certificate, key } = token.verified.confirmation;
-        let proof = self.prove(key.as_ref(), &token.verified.fingerprint, token.issuer)?;
+        let Confirmation { certificate, key } = token.content.confirmation();
+        let proof = self.prove(key.as_ref(), &token.content.fingerprint(), token.issuer)?;
         check_certificate(certificate.as_ref(), self.presented.certificate)?;
         let proven = proof.as_ref().map(|_| Binding::Dpop);
         let achieved: Vec<Binding> = proven.into_iter().chain(certificate.map(|_| Binding::Certificate)).collect();

@@ -1,4 +1,5 @@
-//! What a claim set says, by its issuer's rules, the registry and the clock. The signature has been verified before.
+//! What a claim set says, by its issuer's rules, the registry and the clock. That they are the issuer's has been made
+//! sure of before: by its signature, or because it was asked.
 //!
 //! Nothing here depends on how the claims came to us, and nothing here is remembered: configuration and time are judged
 //! on every request.
@@ -6,7 +7,7 @@
 use crate::json::{Member, Object};
 use crate::refusal::Refusal;
 use model::party::{Issuer, Parties};
-use model::{Principal, Reason, RoleId, Subject, Timestamp};
+use model::{AuthenticationMethod, Principal, Reason, RoleId, Subject, Timestamp};
 use std::collections::BTreeSet;
 
 /// 9999-12-31T23:59:59Z, the last second that RFC 3339 can write.
@@ -32,6 +33,7 @@ pub(crate) struct Identified {
 /// are the roles.
 pub(crate) fn identify(
     claims: &Object<'_>,
+    method: AuthenticationMethod,
     issuer: &Issuer,
     parties: &Parties,
     now: Timestamp,
@@ -39,7 +41,7 @@ pub(crate) fn identify(
     check_audience(claims.get("aud"), issuer)?;
     let principal = member_of(claims, issuer, parties).ok_or_else(|| bad_claim(SUBJECT_RULE))?;
     let token_id = token_id_of(claims.get("jti"))?;
-    let expires = check_times(claims, issuer, now)?;
+    let expires = check_times(claims, method, issuer, now)?;
     let roles = roles_of(claims, issuer, parties)?;
     let assurance = assurance_of(claims, issuer)?;
     Ok(Identified { principal, expires, token_id, roles, assurance })
@@ -80,9 +82,20 @@ fn is_token_id(id: &str) -> bool {
 }
 
 /// When the token ends, leeway included, so that what is accepted now has not expired yet.
-fn check_times(claims: &Object<'_>, issuer: &Issuer, now: Timestamp) -> Result<Timestamp, Refusal> {
+fn check_times(
+    claims: &Object<'_>,
+    method: AuthenticationMethod,
+    issuer: &Issuer,
+    now: Timestamp,
+) -> Result<Timestamp, Refusal> {
     let exp = numeric_date(claims.get("exp"), "`exp` must be a whole number of seconds")?;
-    let iat = numeric_date(claims.get("iat"), "`iat` must be a whole number of seconds")?;
+    let iat = match claims.get("iat") {
+        // RFC 7662 section 2.2 leaves it to the issuer. Without it, only the age of a token cannot be judged.
+        Member::Absent if method == AuthenticationMethod::Opaque && issuer.token_age_max_seconds.is_none() => {
+            Timestamp(0)
+        }
+        iat => numeric_date(iat, "`iat` must be a whole number of seconds")?,
+    };
     let nbf = match claims.get("nbf") {
         Member::Absent => iat,
         nbf => numeric_date(nbf, "`nbf` must be a whole number of seconds")?,

@@ -22,7 +22,7 @@ pub(crate) fn actors(
 ) -> Result<Vec<Actor>, Refusal> {
     let mut actors = Vec::new();
     if let Some(actor) = actor {
-        check_may_act(subject.claims(), actor.claims())?;
+        check_may_act(subject, actor)?;
         actors = chain(actor.claims(), actor.issuer, parties)?;
         let token_id = actor.who.token_id.clone();
         actors.push(Actor { principal: actor.who.principal.clone(), issuer: actor.issuer.id.clone(), token_id });
@@ -40,7 +40,7 @@ fn chain(claims: &Object<'_>, issuer: &Issuer, parties: &Parties) -> Result<Vec<
         if actors.len() == ACTORS_MAX {
             return Err(too_long());
         }
-        if !matches!(act.get("iss"), Member::Absent) && act.get("iss") != claims.get("iss") {
+        if !matches!(act.get("iss"), Member::Absent) && act.get("iss").text() != Some(&issuer.url) {
             return Err(bad("an actor of another issuer needs a token of its own in `millgate-actor-token`"));
         }
         let principal = claims::member_of(act, issuer, parties).ok_or_else(|| bad("an `act` claim names nobody"))?;
@@ -51,15 +51,16 @@ fn chain(claims: &Object<'_>, issuer: &Issuer, parties: &Parties) -> Result<Vec<
 }
 
 /// RFC 8693 section 4.4: the principal's issuer names the one who may act. Without `iss` it is one of its own.
-fn check_may_act(subject: &Object<'_>, actor: &Object<'_>) -> Result<(), Refusal> {
+fn check_may_act(subject: &Accepted<'_>, actor: &Accepted<'_>) -> Result<(), Refusal> {
     let not_named = || bad("the token does not name the sender of `millgate-actor-token` in `may_act`");
-    let Member::Object(may_act) = subject.get("may_act") else { return Err(not_named()) };
+    let Member::Object(may_act) = subject.claims().get("may_act") else { return Err(not_named()) };
     let issuer = match may_act.get("iss") {
-        Member::Absent => subject.get("iss"),
-        issuer => issuer,
+        Member::Absent => Some(subject.issuer.url.as_str()),
+        issuer => issuer.text(),
     };
-    let same = |a: &Member<'_>, b: &Member<'_>| a.text().is_some() && a == b;
-    if same(issuer, actor.get("iss")) && same(may_act.get("sub"), actor.get("sub")) { Ok(()) } else { Err(not_named()) }
+    let named = may_act.get("sub").text();
+    let is_named = named.is_some() && named == actor.claims().get("sub").text();
+    if is_named && issuer == Some(actor.issuer.url.as_str()) { Ok(()) } else { Err(not_named()) }
 }
 
 /// Nobody appears twice: a chain that comes back to somebody does not say who answers for what.

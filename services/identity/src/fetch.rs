@@ -21,7 +21,7 @@ use http::header::{ACCEPT, AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, USER
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
 use http_body_util::Full;
 pub(crate) use location::Location;
-use location::shown;
+pub(crate) use location::shown;
 use model::party::{Issuer, KeyLocation, SecretRef};
 use runtime::secret::{Secret, SecretError};
 use serde::Deserialize;
@@ -88,7 +88,11 @@ pub(crate) enum FetchError {
     KeySet(#[from] KeySetError),
     #[error("no complete answer within {0:?}")]
     Slow(Duration),
-    #[error("`jwks_uri` `{url}` points at this machine")]
+    #[error("`{url}` has no `{what}`")]
+    NotThere { url: Uri, what: &'static str },
+    #[error("`introspection_endpoint` `{url}` has another origin than the issuer; set `introspection.url` if it is right")]
+    OtherOrigin { url: Uri },
+    #[error("`{url}`, which the issuer names, points at this machine")]
     OwnHost { url: String },
     // the network, or us
     #[error("`{url}` cannot be reached: {why}")]
@@ -110,29 +114,49 @@ async fn fetch(endpoint: &Endpoint) -> Result<Document, FetchError> {
             let visit = Visit::begin(endpoint, Location::parse(url)?).await?;
             visit.keys(&visit.home.url).await
         }
-        KeyLocation::Discovery { at: Some(url) } => {
-            let visit = Visit::begin(endpoint, Location::parse(url)?).await?;
-            let metadata = visit.get(&visit.home.url).await?;
-            visit.keys(&visit.jwks_uri(&visit.home.url, &metadata, &endpoint.issuer)?).await
+        KeyLocation::Discovery { at } => {
+            let (visit, metadata) = metadata(endpoint, at.as_deref()).await?;
+            visit.keys(&visit.home.allows(&metadata.jwks_uri()?)?).await
         }
-        KeyLocation::Discovery { at: None } => discover(endpoint).await,
     }
 }
 
-async fn discover(endpoint: &Endpoint) -> Result<Document, FetchError> {
+/// Where the issuer's metadata says that it answers about its tokens (RFC 8414 section 2): at an origin that the registry
+/// names, because a secret of ours goes there.
+pub(crate) async fn introspection_endpoint(endpoint: &Endpoint) -> Result<Uri, FetchError> {
+    let at = match &endpoint.keys {
+        KeyLocation::Discovery { at } => at.as_deref(),
+        KeyLocation::Url(_) | KeyLocation::File(_) => None,
+    };
+    let (visit, metadata) = Box::pin(metadata(endpoint, at)).await?;
+    let url = visit.home.allows(&metadata.introspection_endpoint()?)?;
+    if visit.home.has_origin_of(&url) || Location::parse(&endpoint.issuer)?.has_origin_of(&url) {
+        return Ok(url);
+    }
+    Err(FetchError::OtherOrigin { url })
+}
+
+async fn metadata(endpoint: &Endpoint, at: Option<&str>) -> Result<(Visit, Metadata), FetchError> {
+    if let Some(url) = at {
+        let visit = Visit::begin(endpoint, Location::parse(url)?).await?;
+        let answer = visit.get(&visit.home.url).await?;
+        let metadata = Metadata::read(visit.home.url.clone(), &answer, &endpoint.issuer)?;
+        return Ok((visit, metadata));
+    }
     let [first, second] = well_known(&endpoint.issuer)?;
     let visit = Visit::begin(endpoint, first).await?;
     let first = &visit.home.url;
-    let (url, metadata) = match visit.get(first).await {
+    let (url, answer) = match visit.get(first).await {
         Err(error) if error.is_not_found() => match visit.get(&second.url).await {
             Err(error) if error.is_not_found() => {
                 return Err(FetchError::NoMetadata { first: first.to_string(), second: second.url.to_string() });
             }
-            metadata => (&second.url, metadata?),
+            answer => (second.url, answer?),
         },
-        metadata => (first, metadata?),
+        answer => (first.clone(), answer?),
     };
-    visit.keys(&visit.jwks_uri(url, &metadata, &endpoint.issuer)?).await
+    let metadata = Metadata::read(url, &answer, &endpoint.issuer)?;
+    Ok((visit, metadata))
 }
 
 /// Where an issuer's metadata may be: OpenID Connect Discovery 1.0 section 4.1 appends to the issuer's path, RFC 8414
@@ -203,22 +227,41 @@ impl Visit {
         }
         self.client.send(request.body(Full::default()).map_err(unreachable)?).await
     }
+}
 
-    fn jwks_uri(&self, url: &Uri, (body, headers): &(Bytes, HeaderMap), issuer: &str) -> Result<Uri, FetchError> {
-        #[derive(Deserialize)]
-        struct Metadata {
-            issuer: String,
-            jwks_uri: String,
-        }
-        let Ok(metadata) = serde_json::from_slice::<Metadata>(body) else {
+/// An issuer's metadata document, as far as it is read.
+struct Metadata {
+    url: Uri,
+    told: Told,
+}
+
+#[derive(Deserialize)]
+struct Told {
+    issuer: String,
+    jwks_uri: Option<String>,
+    introspection_endpoint: Option<String>,
+}
+
+impl Metadata {
+    fn read(url: Uri, (body, headers): &(Bytes, HeaderMap), issuer: &str) -> Result<Self, FetchError> {
+        let Ok(told) = serde_json::from_slice::<Told>(body) else {
             let content_type =
                 headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("no content type");
-            return Err(FetchError::NotDiscovery { url: url.clone(), content_type: shown(content_type) });
+            return Err(FetchError::NotDiscovery { url, content_type: shown(content_type) });
         };
-        if metadata.issuer != issuer {
-            return Err(FetchError::OtherIssuer { url: url.clone(), issuer: shown(&metadata.issuer) });
+        if told.issuer != issuer {
+            return Err(FetchError::OtherIssuer { url, issuer: shown(&told.issuer) });
         }
-        self.home.allows(&metadata.jwks_uri)
+        Ok(Self { url, told })
+    }
+
+    fn jwks_uri(self) -> Result<String, FetchError> {
+        self.told.jwks_uri.ok_or(FetchError::NotThere { url: self.url, what: "jwks_uri" })
+    }
+
+    fn introspection_endpoint(self) -> Result<String, FetchError> {
+        const WHAT: &str = "introspection_endpoint";
+        self.told.introspection_endpoint.ok_or(FetchError::NotThere { url: self.url, what: WHAT })
     }
 }
 

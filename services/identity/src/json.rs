@@ -18,6 +18,7 @@ pub(crate) enum Member<'a> {
     Absent,
     /// A JSON number written as an integer, zero or above. Fractions, exponents and signs are `Other`.
     Integer(u64),
+    Bool(bool),
     Text(Cow<'a, str>),
     /// An array of strings and nothing else.
     Texts(Vec<Cow<'a, str>>),
@@ -107,6 +108,7 @@ impl<'a> Member<'a> {
         match self {
             Self::Absent => Member::Absent,
             Self::Integer(number) => Member::Integer(number),
+            Self::Bool(value) => Member::Bool(value),
             Self::Text(text) => Member::Text(owned(text)),
             Self::Texts(texts) => Member::Texts(texts.into_iter().map(owned).collect()),
             Self::Object(object) => Member::Object(object.into_owned()),
@@ -142,8 +144,8 @@ impl<'de> Visitor<'de> for MemberVisitor {
         Ok(Member::Other)
     }
 
-    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Member::Other)
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Self::Value, E> {
+        Ok(Member::Bool(value))
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {

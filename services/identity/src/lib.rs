@@ -4,8 +4,10 @@
 //!
 //! 1. One credential in one place: a token, or else the certificate of the connection (`credential`).
 //! 2. A certificate speaks for a principal of its authority's organisation (`certificate`).
-//! 3. A token has three base64url parts without padding, at most 8 KiB; header and claims are JSON objects without
-//!    duplicate members; no header member that brings, names or hides a key or an extension (`token`, `json`).
+//! 3. A token has at most 8 KiB. One without three parts is opaque: the one issuer that its prefix or the host stands for
+//!    is asked, and the answer takes the place of 4 to 7 (`introspection`). Any other has three base64url parts without
+//!    padding; header and claims are JSON objects without duplicate members; no header member that brings, names or hides
+//!    a key or an extension (`token`, `json`).
 //! 4. `iss` is, byte for byte, the URL of a configured issuer. No key is looked at before.
 //! 5. `alg` is on that issuer's list, and `typ` too if the issuer has one.
 //! 6. The key is that issuer's own, fetched from where the issuer says, fit for `alg`, and the only one that answers to
@@ -37,6 +39,7 @@ mod delegation;
 mod dpop;
 mod explain;
 mod fetch;
+mod introspection;
 mod json;
 mod jwk;
 mod keys;
@@ -55,6 +58,7 @@ pub use dpop::{ALGORITHMS as DPOP_ALGORITHMS, Origins};
 use explain::Notes;
 pub use explain::{Explanation, Step, StepOutcome};
 use http::{HeaderMap, Method};
+use introspection::Introspection;
 use keys::KeyCache;
 use login::World;
 use model::party::Parties;
@@ -75,6 +79,8 @@ pub struct Presented<'a> {
     pub method: &'a Method,
     /// How the listener that it came to is reached.
     pub origins: &'a Origins,
+    /// The host name that was asked, lower case, without the port.
+    pub host: Option<&'a str>,
     /// In canonical form, without the query.
     pub path: &'a str,
     /// Of the connection.
@@ -152,6 +158,7 @@ pub struct Identity {
     counts: Arc<FetchCounts>,
     issuers: ArcSwap<Issuers>,
     verified_tokens: VerifiedTokens,
+    introspection: Introspection,
     dpop: Dpop,
 }
 
@@ -172,13 +179,15 @@ impl Identity {
         let verified_tokens = VerifiedTokens::new(options.verified_tokens_max);
         let dpop = Dpop::new(options.used_proofs_max);
         let (options, counts) = (Arc::new(options), Arc::default());
-        Self { options, counts, issuers: ArcSwap::default(), verified_tokens, dpop }
+        let introspection = Introspection::default();
+        Self { options, counts, issuers: ArcSwap::default(), verified_tokens, introspection, dpop }
     }
 
     /// Takes over the issuers. Keys of those that are still fetched from the same place in the same way are kept; nothing
     /// is fetched or read before it is needed.
     pub fn update(&self, parties: &Parties) {
         self.issuers.rcu(|old| self.issuers_of(parties, old));
+        self.introspection.update(parties, &self.options);
     }
 
     /// Who sent this request, at the broker's time `now`.

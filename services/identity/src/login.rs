@@ -3,8 +3,10 @@
 use crate::binding::{self, Sender};
 use crate::certificate::Certified;
 use crate::claims::{self, Identified};
+use crate::confirmation::Confirmation;
 use crate::credential::Scheme;
 use crate::explain::Notes;
+use crate::introspection::{self, Answer};
 use crate::json::Object;
 use crate::jwk::Key;
 use crate::keys::KeyCache;
@@ -30,14 +32,54 @@ pub(crate) struct World<'w> {
 pub(crate) struct Accepted<'w> {
     pub(crate) issuer: &'w Issuer,
     pub(crate) who: Identified,
-    pub(crate) verified: Arc<Verified>,
-    /// It was verified just now.
+    pub(crate) content: Content,
+    /// Its signature was verified just now.
     is_new: bool,
+}
+
+/// What a token says, and how we know.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// In its own words, which its issuer has signed.
+    Signed(Arc<Verified>),
+    /// Its issuer was asked.
+    Answered(Arc<Answer>),
 }
 
 impl Accepted<'_> {
     pub(crate) fn claims(&self) -> &Object<'_> {
-        &self.verified.token.claims
+        self.content.claims()
+    }
+}
+
+impl Content {
+    fn claims(&self) -> &Object<'static> {
+        match self {
+            Self::Signed(verified) => &verified.token.claims,
+            Self::Answered(answer) => &answer.claims,
+        }
+    }
+
+    pub(crate) fn confirmation(&self) -> Confirmation {
+        match self {
+            Self::Signed(verified) => verified.confirmation,
+            Self::Answered(answer) => answer.confirmation,
+        }
+    }
+
+    /// SHA-256 of the token's text.
+    pub(crate) fn fingerprint(&self) -> Digest {
+        match self {
+            Self::Signed(verified) => verified.fingerprint,
+            Self::Answered(answer) => answer.fingerprint,
+        }
+    }
+
+    fn method(&self) -> AuthenticationMethod {
+        match self {
+            Self::Signed(_) => AuthenticationMethod::Jwt,
+            Self::Answered(_) => AuthenticationMethod::Opaque,
+        }
     }
 }
 
@@ -55,29 +97,37 @@ impl Identity {
         let Some(token) = shown.token else {
             return by_certificate(presented, certified, &shown, world, notes);
         };
-        let subject = self.accept(token.text, world, notes).await?;
+        let subject = self.accept(token.text, presented.host, world, notes).await?;
         let actor = match shown.actor {
-            Some(text) => Some(self.accept(text, world, notes).await?),
+            // The host that was asked says whose the other token is, and nothing of this one.
+            Some(text) => Some(self.accept(text, None, world, notes).await?),
             None => None,
         };
         let sender = Sender { dpop: &self.dpop, presented, scheme: token.scheme, world };
         let caller = admit(&subject, actor.as_ref(), certified, sender, notes);
         let caller = caller.map_err(|refusal| refusal.by(&subject.issuer.id))?;
         [Some(subject), actor].into_iter().flatten().filter(|token| token.is_new).for_each(|token| {
-            self.verified_tokens.keep(token.verified);
+            if let Content::Signed(verified) = token.content {
+                self.verified_tokens.keep(verified);
+            }
         });
         Ok(caller)
     }
 
-    /// A token whose signature is good and whose claims hold now. A remembered one that is refused is forgotten.
+    /// A token that its issuer has signed, or answers for, and whose claims hold now. A remembered signed one that is
+    /// refused is forgotten.
     async fn accept<'w>(
         &self,
         text: &str,
+        host: Option<&str>,
         world: World<'w>,
         notes: &mut Notes<'_>,
     ) -> Result<Accepted<'w>, LoginError> {
         token::check_length(text)?;
         let fingerprint = Digest::of(text.as_bytes());
+        if !token::has_three_parts(text) {
+            return self.accept_opaque(text, fingerprint, host, world, notes).await;
+        }
         if let Some(verified) = self.verified_tokens.get(&fingerprint) {
             match self.accept_again(verified, world, notes).await {
                 Ok(Some(accepted)) => return Ok(accepted),
@@ -105,7 +155,29 @@ impl Identity {
         let (key, algorithm) = key_of(&token, issuer, &keys, world.now, notes).await.map_err(by)?;
         let verified = Verified::new(token, &parts, key, algorithm, fingerprint);
         let verified = notes.check("signature", verified, |_| String::from("made by the issuer's key")).map_err(by)?;
-        identified(Arc::new(verified), issuer, true, world, notes).map_err(by)
+        identified(Content::Signed(Arc::new(verified)), issuer, true, world, notes).map_err(by)
+    }
+
+    /// A token without readable content, of which the one issuer that it can be of is asked, or was a moment ago.
+    async fn accept_opaque<'w>(
+        &self,
+        text: &str,
+        fingerprint: Digest,
+        host: Option<&str>,
+        world: World<'w>,
+        notes: &mut Notes<'_>,
+    ) -> Result<Accepted<'w>, LoginError> {
+        let found = self.introspection.find(text, host, world.parties);
+        let (issuer, desk) = notes.check("issuer", found, |(issuer, _)| {
+            format!("`{}`, which speaks for `{}`: an opaque token of its own", issuer.id, issuer.organisation)
+        })?;
+        let by = |refusal: Refusal| refusal.by(&issuer.id);
+        let answer = desk.ask(text, fingerprint, world.now).await;
+        let answer = notes.check("introspection", answer, |_| String::from("the issuer says that it counts"));
+        let answer = answer.map_err(by)?;
+        let checked = introspection::check_answer(&answer, issuer);
+        notes.check("type", checked, |()| String::from("accepted")).map_err(by)?;
+        identified(Content::Answered(answer), issuer, false, world, notes).map_err(by)
     }
 
     /// `None` if the key that verified it is not what the issuer would have it verified with now.
@@ -122,7 +194,7 @@ impl Identity {
             return Ok(None);
         }
         notes.skipped("signature", "verified before with the same key");
-        identified(verified, issuer, false, world, notes).map(Some).map_err(by)
+        identified(Content::Signed(verified), issuer, false, world, notes).map(Some).map_err(by)
     }
 
     /// The issuer that `iss` names. Its rules come from the generation's parties, so that one generation decides a request
@@ -167,15 +239,15 @@ async fn key_of(
 }
 
 fn identified<'w>(
-    verified: Arc<Verified>,
+    content: Content,
     issuer: &'w Issuer,
     is_new: bool,
     world: World<'w>,
     notes: &mut Notes<'_>,
 ) -> Result<Accepted<'w>, Refusal> {
-    let who = claims::identify(&verified.token.claims, issuer, world.parties, world.now);
+    let who = claims::identify(content.claims(), content.method(), issuer, world.parties, world.now);
     let who = notes.check("claims", who, |who| format!("`{}` until {}", who.principal.to_text(), who.expires))?;
-    Ok(Accepted { issuer, who, verified, is_new })
+    Ok(Accepted { issuer, who, content, is_new })
 }
 
 /// Whom the connection's certificate speaks for. Beside a token it need not speak for anybody: RFC 8705 binds tokens to
@@ -256,10 +328,10 @@ fn admit(
     let caller = Assertion {
         principal: subject.who.principal.clone(),
         issuer: subject.issuer.id.clone(),
-        method: AuthenticationMethod::Jwt,
+        method: subject.content.method(),
         binding: bound.binding,
         expires: ends.into_iter().flatten().min().unwrap_or(subject.who.expires),
-        fingerprint: subject.verified.fingerprint,
+        fingerprint: subject.content.fingerprint(),
         token_id: subject.who.token_id.clone(),
         certificate: certified.map(|certified| certified.reference),
         assurance: subject.who.assurance,

@@ -42,6 +42,11 @@ pub(crate) fn check_length(text: &str) -> Result<(), Refusal> {
     if text.len() > TOKEN_BYTES_MAX { Err(Refusal::malformed("the token is longer than 8 KiB")) } else { Ok(()) }
 }
 
+/// Whether it is read as a signed token: what has three parts is nothing else, whoever it is of.
+pub(crate) fn has_three_parts(text: &str) -> bool {
+    text.bytes().filter(|b| *b == b'.').count() == 2
+}
+
 // === impl Parts ===
 
 impl<'a> Parts<'a> {

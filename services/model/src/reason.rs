@@ -81,6 +81,8 @@ reasons! {
     TOKEN_EXPIRED = "token_expired";
     TOKEN_NOT_YET_VALID = "token_not_yet_valid";
     TOKEN_TOO_OLD = "token_too_old";
+    /// Its issuer says that it does not count: it is unknown there, has ended or was withdrawn (RFC 7662 section 2.2).
+    TOKEN_INACTIVE = "token_inactive";
     BAD_CERTIFICATE = "bad_certificate";
     /// Or not yet valid.
     CERTIFICATE_EXPIRED = "certificate_expired";

@@ -67,7 +67,7 @@ fn address(host: &str) -> Option<IpAddr> {
 }
 
 /// Text of the other company in our log: short, on one line.
-pub(super) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     text.chars().take(200).flat_map(char::escape_debug).collect()
 }
 

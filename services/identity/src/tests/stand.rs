@@ -116,6 +116,7 @@ pub(super) fn presented(headers: &HeaderMap, query_has_access_token: bool) -> Pr
         query_has_access_token,
         method: &Method::GET,
         origins: &ORIGINS,
+        host: None,
         path: "/data",
         certificate: None,
     }
