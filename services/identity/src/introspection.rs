@@ -22,6 +22,7 @@ use desk::Desk;
 use model::IssuerId;
 use model::party::{Issuer, Parties};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// Whose opaque tokens are whose. Follows the registry; a request's own generation has the last word.
@@ -76,7 +77,7 @@ impl Desks {
     fn new(parties: &Parties, old: &Self, options: &IdentityOptions) -> Self {
         let of = |issuer: &Issuer| {
             let same = old.all.get(&issuer.id).filter(|desk| desk.serves(issuer));
-            Some(same.map_or_else(|| Desk::open(issuer, options).map(Arc::new), |desk| Some(Arc::clone(desk)))?)
+            same.cloned().or_else(|| Desk::open(issuer, options).map(Arc::new))
         };
         let all = parties.issuers.values().filter_map(|issuer| Some((issuer.id.clone(), of(issuer)?))).collect();
         let asked = || parties.issuers.values().filter_map(|i| Some((&i.id, i.introspection.as_ref()?)));
@@ -87,7 +88,7 @@ impl Desks {
 
     fn of(&self, token: &str, host: Option<&str>) -> Option<&Arc<Desk>> {
         // As none begins with another, the one that the token begins with is the last that is not after it.
-        let last = self.prefixes.range::<str, _>(..=token).next_back();
+        let last = self.prefixes.range::<str, _>((Bound::Unbounded, Bound::Included(token))).next_back();
         let by_prefix = last.filter(|(prefix, _)| token.starts_with(prefix.as_str())).map(|(_, id)| id);
         let id = by_prefix.or_else(|| self.hosts.get(host?))?;
         self.all.get(id)

@@ -33,8 +33,8 @@ pub(super) enum Share {
 /// Counts questions about unknown tokens (the generic cell rate algorithm of ITU-T I.371).
 #[derive(Debug, Default)]
 pub(super) struct Rate {
-    /// When all that was spent will have been earned back.
-    settled: Timestamp,
+    /// When all that was spent will have been earned back, in milliseconds since 1970.
+    settled_ms: i64,
 }
 
 impl Default for Shares {
@@ -67,12 +67,12 @@ impl Share {
 
 impl Rate {
     fn spend(&mut self, now: Timestamp) -> bool {
-        let owed_ms = self.settled.millis().saturating_sub(now.millis());
+        let owed_ms = self.settled_ms.saturating_sub(now.millis());
         // More than can be owed: the clock was set back.
         let owed_ms = if (0..=BURST * INTERVAL_MS).contains(&owed_ms) { owed_ms } else { 0 };
         let is_free = owed_ms <= (BURST - 1) * INTERVAL_MS;
         if is_free {
-            self.settled = now.plus_millis(owed_ms + INTERVAL_MS);
+            self.settled_ms = now.millis().saturating_add(owed_ms + INTERVAL_MS);
         }
         is_free
     }
