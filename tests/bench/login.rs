@@ -50,6 +50,7 @@ async fn measure(logins: usize) -> anyhow::Result<()> {
             query_has_access_token: false,
             method: &Method::GET,
             origins: &origins,
+            host: None,
             path: PATH,
             certificate: None,
         };
