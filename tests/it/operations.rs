@@ -230,7 +230,7 @@ fn check_says_everything_that_is_wrong_with_places() {
     )
     .unwrap();
     let text = String::from_utf8_lossy(&check().stdout).into_owned();
-    assert!(text.contains("`ca_file` of authority `m`: cannot be read"), "{text}");
+    assert!(text.contains("m.pem: cannot be read") && text.contains("`authority.m`"), "{text}");
 }
 
 #[test]
