@@ -11,6 +11,7 @@ mod bodies;
 mod crash;
 mod disk;
 mod faults;
+mod mtls;
 mod operations;
 mod proofs;
 mod providers;

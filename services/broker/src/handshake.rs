@@ -65,9 +65,12 @@ impl Handshakes {
         Arc::new(Self { broker, shown: ArcSwap::new(shown), current: ArcSwapOption::empty() })
     }
 
-    /// New handshakes show this certificate; connections that are open go on.
+    /// New handshakes show this certificate; connections that are open go on. The same one again changes nothing: its key
+    /// is the same too, and sessions need not end.
     pub fn show(&self, shown: Arc<CertifiedKey>) {
-        self.shown.store(shown);
+        if self.shown.load().cert != shown.cert {
+            self.shown.store(shown);
+        }
     }
 
     /// What a connection that begins now is served by.
