@@ -9,6 +9,7 @@ pub mod audit_cmd;
 pub mod check;
 mod client;
 pub mod demo;
+pub mod identity_cmd;
 pub mod serve;
 mod table;
 

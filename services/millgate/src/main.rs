@@ -1,7 +1,7 @@
 //! `millgate`: the one executable.
 
 use clap::{Parser, Subcommand};
-use millgate::{audit_cmd, check, demo, serve};
+use millgate::{audit_cmd, check, demo, identity_cmd, serve};
 use std::process::ExitCode;
 
 /// Policy-based data governance and access broker for manufacturers
@@ -15,7 +15,6 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "made once, at start")]
 enum Command {
     /// Run a complete example plant on 127.0.0.1 and print a tour of it
     Demo(demo::Args),
@@ -26,6 +25,9 @@ enum Command {
     /// Ask the audit log, follow it, check its store
     #[command(subcommand)]
     Audit(audit_cmd::Command),
+    /// Say what Millgate makes of a token or a certificate
+    #[command(subcommand)]
+    Identity(identity_cmd::Command),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
             Command::Serve(args) => serve::run(args).await,
             Command::Check(args) => check::run(&args),
             Command::Audit(command) => audit_cmd::run(command).await,
+            Command::Identity(command) => identity_cmd::run(command).await,
         }
     });
     // Blocking tasks (a read of standard input) must not hold up the end.

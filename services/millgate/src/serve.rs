@@ -154,7 +154,7 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
 
 /// How a listener is reached: as the configuration says, or else at the address that it is bound to, which on loopback
 /// has a name too.
-fn origins(named: &[Origin], address: SocketAddr, https: bool) -> Origins {
+pub(crate) fn origins(named: &[Origin], address: SocketAddr, https: bool) -> Origins {
     if !named.is_empty() {
         return Origins::new(named.iter().cloned());
     }
@@ -197,7 +197,7 @@ async fn open_log(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<(Log
     Ok((log, publisher))
 }
 
-fn identity(config: &Config) -> anyhow::Result<Identity> {
+pub(crate) fn identity(config: &Config) -> anyhow::Result<Identity> {
     let key_cache = config.identity.key_cache.clone();
     if let Some(folder) = &key_cache {
         identity::prepare_key_cache(folder).context("`identity.key_cache` cannot be used")?;

@@ -14,6 +14,10 @@ impl Origins {
         Self(origins.into_iter().collect())
     }
 
+    pub fn contains(&self, origin: &Origin) -> bool {
+        self.0.contains(origin)
+    }
+
     /// Whether `url` is one of these origins with `path`: decoded segments, each after a `/`, none with a `/` in it, or
     /// `/` alone. Query and fragment of `url` do not count (RFC 9449 section 4.3).
     ///
