@@ -105,10 +105,11 @@ impl Broker {
     pub async fn start(makings: Makings) -> Result<Arc<Self>, NotRecorded> {
         makings.identity.update(&makings.world.parties);
         let world = Arc::new(makings.world);
+        let identity = Arc::new(makings.identity);
         let broker = Arc::new(Self {
-            metrics: BrokerMetrics::new(makings.metrics, &makings.log, makings.clock.clone()),
+            metrics: BrokerMetrics::new(makings.metrics, &makings.log, &identity, makings.clock.clone()),
             log: makings.log,
-            identity: makings.identity,
+            identity,
             data_origins: makings.data_origins,
             api_origins: makings.api_origins,
             world: ArcSwap::new(world.clone()),

@@ -1,7 +1,10 @@
 //! What the broker counts. Labels are closed sets of ours; reason codes of policies are bounded by the registry.
 
+mod issuers;
+
 use audit::Log;
 use http::StatusCode;
+use identity::Identity;
 use model::{Clock, Reason};
 use runtime::metrics::{Counter, Family, Gauge, Histogram, Registry, SECONDS};
 use std::sync::Arc;
@@ -33,8 +36,9 @@ impl Drop for Started {
 }
 
 impl BrokerMetrics {
-    pub fn new(registry: Registry, log: &Log, clock: Arc<dyn Clock>) -> Self {
-        watch_log(&registry, log, clock);
+    pub fn new(registry: Registry, log: &Log, identity: &Arc<Identity>, clock: Arc<dyn Clock>) -> Self {
+        watch_log(&registry, log);
+        issuers::watch(&registry, identity, clock);
         let decisions =
             registry.counters("millgate_decisions_total", "Decisions of the policy decision point.", ["decision"]);
         Self {
@@ -98,7 +102,7 @@ impl BrokerMetrics {
     }
 }
 
-fn watch_log(registry: &Registry, log: &Log, _clock: Arc<dyn Clock>) {
+fn watch_log(registry: &Registry, log: &Log) {
     let gauge = |name, help, read: fn(&audit::LogStatus) -> u64| {
         let log = log.clone();
         registry.gauge_from(name, help, move || i64::try_from(read(&log.status())).unwrap_or(i64::MAX));

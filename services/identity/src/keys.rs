@@ -94,6 +94,10 @@ impl KeyCache {
         }
     }
 
+    pub(crate) fn is_used(&self) -> bool {
+        self.gate().has_started()
+    }
+
     pub(crate) fn status(&self, issuer: &IssuerId) -> IssuerStatus {
         let fetched = self.keys.load();
         let gate = self.gate();

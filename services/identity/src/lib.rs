@@ -246,6 +246,12 @@ impl Identity {
         self.issuers.load().values().map(|known| known.keys.status(&known.id)).collect()
     }
 
+    /// As [`Self::status`], of those whose keys have been asked for.
+    pub fn used(&self) -> Vec<IssuerStatus> {
+        let issuers = self.issuers.load();
+        issuers.values().filter(|known| known.keys.is_used()).map(|known| known.keys.status(&known.id)).collect()
+    }
+
     fn issuers_of(&self, parties: &Parties, old: &Issuers) -> Issuers {
         let shared = shared_urls(parties);
         let unambiguous = parties.issuers.values().filter(|issuer| !shared.contains(issuer.url.as_str()));

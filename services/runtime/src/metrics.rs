@@ -208,6 +208,24 @@ impl Registry {
         self.from(name, help, Gauge::KIND, move || read().to_string());
     }
 
+    /// Gauges with one label that are read when they are rendered. `read` gives each value of the label once, and not more
+    /// than [`SERIES_MAX`] of them; it must not block.
+    pub fn gauges_from(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        label: &'static str,
+        read: impl Fn() -> Vec<(String, i64)> + Send + Sync + 'static,
+    ) {
+        debug_assert!(is_name(name) && is_name(label), "{name} {label}");
+        self.collect(move |out| {
+            header(out, name, help, Gauge::KIND);
+            for (value, number) in read().into_iter().take(SERIES_MAX) {
+                sample(out, name, &family::labels(&[label], &[value]), number);
+            }
+        });
+    }
+
     /// A counter that somebody else keeps, read when it is rendered. `read` must not block.
     pub fn counter_from(&self, name: &'static str, help: &'static str, read: impl Fn() -> u64 + Send + Sync + 'static) {
         self.from(name, help, Counter::KIND, move || read().to_string());

@@ -62,6 +62,11 @@ impl Gate {
         Some((Flight { running, is_own: true }, Some(done)))
     }
 
+    /// Whether there ever was a fetch.
+    pub(super) fn has_started(&self) -> bool {
+        self.started_at.is_some()
+    }
+
     fn running(&self) -> Option<watch::Receiver<()>> {
         // An error says that the sender is gone.
         self.running.clone().filter(|running| running.has_changed().is_ok())

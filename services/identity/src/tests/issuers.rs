@@ -56,6 +56,71 @@ async fn a_flood_of_unknown_kids_causes_one_fetch_per_interval() {
 }
 
 #[tokio::test]
+async fn the_same_unknown_kid_is_asked_for_once_a_minute() {
+    let stand = logged_in().await;
+    let token = stand.token_with(&[("kid", json!("retired"))], &[]);
+    for (seconds, fetches) in [(0, 2), (10, 2), (30, 2), (59, 2), (60, 3), (119, 3), (120, 4)] {
+        assert_eq!(stand.refusal_at(&token, NOW.plus_millis(seconds * SECOND)).await, Reason::UNKNOWN_KEY);
+        assert_eq!(stand.acme.key_sets(), fetches, "after {seconds} s");
+    }
+}
+
+#[tokio::test]
+async fn a_kid_that_was_unknown_is_found_once_any_fetch_has_brought_it() {
+    let stand = logged_in().await;
+    let next = Key::p256("key-2");
+    let early = signed_by(&next, &stand);
+    assert_eq!(stand.refusal(&early).await, Reason::UNKNOWN_KEY, "signed before the key was published");
+    stand.acme.now_answers(Answer::Keys(key_set(&[&stand.acme_key, &next])));
+    // Somebody else's unknown key causes the fetch; the name that is remembered as unknown does not hide the key.
+    let other = stand.token_with(&[("kid", json!("made-up"))], &[]);
+    assert_eq!(stand.refusal_at(&other, NOW.plus_millis(10 * SECOND)).await, Reason::UNKNOWN_KEY);
+    assert!(stand.login_at(&early, NOW.plus_millis(10 * SECOND)).await.is_ok());
+    assert_eq!(stand.acme.key_sets(), 3);
+}
+
+#[tokio::test]
+async fn a_flood_of_unknown_kids_does_not_hide_a_new_key_for_longer_than_the_interval() {
+    let stand = logged_in().await;
+    let next = Key::p256("key-2");
+    let made_up = |i: usize| stand.token_with(&[("kid", json!(format!("made-up-{i}")))], &[]);
+    for i in 0..30 {
+        drop(stand.refusal_at(&made_up(i), NOW.plus_millis(SECOND)).await);
+    }
+    stand.acme.now_answers(Answer::Keys(key_set(&[&stand.acme_key, &next])));
+    let new = signed_by(&next, &stand);
+    assert_eq!(stand.refusal_at(&new, NOW.plus_millis(2 * SECOND)).await, Reason::UNKNOWN_KEY);
+    assert!(stand.login_at(&new, NOW.plus_millis(11 * SECOND)).await.is_ok());
+    assert_eq!(stand.acme.key_sets(), 3);
+}
+
+#[tokio::test]
+async fn a_kid_with_a_path_or_sql_is_only_a_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = IdentityOptions { key_cache: Some(folder.path().to_owned()), ..IdentityOptions::default() };
+    let stand = Stand::with_options(options).await;
+    assert!(stand.login(&stand.token()).await.is_ok());
+    let files =
+        || std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+    let before = files();
+    for kid in
+        ["../../../../etc/passwd", "/dev/zero", "key-1'; DROP TABLE keys; --", "' OR ''='", "key-1\0", "%2e%2e/", ""]
+    {
+        let token = stand.token_with(&[("kid", json!(kid))], &[]);
+        assert_eq!(stand.refusal(&token).await, Reason::UNKNOWN_KEY, "{kid}");
+    }
+    assert_eq!((stand.acme.key_sets(), stand.acme.elsewhere(), files()), (2, 0, before));
+}
+
+#[tokio::test]
+async fn a_withdrawn_key_is_not_good_for_one_more_request_after_a_pause() {
+    let stand = logged_in().await;
+    let token = signed_by(&stand.acme_key, &stand);
+    stand.acme.now_answers(Answer::Keys(key_set(&[&Key::p256("key-2")])));
+    assert_eq!(stand.refusal_at(&token, NOW.plus_millis(10 * MINUTE)).await, Reason::UNKNOWN_KEY);
+}
+
+#[tokio::test]
 async fn keys_are_refreshed_beside_the_requests() {
     let stand = logged_in().await;
     let token = signed_by(&stand.acme_key, &stand);
@@ -173,6 +238,24 @@ async fn an_overlapping_rotation_refuses_not_one_request() {
     until(|| fetched_at(&stand) == Some(later)).await;
     assert!(stand.login_at(&new_token, later).await.is_ok());
     assert_eq!(stand.refusal_at(&old_token, later).await, Reason::UNKNOWN_KEY);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn three_overlapping_rotations_under_concurrent_requests_refuse_not_one() {
+    let stand = logged_in().await;
+    let keys = ["a", "b", "c", "d"].map(Key::p256);
+    let tokens = keys.each_ref().map(|key| signed_by(key, &stand));
+    for (step, pair) in keys.windows(2).enumerate() {
+        // Both are published; the old one signs on until everybody knows the new one.
+        stand.acme.now_answers(Answer::Keys(key_set(&[&pair[0], &pair[1]])));
+        let now = NOW.plus_millis(5 * MINUTE * (i64::try_from(step).unwrap() + 1));
+        let old = join_all((0..50).map(|i| stand.login_at(&tokens[step], now.plus_millis(i)))).await;
+        assert!(old.iter().all(Result::is_ok), "step {step}");
+        until(|| fetched_at(&stand).is_some_and(|at| at >= now)).await;
+        let both = join_all((0..50).map(|i| stand.login_at(&tokens[step + i % 2], now))).await;
+        assert!(both.iter().all(Result::is_ok), "step {step}");
+    }
+    assert_eq!(stand.acme.key_sets(), 4, "one for each rotation");
 }
 
 // === outage ===

@@ -2,10 +2,12 @@
 
 use super::idp::{Answer, Key, b64, key_set};
 use super::stand::Stand;
+use crate::jwk::KeySet;
 use jsonwebtoken::Algorithm;
 use model::Reason;
 use model::party::SignatureAlgorithm::{self, ES256, ES384, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 const ALL: [SignatureAlgorithm; 9] = [ES256, ES384, RS256, RS384, RS512, PS256, PS384, PS512, EdDSA];
 
@@ -133,4 +135,20 @@ async fn more_keys_than_any_issuer_has() {
     let key = Key::p256("key-1");
     let stand = stand_with(json!({"keys": vec![&key.jwk; 65]})).await;
     assert_eq!(stand.refusal(&signed(&key, &stand)).await, Reason::ISSUER_UNAVAILABLE);
+}
+
+#[test]
+fn an_unchanged_key_stays_the_same_value() {
+    let parse = |keys: &Value| KeySet::parse(keys.to_string().as_bytes()).unwrap();
+    let (one, other) = (Key::p256("key-1"), Key::p256("key-2"));
+    let old = parse(&key_set(&[&one, &other]));
+    let again =
+        parse(&json!({"keys": [one.jwk_with(&[("use", json!("sig"))]), other.jwk_with(&[("alg", json!("ES256"))])]}));
+    assert!(again.keeping(&old).is_same(&old));
+
+    let key_of = |set: &KeySet| set.find(Some("key-1"), ES256).unwrap();
+    let rotated = parse(&key_set(&[&other, &one])).keeping(&old);
+    assert!(Arc::ptr_eq(&key_of(&rotated), &key_of(&old)), "the order does not matter");
+    let replaced = parse(&key_set(&[&Key::p256("key-1")])).keeping(&old);
+    assert!(!Arc::ptr_eq(&key_of(&replaced), &key_of(&old)), "another key under the same name");
 }

@@ -79,7 +79,7 @@ fn compare<const N: usize>(known: &[String; N], values: &[&str; N]) -> std::cmp:
     known.iter().map(String::as_str).cmp(values.iter().copied())
 }
 
-fn labels(names: &[&str], values: &[String]) -> String {
+pub(super) fn labels(names: &[&str], values: &[String]) -> String {
     let mut out = String::new();
     for (name, value) in names.iter().zip(values) {
         let comma = if out.is_empty() { "" } else { "," };

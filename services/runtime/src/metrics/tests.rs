@@ -55,6 +55,16 @@ fn label_values_and_help_are_escaped() {
 }
 
 #[test]
+fn labelled_gauges_are_read_when_they_are_rendered() {
+    let registry = bare();
+    registry.gauges_from("g", "h", "issuer", || vec![(String::from("acme"), 7), (String::from("q\"b"), 0)]);
+    assert_eq!(registry.render(), "# HELP g h\n# TYPE g gauge\ng{issuer=\"acme\"} 7\ng{issuer=\"q\\\"b\"} 0\n");
+    let endless = bare();
+    endless.gauges_from("g", "h", "l", || (0..2 * SERIES_MAX).map(|i| (i.to_string(), 0)).collect());
+    assert_eq!(endless.render().lines().count(), SERIES_MAX + 2);
+}
+
+#[test]
 fn a_family_does_not_grow_beyond_its_bound() {
     let registry = bare();
     let family = registry.counters("c_total", "h", ["l"]);
