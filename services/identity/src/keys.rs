@@ -125,7 +125,9 @@ impl KeyCache {
 
     /// The last good keys, unless they are too old to count.
     fn last_good(&self, now: Timestamp) -> Option<Arc<Fetched>> {
-        self.keys.load_full().filter(|fetched| fetched.age_ms(now) < self.outage_max_ms.load(Relaxed))
+        // However short an outage may be: until they are overdue, the issuer had no need to be asked.
+        let age_max_ms = |fetched: &Fetched| self.outage_max_ms.load(Relaxed).max(fetched.overdue_after_ms());
+        self.keys.load_full().filter(|fetched| fetched.age_ms(now) < age_max_ms(fetched))
     }
 
     /// Asks the issuer for a key that is not known, unless it was asked lately.
@@ -285,7 +287,11 @@ impl Fetched {
     }
 
     fn is_overdue(&self, now: Timestamp) -> bool {
-        are_apart(self.at, now, self.refresh_after_ms.saturating_mul(2))
+        are_apart(self.at, now, self.overdue_after_ms())
+    }
+
+    fn overdue_after_ms(&self) -> i64 {
+        self.refresh_after_ms.saturating_mul(2)
     }
 
     /// By the broker's clock, and by one that nobody can set.

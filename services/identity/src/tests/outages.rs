@@ -153,6 +153,19 @@ async fn an_issuers_own_limit_on_outages_counts() {
 }
 
 #[tokio::test]
+async fn without_outages_keys_count_while_they_are_fresh() {
+    let mut stand = Stand::new().await;
+    stand.change_acme(|issuer| issuer.outage_max_seconds = 0);
+    let mut claims = stand.claims();
+    claims["exp"] = json!(NOW.seconds() + 3600);
+    let token = stand.acme_key.sign(&stand.acme_key.header().to_string(), &claims.to_string());
+    assert!(stand.login(&token).await.is_ok());
+    down(&stand);
+    assert!(stand.login_at(&token, NOW.plus_millis(10 * 60_000 - 1)).await.is_ok());
+    assert_eq!(stand.refusal_at(&token, NOW.plus_millis(10 * 60_000)).await, Reason::ISSUER_UNAVAILABLE);
+}
+
+#[tokio::test]
 async fn a_folder_that_cannot_be_written_refuses_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let stand = Stand::with_options(options(&folder.path().join("is-not-there"))).await;
