@@ -50,7 +50,7 @@ use tokio_util::sync::CancellationToken;
 pub struct Broker {
     pub log: Log,
     pub metrics: BrokerMetrics,
-    identity: Identity,
+    identity: Arc<Identity>,
     /// How callers reach the data and the api listener.
     data_origins: Origins,
     api_origins: Origins,

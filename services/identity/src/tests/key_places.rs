@@ -14,12 +14,15 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 
+/// A path that was asked for, and with which credential.
+type Asked = (String, Option<String>);
+
 /// A server of documents that remembers who asked for what, with which credential.
 #[derive(Clone, Default)]
 struct Site {
     url: String,
     documents: Arc<Mutex<BTreeMap<&'static str, Value>>>,
-    asked: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    asked: Arc<Mutex<Vec<Asked>>>,
 }
 
 impl Site {
@@ -40,7 +43,7 @@ impl Site {
     }
 
     /// Paths that were asked for, in order, each with the credential.
-    fn asked(&self) -> Vec<(String, Option<String>)> {
+    fn asked(&self) -> Vec<Asked> {
         std::mem::take(&mut self.asked.lock().unwrap())
     }
 
