@@ -1,11 +1,13 @@
 //! Nothing of ours in the chain but Millgate: a certified OpenID provider for each supplier, InfluxDB as the historian.
 
 use acceptance::process;
-use acceptance::{http, wait};
+use acceptance::source::{Behaviour, Source};
+use acceptance::{Plant, http, wait};
 use anyhow::Context as _;
 use base64::Engine as _;
 use millgate::demo::files::Home;
 use millgate::serve::{self, Running};
+use model::Clock as _;
 use runtime::clock::SystemClock;
 use runtime::config::Config;
 use runtime::shutdown::Shutdown;
@@ -52,13 +54,21 @@ impl Server {
     }
 }
 
-/// A token by client credentials, as a supplier's script gets one.
-async fn token(provider: &Server) -> String {
+/// What the provider's first client posts as a form, with its secret.
+async fn post(provider: &Server, endpoint: &str, form: String) -> http::Answer {
     let pair = format!("{}:{}", provider.text("/clients/0/client_id"), provider.text("/clients/0/client_secret"));
     let basic = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair));
     let headers = [("authorization", basic.as_str()), ("content-type", "application/x-www-form-urlencoded")];
-    let body = "grant_type=client_credentials&scope=data".into();
-    let answer = http::send("POST", provider.text("/token_endpoint"), &headers, body).await.unwrap();
+    http::send("POST", provider.text(endpoint), &headers, form.into()).await.unwrap()
+}
+
+/// A token by client credentials, as a supplier's script gets one.
+async fn token(provider: &Server) -> String {
+    token_for(provider, "").await
+}
+
+async fn token_for(provider: &Server, more: &str) -> String {
+    let answer = post(provider, "/token_endpoint", format!("grant_type=client_credentials&scope=data{more}")).await;
     let token = answer.json().unwrap()["access_token"].as_str().unwrap_or_default().to_owned();
     assert!(!token.is_empty(), "{}", answer.text());
     token
@@ -150,6 +160,30 @@ fn edit(directory: &Path, from: &str, to: &str) {
     assert!(found, "`{from}` is not in {}", directory.display());
 }
 
+/// The demo's plant, where acme's issuer is `provider` and the entries of acme and bolt have more lines.
+async fn plant_of(provider: &Server, acme: &str, bolt: &str) -> Plant {
+    let entry = |url: &str, more: &str| format!("url = \"{url}\"\n{more}");
+    let (acme, bolt) = (entry(provider.text("/issuer"), acme), entry("http://127.0.0.1:9/bolt", bolt));
+    let prepare = |directory: &Path| {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/plants/munich/registry/organisations.toml");
+        let text = std::fs::read_to_string(file)?;
+        let text = text.replace("url = \"http://127.0.0.1:9320/acme\"", &acme);
+        let text = text.replace("url = \"http://127.0.0.1:9320/bolt\"", &bolt);
+        let registry = directory.join("policies/plants/munich/registry");
+        std::fs::create_dir_all(&registry)?;
+        Ok(std::fs::write(registry.join("organisations.toml"), text)?)
+    };
+    Plant::start_with(prepare).await.unwrap()
+}
+
+async fn read(plant: &Plant, token: &str, host: &str) -> http::Answer {
+    let now = SystemClock.now();
+    let hour = window(&now.plus_millis(-3_600_000).to_string(), &now.to_string());
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", bearer.as_str()), ("millgate-purpose", "quality-analysis"), ("host", host)];
+    http::get(&format!("{}/series/press-3.vibration?{hour}", plant.data()), &headers).await.unwrap()
+}
+
 fn window(from: &str, to: &str) -> String {
     format!("from={from}&to={to}&resolution=1m")
 }
@@ -219,4 +253,56 @@ async fn the_historian_never_sees_a_callers_token_and_rejects_a_wrong_password_a
     assert!(!answer.text().contains("authorization failed"), "the historian's words stay inside: {}", answer.text());
     assert!(!site.influx.text("/url").is_empty());
     site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_opaque_token_works_until_its_provider_withdraws_it_and_no_other_provider_sees_it() {
+    let options = ["--audience", millgate::demo::AUDIENCE, "--client", "condition-monitor", "--opaque"];
+    let provider = Server::start("oidc-provider.mjs", &options).unwrap();
+    let bolts = Source::start(None, Behaviour::Say(b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n".to_vec())).await.unwrap();
+    let secrets = tempfile::tempdir().unwrap();
+    let secret = secrets.path().join("inspector");
+    std::fs::write(&secret, provider.text("/inspector/client_secret")).unwrap();
+    let asked = |more: &str| {
+        let (id, secret) = (provider.text("/inspector/client_id"), secret.display());
+        format!("introspection = {{ client_id = \"{id}\", client_secret = {{ file = \"{secret}\" }}, {more} }}")
+    };
+    // The endpoint stands in the provider's metadata. Tokens of client credentials have no `sub`.
+    let acme = format!("subject_claim = \"client_id\"\n{}", asked("host = \"acme.data.example\""));
+    let bolt = asked(&format!("host = \"bolt.data.example\", url = \"http://{}/ask\"", bolts.address));
+    let plant = plant_of(&provider, &acme, &bolt).await;
+
+    let acme = token(&provider).await;
+    assert!(!acme.contains('.'), "the provider's tokens are opaque");
+    let answer = read(&plant, &acme, "acme.data.example").await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    // At a host that is nobody's, nobody is asked.
+    assert_eq!(read(&plant, &acme, "data.example").await.reason(), "malformed_token");
+    assert_eq!(post(&provider, "/revocation_endpoint", format!("token={acme}")).await.status, 200);
+    let refused = wait::until("the end of the remembered answer", async || {
+        let answer = read(&plant, &acme, "acme.data.example").await;
+        (answer.status != 200).then_some(answer)
+    });
+    let refused = refused.await.unwrap();
+    assert_eq!((refused.status, refused.reason().as_str()), (401, "token_inactive"), "{}", refused.text());
+    assert_eq!(bolts.asked(), 0);
+    // The counter counts: this one is bolt's to judge.
+    assert_eq!(read(&plant, "a-token-of-bolt", "bolt.data.example").await.reason(), "issuer_unavailable");
+    assert!(bolts.asked() > 0);
+    plant.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_a_second_independent_provider_reads_data() {
+    let options = ["--audience", millgate::demo::AUDIENCE, "--client", "condition-monitor"];
+    let provider = Server::start("glewlwyd.mjs", &options).unwrap();
+    let plant = plant_of(&provider, "", "").await;
+    let token = token_for(&provider, &format!("&resource={}", millgate::demo::AUDIENCE)).await;
+    let answer = read(&plant, &token, "data.plant.example").await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let another = token_for(&provider, &format!("&resource={}", millgate::demo::AUDIENCE)).await;
+    let (message, signature) = (token.rsplit_once('.').unwrap().0, another.rsplit_once('.').unwrap().1);
+    let forged = format!("{message}.{signature}");
+    assert_eq!(read(&plant, &forged, "data.plant.example").await.reason(), "bad_signature");
+    plant.stop().await;
 }
