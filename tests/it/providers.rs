@@ -14,7 +14,7 @@ use runtime::shutdown::Shutdown;
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 
 /// A server of `tests/providers`. It ends when its standard input does, also when this process is killed, and ends what
@@ -22,6 +22,8 @@ use std::sync::Arc;
 struct Server {
     facts: Value,
     process: Child,
+    /// Kept open: a server that has more to say must not end for it.
+    _output: BufReader<ChildStdout>,
 }
 
 impl Drop for Server {
@@ -38,10 +40,11 @@ impl Server {
         command.current_dir(&directory).arg(script).arg("--with-parent").args(arguments);
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("node")?;
         let mut line = String::new();
-        BufReader::new(process.stdout.take().context("stdout")?).read_line(&mut line)?;
+        let mut output = BufReader::new(process.stdout.take().context("stdout")?);
+        output.read_line(&mut line)?;
         let facts = serde_json::from_str(&line)
             .with_context(|| format!("`{script}` did not start; `bash tests/run` installs what it needs"))?;
-        Ok(Self { facts, process })
+        Ok(Self { facts, process, _output: output })
     }
 
     fn text(&self, pointer: &str) -> &str {
