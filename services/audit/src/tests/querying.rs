@@ -158,6 +158,33 @@ async fn a_search_finds_what_a_reader_of_everything_finds() {
 }
 
 #[tokio::test]
+async fn who_acted_for_somebody_is_found_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    let (subject, first) = log.principal_reference(&principal("acme/anna"));
+    let (agent, second) = log.principal_reference(&principal("borealis/agent"));
+    let actor = Value::object([("principal", Value::text(agent.as_str())), ("organisation", Value::text("borealis"))]);
+    let told = [
+        ("principal", Value::text(subject)),
+        ("actors", Value::Array(vec![actor])),
+        // Looks like one who acts, and is not.
+        ("note", Value::object([("principal", Value::text("somebody"))])),
+    ];
+    let organisation = principal("acme/anna").organisation;
+    let mut draft = Draft::new(Kind::Decision, &log.common(), Some(&organisation), told, vec![]).unwrap();
+    draft.directory = first.into_iter().chain(second).collect();
+    log.append(draft).await.unwrap();
+    let found = async |who: &str| log.query(&Query { principal: Some(who.into()), ..Query::default() }).await.unwrap();
+    for who in ["acme/anna", "borealis/agent", agent.as_str()] {
+        let page = found(who).await;
+        assert_eq!(page.entries.len(), 1, "{who}");
+        assert_eq!(page.entries[0].principal.as_deref(), Some("acme/anna"));
+    }
+    assert_eq!(found("somebody").await.entries, []);
+    log.close().await;
+}
+
+#[tokio::test]
 async fn principals_are_found_and_named_through_the_directory() {
     let (dir, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let log = searchable(dir.path(), out.path()).await;
