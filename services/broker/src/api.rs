@@ -11,6 +11,7 @@ use crate::metrics::Started;
 use crate::record::{self, Circumstances, Exchange, Target};
 use crate::resolve::Asked;
 use crate::respond::{self, Body, BodyError, Refusal};
+use crate::share::Share;
 use crate::{Broker, World, stack};
 use audit::query::{Follow, Found, Page, Query};
 use axum::Extension;
@@ -62,6 +63,7 @@ async fn unknown(
     let canonical = Canonical::parse(parts)?;
     let world = broker.world();
     let caller = authenticate(broker, &world, id, &peer, parts, &canonical, door).await?;
+    let _share = stack::share(broker, &caller)?;
     let about = Circumstances { route: None, ..about(id, &peer, parts, &canonical, &Asked::default()) };
     record::refuse(&broker.log, &caller, &Reason::NOT_FOUND, Target::default(), &about).await?;
     Err(Refusal::not_found())
@@ -125,6 +127,7 @@ async fn read(
     let asked = Asked::parse(&parts.headers)?;
     let world = broker.world();
     let caller = authenticate(broker, &world, id, &peer, parts, &canonical, door).await?;
+    let share = stack::share(broker, &caller)?;
     let about = about(id, &peer, parts, &canonical, &asked);
     let wanted = match Wanted::parse(&canonical.query) {
         Ok(wanted) => wanted,
@@ -153,7 +156,8 @@ async fn read(
         }
     };
     if wanted.follow {
-        return Ok(follow(broker, id, wanted.query, exchange, Stay { permit, certificate: peer.certificate, place }));
+        let stay = Stay { permit, certificate: peer.certificate, place, share };
+        return Ok(follow(broker, id, wanted.query, exchange, stay));
     }
     page(broker, id, &wanted.query, exchange).await
 }
@@ -239,6 +243,8 @@ struct Stay {
     permit: Permit,
     certificate: Option<Arc<PeerCertificate>>,
     place: OwnedSemaphorePermit,
+    /// A tail is an open request for as long as it goes on.
+    share: Share,
 }
 
 struct Tail {
@@ -248,6 +254,7 @@ struct Tail {
     standing: Standing,
     worlds: watch::Receiver<Arc<World>>,
     _place: OwnedSemaphorePermit,
+    _share: Share,
     clock: Arc<dyn model::Clock>,
     draining: CancellationToken,
 }
@@ -265,9 +272,10 @@ fn follow(broker: &Broker, id: RequestId, mut query: Query, mut exchange: Exchan
         entries: broker.log.follow(query),
         exchange,
         expires: stay.permit.request().caller.expires(),
-        standing: broker.standing(stay.permit, stay.certificate),
+        standing: broker.standing(&stay.permit, stay.certificate),
         worlds: broker.worlds.subscribe(),
         _place: stay.place,
+        _share: stay.share,
         clock: broker.clock.clone(),
         draining: broker.draining.clone(),
     };

@@ -6,7 +6,7 @@ use crate::respond::Refusal;
 use crate::world::World;
 use identity::PeerCertificate;
 use model::party::Parties;
-use model::{AccessRequest, Action, Authenticated, Clock, Reason};
+use model::{AccessRequest, Action, Authenticated, AuthenticationMethod, Clock, Reason};
 use pdp::{Decision, Denial, Permit};
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,9 +80,8 @@ pub struct Standing {
 }
 
 impl Standing {
-    pub fn new(permit: Permit, certificate: Option<Arc<PeerCertificate>>, clock: Arc<dyn Clock>) -> Self {
-        let generation = permit.generation();
-        Self { request: permit.into_parts().0, certificate, generation, clock }
+    pub fn new(permit: &Permit, certificate: Option<Arc<PeerCertificate>>, clock: Arc<dyn Clock>) -> Self {
+        Self { request: permit.request().clone(), certificate, generation: permit.generation(), clock }
     }
 
     /// Returns when a new generation no longer permits it, or the caller's certificate no longer counts. May be dropped
@@ -91,7 +90,7 @@ impl Standing {
         loop {
             // Also what changed between the decision and the first look.
             let world = worlds.borrow_and_update().clone();
-            if !self.still_holds(&world) {
+            if self.withdrawal(&world).is_some() {
                 return;
             }
             let look = async {
@@ -110,15 +109,32 @@ impl Standing {
         }
     }
 
-    /// Whether the caller's certificate still counts, and this generation too permits it; the latter is asked once for
-    /// each.
-    pub fn still_holds(&mut self, world: &World) -> bool {
+    /// Why it no longer stands: the credential has expired, the caller's certificate no longer counts, or this generation
+    /// does not permit it. The last is asked once for each generation.
+    pub fn ended(&mut self, world: &World) -> Option<Refusal> {
+        self.expired().or_else(|| self.withdrawal(world))
+    }
+
+    /// Until when a certificate counts alone is for its authority's files to say, and these may have been renewed.
+    fn expired(&self) -> Option<Refusal> {
+        let caller = &self.request.caller;
+        let is_over = caller.method() != AuthenticationMethod::Certificate && self.clock.now() >= caller.expires();
+        is_over.then(|| Refusal::new(Reason::TOKEN_EXPIRED, "the token expired while the request was under way"))
+    }
+
+    fn withdrawal(&mut self, world: &World) -> Option<Refusal> {
+        if !self.is_certified(world) {
+            let detail = "the certificate of this connection counts no longer; it was revoked or has expired";
+            return Some(Refusal::new(Reason::BAD_CERTIFICATE, detail));
+        }
         let generation = world.snapshot.generation();
-        let holds = self.is_certified(world) && (generation == self.generation || self.holds(world));
-        if holds {
+        if generation != self.generation {
+            if let Some(refusal) = self.denied(world) {
+                return Some(refusal);
+            }
             self.generation = generation;
         }
-        holds
+        None
     }
 
     /// A certificate, or a list that covers it, also expires without a new generation.
@@ -128,12 +144,15 @@ impl Standing {
     }
 
     /// Decided anew for everybody who takes part, by issuers that still speak for them.
-    fn holds(&self, world: &World) -> bool {
+    fn denied(&self, world: &World) -> Option<Refusal> {
         if !vouched_for(&self.request.caller, &world.parties) {
-            return false;
+            return Some(Refusal::new(Reason::UNKNOWN_ISSUER, "the issuer no longer speaks for your organisation"));
         }
         let request = AccessRequest { now: self.clock.now(), ..self.request.clone() };
-        world.snapshot.decide(request, &[]).is_permit()
+        match world.snapshot.decide(request, &[]) {
+            Decision::Permit(_) => None,
+            Decision::Denied(denial) => Some(refusal(&denial)),
+        }
     }
 }
 

@@ -37,6 +37,7 @@ pub struct Question<'a> {
 pub async fn forward(broker: &Broker, admitted: Admitted, question: Question<'_>) -> Result<Response<Body>, Refusal> {
     let (permit, exchange) = admitted.into_exchange();
     let upstream = question.upstream;
+    let mut standing = broker.standing(&permit, question.certificate.clone());
     let slot = match tokio::time::timeout(upstream.queue_timeout, upstream.slots.clone().acquire_owned()).await {
         Ok(Ok(slot)) => slot,
         _ => {
@@ -44,6 +45,10 @@ pub async fn forward(broker: &Broker, admitted: Admitted, question: Question<'_>
             return Err(failed(exchange, Ended::NotForwarded, refusal.retry_after(2)));
         }
     };
+    // The world may have changed while the request waited for keys or for its turn.
+    if let Some(refusal) = standing.ended(&broker.world()) {
+        return Err(failed(exchange, Ended::NotForwarded, refusal));
+    }
     // Now, not before: it lives from here, and a request may have waited for its turn.
     let assertion = match assertion(broker, upstream, &permit, question.request) {
         Ok(assertion) => assertion,
@@ -78,6 +83,9 @@ pub async fn forward(broker: &Broker, admitted: Admitted, question: Question<'_>
             return Err(failed(exchange, Ended::SourceTimeout, refusal));
         }
     };
+    if let Some(refusal) = standing.ended(&broker.world()) {
+        return Err(failed(exchange, Ended::Withdrawn, refusal));
+    }
     if let Some(refusal) = refused_answer(answer.status()) {
         return Err(failed(exchange, Ended::SourceFailed, refusal));
     }
@@ -85,7 +93,7 @@ pub async fn forward(broker: &Broker, admitted: Admitted, question: Question<'_>
     let answer = without_secrets(answer, upstream, assertion.as_ref());
     let watched = Watched {
         exchange,
-        standing: broker.standing(permit, question.certificate),
+        standing,
         idle: upstream.idle_timeout,
         longest: upstream.answer_timeout,
         slot,

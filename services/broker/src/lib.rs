@@ -152,7 +152,7 @@ impl Broker {
         self.worlds.send_replace(world);
     }
 
-    fn standing(&self, permit: pdp::Permit, certificate: Option<Arc<PeerCertificate>>) -> authorize::Standing {
+    fn standing(&self, permit: &pdp::Permit, certificate: Option<Arc<PeerCertificate>>) -> authorize::Standing {
         authorize::Standing::new(permit, certificate, self.clock.clone())
     }
 

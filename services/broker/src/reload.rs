@@ -53,8 +53,8 @@ struct Marks {
     files: Vec<Option<FileMark>>,
 }
 
-/// Size, time and inode.
-type FileMark = (u64, i64, u64);
+/// Size, inode, and the times of the content and of the inode, which nobody can set back.
+type FileMark = (u64, u64, i128, i128);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Refused {
@@ -280,7 +280,7 @@ impl Reloader {
             recorded &= record(broker, activation).await;
         }
         if !recorded {
-            self.hold_back(&world, &old);
+            self.hold_back(world, old).await;
             return;
         }
         tracing::info!(generation = world.snapshot.generation(), "a new generation is in use");
@@ -292,23 +292,28 @@ impl Reloader {
 
     /// Decisions must not name what the log does not hold, so a change that could not be recorded waits for the next
     /// look. What it revokes does not wait.
-    fn hold_back(&mut self, world: &World, old: &World) {
+    async fn hold_back(&mut self, world: World, old: Arc<World>) {
         self.seen = Marks::default();
         self.broker.metrics.reload("generation", false);
         tracing::error!("a change could not be recorded and waits; what is revoked counts");
-        let parties = revoke(&old.parties, world.parties.revocations.clone());
-        let is_ruled_alike = world.parties.authorities == old.parties.authorities;
-        let authorities = if is_ruled_alike { &world.authorities } else { &old.authorities }.clone();
-        match World::join(
-            &Parts { parties, authorities, ..old.parts() },
-            old.snapshot.generation() + 1,
-            old.upstreams.clone(),
-        ) {
-            Ok(revoked) if changed(&revoked, old) => self.broker.replace(revoked),
-            Ok(_) => {}
-            Err(problems) => problems.iter().for_each(|p| tracing::error!("{p}")),
+        match tokio::task::spawn_blocking(move || only_revoked(&world, &old)).await {
+            Ok(Ok(Some(revoked))) => self.broker.replace(revoked),
+            Ok(Ok(None)) => {}
+            Ok(Err(problems)) => problems.iter().for_each(|p| tracing::error!("{p}")),
+            Err(error) => tracing::error!(%error, "what is revoked could not be taken over"),
         }
     }
+}
+
+/// The old world under what the new one revokes, and under what its own authorities revoke by now, if that is any more.
+fn only_revoked(world: &World, old: &World) -> Result<Option<World>, Vec<Problem>> {
+    let parties = revoke(&old.parties, world.parties.revocations.clone());
+    let is_ruled_alike = world.parties.authorities == old.parties.authorities;
+    let authorities =
+        if is_ruled_alike { world.authorities.clone() } else { load_authorities(&old.parties, &old.authorities).0 };
+    let parts = Parts { parties, authorities, ..old.parts() };
+    let revoked = World::join(&parts, old.snapshot.generation() + 1, old.upstreams.clone())?;
+    Ok(changed(&revoked, old).then_some(revoked))
 }
 
 /// The next world, and what is wrong with sources that stay as they were.
@@ -446,5 +451,6 @@ fn marks(folders: &Folders, certificate: Option<&Certificate>, broker: &Broker) 
 fn file_mark(path: &Path) -> Option<FileMark> {
     use std::os::unix::fs::MetadataExt as _;
     let m = std::fs::metadata(path).ok()?;
-    Some((m.size(), m.mtime().wrapping_mul(1_000_000_000).wrapping_add(m.mtime_nsec()), m.ino()))
+    let nanoseconds = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
+    Some((m.size(), m.ino(), nanoseconds(m.mtime(), m.mtime_nsec()), nanoseconds(m.ctime(), m.ctime_nsec())))
 }

@@ -158,11 +158,11 @@ impl<B: Send> Answer for Watching<B> {
 }
 
 impl<B> Flow<B> {
-    /// Ends the answer when it is no longer permitted, when one side keeps the other waiting, or when it takes too long.
+    /// Ends the answer when it is no longer permitted or the credential has expired, when one side keeps the other waiting, or when it takes too long.
     fn look(&mut self, world: &World) {
         let Self::Open(open) = self else { return };
         let now = Instant::now();
-        let cut = if !open.standing.still_holds(world) {
+        let cut = if open.standing.ended(world).is_some() {
             Cut::Withdrawn
         } else if now >= open.since + open.patience.idle {
             Cut::Idle(open.waits_for)

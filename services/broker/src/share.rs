@@ -4,7 +4,8 @@ use model::OrganisationId;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Counts requests between login and the head of their answer. What streams after that is bounded per source.
+/// Counts requests between login and the head of their answer. What streams after that is bounded per source; a tail of the
+/// audit log, which has none, is counted to its end.
 #[derive(Debug)]
 pub struct Shares {
     max: usize,

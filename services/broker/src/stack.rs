@@ -115,7 +115,7 @@ async fn serve(
 
 /// A place among the open requests of the caller's organisation. Its refusal is counted, not recorded: an entry each is
 /// what the others are to be protected from.
-fn share(broker: &Broker, caller: &Authenticated) -> Result<Share, Refusal> {
+pub fn share(broker: &Broker, caller: &Authenticated) -> Result<Share, Refusal> {
     broker.shares.take(caller.organisation()).ok_or_else(|| {
         let max = broker.shares.max();
         let detail = format!("{max} requests of your organisation are open already; wait for their answers");
