@@ -2,6 +2,7 @@
 
 use acceptance::source::{Behaviour, Source};
 use acceptance::{Plant, http, process, wait};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const TARGET: &str = "/series/press-3.vibration?from=2026-11-22T08:00:00Z&to=2026-11-22T09:00:00Z&resolution=1m";
 
@@ -158,6 +159,39 @@ async fn one_organisation_cannot_take_the_places_of_the_others() {
         assert_eq!(call.await.unwrap().reason(), "source_timeout");
     }
     assert_eq!(ask("acme", TARGET).await.reason(), "source_timeout", "places come back");
+    plant.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_organisation_cannot_take_the_audit_log_from_the_others() {
+    let plant = Plant::start().await.unwrap();
+    let config = plant.configuration("read", "limits = { requests_per_organisation = 1 }").unwrap();
+    let (_broker, facts) = process::serve(&config, "").unwrap();
+    let api = facts["api"].as_str().unwrap();
+    let ask = async |caller: &str, target: &str| {
+        let bearer = format!("Bearer {}", plant.token(caller));
+        http::get(&format!("{api}{target}"), &[("authorization", bearer.as_str())]).await.unwrap()
+    };
+    let mut tail = tokio::net::TcpStream::connect(api.trim_start_matches("http://")).await.unwrap();
+    let text = format!(
+        "GET /v1/audit/entries?follow=true HTTP/1.1\r\nhost: b\r\nauthorization: Bearer {}\r\n\r\n",
+        plant.token("auditor")
+    );
+    tail.write_all(text.as_bytes()).await.unwrap();
+    let mut status = [0; 12];
+    tail.read_exact(&mut status).await.unwrap();
+    assert_eq!(&status, b"HTTP/1.1 200");
+    for target in ["/v1/audit/entries?limit=1", "/nothing"] {
+        let refused = ask("auditor", target).await;
+        assert_eq!((refused.status, refused.reason().as_str()), (503, "overloaded"), "{target}: {}", refused.text());
+    }
+    assert_eq!(ask("acme", "/nothing").await.status, 404, "another organisation has its own places");
+    drop(tail);
+    wait::until("a free place", async || {
+        (ask("auditor", "/v1/audit/entries?limit=1").await.status == 200).then_some(())
+    })
+    .await
+    .unwrap();
     plant.stop().await;
 }
 

@@ -142,6 +142,73 @@ async fn a_suspension_ends_an_open_answer() {
     plant.stop().await;
 }
 
+/// A source that takes requests and answers none of them before it may; how many came, and the permission.
+async fn patient() -> (SocketAddr, tokio::sync::watch::Receiver<usize>, tokio::sync::watch::Sender<bool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (asked, came) = tokio::sync::watch::channel(0);
+    let (open, gate) = tokio::sync::watch::channel(false);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut gate = gate.clone();
+            let mut head = [0; 4096];
+            let _ = stream.read(&mut head).await;
+            asked.send_modify(|n| *n += 1);
+            tokio::spawn(async move {
+                let _ = gate.wait_for(|open| *open).await;
+                let answer = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 6\r\n\r\nsecret";
+                let _ = stream.write_all(answer.as_bytes()).await;
+            });
+        }
+    });
+    (address, came, open)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspension_counts_for_who_waits_for_a_turn_and_for_who_waits_for_the_answer() {
+    let (address, mut came, open) = patient().await;
+    let plant = Plant::start_with(|dir| {
+        impatient(dir, address)?;
+        let path = dir.join("policies/plants/munich/catalog/sources.toml");
+        let text = std::fs::read_to_string(&path)?;
+        let text = text.replace("concurrency = 2", "concurrency = 1").replace("200ms", "30s").replace("3s", "30s");
+        Ok(std::fs::write(path, text)?)
+    })
+    .await
+    .unwrap();
+    let ask = || {
+        let (address, text) = (plant.demo.running.data, request(&plant, SERIES));
+        let text = text.replacen("\r\n", "\r\nconnection: close\r\n", 1);
+        tokio::spawn(async move { http::raw(address, text.as_bytes()).await.unwrap() })
+    };
+    let first = ask();
+    came.wait_for(|n| *n == 1).await.unwrap();
+    let second = ask();
+    wait::until("both are decided", async || {
+        let found = plant.audit("kind=decision&organisation=acme&decision=allow").await.ok()?;
+        (found.len() == 2).then_some(())
+    })
+    .await
+    .unwrap();
+    suspend_acme(&plant);
+    wait::until("the suspension", async || {
+        let world = plant.demo.running.broker.world();
+        world.parties.revocations.organisations.iter().any(|o| o.as_str() == "acme").then_some(())
+    })
+    .await
+    .unwrap();
+    open.send_replace(true);
+    for answer in [first.await.unwrap(), second.await.unwrap()] {
+        assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+        assert!(answer.contains("organisation_suspended") && !answer.contains("secret"), "{answer}");
+    }
+    assert_eq!(*came.borrow(), 1, "the source is not asked for who waited");
+    let outcomes = plant.audit("kind=outcome&organisation=acme&order=oldest").await.unwrap();
+    let ended: Vec<_> = outcomes.iter().map(|o| o["ended"].as_str().unwrap()).collect();
+    assert_eq!(ended, ["withdrawn", "not_forwarded"], "{outcomes:?}");
+    plant.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_auditor_is_cut_off_from_the_tail() {
     let plant = Plant::start().await.unwrap();

@@ -123,9 +123,8 @@ impl Standing {
     }
 
     fn withdrawal(&mut self, world: &World) -> Option<Refusal> {
-        if !self.is_certified(world) {
-            let detail = "the certificate of this connection counts no longer; it was revoked or has expired";
-            return Some(Refusal::new(Reason::BAD_CERTIFICATE, detail));
+        if let Some(refusal) = self.certificate_refused(world) {
+            return Some(refusal);
         }
         let generation = world.snapshot.generation();
         if generation != self.generation {
@@ -138,9 +137,10 @@ impl Standing {
     }
 
     /// A certificate, or a list that covers it, also expires without a new generation.
-    fn is_certified(&self, world: &World) -> bool {
-        let Some(certificate) = &self.certificate else { return true };
-        world.authorities.stands_until(certificate, &world.parties, self.clock.now()).is_some()
+    fn certificate_refused(&self, world: &World) -> Option<Refusal> {
+        let certificate = self.certificate.as_ref()?;
+        let error = world.authorities.admit(certificate, &world.parties, self.clock.now()).err()?;
+        Some(Refusal::new(error.reason, error.detail))
     }
 
     /// Decided anew for everybody who takes part, by issuers that still speak for them.
@@ -169,6 +169,92 @@ fn vouched_for(caller: &Authenticated, parties: &Parties) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::{Assertion, Binding, Principal, PrincipalKind, ResourceRef, Shape, Timestamp};
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    const NOW: Timestamp = Timestamp(1_795_375_200_000);
+
+    #[derive(Debug)]
+    struct Hand(AtomicI64);
+
+    impl Clock for Hand {
+        fn now(&self) -> Timestamp {
+            Timestamp(self.0.load(Ordering::SeqCst))
+        }
+    }
+
+    fn world(generation: u64, revoked: Option<&str>) -> World {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies");
+        let folders = crate::Folders {
+            catalog: root.join("plants/munich/catalog"),
+            registry: root.join("plants/munich/registry"),
+            policies: vec![root.join("base")],
+            schema: root.join("schema/plant.cedarschema"),
+        };
+        let mut parts = folders.load().unwrap();
+        let organisations = revoked.iter().map(|o| o.parse().unwrap()).collect();
+        let now = model::party::Revocations { organisations, ..Default::default() };
+        parts.parties = crate::world::revoke(&parts.parties, now);
+        World::join(&parts, generation, crate::upstream::Upstreams::new()).unwrap()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a caller of the test")]
+    fn standing(world: &World, method: AuthenticationMethod) -> (Standing, Arc<Hand>) {
+        let caller = Authenticated::assertion(Assertion {
+            principal: Principal {
+                organisation: "acme".parse().unwrap(),
+                kind: PrincipalKind::User,
+                subject: "engineer-1".parse().unwrap(),
+            },
+            issuer: "acme-login".parse().unwrap(),
+            method,
+            binding: Binding::None,
+            expires: NOW.plus_millis(60_000),
+            fingerprint: model::Digest::of(b"a token"),
+            token_id: None,
+            certificate: None,
+            assurance: 3,
+            roles: std::collections::BTreeSet::new(),
+            actors: Vec::new(),
+        });
+        let hour = 3_600_000;
+        let request = AccessRequest {
+            caller,
+            action: Action::ReadSeries,
+            resource: ResourceRef::Signal("press-3.vibration".parse().unwrap()),
+            purpose: Some("predictive-maintenance".parse().unwrap()),
+            agreement: None,
+            shape: Shape { resolution_ms: 60_000, window_ms: hour, rows: 60 },
+            now: NOW,
+        };
+        let permit = match world.snapshot.decide(request, &["p"]) {
+            Decision::Permit(permit) => permit,
+            Decision::Denied(denial) => panic!("{:?}", denial.reasons),
+        };
+        let clock = Arc::new(Hand(AtomicI64::new(NOW.millis())));
+        (Standing::new(&permit, None, clock.clone()), clock)
+    }
+
+    #[test]
+    fn a_permission_ends_with_the_token_that_it_was_given_for() {
+        let world = world(1, None);
+        let (mut standing, clock) = standing(&world, AuthenticationMethod::Jwt);
+        clock.0.store(NOW.millis() + 59_999, Ordering::SeqCst);
+        assert!(standing.ended(&world).is_none());
+        clock.0.store(NOW.millis() + 60_000, Ordering::SeqCst);
+        let refusal = standing.ended(&world).unwrap();
+        assert_eq!((refusal.status().as_u16(), &refusal.reason), (401, &Reason::TOKEN_EXPIRED));
+    }
+
+    #[test]
+    fn a_permission_that_a_new_generation_takes_back_says_why() {
+        let before = world(1, None);
+        let (mut standing, _) = standing(&before, AuthenticationMethod::Jwt);
+        assert!(standing.ended(&world(2, None)).is_none());
+        let refusal = standing.ended(&world(3, Some("acme"))).unwrap();
+        assert_eq!((refusal.status().as_u16(), &refusal.reason), (403, &Reason::ORGANISATION_SUSPENDED));
+        assert!(standing.ended(&world(4, None)).is_none(), "and the next one may give it again");
+    }
 
     #[test]
     fn advice_fits_the_reason() {

@@ -91,13 +91,7 @@ pub async fn forward(broker: &Broker, admitted: Admitted, question: Question<'_>
     }
     let agreement = permit.agreement().cloned();
     let answer = without_secrets(answer, upstream, assertion.as_ref());
-    let watched = Watched {
-        exchange,
-        standing,
-        idle: upstream.idle_timeout,
-        longest: upstream.answer_timeout,
-        slot,
-    };
+    let watched = Watched { exchange, standing, idle: upstream.idle_timeout, longest: upstream.answer_timeout, slot };
     Ok(serve(broker, answer, watched, agreement.as_ref(), question.request))
 }
 

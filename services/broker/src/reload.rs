@@ -454,3 +454,6 @@ fn file_mark(path: &Path) -> Option<FileMark> {
     let nanoseconds = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
     Some((m.size(), m.ino(), nanoseconds(m.mtime(), m.mtime_nsec()), nanoseconds(m.ctime(), m.ctime_nsec())))
 }
+
+#[cfg(test)]
+mod tests;

@@ -90,7 +90,9 @@ pub(crate) enum FetchError {
     Slow(Duration),
     #[error("`{url}` has no `{what}`")]
     NotThere { url: Uri, what: &'static str },
-    #[error("`introspection_endpoint` `{url}` has another origin than the issuer; set `introspection.url` if it is right")]
+    #[error(
+        "`introspection_endpoint` `{url}` has another origin than the issuer; set `introspection.url` if it is right"
+    )]
     OtherOrigin { url: Uri },
     #[error("`{url}`, which the issuer names, points at this machine")]
     OwnHost { url: String },

@@ -225,7 +225,9 @@ impl Outcome {
     fn into_result(self) -> Result<Arc<Answer>, Refusal> {
         match self {
             Self::Active(answer) => Ok(answer),
-            Self::Inactive => Err(Refusal::new(Reason::TOKEN_INACTIVE, "its issuer says that the token does not count")),
+            Self::Inactive => {
+                Err(Refusal::new(Reason::TOKEN_INACTIVE, "its issuer says that the token does not count"))
+            }
             Self::Unusable(reason) => Err(Refusal::new(reason, "what the issuer says of the token cannot be checked")),
             Self::Unavailable => Err(unavailable("the token's issuer cannot be asked at the moment")),
         }

@@ -141,7 +141,9 @@ async fn ask(State(this): State<Introspector>, headers: HeaderMap, body: String)
             json_answer(answer)
         }
         Manner::Text(content_type, text) => with(StatusCode::OK, &[(header::CONTENT_TYPE, content_type)], text.into()),
-        Manner::Status(status) => with(status, &[(header::CONTENT_TYPE, "application/json")], r#"{"active":true}"#.into()),
+        Manner::Status(status) => {
+            with(status, &[(header::CONTENT_TYPE, "application/json")], r#"{"active":true}"#.into())
+        }
         Manner::Redirect => {
             let to = format!("{}/elsewhere", this.url());
             with(StatusCode::TEMPORARY_REDIRECT, &[(header::LOCATION, &to)], Body::empty())

@@ -157,7 +157,8 @@ async fn a_token_of_one_company_is_never_shown_to_another() {
 #[tokio::test]
 async fn a_signed_token_is_never_shown_to_anybody() {
     let desks = Desks::new().await;
-    let forged = desks.stand.bolt_key.sign(&desks.stand.acme_key.header().to_string(), &desks.stand.claims().to_string());
+    let forged =
+        desks.stand.bolt_key.sign(&desks.stand.acme_key.header().to_string(), &desks.stand.claims().to_string());
     for token in [forged.as_str(), "a.b.c", "acme_.b.c"] {
         assert!(desks.at_host(token, BOLT_HOST).await.is_err());
     }
