@@ -60,13 +60,47 @@ fn bare(file: &Path, what: String) -> Problem {
     Problem { file: file.to_owned(), line: None, column: None, what, help: None }
 }
 
+/// The texts of all `*.toml` of `dir` that can be read at all; several may be readings of one file.
+pub(crate) fn lenient_texts(dir: &Path) -> Vec<FileMap> {
+    let mut walk = Walk::new(dir, false);
+    walk.folder(dir, "", 0);
+    let tomls = walk.found.into_iter().filter(|(_, (_, kind))| *kind == FileKind::Toml);
+    let read = tomls.filter_map(|(name, (path, _))| Some((dir.join(name), readings(read_bytes(&path).ok()?))));
+    read.flat_map(|(path, texts)| texts.into_iter().map(move |text| FileMap::new(path.clone(), text))).collect()
+}
+
+/// The text, or what can be made of bytes that are none: what UTF-16 says that begins with its mark, and what is UTF-8 or
+/// plain letters among them. Both, for a file that was begun in one and continued in the other.
+fn readings(bytes: Vec<u8>) -> Vec<String> {
+    let bytes = match String::from_utf8(bytes) {
+        Ok(text) => return vec![text],
+        Err(error) => error.into_bytes(),
+    };
+    let in_pairs = |unit: fn([u8; 2]) -> u16| {
+        let pairs = bytes.chunks_exact(2).skip(1).filter_map(|pair| pair.try_into().ok());
+        String::from_utf16_lossy(&pairs.map(unit).collect::<Vec<_>>())
+    };
+    let mut texts = match bytes.as_slice() {
+        [0xff, 0xfe, ..] => vec![in_pairs(u16::from_le_bytes)],
+        [0xfe, 0xff, ..] => vec![in_pairs(u16::from_be_bytes)],
+        _ => Vec::new(),
+    };
+    let plain: Vec<u8> = bytes.into_iter().filter(|byte| *byte != 0).collect();
+    texts.push(String::from_utf8_lossy(&plain).into_owned());
+    texts
+}
+
 fn read_text(path: &Path) -> Result<String, String> {
+    String::from_utf8(read_bytes(path)?)
+        .map_err(|e| format!("is not UTF-8 from byte {} on", e.utf8_error().valid_up_to()))
+}
+
+fn read_bytes(path: &Path) -> Result<Vec<u8>, String> {
     let size = fs::metadata(path).map_err(|e| format!("cannot be read: {e}"))?.len();
     if size > FILE_BYTES_MAX {
         return Err(format!("is {size} bytes long, more than the {FILE_BYTES_MAX} that are read"));
     }
-    let bytes = fs::read(path).map_err(|e| format!("cannot be read: {e}"))?;
-    String::from_utf8(bytes).map_err(|e| format!("is not UTF-8 from byte {} on", e.utf8_error().valid_up_to()))
+    fs::read(path).map_err(|e| format!("cannot be read: {e}"))
 }
 
 struct Walk {

@@ -1,10 +1,11 @@
 //! What is out at once: revocations count although anything else is broken.
 
+mod pieces;
 #[cfg(test)]
 mod tests;
 
 use crate::document::{Entry, Val, read_toml};
-use crate::folder::{FileKind, Folder};
+use crate::folder::lenient_texts;
 use crate::merge::{Documents, Merged};
 use crate::party::parse_principal;
 use crate::problem::Problems;
@@ -94,20 +95,34 @@ fn parse_serial(text: &str) -> Option<SerialNumber> {
 /// much, reading too little lets a revoked caller in. A folder or file that cannot be opened adds nothing, so whoever
 /// keeps serving with an earlier snapshot keeps that snapshot's revocations beside these.
 pub fn load_revocations(dir: &Path) -> Revocations {
-    let mut folder = Folder::read(dir, false);
-    let problems = Problems::new(std::mem::take(&mut folder.files), Vec::new());
+    let problems = Problems::new(lenient_texts(dir), Vec::new());
     let mut all = Revocations::default();
-    for (file, (map, kind)) in problems.files().iter().zip(&folder.kinds).enumerate() {
-        if *kind == FileKind::Toml {
-            let (tops, _) = read_toml(file, map.text(), &problems);
-            tops.iter().for_each(|top| gather(top, &mut all));
+    for (file, map) in problems.files().iter().enumerate() {
+        let (tops, is_sound) = read_toml(file, map.text(), &problems);
+        tops.iter().for_each(|top| gather(top, &mut all));
+        if !is_sound {
+            // A table or a key that stands twice is an error, and of two the parser keeps one.
+            for piece in pieces::of(map.text()) {
+                read_toml(file, &piece, &problems).0.iter().for_each(|top| gather(top, &mut all));
+            }
         }
     }
     all
 }
 
 fn gather(top: &Entry, all: &mut Revocations) {
-    let Val::Table(entries) = &top.node.value else { return };
+    let entries = match &top.node.value {
+        Val::Table(entries) => entries,
+        // `[[revoked]]`
+        Val::Array(tables) if top.key == "revoked" => {
+            for table in tables {
+                let Val::Table(entries) = &table.value else { continue };
+                revoked(entries, all);
+            }
+            return;
+        }
+        _ => return,
+    };
     match top.key.as_str() {
         "revoked" => revoked(entries, all),
         "organisation" => all.organisations.extend(entries.iter().filter_map(suspended)),

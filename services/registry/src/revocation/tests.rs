@@ -65,7 +65,102 @@ fn a_revoked_certificate_counts_beside_broken_entries_and_a_suspended_agreement_
     assert_eq!(revoked.agreements.iter().map(|a| a.as_str()).collect::<Vec<_>>(), ["five", "one", "three"]);
 }
 
+fn tokens_of(revoked: &Revocations) -> Vec<String> {
+    revoked.tokens.iter().map(|(issuer, id)| format!("{issuer}/{id}")).collect()
+}
+
+#[test]
+fn a_file_that_is_not_utf_8_revokes_nevertheless() {
+    let text = "# Sp\u{e4}tschicht\r\n[revoked]\r\ntokens = [\"l/1\"]\r\nprincipals = [\"acme/J\u{fc}rgen\"]\r\n";
+    let latin_1: Vec<u8> = text.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
+    let in_pairs = |unit: fn(u16) -> [u8; 2]| -> Vec<u8> {
+        std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(unit).collect()
+    };
+    let (little, big) = (in_pairs(u16::to_le_bytes), in_pairs(u16::to_be_bytes));
+    let continued = [little.as_slice(), b"[revoked]\r\ntokens = [\"l/1\"]\r\n"].concat();
+    for (n, bytes) in [latin_1, little, big, continued].into_iter().enumerate() {
+        let dir = folder(&[]);
+        std::fs::write(dir.path().join("out.toml"), &bytes).unwrap();
+        let revoked = load_revocations(dir.path());
+        assert_eq!(tokens_of(&revoked), ["l/1"], "{n}");
+        let jurgen = parse_principal("acme/J\u{fc}rgen").unwrap();
+        assert_eq!(revoked.principals.contains(&jurgen), n != 0, "{n}: a name counts where its letters are certain");
+        let problems = load_registry(dir.path()).unwrap_err();
+        assert!(messages(&problems, dir.path()).contains("is not UTF-8"), "{n}: the strict reader refuses");
+    }
+}
+
+#[test]
+fn a_second_table_or_a_second_list_adds_to_the_first() {
+    for (text, expected) in [
+        ("[revoked]\ntokens = [\"l/1\"]\n[revoked]\ntokens = [\"l/2\"]\n", &["l/1", "l/2"][..]),
+        ("[revoked]\ntokens = [\"l/1\"]\ntokens = [\n  \"l/2\",\n  \"l/3\",\n]\n", &["l/1", "l/2", "l/3"]),
+        ("[[revoked]]\ntokens = [\"l/1\"]\n[[revoked]]\ntokens = [\"l/2\"]\n", &["l/1", "l/2"]),
+        ("[revoked\ntokens = [\"l/1\"]\n", &["l/1"]),
+        ("revoked.tokens = [\"l/1\"]\nrevoked.tokens = [\"l/2\"]\n", &["l/1", "l/2"]),
+        ("a = \"\"\"\n[revoked]\ntokens = [\"l/1\"]\n", &["l/1"]),
+        ("[revoked]\n# tokens = [\"l/1\"]\ntokens = [\"l/2\"]\n= [", &["l/2"]),
+        ("[revoked-not]\ntokens = [\"l/1\"]\n= [", &[]),
+    ] {
+        let dir = folder(&[("a.toml", text)]);
+        assert_eq!(tokens_of(&load_revocations(dir.path())), expected, "{text}");
+        assert!(load_registry(dir.path()).is_err(), "{text}");
+    }
+    let dir = folder(&[(
+        "a.toml",
+        "[organisation.acme]\nstatus = \"active\"\n[organisation.acme]\nstatus = \"suspended\"\n\
+         [agreement.one]\nstatus = \"active\"\nstatus = \"suspended\"\n[agreement.two]\nstatus = \"active\"\n",
+    )]);
+    let revoked = load_revocations(dir.path());
+    assert_eq!(revoked.organisations.iter().map(|o| o.as_str()).collect::<Vec<_>>(), ["acme"]);
+    assert_eq!(revoked.agreements.iter().map(|a| a.as_str()).collect::<Vec<_>>(), ["one"]);
+}
+
+const WELL_FORMED: &str = "[revoked]\norganisations = [\"audax\"]\nprincipals = [\n  \"bolt/ben\", # gone\n  \"bolt/eva\",\n]\n\
+                           tokens = ['l/1']\ncertificates = [\"m/0A\"]\n";
+
+/// Lines that somebody may have left around it, bytes that are no text among them.
+fn garbage() -> impl proptest::strategy::Strategy<Value = Vec<u8>> {
+    use proptest::prelude::*;
+    let hostile = prop::sample::select(vec![
+        "[revoked]",
+        "[revoked]\ntokens = [\"l/2\"]",
+        "tokens = [",
+        "principals = \"\"\"",
+        "'''",
+        "\"",
+        "= [",
+        "revoked = 7",
+        "[[revoked]]",
+        "[revoked.tokens]\na = 1",
+        "[[",
+        "{",
+        "organisations = { a = [",
+        "[organisation.acme]\nstatus = 1",
+    ]);
+    let line = prop_oneof![
+        hostile.prop_map(|line| line.as_bytes().to_vec()),
+        any::<String>().prop_map(String::into_bytes),
+        prop::collection::vec(any::<u8>(), 0..12),
+    ];
+    prop::collection::vec(line, 0..6).prop_map(|lines| lines.join(&b'\n'))
+}
+
 proptest::proptest! {
+    #[test]
+    fn whatever_stands_around_a_revocation_it_counts(before in garbage(), after in garbage()) {
+        let dir = folder(&[]);
+        let bytes = [before.as_slice(), b"\n", WELL_FORMED.as_bytes(), &after].concat();
+        std::fs::write(dir.path().join("out.toml"), bytes).unwrap();
+        let revoked = load_revocations(dir.path());
+        proptest::prop_assert!(revoked.organisations.iter().any(|o| o.as_str() == "audax"));
+        for principal in ["bolt/ben", "bolt/eva"] {
+            proptest::prop_assert!(revoked.principals.contains(&parse_principal(principal).unwrap()), "{}", principal);
+        }
+        proptest::prop_assert!(revoked.tokens.contains(&parse_token("l/1").unwrap()));
+        proptest::prop_assert!(revoked.certificates.contains(&parse_certificate("m/0A").unwrap()));
+    }
+
     /// What is revoked in any spelling is found under the one that a certificate's number has.
     #[test]
     fn no_spelling_of_a_serial_number_misses_its_certificate(
