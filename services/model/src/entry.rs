@@ -89,8 +89,8 @@ pub enum Ended {
     SourceTimeout,
     /// The source broke off in the middle of its answer; the caller saw an abort.
     SourceAborted,
-    /// The permission ended while the answer was on its way: a suspension, a revocation, a new policy. The caller saw an
-    /// abort.
+    /// The permission ended while the source was at work or its answer on its way: a suspension, a revocation, a new
+    /// policy, the end of the token. The caller saw a refusal, or an abort once the answer had begun.
     Withdrawn,
     /// The broker was told to end and did not wait any longer; the caller saw an abort.
     BrokerStopped,

@@ -4,9 +4,9 @@ use super::chain::Shown;
 use super::files::{Anchor, Anchors, List, Lists};
 use super::{AuthorityProblem, Verified};
 use model::party::Authority;
-use model::{Digest, IssuerId};
+use model::{Digest, IssuerId, OrganisationId};
 use rustls::pki_types::TrustAnchor;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -87,6 +87,44 @@ impl Trust {
     }
 }
 
+/// Subject and key.
+type AnchorName = (Vec<u8>, Vec<u8>);
+
+fn name_of(anchor: &TrustAnchor<'_>) -> AnchorName {
+    (anchor.subject.to_vec(), anchor.subject_public_key_info.to_vec())
+}
+
+fn claims(all: &[&Trust]) -> HashSet<(OrganisationId, AnchorName)> {
+    let of = |trust: &Trust, anchor| (trust.authority.organisation.clone(), name_of(anchor));
+    all.iter().flat_map(|trust| trust.anchors.iter().map(|anchor| of(trust, anchor))).collect()
+}
+
+/// An anchor that one organisation had before stays its own. Another one that comes with the same goes without it: who
+/// takes somebody's anchor into a file must not lock them out.
+fn leave_out_newcomers(all: &mut [Trust], previous: &Index, problems: &mut Vec<AuthorityProblem>) {
+    let before = claims(&previous.authorities.values().map(Arc::as_ref).collect::<Vec<_>>());
+    let mut owners: HashMap<AnchorName, OrganisationId> = HashMap::new();
+    for (organisation, anchor) in claims(&all.iter().collect::<Vec<_>>()).intersection(&before) {
+        owners.insert(anchor.clone(), organisation.clone());
+    }
+    for trust in all {
+        let organisation = &trust.authority.organisation;
+        let taken = |anchor: &TrustAnchor<'_>| {
+            let name = name_of(anchor);
+            let owner = owners.get(&name).filter(|owner| *owner != organisation)?;
+            (!before.contains(&(organisation.clone(), name))).then_some(owner)
+        };
+        let both = std::mem::take(&mut trust.anchors).into_iter().zip(std::mem::take(&mut trust.validity));
+        let (out, kept): (Vec<_>, Vec<_>) = both.partition(|(anchor, _)| taken(anchor).is_some());
+        if let Some(owner) = out.iter().find_map(|(anchor, _)| taken(anchor)) {
+            let what = format!("has an anchor that is in use for `{owner}`; it is left out here");
+            let (authority, file) = (trust.authority.id.clone(), trust.authority.ca_file.clone());
+            problems.push(AuthorityProblem { authority, file, what });
+        }
+        (trust.anchors, trust.validity) = kept.into_iter().unzip();
+    }
+}
+
 fn in_order<'l>(lists: &[&'l List], first: &Option<Vec<u8>>) -> Vec<&'l List> {
     let (mut set, others): (Vec<_>, Vec<_>) = lists.iter().partition(|list| list.key == *first);
     set.extend(others);
@@ -100,8 +138,11 @@ impl Index {
         let mut index = Self::default();
         let mut problems = Vec::new();
         let mut content = Vec::new();
-        for authority in authorities.values() {
-            let Some(trust) = index.read(authority, previous, &mut problems) else { continue };
+        let mut all: Vec<Trust> =
+            authorities.values().filter_map(|authority| index.read(authority, previous, &mut problems)).collect();
+        leave_out_newcomers(&mut all, previous, &mut problems);
+        for trust in all {
+            let authority = &trust.authority;
             content.extend(authority.id.as_str().bytes().chain([0]));
             let anchors = index.anchors.get(&authority.ca_file).map(|anchors| anchors.digest);
             let digests = anchors.into_iter().chain(trust.files.iter().map(|file| file.digest));

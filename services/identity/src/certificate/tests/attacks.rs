@@ -278,6 +278,31 @@ fn one_authority_of_two_organisations_is_a_mistake_that_is_named() {
 }
 
 #[test]
+fn who_takes_anothers_authority_into_its_own_file_locks_nobody_out() {
+    let (acme, globex) = (Ca::root("Acme Root"), Ca::root("Globex Root"));
+    let mut stand = Stand::new();
+    stand.add("z-acme", "acme", &[&acme], below("acme.example"));
+    stand.add("globex", "globex", &[&globex], below("globex.example"));
+    let mut stand = stand.loaded();
+    let ours = acme.sign(&leaf_params(vec![dns("press-3.acme.example")]));
+    let theirs = globex.sign(&leaf_params(vec![dns("press-3.globex.example")]));
+    // However often it is read.
+    for _ in 0..2 {
+        stand.write("globex.pem", globex.certificate.pem() + &acme.certificate.pem());
+        let problems = stand.load();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].what.contains("in use for `acme`"), "{problems:?}");
+        assert!(problems[0].file.ends_with("globex.pem"));
+        assert_eq!(stand.who(std::slice::from_ref(&ours)).unwrap(), "acme/press-3.acme.example");
+        assert_eq!(stand.who(std::slice::from_ref(&theirs)).unwrap(), "globex/press-3.globex.example");
+    }
+    // When its first owner has given it up, it is the other's.
+    stand.write("z-acme.pem", Ca::root("New Acme Root").certificate.pem());
+    assert_eq!(stand.load(), []);
+    assert_eq!(stand.who(&[ours]).unwrap_err(), Reason::BAD_CERTIFICATE, "a name that is not theirs to give");
+}
+
+#[test]
 fn two_authorities_of_one_organisation_are_told_apart_by_names() {
     let shared = Ca::root("Acme Root");
     let mut stand = Stand::new();
