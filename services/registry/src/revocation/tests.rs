@@ -149,6 +149,8 @@ fn garbage() -> impl proptest::strategy::Strategy<Value = Vec<u8>> {
 proptest::proptest! {
     #[test]
     fn whatever_stands_around_a_revocation_it_counts(before in garbage(), after in garbage()) {
+        // Between two of these it stands in a text, and the whole may be sound.
+        proptest::prop_assume!(!after.windows(3).any(|three| three == b"\"\"\"" || three == b"'''"));
         let dir = folder(&[]);
         let bytes = [before.as_slice(), b"\n", WELL_FORMED.as_bytes(), &after].concat();
         std::fs::write(dir.path().join("out.toml"), bytes).unwrap();
