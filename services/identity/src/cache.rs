@@ -7,7 +7,8 @@
 
 use crate::verified::Verified;
 use model::Digest;
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, UnitWeighter};
 use std::fmt;
 use std::sync::Arc;
 
@@ -18,7 +19,16 @@ pub(crate) struct VerifiedTokens(Option<Cache<Digest, Arc<Verified>>>);
 impl VerifiedTokens {
     /// Holds `max` tokens, give or take the rounding of its parts; none if it is 0.
     pub(crate) fn new(max: usize) -> Self {
-        Self((max > 0).then(|| Cache::new(max)))
+        // Half for those that are asked for again and again: what was popular yesterday has expired today, and must not
+        // take long to leave. As many are known by their digest after they had to go, so that they come back for good.
+        let weight = u64::try_from(max).unwrap_or(u64::MAX);
+        let mut options = OptionsBuilder::new();
+        options.estimated_items_capacity(max).weight_capacity(weight).hot_allocation(0.5).ghost_allocation(1.0);
+        let options = options.build().ok().filter(|_| max > 0);
+        let cache = |options| {
+            Cache::with_options(options, UnitWeighter, DefaultHashBuilder::default(), DefaultLifecycle::default())
+        };
+        Self(options.map(cache))
     }
 
     pub(crate) fn get(&self, fingerprint: &Digest) -> Option<Arc<Verified>> {

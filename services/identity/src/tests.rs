@@ -2,6 +2,7 @@
 
 mod attacks;
 mod bindings;
+mod delegation;
 mod headers;
 mod idp;
 mod introspector;
@@ -12,6 +13,8 @@ mod key_sets;
 mod opaque;
 mod outages;
 mod proofs;
+mod mapping;
 mod properties;
+mod remembered;
 mod stand;
 mod tls;
