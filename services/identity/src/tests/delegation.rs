@@ -190,7 +190,7 @@ async fn an_actors_token_alone_or_twice() {
     let stand = Stand::new().await;
     let actor = HeaderValue::from_str(&agent_of_bolt(&stand, &[])).unwrap();
     let alone = http::HeaderMap::from_iter([(http::HeaderName::from_static(ACTOR_TOKEN), actor.clone())]);
-    assert_eq!(stand.ask(&alone, false, NOW).await.unwrap_err().reason, Reason::NO_CREDENTIAL);
+    assert_eq!(stand.ask(&alone, false, NOW).await.unwrap_err().reason, Reason::MISPLACED_CREDENTIAL);
     let mut twice = bearer(&stand.token_with(&[], &[("may_act", may_act(&stand))]));
     twice.append(ACTOR_TOKEN, actor.clone());
     twice.append(ACTOR_TOKEN, actor);
