@@ -1,7 +1,7 @@
-//! What a login costs: a remembered ES256 token, alone and with a proof of possession (RFC 9449), beside the bare
-//! verification of a signature by jsonwebtoken: see README.md.
+//! What a login costs: an ES256 token at first and when it is remembered, alone and with a proof of possession (RFC
+//! 9449), beside the bare verification of a signature by jsonwebtoken; and what forged tokens leave behind: see README.md.
 //!
-//! `cargo bench --workspace --bench login -- [LOGINS]`
+//! `cargo bench --workspace --bench login -- [LOGINS] [FORGED]`
 #![expect(clippy::print_stdout, reason = "the figures are the program's output")]
 
 use anyhow::Context as _;
@@ -26,11 +26,12 @@ fn main() -> anyhow::Result<()> {
     // `cargo bench` adds an option of its own.
     let mut arguments = std::env::args().skip(1).filter(|a| a != "--bench");
     let logins: usize = arguments.next().map_or(Ok(50_000), |a| a.parse()).context("LOGINS is a whole number")?;
+    let forged: usize = arguments.next().map_or(Ok(0), |a| a.parse()).context("FORGED is a whole number")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(measure(logins))
+    runtime.block_on(measure(logins, forged))
 }
 
-async fn measure(logins: usize) -> anyhow::Result<()> {
+async fn measure(logins: usize, forged: usize) -> anyhow::Result<()> {
     let (issuers, holders) = (Key::generate()?, Key::generate()?);
     let url = serve(json!({"keys": [issuers.jwk]})).await?;
     let identity = Identity::new(IdentityOptions { used_proofs_max: logins + 1, ..IdentityOptions::default() });
@@ -42,6 +43,14 @@ async fn measure(logins: usize) -> anyhow::Result<()> {
     let bare = headers(&format!("Bearer {bearer}"), None)?;
     let proven: Vec<HeaderMap> = (0..logins)
         .map(|n| headers(&format!("DPoP {bound}"), Some(&holders.proof(&bound, n)?)))
+        .collect::<anyhow::Result<_>>()?;
+    let firsts: Vec<HeaderMap> = (0..logins)
+        .map(|n| {
+            let mut claims = claims(&url, None);
+            claims.as_object_mut().context("an object")?.insert(String::from("jti"), json!(format!("token-{n}")));
+            let token = issuers.sign(&json!({"alg": "ES256", "typ": "at+jwt"}), &claims)?;
+            headers(&format!("Bearer {token}"), None)
+        })
         .collect::<anyhow::Result<_>>()?;
     let origins = Origins::new(Origin::parse(AUDIENCE));
     let login = async |headers: &HeaderMap| {
@@ -71,11 +80,46 @@ async fn measure(logins: usize) -> anyhow::Result<()> {
         black_box(jsonwebtoken::crypto::verify(signature, message.as_bytes(), &issuers.public, Algorithm::ES256)?);
     }
     let verified = cpu_seconds()?;
+    for headers in &firsts {
+        black_box(login(headers).await?);
+    }
+    let first = cpu_seconds()?;
     let each = |seconds: f64| seconds * 1e6 / logins as f64;
     println!("{:.2} us CPU per login with a remembered token", each(remembered - begun));
     println!("{:.2} us CPU per login with a remembered token and a proof", each(with_proof - remembered));
     println!("{:.2} us CPU per ES256 signature that jsonwebtoken verifies", each(verified - with_proof));
+    println!("{:.2} us CPU per login with a token that was not seen before", each(first - verified));
+    drop((firsts, proven));
+    let (held, memory) = (identity.verified_tokens(), resident_kib()?);
+    for n in 0..forged {
+        anyhow::ensure!(login(&headers(&forge(&bearer, n)?, None)?).await.is_err(), "a forged token was let in");
+    }
+    if forged > 0 {
+        let (held_now, memory_now) = (identity.verified_tokens(), resident_kib()?);
+        println!(
+            "{forged} forged tokens: {held} remembered before, {held_now} after; {memory} KiB before, {memory_now} after"
+        );
+        anyhow::ensure!(held == held_now, "a forged token is remembered");
+    }
     Ok(())
+}
+
+/// The same header, another `jti`, and a signature that was made by nobody.
+fn forge(token: &str, number: usize) -> anyhow::Result<String> {
+    let (header, rest) = token.split_once('.').context("a token has dots")?;
+    let (claims, _) = rest.split_once('.').context("a token has dots")?;
+    let mut claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims)?)?;
+    claims.as_object_mut().context("an object")?.insert(String::from("jti"), json!(format!("forged-{number}")));
+    // Numbers that could be a signature: neither is zero nor beyond the order of the curve.
+    let signature = [Digest::of(&number.to_le_bytes()).0, Digest::of(&number.to_be_bytes()).0].concat();
+    let claims = URL_SAFE_NO_PAD.encode(claims.to_string());
+    Ok(format!("Bearer {header}.{claims}.{}", URL_SAFE_NO_PAD.encode(signature)))
+}
+
+fn resident_kib() -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS in /proc/self/status")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
 struct Key {
@@ -164,6 +208,7 @@ fn parties(url: &str) -> anyhow::Result<Parties> {
         revocations: Revocations::default(),
     })
 }
+
 fn cpu_seconds() -> anyhow::Result<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;
     let (_, fields) = stat.rsplit_once(')').context("no command in /proc/self/stat")?;

@@ -1,15 +1,12 @@
 //! An issuer's key set (RFC 7517, 7518, 8037): which key may verify what, settled once when the set is read.
 
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey};
 use model::party::SignatureAlgorithm;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Issuers publish two or three keys, the largest clouds about thirty.
 const KEYS_MAX: usize = 64;
-
-/// What a token must bring by jsonwebtoken's own reading too: a second opinion, independent of [`crate::token`].
-const REQUIRED_CLAIMS: [&str; 4] = ["iss", "aud", "sub", "exp"];
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KeySet(Vec<Arc<Key>>);
@@ -20,7 +17,7 @@ pub(crate) struct Key {
     /// As it was published, the public part.
     jwk: Jwk,
     decoding: DecodingKey,
-    uses: Vec<(SignatureAlgorithm, Validation)>,
+    uses: Vec<SignatureAlgorithm>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,9 +87,8 @@ impl KeySet {
 
     /// The one key for a token with this `kid` and `alg`. Without `kid` there must be only one key fit for `alg`.
     pub(crate) fn find(&self, id: Option<&str>, algorithm: SignatureAlgorithm) -> Result<Arc<Key>, NoKey> {
-        let mut fit = self.0.iter().filter(|key| {
-            id.is_none_or(|id| key.jwk.kid.as_deref() == Some(id)) && key.validation(algorithm).is_some()
-        });
+        let mut fit =
+            self.0.iter().filter(|key| id.is_none_or(|id| key.jwk.kid.as_deref() == Some(id)) && key.is_for(algorithm));
         match (fit.next(), fit.next()) {
             (Some(key), None) => Ok(Arc::clone(key)),
             (None, _) => Err(NoKey::Unknown),
@@ -108,9 +104,8 @@ impl Key {
         &self.decoding
     }
 
-    /// How to verify with this key; `None` if it is not fit for `algorithm`.
-    pub(crate) fn validation(&self, algorithm: SignatureAlgorithm) -> Option<&Validation> {
-        self.uses.iter().find(|(used, _)| *used == algorithm).map(|(_, validation)| validation)
+    pub(crate) fn is_for(&self, algorithm: SignatureAlgorithm) -> bool {
+        self.uses.contains(&algorithm)
     }
 
     fn read(value: serde_json::Value) -> Result<Self, &'static str> {
@@ -126,7 +121,7 @@ impl Key {
         }
         let (decoding, fit) = jwk.public_key()?;
         let wanted = |algorithm: &SignatureAlgorithm| jwk.alg.as_deref().is_none_or(|alg| alg == name_of(*algorithm));
-        let uses: Vec<_> = fit.iter().copied().filter(wanted).map(|a| (a, validation_for(a))).collect();
+        let uses: Vec<_> = fit.iter().copied().filter(wanted).collect();
         if uses.is_empty() {
             return Err("its `alg` does not fit its type");
         }
@@ -135,8 +130,7 @@ impl Key {
 
     /// Same name, same public material, same uses.
     fn is_same(&self, other: &Self) -> bool {
-        let uses = |key: &Self| key.uses.iter().map(|(algorithm, _)| *algorithm).collect::<Vec<_>>();
-        self.jwk.kid == other.jwk.kid && self.jwk.material() == other.jwk.material() && uses(self) == uses(other)
+        self.jwk.kid == other.jwk.kid && self.jwk.material() == other.jwk.material() && self.uses == other.uses
     }
 }
 
@@ -231,15 +225,4 @@ pub(crate) fn library_name_of(algorithm: SignatureAlgorithm) -> Algorithm {
         SignatureAlgorithm::PS512 => Algorithm::PS512,
         SignatureAlgorithm::EdDSA => Algorithm::EdDSA,
     }
-}
-
-/// One algorithm, required typed claims. Times and audience are ours to judge: jsonwebtoken reads the system's clock, and
-/// rounds a fractional time.
-fn validation_for(algorithm: SignatureAlgorithm) -> Validation {
-    let mut validation = Validation::new(library_name_of(algorithm));
-    validation.set_required_spec_claims(&REQUIRED_CLAIMS);
-    validation.validate_exp = false;
-    validation.validate_nbf = false;
-    validation.validate_aud = false;
-    validation
 }

@@ -3,7 +3,7 @@
 //! Its `decode` would read header and claims once more, by rules that are laxer than ours. The algorithm is the one that
 //! the issuer is pinned to and the key is fit for; the token's own word has only chosen among these.
 
-use crate::jwk::Key;
+use crate::jwk::{self, Key};
 use crate::refusal::Refusal;
 use crate::token::Parts;
 use jsonwebtoken::errors::ErrorKind;
@@ -11,10 +11,11 @@ use model::Reason;
 use model::party::SignatureAlgorithm;
 
 pub(crate) fn verify(parts: &Parts<'_>, key: &Key, algorithm: SignatureAlgorithm) -> Result<(), Refusal> {
-    let Some(algorithm) = key.validation(algorithm).and_then(|validation| validation.algorithms.first()) else {
+    if !key.is_for(algorithm) {
         return Err(Refusal::new(Reason::BAD_ALGORITHM, "the key is not one for the token's algorithm"));
-    };
-    match jsonwebtoken::crypto::verify(parts.signature, parts.message.as_bytes(), key.decoding(), *algorithm) {
+    }
+    let algorithm = jwk::library_name_of(algorithm);
+    match jsonwebtoken::crypto::verify(parts.signature, parts.message.as_bytes(), key.decoding(), algorithm) {
         Ok(true) => Ok(()),
         Err(error) if matches!(error.kind(), ErrorKind::Base64(_)) => {
             Err(Refusal::malformed("a part of the token is not base64url without padding"))
