@@ -188,6 +188,10 @@ impl ClientAuthorities {
         let Some((own, intermediates)) = peer.chain.split_first() else {
             return Err(Refusal::new(Reason::BAD_CERTIFICATE, "there is no certificate"));
         };
+        // A root may be shown too. Before any work: how many orders there are to try is the peer's choice.
+        if self.index.intermediates_max().is_some_and(|max| intermediates.len() > usize::from(max) + 1) {
+            return Err(Refusal::new(Reason::BAD_CERTIFICATE, "more certificates are shown than any authority here allows"));
+        }
         let shown = chain::Shown::parse(own, intermediates)?;
         let (trust, path) = self.path(&shown, now)?;
         let leaf = Leaf::read(own, now)?;

@@ -4,6 +4,7 @@
 //! with a token of its own, verified by its own issuer, which the principal's token names in `may_act`.
 
 use crate::claims;
+use crate::confirmation::Confirmation;
 use crate::json::{Member, Object};
 use crate::login::Accepted;
 use crate::refusal::Refusal;
@@ -26,6 +27,8 @@ pub(crate) fn actors(
         actors = chain(actor.claims(), actor.issuer, parties)?;
         let token_id = actor.who.token_id.clone();
         actors.push(Actor { principal: actor.who.principal.clone(), issuer: actor.issuer.id.clone(), token_id });
+    } else {
+        check_nobody_hides(subject)?;
     }
     actors.extend(chain(subject.claims(), subject.issuer, parties)?);
     check_chain(&subject.who.principal, &actors)?;
@@ -61,6 +64,16 @@ fn check_may_act(subject: &Accepted<'_>, actor: &Accepted<'_>) -> Result<(), Ref
     let named = may_act.get("sub").text();
     let is_named = named.is_some() && named == actor.claims().get("sub").text();
     if is_named && issuer == Some(actor.issuer.url.as_str()) { Ok(()) } else { Err(not_named()) }
+}
+
+/// A token that somebody else may use, and that proves nothing of who does: whoever acts would leave the own token out to
+/// pass for the principal.
+fn check_nobody_hides(subject: &Accepted<'_>) -> Result<(), Refusal> {
+    let is_unbound = subject.content.confirmation() == Confirmation::default();
+    if is_unbound && *subject.claims().get("may_act") != Member::Absent {
+        return Err(bad("a token with `may_act` must come with the actor's own token, or be bound to a key"));
+    }
+    Ok(())
 }
 
 /// Nobody appears twice: a chain that comes back to somebody does not say who answers for what.

@@ -28,9 +28,13 @@ use serde::Deserialize;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// The largest key sets of the big clouds are about 30 KiB.
 const RESPONSE_BYTES_MAX: usize = 256 * 1024;
+
+/// Fetches at a time, of all issuers. Each has a client of its own with the machine's roots.
+static FETCHES: Semaphore = Semaphore::const_new(16);
 
 /// Where an issuer's documents are, and what it takes to get them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +73,8 @@ pub(crate) enum FetchError {
     CaFile { path: PathBuf, why: String },
     #[error("the key set `{}` cannot be read: {why}", .path.display())]
     KeyFile { path: PathBuf, why: String },
+    #[error("the key set `{}` is not there: the issuer has no keys", .path.display())]
+    NoKeyFile { path: PathBuf },
     #[error("the token to fetch with cannot be had: {0}")]
     Token(#[from] SecretError),
     // the issuer
@@ -113,10 +119,12 @@ async fn fetch(endpoint: &Endpoint) -> Result<Document, FetchError> {
     match &endpoint.keys {
         KeyLocation::File(path) => read_file(path).await,
         KeyLocation::Url(url) => {
+            let _turn = FETCHES.acquire().await;
             let visit = Visit::begin(endpoint, Location::parse(url)?).await?;
             visit.keys(&visit.home.url).await
         }
         KeyLocation::Discovery { at } => {
+            let _turn = FETCHES.acquire().await;
             let (visit, metadata) = metadata(endpoint, at.as_deref()).await?;
             visit.keys(&visit.home.allows(&metadata.jwks_uri()?)?).await
         }
@@ -130,6 +138,7 @@ pub(crate) async fn introspection_endpoint(endpoint: &Endpoint) -> Result<Uri, F
         KeyLocation::Discovery { at } => at.as_deref(),
         KeyLocation::Url(_) | KeyLocation::File(_) => None,
     };
+    let _turn = FETCHES.acquire().await;
     let (visit, metadata) = Box::pin(metadata(endpoint, at)).await?;
     let url = visit.home.allows(&metadata.introspection_endpoint()?)?;
     if visit.home.has_origin_of(&url) || Location::parse(&endpoint.issuer)?.has_origin_of(&url) {
@@ -182,7 +191,10 @@ async fn read_file(path: &Path) -> Result<Document, FetchError> {
     };
     let unreadable = |why: String| FetchError::KeyFile { path: path.to_owned(), why };
     let body = tokio::task::spawn_blocking(read).await.map_err(|error| unreadable(error.to_string()))?;
-    let body = body.map_err(|error| unreadable(error.to_string()))?;
+    let body = body.map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => FetchError::NoKeyFile { path: path.to_owned() },
+        _ => unreadable(error.to_string()),
+    })?;
     if body.len() > RESPONSE_BYTES_MAX {
         return Err(unreadable(format!("it has more than {RESPONSE_BYTES_MAX} bytes")));
     }
@@ -309,6 +321,21 @@ mod tests {
             let origin = Location::parse(issuer).unwrap();
             assert!(places.iter().all(|place| origin.has_origin_of(&place.url)), "{issuer}");
         }
+    }
+
+    #[tokio::test]
+    async fn fetches_of_all_issuers_have_their_turn_and_files_need_none() {
+        let _all = FETCHES.acquire_many(16).await.unwrap();
+        let issuer = String::from("http://127.0.0.1:9");
+        let endpoint = |keys| Endpoint { issuer: issuer.clone(), keys, ca_file: None, token_file: None };
+        let within = Duration::from_millis(50);
+        for keys in [KeyLocation::Discovery { at: None }, KeyLocation::Url(format!("{issuer}/keys"))] {
+            let refused = key_set(&endpoint(keys), within).await.unwrap_err();
+            assert!(matches!(refused, FetchError::Slow(_)), "{refused}");
+        }
+        let missing = KeyLocation::File("does/not/exist".into());
+        let refused = key_set(&endpoint(missing), Duration::from_secs(5)).await.unwrap_err();
+        assert!(matches!(refused, FetchError::NoKeyFile { .. }), "{refused}");
     }
 
     #[test]

@@ -25,6 +25,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
+/// What remembered answers of all issuers may take. Each has the same share, so that none fills another's.
+const BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// Whose opaque tokens are whose. Follows the registry; a request's own generation has the last word.
 #[derive(Debug, Default)]
 pub(crate) struct Introspection(ArcSwap<Desks>);
@@ -80,6 +83,9 @@ impl Desks {
             same.cloned().or_else(|| Desk::open(issuer, options).map(Arc::new))
         };
         let all = parties.issuers.values().filter_map(|issuer| Some((issuer.id.clone(), of(issuer)?))).collect();
+        let all: BTreeMap<IssuerId, Arc<Desk>> = all;
+        let share = BYTES_MAX / all.len().max(1);
+        all.values().for_each(|desk| desk.allot(share));
         let asked = || parties.issuers.values().filter_map(|i| Some((&i.id, i.introspection.as_ref()?)));
         let prefixes = asked().filter_map(|(id, i)| Some((i.prefix.clone()?, id.clone())));
         let hosts = asked().filter_map(|(id, i)| Some((i.host.clone()?, id.clone())));

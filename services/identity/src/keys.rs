@@ -12,7 +12,8 @@ use crate::refusal::Refusal;
 use crate::stored::KeyFile;
 use crate::{FetchCounts, IdentityOptions, IssuerStatus};
 use arc_swap::ArcSwapOption;
-use gate::{Cause, Flight, Gate};
+use crate::waiting::{OTHERS_MAX, STRANGERS_MAX, WaitingRoom};
+use gate::{Begun, Cause, Gate};
 use model::party::{Issuer, KeyLocation, SignatureAlgorithm};
 use model::{Digest, IssuerId, Reason, Timestamp};
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
@@ -32,6 +33,9 @@ pub(crate) struct KeyCache {
     keys: ArcSwapOption<Fetched>,
     /// Held for a few instructions, never over an await.
     gate: Mutex<Gate>,
+    /// Requests that wait for a fetch because there are no keys, and those that name one which is not known.
+    waiting: WaitingRoom,
+    strangers: WaitingRoom,
 }
 
 #[derive(Debug)]
@@ -59,6 +63,8 @@ impl KeyCache {
             file,
             keys: ArcSwapOption::empty(),
             gate: Mutex::default(),
+            waiting: WaitingRoom::new(OTHERS_MAX),
+            strangers: WaitingRoom::new(STRANGERS_MAX),
         };
         cache.follow(issuer);
         cache
@@ -86,7 +92,7 @@ impl KeyCache {
         algorithm: SignatureAlgorithm,
         now: Timestamp,
     ) -> Result<Arc<Key>, Refusal> {
-        let asked_just_now = self.usable(now).is_none() && self.wait_for(Cause::Due, now).await;
+        let asked_just_now = self.usable(now).is_none() && self.wait(now).await?;
         let found = self.last_good(now).ok_or_else(unavailable)?.set.find(id, algorithm);
         match found {
             Err(NoKey::Unknown) if !asked_just_now => self.ask_for(id, algorithm, now).await,
@@ -113,10 +119,11 @@ impl KeyCache {
     fn usable(self: &Arc<Self>, now: Timestamp) -> Option<Arc<Fetched>> {
         let fetched = self.last_good(now)?;
         if fetched.is_due(now) {
-            drop(self.start(Cause::Due, now));
+            self.start(Cause::Due, now);
             // A withdrawn key must not be good for one more request just because nobody came for hours. When the issuer
             // cannot be asked, waiting for it again would help nobody.
-            if fetched.is_overdue(now) && self.gate().failure.is_none() {
+            let must_wait = self.is_file() || fetched.is_overdue(now);
+            if must_wait && self.gate().failure.is_none() {
                 return None;
             }
         }
@@ -130,6 +137,11 @@ impl KeyCache {
         self.keys.load_full().filter(|fetched| fetched.age_ms(now) < age_max_ms(fetched))
     }
 
+    /// A file is read at once, and nobody but its owner makes us.
+    fn is_file(&self) -> bool {
+        matches!(self.endpoint.keys, KeyLocation::File(_))
+    }
+
     /// Asks the issuer for a key that is not known, unless it was asked lately.
     async fn ask_for(
         self: &Arc<Self>,
@@ -138,18 +150,22 @@ impl KeyCache {
         now: Timestamp,
     ) -> Result<Arc<Key>, Refusal> {
         let name = name_of(id, algorithm);
-        let mut found = Err(NoKey::Unknown);
+        let _place = self.strangers.enter().ok_or_else(crowded)?;
         // A fetch that is under way may have begun before the issuer had the key: then one more.
         for _ in 0..2 {
-            let Some(flight) = self.start(Cause::UnknownKey(name), now) else { break };
+            let flight = match self.start(Cause::UnknownKey(name), now) {
+                Begun::Flight(flight, _) => flight,
+                Begun::Asked => return Err(self.refusal(NoKey::Unknown)),
+                Begun::TooEarly => return Err(unasked()),
+            };
             let is_own = flight.is_own;
             flight.ended().await;
-            found = self.last_good(now).ok_or_else(unavailable)?.set.find(id, algorithm);
-            if !matches!(found, Err(NoKey::Unknown)) || is_own {
-                break;
+            match self.last_good(now).ok_or_else(unavailable)?.set.find(id, algorithm) {
+                Err(NoKey::Unknown) if !is_own => {}
+                found => return found.map_err(|none| self.refusal(none)),
             }
         }
-        found.map_err(|none| self.refusal(none))
+        Err(unasked())
     }
 
     /// While the issuer cannot be asked, nobody knows whether it has such a key: the caller may try again.
@@ -163,28 +179,33 @@ impl KeyCache {
 
     /// Returns when a fetch that was running or could be started has ended; at once if none may be started. Says whether
     /// the fetch was begun for this request.
-    async fn wait_for(self: &Arc<Self>, cause: Cause, now: Timestamp) -> bool {
-        let Some(flight) = self.start(cause, now) else { return false };
+    async fn wait(self: &Arc<Self>, now: Timestamp) -> Result<bool, Refusal> {
+        let Begun::Flight(flight, _) = self.start(Cause::Due, now) else { return Ok(false) };
+        let _place = self.waiting.enter().ok_or_else(crowded)?;
         let is_own = flight.is_own;
         flight.ended().await;
-        is_own
+        Ok(is_own)
     }
 
     /// Joins the running fetch, or starts one if that is allowed now.
-    fn start(self: &Arc<Self>, cause: Cause, now: Timestamp) -> Option<Flight> {
-        let (flight, done) = self.gate().begin(cause, now, &self.options)?;
-        if let Some(done) = done {
-            let cache = Arc::clone(self);
-            tokio::spawn(async move {
-                cache.fetch(now).await;
-                drop(done);
-            });
+    fn start(self: &Arc<Self>, cause: Cause, now: Timestamp) -> Begun {
+        match self.gate().begin(cause, now, &self.options) {
+            Begun::Flight(flight, Some(done)) => {
+                let cache = Arc::clone(self);
+                tokio::spawn(async move {
+                    cache.fetch(now).await;
+                    drop(done);
+                });
+                Begun::Flight(flight, None)
+            }
+            begun => begun,
         }
-        Some(flight)
     }
 
     async fn fetch(self: &Arc<Self>, now: Timestamp) {
-        let failure = match self.fetch_set(now).await {
+        let fetched = self.fetch_set(now).await;
+        self.gate().was_slow = matches!(fetched, Err(FetchError::Slow(_)));
+        let failure = match fetched {
             Ok(fetched) => {
                 self.counts.good.fetch_add(1, Relaxed);
                 let fetched = Arc::new(fetched);
@@ -194,7 +215,10 @@ impl KeyCache {
             }
             Err(error) => {
                 self.counts.failed.fetch_add(1, Relaxed);
-                if self.keys.load().is_none() {
+                if matches!(error, FetchError::NoKeyFile { .. }) {
+                    // Whoever takes the file away withdraws the keys. A file that cannot be read says nothing.
+                    self.keys.store(None);
+                } else if self.keys.load().is_none() {
                     self.restore(now).await;
                 }
                 Some(error.to_string())
@@ -309,6 +333,15 @@ fn are_apart(a: Timestamp, b: Timestamp, ms: i64) -> bool {
 /// What a caller asked for, of fixed size.
 fn name_of(id: Option<&str>, algorithm: SignatureAlgorithm) -> Digest {
     Digest::of(format!("{algorithm:?} {id:?}").as_bytes())
+}
+
+fn crowded() -> Refusal {
+    Refusal::new(Reason::ISSUER_UNAVAILABLE, "too many requests wait for the issuer's keys at the moment")
+}
+
+/// It may have published the key since it was asked last: the caller may try again.
+fn unasked() -> Refusal {
+    Refusal::new(Reason::ISSUER_UNAVAILABLE, "the key is not known, and its issuer was asked for another one just now")
 }
 
 fn unavailable() -> Refusal {

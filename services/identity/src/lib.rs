@@ -49,6 +49,7 @@ mod signature;
 mod stored;
 mod token;
 mod verified;
+mod waiting;
 
 use arc_swap::ArcSwap;
 use cache::VerifiedTokens;
@@ -98,7 +99,8 @@ pub struct IdentityOptions {
     /// a withdrawn key would live on for too long.
     pub refresh_min_ms: i64,
     pub refresh_max_ms: i64,
-    /// A failed fetch is not tried again before this time has passed.
+    /// A failed fetch is not tried again before this time has passed, and one that took too long not before the time that
+    /// it may take has passed once more.
     pub retry_interval_ms: i64,
     /// Fetches caused by a `kid` that is not known are this far apart at least, per issuer. Anybody can invent a `kid`,
     /// so without it a stranger decides how often we call the issuer.
@@ -108,7 +110,7 @@ pub struct IdentityOptions {
     /// Folder where the keys are kept for a restart during an outage; see [`prepare_key_cache`].
     pub key_cache: Option<PathBuf>,
     /// So many verified tokens are remembered, so that each is verified once and not for each request; 0 for none. They
-    /// hold their claims, about twice the bytes of a token.
+    /// hold their claims, about twice the bytes of a token, and 64 MiB together at most.
     pub verified_tokens_max: usize,
     /// So many proofs (RFC 9449) of one organisation are remembered until they end, one to two minutes, at some 60 bytes
     /// each. Its further requests with proofs are refused until then.

@@ -177,7 +177,9 @@ impl Identity {
         let answer = answer.map_err(by)?;
         let checked = introspection::check_answer(&answer, issuer);
         notes.check("type", checked, |()| String::from("accepted")).map_err(by)?;
-        identified(Content::Answered(answer), issuer, false, world, notes).map_err(by)
+        let accepted = identified(Content::Answered(Arc::clone(&answer)), issuer, false, world, notes).map_err(by)?;
+        desk.keep(&answer);
+        Ok(accepted)
     }
 
     /// `None` if the key that verified it is not what the issuer would have it verified with now.

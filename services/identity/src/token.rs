@@ -96,6 +96,10 @@ impl<'a> Token<'a> {
         Token { header: self.header.into_owned(), claims: self.claims.into_owned() }
     }
 
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.header.heap_bytes() + self.claims.heap_bytes()
+    }
+
     pub(crate) fn issuer(&self) -> Result<&str, Refusal> {
         self.claims.get("iss").text().ok_or_else(|| Refusal::new(Reason::BAD_CLAIM, "`iss` must be a string"))
     }

@@ -19,6 +19,8 @@ pub(crate) struct Verified {
     pub(crate) confirmation: Confirmation,
     /// SHA-256 of the token's text.
     pub(crate) fingerprint: Digest,
+    /// What remembering it takes, about.
+    pub(crate) bytes: usize,
     key: Arc<Key>,
 }
 
@@ -34,7 +36,9 @@ impl Verified {
     ) -> Result<Self, Refusal> {
         signature::verify(parts, &key, algorithm)?;
         let confirmation = Confirmation::read(token.claims.get("cnf"))?;
-        Ok(Self { token: token.into_owned(), confirmation, fingerprint, key })
+        let token = token.into_owned();
+        let bytes = size_of::<Self>() + token.heap_bytes();
+        Ok(Self { token, confirmation, fingerprint, bytes, key })
     }
 
     /// Whether `key` is the very key that verified it: not one that is equal, but one that has been the issuer's without

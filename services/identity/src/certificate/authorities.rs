@@ -221,6 +221,11 @@ impl Index {
         self.digest
     }
 
+    /// The most that any authority allows for; `None` if there is none.
+    pub(super) fn intermediates_max(&self) -> Option<u8> {
+        self.authorities.values().map(|trust| trust.authority.intermediates_max).max()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.authorities.is_empty()
     }

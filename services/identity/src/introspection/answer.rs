@@ -4,7 +4,7 @@ use crate::confirmation::Confirmation;
 use crate::json::{Member, Object};
 use crate::refusal::Refusal;
 use model::party::Issuer;
-use model::{Digest, Reason};
+use model::{Digest, Reason, Timestamp};
 
 /// An answer about a token that counts for its issuer. Whether it counts here is judged for each request.
 #[derive(Debug)]
@@ -13,13 +13,18 @@ pub(crate) struct Answer {
     pub(crate) confirmation: Confirmation,
     /// SHA-256 of the token's text.
     pub(crate) fingerprint: Digest,
+    /// When the question was asked.
+    pub(super) asked_at: Timestamp,
+    /// What remembering it takes, about.
+    pub(super) bytes: usize,
 }
 
 impl Answer {
     /// Of the members beside `active`. A confirmation that cannot be checked is kept as such and refused in `check`.
-    pub(super) fn new(claims: Object<'_>, fingerprint: Digest) -> Result<Self, Refusal> {
+    pub(super) fn new(claims: Object<'static>, fingerprint: Digest, asked_at: Timestamp) -> Result<Self, Refusal> {
         let confirmation = Confirmation::read(claims.get("cnf"))?;
-        Ok(Self { claims: claims.into_owned(), confirmation, fingerprint })
+        let bytes = size_of::<Self>() + claims.heap_bytes();
+        Ok(Self { claims, confirmation, fingerprint, asked_at, bytes })
     }
 }
 

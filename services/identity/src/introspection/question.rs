@@ -14,6 +14,7 @@ use http_body_util::Full;
 use model::party::{Introspection, Issuer};
 use model::{IssuerId, Timestamp};
 use runtime::secret::{Secret, SecretError};
+use std::time::Duration;
 use tokio::sync::Mutex;
 
 /// An answer says no more than a token could, and pages of them are remembered.
@@ -21,6 +22,9 @@ const ANSWER_BYTES_MAX: usize = 16 * 1024;
 
 /// A renewed CA file, or metadata that names another endpoint, counts after this time.
 const PLACE_MS: i64 = 5 * 60_000;
+
+/// When it cannot be found again, the next try is so far away. The earlier one serves meanwhile.
+const SEARCH_AGAIN_MS: i64 = 60_000;
 
 /// What is asked of one issuer, token by token.
 #[derive(Debug)]
@@ -36,7 +40,9 @@ pub(super) struct Question {
 struct Place {
     url: Uri,
     client: Client,
-    found_at: Timestamp,
+    /// It is not looked for again before this time has passed since then.
+    counts_ms: i64,
+    counted_from: Timestamp,
 }
 
 #[derive(Debug)]
@@ -88,9 +94,9 @@ impl Question {
             && self.endpoint == Endpoint::from(issuer)
     }
 
-    /// Asks now. How long it may take is the caller's matter.
-    pub(super) async fn put(&self, token: &str, now: Timestamp) -> Result<Said, QuestionError> {
-        let Place { url, client, .. } = self.place(now).await?;
+    /// Asks now. How long it may take in all is the caller's matter; half of `within` is for finding out whom.
+    pub(super) async fn put(&self, token: &str, now: Timestamp, within: Duration) -> Result<Said, QuestionError> {
+        let Place { url, client, .. } = self.place(now, within / 2).await?;
         let of = self.introspection.client_secret.clone();
         // Read for each question: whoever rotates it changes the file.
         let secret = tokio::task::spawn_blocking(move || runtime::secret::read(&of)).await??;
@@ -104,17 +110,26 @@ impl Question {
         read(&body, &headers, url)
     }
 
-    /// One at a time finds it; an earlier one does while it cannot be found again.
-    async fn place(&self, now: Timestamp) -> Result<Place, QuestionError> {
+    /// One at a time finds it. An earlier one serves all others meanwhile, and everybody while it cannot be found again.
+    async fn place(&self, now: Timestamp, within: Duration) -> Result<Place, QuestionError> {
         let mut place = self.place.lock().await;
-        let age_ms = |place: &Place| now.millis().saturating_sub(place.found_at.millis()).saturating_abs();
-        if let Some(place) = place.as_ref().filter(|place| age_ms(place) < PLACE_MS) {
-            return Ok(place.clone());
+        let Some(known) = place.as_mut() else {
+            return Ok(place.insert(self.search(now, within).await?).clone());
+        };
+        let earlier = known.clone();
+        if earlier.counts(now) {
+            return Ok(earlier);
         }
-        match self.find_place(now).await {
-            Ok(found) => Ok(place.insert(found).clone()),
-            Err(error) => place.clone().ok_or(error),
-        }
+        (known.counted_from, known.counts_ms) = (now, SEARCH_AGAIN_MS);
+        drop(place);
+        let Ok(found) = self.search(now, within).await else { return Ok(earlier) };
+        *self.place.lock().await = Some(found.clone());
+        Ok(found)
+    }
+
+    async fn search(&self, now: Timestamp, within: Duration) -> Result<Place, QuestionError> {
+        let found = tokio::time::timeout(within, self.find_place(now)).await;
+        found.unwrap_or_else(|_| Err(FetchError::Slow(within).into()))
     }
 
     async fn find_place(&self, now: Timestamp) -> Result<Place, QuestionError> {
@@ -124,7 +139,13 @@ impl Question {
         };
         let (is_plain, ca_file) = (url.scheme_str() == Some("http"), self.endpoint.ca_file.clone());
         let client = tokio::task::spawn_blocking(move || Client::open(is_plain, ca_file)).await??;
-        Ok(Place { url, client, found_at: now })
+        Ok(Place { url, client, counted_from: now, counts_ms: PLACE_MS })
+    }
+}
+
+impl Place {
+    fn counts(&self, now: Timestamp) -> bool {
+        now.millis().saturating_sub(self.counted_from.millis()).saturating_abs() < self.counts_ms
     }
 }
 

@@ -15,6 +15,8 @@ pub(super) struct Gate {
     asked: Vec<(Digest, Timestamp)>,
     /// Why the latest fetch failed, if it did.
     pub(super) failure: Option<String>,
+    /// It failed because it took all the time that a fetch may take.
+    pub(super) was_slow: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -23,6 +25,16 @@ pub(super) enum Cause {
     Due,
     /// A caller names a key that is not known.
     UnknownKey(Digest),
+}
+
+/// Whether there is a fetch to wait for.
+pub(super) enum Begun {
+    /// The running one, or a new one with what ends it when dropped.
+    Flight(Flight, Option<watch::Sender<()>>),
+    /// It is too early for one.
+    TooEarly,
+    /// The issuer was asked for this key lately.
+    Asked,
 }
 
 /// A fetch that is under way.
@@ -44,22 +56,19 @@ impl Flight {
 // === impl Gate ===
 
 impl Gate {
-    /// The running fetch, or a new one with what ends it when dropped; nothing if none may start.
-    pub(super) fn begin(
-        &mut self,
-        cause: Cause,
-        now: Timestamp,
-        options: &IdentityOptions,
-    ) -> Option<(Flight, Option<watch::Sender<()>>)> {
+    pub(super) fn begin(&mut self, cause: Cause, now: Timestamp, options: &IdentityOptions) -> Begun {
         if let Some(running) = self.running() {
-            return Some((Flight { running, is_own: false }, None));
+            return Begun::Flight(Flight { running, is_own: false }, None);
+        }
+        if self.was_asked(cause, now, options) {
+            return Begun::Asked;
         }
         if !self.may_start(cause, now, options) {
-            return None;
+            return Begun::TooEarly;
         }
         let (done, running) = watch::channel(());
         self.running = Some(running.clone());
-        Some((Flight { running, is_own: true }, Some(done)))
+        Begun::Flight(Flight { running, is_own: true }, Some(done))
     }
 
     /// Whether there ever was a fetch.
@@ -72,9 +81,21 @@ impl Gate {
         self.running.clone().filter(|running| running.has_changed().is_ok())
     }
 
+    /// Who asks again and again for the same key must not take the place of somebody with a new one.
+    fn was_asked(&mut self, cause: Cause, now: Timestamp, options: &IdentityOptions) -> bool {
+        let Cause::UnknownKey(name) = cause else { return false };
+        self.asked.retain(|(_, at)| !are_apart(*at, now, options.unknown_key_memory_ms));
+        self.asked.iter().any(|(asked, _)| *asked == name)
+    }
+
     /// Says yes at most once per interval, and notes it.
     fn may_start(&mut self, cause: Cause, now: Timestamp, options: &IdentityOptions) -> bool {
         let (last, interval_ms) = match cause {
+            // From the start of the last one: an issuer that takes all the time there is would be asked without a break.
+            Cause::Due if self.was_slow => {
+                let timeout_ms = i64::try_from(options.fetch_timeout_ms).unwrap_or(i64::MAX);
+                (self.started_at, options.retry_interval_ms.saturating_add(timeout_ms))
+            }
             Cause::Due => (self.started_at, options.retry_interval_ms),
             // Apart from the others' time, so that a key which is new right after a regular refresh is found.
             Cause::UnknownKey(_) => (self.started_for_unknown_at, options.unknown_key_interval_ms),
@@ -83,11 +104,6 @@ impl Gate {
             return false;
         }
         if let Cause::UnknownKey(name) = cause {
-            // Who asks again and again for the same key must not take the place of somebody with a new one.
-            self.asked.retain(|(_, at)| !are_apart(*at, now, options.unknown_key_memory_ms));
-            if self.asked.iter().any(|(asked, _)| *asked == name) {
-                return false;
-            }
             self.asked.push((name, now));
             self.started_for_unknown_at = Some(now);
         }

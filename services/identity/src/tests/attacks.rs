@@ -459,3 +459,27 @@ async fn the_registry_says_what_a_principal_is() {
     stand.parties.principals.insert((organisation, subject), record);
     assert_eq!(stand.login(&stand.token()).await.unwrap().principal().kind, PrincipalKind::Service);
 }
+
+// === what is remembered ===
+
+#[tokio::test]
+async fn a_supplier_cannot_fill_the_memory_with_large_tokens() {
+    let stand = Stand::new().await;
+    // Some 40 bytes for each three.
+    let large = stand.token_with(&[], &[("groups", json!(vec![""; 1_500]))]);
+    assert!(large.len() < 8 * 1024 && stand.login(&large).await.is_ok());
+    assert_eq!(stand.identity.verified_tokens(), 0);
+    let nested = serde_json::from_str(&format!("[{}0]", r#"{"b":0},"#.repeat(300))).unwrap();
+    let nested: serde_json::Value = nested;
+    assert_eq!(stand.refusal_of_claims(&[("aa", nested)]).await, Reason::MALFORMED_TOKEN);
+    assert!(stand.login(&stand.token()).await.is_ok());
+    assert_eq!(stand.identity.verified_tokens(), 1);
+}
+
+#[tokio::test]
+async fn who_acts_cannot_leave_the_own_token_out_to_pass_for_the_principal() {
+    let stand = Stand::new().await;
+    for may_act in [json!({"sub": "bob"}), json!({"sub": "bob", "iss": stand.bolt.url()}), json!("bob"), json!({})] {
+        assert_eq!(stand.refusal_of_claims(&[("may_act", may_act)]).await, Reason::BAD_DELEGATION);
+    }
+}

@@ -49,7 +49,8 @@ async fn a_flood_of_unknown_kids_causes_one_fetch_per_interval() {
     {
         let tokens = flood(from);
         let refusals = join_all(tokens.iter().map(|token| stand.refusal_at(token, now))).await;
-        assert!(refusals.iter().all(|reason| *reason == Reason::UNKNOWN_KEY));
+        // Of all but one nobody knows whether the issuer has such a key.
+        assert!(refusals.iter().all(|reason| [Reason::UNKNOWN_KEY, Reason::ISSUER_UNAVAILABLE].contains(reason)));
         assert_eq!(stand.acme.key_sets(), fetches);
     }
     assert!(stand.login(&stand.token()).await.is_ok());
@@ -385,5 +386,67 @@ async fn discovery_that_points_where_it_may_not() {
     {
         let (failure, _) = failure_when(Answer::KeysAt(url.to_owned())).await;
         assert!(failure.contains(&format!("`{url}` is not an https URL")), "{failure}");
+    }
+}
+
+// === strangers and slow issuers ===
+
+#[tokio::test]
+async fn a_slow_issuer_lets_strangers_park_a_bounded_number_of_requests() {
+    let stand = logged_in().await;
+    stand.acme.now_answers(Answer::Silent);
+    let kid = |n: usize| [("kid", json!(format!("made-up-{n}")))];
+    let tokens: Vec<_> = (0..200).map(|n| stand.token_with(&kid(n), &[])).collect();
+    let mut parked = Vec::new();
+    for token in &tokens {
+        let mut login = Box::pin(stand.login(token));
+        match futures_util::poll!(&mut login) {
+            std::task::Poll::Pending => parked.push(login),
+            std::task::Poll::Ready(answer) => assert_eq!(answer.unwrap_err().reason, Reason::ISSUER_UNAVAILABLE),
+        }
+    }
+    assert_eq!(parked.len(), 64);
+    assert!(stand.login(&stand.token()).await.is_ok(), "the known key still counts");
+}
+
+#[tokio::test]
+async fn an_issuer_that_takes_all_the_time_is_not_asked_without_a_break() {
+    let options = IdentityOptions { fetch_timeout_ms: 500, ..IdentityOptions::default() };
+    let stand = Stand::with_options(options).await;
+    stand.acme.now_answers(Answer::Silent);
+    for (after_ms, fetches) in [(0, 1), (3_000, 1), (3_499, 1), (3_500, 2)] {
+        let now = NOW.plus_millis(after_ms);
+        assert_eq!(stand.refusal_at(&stand.token(), now).await, Reason::ISSUER_UNAVAILABLE);
+        assert_eq!(stand.acme.key_sets(), fetches, "{after_ms}");
+    }
+}
+
+#[tokio::test]
+async fn a_made_up_kid_does_not_make_a_new_key_count_as_unknown() {
+    let stand = logged_in().await;
+    let made_up = stand.token_with(&[("kid", json!("made-up"))], &[]);
+    assert_eq!(stand.refusal(&made_up).await, Reason::UNKNOWN_KEY);
+    let next = Key::p256("key-2");
+    stand.acme.now_answers(Answer::Keys(key_set(&[&stand.acme_key, &next])));
+    let token = signed_by(&next, &stand);
+    let soon = NOW.plus_millis(SECOND);
+    assert_eq!(stand.refusal_at(&token, soon).await, Reason::ISSUER_UNAVAILABLE, "it may be tried again");
+    assert_eq!(stand.refusal_at(&made_up, soon).await, Reason::UNKNOWN_KEY, "the issuer was asked for this one");
+    assert!(stand.login_at(&token, NOW.plus_millis(10 * SECOND)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_key_file_that_is_taken_away_takes_its_keys_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("acme.jwks.json");
+    let mut stand = Stand::new().await;
+    std::fs::write(&file, key_set(&[&stand.acme_key]).to_string()).unwrap();
+    stand.change_acme(|issuer| issuer.keys = model::party::KeyLocation::File(file.clone()));
+    let token = signed_by(&stand.acme_key, &stand);
+    assert!(stand.login(&token).await.is_ok());
+    std::fs::remove_file(&file).unwrap();
+    // The first request after it is due waits for the file.
+    for after_ms in [3_000, 3_001, 60_000] {
+        assert_eq!(stand.refusal_at(&token, NOW.plus_millis(after_ms)).await, Reason::ISSUER_UNAVAILABLE, "{after_ms}");
     }
 }

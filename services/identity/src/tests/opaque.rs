@@ -460,3 +460,47 @@ async fn metadata_in_somebody_elses_name_names_no_endpoint() {
     assert_eq!(desks.refusal_at("acme_1", NOW).await, Reason::ISSUER_UNAVAILABLE);
     assert_eq!(desks.acme.count(), 0);
 }
+
+#[tokio::test]
+async fn metadata_that_hangs_does_not_close_an_endpoint_that_answers() {
+    let (mut desks, _) = found_by_metadata(|_| String::new()).await;
+    desks.stand.identity =
+        crate::Identity::new(IdentityOptions { fetch_timeout_ms: 2_000, ..IdentityOptions::default() });
+    desks.stand.identity.update(&desks.stand.parties);
+    let url = desks.acme.url();
+    desks.acme.has_metadata(json!({"issuer": url, "introspection_endpoint": format!("{url}/ask")}));
+    desks.acme.says("acme_1", desks.good(&[("exp", json!(NOW.seconds() + 3_600))]));
+    assert!(desks.login("acme_1").await.is_ok());
+    desks.acme.has_metadata(Value::Null);
+    let later = |seconds: i64| NOW.plus_millis(1_000 * seconds);
+    assert!(desks.login_at("acme_1", later(301)).await.is_ok());
+    // It is not looked for again with the next question.
+    let asked_at = std::time::Instant::now();
+    assert!(desks.login_at("acme_1", later(303)).await.is_ok());
+    assert!(asked_at.elapsed().as_millis() < 1_000);
+}
+
+// === what is remembered ===
+
+#[tokio::test]
+async fn an_answer_by_which_nobody_was_let_in_is_not_remembered() {
+    let desks = Desks::new().await;
+    desks.acme.says("acme_1", desks.good(&[("aud", json!("https://other.example"))]));
+    for _ in 0..2 {
+        assert_eq!(desks.refusal_at("acme_1", NOW).await, Reason::WRONG_AUDIENCE);
+    }
+    assert_eq!(desks.acme.count(), 2);
+}
+
+#[tokio::test]
+async fn an_issuer_cannot_fill_the_memory_with_large_answers() {
+    let desks = Desks::new().await;
+    desks.acme.says("acme_1", desks.good(&[("groups", json!(vec![""; 1_500]))]));
+    for _ in 0..2 {
+        assert!(desks.login("acme_1").await.is_ok());
+    }
+    assert_eq!(desks.acme.count(), 2);
+    let many: serde_json::Map<String, Value> = (0..300).map(|n| (format!("a{n}"), json!(0))).collect();
+    desks.acme.says("acme_2", desks.good(&[("aa", json!(many))]));
+    assert_eq!(desks.refusal_at("acme_2", NOW).await, Reason::ISSUER_UNAVAILABLE);
+}

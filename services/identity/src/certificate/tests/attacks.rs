@@ -82,7 +82,7 @@ fn a_stranger_cannot_tell_whether_a_company_is_registered() {
             vec![forger.sign(&own)],
             vec![forger.sign(&expired)],
             vec![forger.sign(&servers)],
-            vec![deep.sign(&own), deep.der(), forger.der(), forger.der()],
+            vec![deep.sign(&own), deep.der(), forger.der()],
         ] {
             let peer = crate::PeerCertificate::new(chain).unwrap();
             let refused = stand.authorities.judge(&peer, &stand.parties, NOW).unwrap_err();
@@ -173,6 +173,21 @@ fn a_chain_that_is_too_deep_is_refused() {
     assert_eq!(stand.who(&chain).unwrap_err(), Reason::BAD_CERTIFICATE);
     let long: Vec<_> = std::iter::repeat_n(chain[0].clone(), 50).collect();
     assert_eq!(stand.who(&long).unwrap_err(), Reason::BAD_CERTIFICATE);
+}
+
+#[test]
+fn a_peer_that_shows_more_than_any_authority_allows_causes_no_search() {
+    let root = Ca::root("Acme Root");
+    let mut chain = vec![root.sign(&leaf_params(vec![dns("press-3.acme.example")]))];
+    // What is not even read cannot be searched.
+    chain.extend(std::iter::repeat_n(vec![0].into(), 3));
+    let mut stand = Stand::of("acme", &root);
+    let peer = crate::PeerCertificate::new(chain).unwrap();
+    let refused = |stand: &Stand| stand.authorities.judge(&peer, &stand.parties, NOW).unwrap_err().to_string();
+    assert!(refused(&stand).contains("than any authority here allows"), "{}", refused(&stand));
+    stand.authority("acme").intermediates_max = 2;
+    let stand = stand.loaded();
+    assert!(refused(&stand).contains("not well formed"), "{}", refused(&stand));
 }
 
 #[test]
