@@ -121,9 +121,9 @@ impl KeyCache {
         if fetched.is_due(now) {
             self.start(Cause::Due, now);
             // A withdrawn key must not be good for one more request just because nobody came for hours. When the issuer
-            // cannot be asked, waiting for it again would help nobody.
-            let must_wait = self.is_file() || fetched.is_overdue(now);
-            if must_wait && self.gate().failure.is_none() {
+            // cannot be asked, waiting for it again would help nobody; a file is
+            // there at once.
+            if self.is_file() || fetched.is_overdue(now) && self.gate().failure.is_none() {
                 return None;
             }
         }
@@ -137,7 +137,6 @@ impl KeyCache {
         self.keys.load_full().filter(|fetched| fetched.age_ms(now) < age_max_ms(fetched))
     }
 
-    /// A file is read at once, and nobody but its owner makes us.
     fn is_file(&self) -> bool {
         matches!(self.endpoint.keys, KeyLocation::File(_))
     }
