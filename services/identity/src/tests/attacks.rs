@@ -469,8 +469,7 @@ async fn a_supplier_cannot_fill_the_memory_with_large_tokens() {
     let large = stand.token_with(&[], &[("groups", json!(vec![""; 1_500]))]);
     assert!(large.len() < 8 * 1024 && stand.login(&large).await.is_ok());
     assert_eq!(stand.identity.verified_tokens(), 0);
-    let nested = serde_json::from_str(&format!("[{}0]", r#"{"b":0},"#.repeat(300))).unwrap();
-    let nested: serde_json::Value = nested;
+    let nested: Value = serde_json::from_str(&format!("[{}0]", r#"{"b":0},"#.repeat(300))).unwrap();
     assert_eq!(stand.refusal_of_claims(&[("aa", nested)]).await, Reason::MALFORMED_TOKEN);
     assert!(stand.login(&stand.token()).await.is_ok());
     assert_eq!(stand.identity.verified_tokens(), 1);
