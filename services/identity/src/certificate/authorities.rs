@@ -28,6 +28,8 @@ pub(super) struct Trust {
 pub(super) struct Index {
     digest: Digest,
     authorities: BTreeMap<IssuerId, Arc<Trust>>,
+    /// The most that any of them allows for; `None` if there is none.
+    intermediates_max: Option<u8>,
     /// By the anchor's name (DER, without the outer header).
     by_name: HashMap<Vec<u8>, Vec<Arc<Trust>>>,
     anchors: BTreeMap<PathBuf, Arc<Anchors>>,
@@ -41,6 +43,7 @@ impl Default for Index {
         Self {
             digest: Digest::of(b""),
             authorities: BTreeMap::new(),
+            intermediates_max: None,
             by_name: HashMap::new(),
             anchors: BTreeMap::new(),
             lists: BTreeMap::new(),
@@ -189,6 +192,7 @@ impl Index {
         for name in names {
             self.by_name.entry(name).or_default().push(trust.clone());
         }
+        self.intermediates_max = self.intermediates_max.max(Some(trust.authority.intermediates_max));
         self.authorities.insert(trust.authority.id.clone(), trust);
     }
 
@@ -223,7 +227,7 @@ impl Index {
 
     /// The most that any authority allows for; `None` if there is none.
     pub(super) fn intermediates_max(&self) -> Option<u8> {
-        self.authorities.values().map(|trust| trust.authority.intermediates_max).max()
+        self.intermediates_max
     }
 
     pub(super) fn is_empty(&self) -> bool {
