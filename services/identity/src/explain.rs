@@ -64,6 +64,11 @@ impl<'n> Notes<'n> {
         result
     }
 
+    /// Notes a check only if it failed: passing it would tell nobody anything.
+    pub(crate) fn refused<T>(&mut self, name: &'static str, result: Result<T, Refusal>) -> Result<T, Refusal> {
+        if result.is_err() { self.check(name, result, |_| String::new()) } else { result }
+    }
+
     pub(crate) fn skipped(&mut self, name: &'static str, why: &'static str) {
         if let Some(steps) = &mut self.0 {
             steps.push(Step { name, outcome: StepOutcome::Skipped, detail: why.to_owned() });

@@ -123,7 +123,7 @@ impl Identity {
         world: World<'w>,
         notes: &mut Notes<'_>,
     ) -> Result<Accepted<'w>, LoginError> {
-        token::check_length(text)?;
+        notes.refused("shape", token::check_length(text))?;
         let fingerprint = Digest::of(text.as_bytes());
         if !token::has_three_parts(text) {
             return self.accept_opaque(text, fingerprint, host, world, notes).await;
@@ -323,7 +323,7 @@ fn admit(
         let bound = Sender { scheme: Scheme::Bearer, ..sender }.bind(actor);
         notes.check("binding of the actor", bound, |bound| bound.binding.as_str().to_owned())?;
     }
-    check_certificate(certified.as_ref(), subject, actor)?;
+    notes.refused("certificate", check_certificate(certified.as_ref(), subject, actor))?;
     let actors = delegation::actors(subject, actor, world.parties);
     let actors = notes.check("delegation", actors, |actors| chain_text(actors))?;
     let ends = [Some(subject.who.expires), actor.map(|actor| actor.who.expires), certified.as_ref().map(|c| c.expires)];

@@ -27,6 +27,29 @@ async fn a_good_token_beyond_the_length_cap() {
 }
 
 #[tokio::test]
+async fn whatever_is_refused_an_explanation_ends_with_the_check_that_refused_it() {
+    let stand = Stand::new().await;
+    let own = Key::p256("key-1");
+    let refused = [
+        "a".repeat(16 * 1024),
+        "a.b".to_owned(),
+        own.sign(&own.header().to_string(), &stand.claims().to_string()),
+        stand.token_with(&[], &[("exp", json!(0))]),
+        stand.token_with(&[], &[("act", json!("agent"))]),
+    ];
+    for token in refused.into_iter().chain([stand.token()]) {
+        let headers = super::stand::bearer(&token);
+        let presented = super::stand::presented(&headers, false);
+        let authorities = crate::ClientAuthorities::default();
+        let told = stand.identity.explain(&presented, &stand.parties, &authorities, NOW).await;
+        let last = told.steps.last().unwrap();
+        assert_eq!(last.outcome == crate::StepOutcome::Failed, told.outcome.is_err(), "{told:?}");
+        let text = format!("{told:?}");
+        assert!(token.split('.').filter(|part| part.len() > 8).all(|secret| !text.contains(secret)), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn wrong_number_of_parts() {
     let stand = Stand::new().await;
     let token = stand.token();
