@@ -107,7 +107,7 @@ impl<'de> DeserializeSeed<'de> for Budget<'_> {
     }
 }
 
-fn text_bytes(text: &Cow<'_, str>) -> usize {
+fn text_bytes(text: &str) -> usize {
     text.len() + ALLOCATION_BYTES
 }
 
@@ -122,7 +122,7 @@ impl<'a> Member<'a> {
         match self {
             Self::Text(text) => text_bytes(text),
             Self::Texts(texts) => {
-                let all = texts.iter().map(text_bytes).sum::<usize>();
+                let all = texts.iter().map(|text| text_bytes(text)).sum::<usize>();
                 texts.capacity() * size_of::<Cow<'_, str>>() + ALLOCATION_BYTES + all
             }
             Self::Object(object) => object.heap_bytes(),
