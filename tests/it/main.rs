@@ -8,6 +8,7 @@
 )]
 
 mod bodies;
+mod bound;
 mod crash;
 mod disk;
 mod faults;

@@ -1,9 +1,9 @@
 //! Nothing of ours in the chain but Millgate: a certified OpenID provider for each supplier, InfluxDB as the historian.
 
 use acceptance::process;
+use acceptance::providers::Server;
 use acceptance::source::{Behaviour, Source};
 use acceptance::{Plant, http, wait};
-use anyhow::Context as _;
 use base64::Engine as _;
 use millgate::demo::files::Home;
 use millgate::serve::{self, Running};
@@ -11,51 +11,8 @@ use model::Clock as _;
 use runtime::clock::SystemClock;
 use runtime::config::Config;
 use runtime::shutdown::Shutdown;
-use serde_json::Value;
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
-
-/// A server of `tests/providers`. It ends when its standard input does, also when this process is killed, and ends what
-/// it started itself.
-struct Server {
-    facts: Value,
-    process: Child,
-    /// Kept open: a server that has more to say must not end for it.
-    _output: BufReader<ChildStdout>,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.process.stdin.take());
-        let _ = self.process.wait();
-    }
-}
-
-impl Server {
-    fn start(script: &str, arguments: &[&str]) -> anyhow::Result<Self> {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("providers");
-        let mut command = Command::new("node");
-        command.current_dir(&directory).arg(script).arg("--with-parent").args(arguments);
-        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("node")?;
-        let mut line = String::new();
-        let mut output = BufReader::new(process.stdout.take().context("stdout")?);
-        output.read_line(&mut line)?;
-        let facts = serde_json::from_str(&line)
-            .with_context(|| format!("`{script}` did not start; `bash tests/run` installs what it needs"))?;
-        Ok(Self { facts, process, _output: output })
-    }
-
-    fn text(&self, pointer: &str) -> &str {
-        self.facts.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-    }
-
-    fn basic(&self, user: &str) -> String {
-        let pair = format!("{}:{}", self.text(&format!("/{user}/username")), self.text(&format!("/{user}/password")));
-        format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
-    }
-}
 
 /// What the provider's first client posts as a form, with its secret.
 async fn post(provider: &Server, endpoint: &str, form: String) -> http::Answer {

@@ -66,7 +66,7 @@ async fn one_credential_in_one_place() {
     }
     let url = format!("{}{TARGET}&access_token={}", plant.data(), plant.token("acme"));
     let answer = http::get(&url, &[("authorization", &bearer)]).await.unwrap();
-    assert_eq!((answer.status, answer.reason().as_str()), (400, "several_credentials"));
+    assert_eq!((answer.status, answer.reason().as_str()), (400, "misplaced_credential"));
     plant.stop().await;
 }
 

@@ -5,6 +5,7 @@
 
 pub mod http;
 pub mod process;
+pub mod providers;
 pub mod source;
 pub mod wait;
 
