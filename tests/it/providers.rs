@@ -219,7 +219,8 @@ async fn the_historian_never_sees_a_callers_token_and_rejects_a_wrong_password_a
 async fn an_opaque_token_works_until_its_provider_withdraws_it_and_no_other_provider_sees_it() {
     let options = ["--audience", millgate::demo::AUDIENCE, "--client", "condition-monitor", "--opaque"];
     let provider = Server::start("oidc-provider.mjs", &options).unwrap();
-    let bolts = Source::start(None, Behaviour::Say(b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n".to_vec())).await.unwrap();
+    let bolts =
+        Source::start(None, Behaviour::Say(b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n".to_vec())).await.unwrap();
     let secrets = tempfile::tempdir().unwrap();
     let secret = secrets.path().join("inspector");
     std::fs::write(&secret, provider.text("/inspector/client_secret")).unwrap();

@@ -190,7 +190,10 @@ impl ClientAuthorities {
         };
         // A root may be shown too. Before any work: how many orders there are to try is the peer's choice.
         if self.index.intermediates_max().is_some_and(|max| intermediates.len() > usize::from(max) + 1) {
-            return Err(Refusal::new(Reason::BAD_CERTIFICATE, "more certificates are shown than any authority here allows"));
+            return Err(Refusal::new(
+                Reason::BAD_CERTIFICATE,
+                "more certificates are shown than any authority here allows",
+            ));
         }
         let shown = chain::Shown::parse(own, intermediates)?;
         let (trust, path) = self.path(&shown, now)?;

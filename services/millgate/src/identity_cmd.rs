@@ -74,7 +74,11 @@ fn time(text: &str) -> Result<Timestamp, String> {
 pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
     let Command::Explain(args) = command;
     let report = explain(&args).await?;
-    if args.json { println!("{}", report.json()) } else { println!("{}", report.text()) }
+    if args.json {
+        println!("{}", report.json())
+    } else {
+        println!("{}", report.text())
+    }
     Ok(if report.is_accepted() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
@@ -203,7 +207,9 @@ impl Shown {
             notes.push("that whoever shows the certificate has its key is proven in a TLS handshake, not here".into());
         }
         if self.has_proof {
-            notes.push("whether the proof has been used before, and whether its nonce is ours, only the broker knows".into());
+            notes.push(
+                "whether the proof has been used before, and whether its nonce is ours, only the broker knows".into(),
+            );
         }
         let by_host = |parts: &Parts| {
             let mut asked = parts.parties.issuers.values().filter_map(|issuer| issuer.introspection.as_ref());

@@ -85,12 +85,16 @@ pub(super) fn verify(trust: &Trust, shown: &Shown<'_>, now: Timestamp) -> Result
     for lists in trust.lists() {
         match attempt(trust, shown, &lists, now) {
             Ok(path) => return path,
-            // Another key of the same name may have signed the list that counts.
-            Err(Error::InvalidCrlSignatureForPublicKey) => refused = Error::InvalidCrlSignatureForPublicKey,
-            Err(error) => {
-                refused = error;
+            Err(Error::CertRevoked) => {
+                refused = Error::CertRevoked;
                 break;
             }
+            // Another key of the same name may have signed the list that counts. Of two keys
+            // webpki reports the error of either; a list counts only under the key that signed the certificate.
+            Err(error) if matches!(refused, Error::UnknownIssuer | Error::InvalidCrlSignatureForPublicKey) => {
+                refused = error;
+            }
+            Err(_) => {}
         }
     }
     // Who has no signature of the authority learns nothing about it.

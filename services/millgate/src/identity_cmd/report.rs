@@ -34,7 +34,8 @@ impl Report {
 
     pub(super) fn text(&self) -> String {
         let steps = self.explanation.steps.iter();
-        let rows: Vec<_> = steps.map(|s| vec![s.name.to_owned(), word(s.outcome).to_owned(), s.detail.clone()]).collect();
+        let rows: Vec<_> =
+            steps.map(|s| vec![s.name.to_owned(), word(s.outcome).to_owned(), s.detail.clone()]).collect();
         let checks = table::render(&["check", "result", ""], &rows);
         let (head, facts) = match &self.explanation.outcome {
             Ok(caller) => (format!("accepted at {}", self.at), self.facts(caller)),
@@ -63,9 +64,10 @@ impl Report {
     fn facts(&self, caller: &Authenticated) -> Vec<(&'static str, String)> {
         let principal = caller.principal();
         let known = self.known.as_ref();
-        let actors = caller.actors().iter().map(|actor| {
-            format!("{} (says issuer `{}`)", actor.principal.to_text(), actor.issuer)
-        });
+        let actors = caller
+            .actors()
+            .iter()
+            .map(|actor| format!("{} (says issuer `{}`)", actor.principal.to_text(), actor.issuer));
         let mut facts = vec![
             ("principal", format!("{} ({})", principal.to_text(), principal.kind.as_str())),
             ("organisation", self.organisation.clone().unwrap_or_default()),
@@ -128,22 +130,31 @@ fn what_to_do(reason: &Reason) -> &'static str {
             &[Reason::UNKNOWN_KEY, Reason::BAD_ALGORITHM, Reason::BAD_SIGNATURE, Reason::BAD_TOKEN_TYPE],
             "compare the issuer's `algorithms`, `token_types` and keys in the registry with what the provider signs with",
         ),
-        (&[Reason::BAD_CLAIM], "have the provider put what is missing into the token, or set the issuer's `subject_claim`"),
-        (&[Reason::WRONG_AUDIENCE], "ask the provider for a token for one of the issuer's `audiences`"),
         (
-            &[Reason::TOKEN_EXPIRED, Reason::TOKEN_TOO_OLD, Reason::TOKEN_INACTIVE],
-            "get a new token from the provider",
+            &[Reason::BAD_CLAIM],
+            "have the provider put what is missing into the token, or set the issuer's `subject_claim`",
         ),
+        (&[Reason::WRONG_AUDIENCE], "ask the provider for a token for one of the issuer's `audiences`"),
+        (&[Reason::TOKEN_EXPIRED, Reason::TOKEN_TOO_OLD, Reason::TOKEN_INACTIVE], "get a new token from the provider"),
         (&[Reason::TOKEN_NOT_YET_VALID], "compare the clocks of the provider and of this machine"),
         (
             &[Reason::BAD_CERTIFICATE, Reason::UNKNOWN_AUTHORITY],
             "compare the certificate with the authorities in the registry: their CA, lists, depth and names",
         ),
         (
-            &[Reason::BINDING_REQUIRED, Reason::BAD_BINDING, Reason::BAD_PROOF, Reason::PROOF_REPLAYED, Reason::NONCE_REQUIRED],
+            &[
+                Reason::BINDING_REQUIRED,
+                Reason::BAD_BINDING,
+                Reason::BAD_PROOF,
+                Reason::PROOF_REPLAYED,
+                Reason::NONCE_REQUIRED,
+            ],
             "send the token as it was given: over the connection with its certificate, or with a fresh proof for this request",
         ),
-        (&[Reason::BAD_DELEGATION], "see who acts for whom: `act` names members only, others need `may_act` and a token"),
+        (
+            &[Reason::BAD_DELEGATION],
+            "see who acts for whom: `act` names members only, others need `may_act` and a token",
+        ),
         (&[Reason::REVOKED], "look under `[revoked]` in the registry for whom or what it names"),
     ];
     let found = REMEDIES.iter().find(|(reasons, _)| reasons.contains(reason));

@@ -46,7 +46,8 @@ impl Desk {
         std::fs::write(registry.join("acme-ca.pem"), authority.pem()).unwrap();
         let file = registry.join("organisations.toml");
         let text = std::fs::read_to_string(&file).unwrap();
-        let text = text.replace("title = \"ACME Presses\"", "title = \"ACME Presses\"\nroles = [\"maintenance-engineer\"]");
+        let text =
+            text.replace("title = \"ACME Presses\"", "title = \"ACME Presses\"\nroles = [\"maintenance-engineer\"]");
         let groups = "keys_file = \"acme.jwks.json\"\n\
              groups = { claim = \"groups\", roles = { \"Plant Maintenance\" = \"maintenance-engineer\" } }";
         let text = text.replace(&format!("url = \"{ACME}\""), &format!("url = \"{ACME}\"\n{groups}"));
@@ -85,7 +86,8 @@ impl Desk {
 
     async fn ask(&self, arguments: &[&str]) -> anyhow::Result<Report> {
         let config = self.folder.path().join("millgate.toml").display().to_string();
-        let all = ["millgate", "explain", "--config", &config, "--at", NOW].into_iter().chain(arguments.iter().copied());
+        let all =
+            ["millgate", "explain", "--config", &config, "--at", NOW].into_iter().chain(arguments.iter().copied());
         let Command::Explain(args) = Cli::try_parse_from(all)?.command;
         explain(&args).await
     }
@@ -100,7 +102,10 @@ impl Desk {
     fn without_secrets(&self, report: &Report, token: &str) -> String {
         let (text, json) = (report.text(), report.json().to_string());
         for secret in token.split('.').chain([token]).filter(|part| part.len() > 8) {
-            assert!(!text.contains(secret) && !json.contains(secret) && !format!("{report:?}").contains(secret), "{text}");
+            assert!(
+                !text.contains(secret) && !json.contains(secret) && !format!("{report:?}").contains(secret),
+                "{text}"
+            );
         }
         let volatile = report.explanation.outcome.as_ref().map(|caller| caller.fingerprint().to_string());
         text.replace(&volatile.unwrap_or_else(|_| "-".repeat(64)), "FINGERPRINT")
@@ -144,7 +149,10 @@ async fn a_certificate() {
 async fn an_issuer_that_cannot_be_reached() {
     let desk = Desk::new();
     let said = desk.said_of(&desk.token(&[("iss", json!("http://127.0.0.1:9/bolt"))])).await;
-    assert!(said.contains("issuer_unavailable") && said.contains("note: the issuer's keys could not be fetched: "), "{said}");
+    assert!(
+        said.contains("issuer_unavailable") && said.contains("note: the issuer's keys could not be fetched: "),
+        "{said}"
+    );
 }
 
 #[tokio::test]
