@@ -40,6 +40,15 @@ def proof(key, method, url, token=None, nonce=None, age=0):
     return jwt.encode(claims, key, algorithm="ES256", headers={"typ": "dpop+jwt", "jwk": public})
 
 
+def open_session(ca=None, certificate=None):
+    session = requests.Session()
+    # What the surroundings say about proxies and authorities would come before what is asked for here.
+    session.trust_env = False
+    session.verify = ca or True
+    session.cert = certificate
+    return session
+
+
 def get_token(session, options, headers=None):
     client = tuple(options.client.split(":", 1))
     form = {"grant_type": "client_credentials", "scope": "data", "resource": options.audience}
@@ -59,9 +68,7 @@ def ask(session, options, headers, url=None):
 
 
 def dpop(options):
-    session = requests.Session()
-    if options.ca:
-        session.verify = options.ca
+    session = open_session(options.ca)
     key, target = fresh_key(), options.target
     token = get_token(session, options, {"DPoP": proof(key, "POST", options.token_endpoint)})
     said = {}
@@ -93,13 +100,7 @@ def dpop(options):
 
 
 def mutual(options):
-    def session_with(certificate):
-        session = requests.Session()
-        session.verify = options.ca
-        session.cert = certificate
-        return session
-
-    own, other, none = session_with(options.certificate), session_with(options.other), session_with(None)
+    own, other, none = (open_session(options.ca, file) for file in (options.certificate, options.other, None))
     token = get_token(own, options)
     bearer = {"authorization": f"Bearer {token}"}
     ways = {"own certificate": own, "another certificate": other, "no certificate": none}

@@ -4,7 +4,7 @@
 use acceptance::providers::Server;
 use acceptance::{Plant, http, wait};
 use millgate::serve::{self, Running};
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType};
 use runtime::clock::SystemClock;
 use runtime::config::Config;
 use runtime::shutdown::Shutdown;
@@ -111,6 +111,7 @@ impl Authority {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(rcgen::DnType::CommonName, file.file_stem().unwrap().to_str().unwrap());
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         std::fs::write(file, params.self_signed(&key).unwrap().pem()).unwrap();
         Self { params, key }
     }
@@ -121,6 +122,7 @@ impl Authority {
         let mut leaf = CertificateParams::new(Vec::new()).unwrap();
         leaf.subject_alt_names = vec![name];
         leaf.extended_key_usages = vec![usage];
+        leaf.use_authority_key_identifier_extension = true;
         let certificate = leaf.signed_by(&key, &Issuer::from_params(&self.params, &self.key)).unwrap();
         let (certificate, key) = (certificate.pem(), key.serialize_pem());
         std::fs::write(directory.join(format!("{file}.pem")), &certificate).unwrap();

@@ -75,6 +75,7 @@ function configuration(keys) {
     jwks: { keys },
     cookies: { keys: [cookieKey] },
     scopes: ['openid', SCOPE],
+    ttl: { ClientCredentials: Number(values.ttl) },
     features: {
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
