@@ -4,7 +4,9 @@
 use acceptance::providers::Server;
 use acceptance::{Plant, http, wait};
 use millgate::serve::{self, Running};
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType};
+use rcgen::{
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+};
 use runtime::clock::SystemClock;
 use runtime::config::Config;
 use runtime::shutdown::Shutdown;

@@ -72,7 +72,8 @@ impl Server {
         let headers = [("authorization", basic.as_str()), ("content-type", "application/x-www-form-urlencoded")];
         let body = format!("grant_type=client_credentials&scope=data&resource={}", self.text("/audience"));
         let answer = http::send("POST", self.text("/token_endpoint"), &headers, body.into()).await?;
-        let token = answer.json()?["access_token"].as_str().unwrap_or_default().to_owned();
+        let facts = answer.json()?;
+        let token = facts.get("access_token").and_then(Value::as_str).unwrap_or_default().to_owned();
         ensure!(!token.is_empty(), "no token: {}", answer.text());
         Ok(token)
     }
