@@ -233,6 +233,19 @@ async fn a_fragile_source_is_never_asked_more_than_its_cap() {
 }
 
 #[test]
+fn a_reader_that_has_had_enough_is_no_failure_of_a_command() {
+    let directory = tempfile::tempdir().unwrap();
+    let home = millgate::demo::files::Home::open(Some(directory.path().to_owned())).unwrap();
+    home.write("127.0.0.1:9".parse().unwrap(), "127.0.0.1:9".parse().unwrap()).unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = std::process::Command::new(process::executable("millgate").unwrap());
+    let config = home.config();
+    let output = command.args(["check", "--config", config.to_str().unwrap()]).stdout(writer).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn check_says_everything_that_is_wrong_with_places() {
     let directory = tempfile::tempdir().unwrap();
     let home = millgate::demo::files::Home::open(Some(directory.path().to_owned())).unwrap();

@@ -4,6 +4,7 @@
 //! and says that nobody records that.
 
 use crate::client::Server;
+use crate::out::say;
 use crate::table;
 use anyhow::{Context as _, bail};
 use audit::query::Query;
@@ -189,11 +190,11 @@ async fn query(args: QueryArgs) -> anyhow::Result<ExitCode> {
         None => online(&args).await?,
     };
     if args.json {
-        println!("{page}");
+        say(page);
         return Ok(ExitCode::SUCCESS);
     }
     let rows: Vec<Vec<String>> = page.get("entries").and_then(Value::as_array).into_iter().flatten().map(row).collect();
-    println!("{}", table::render(&COLUMNS, &rows));
+    say(table::render(&COLUMNS, &rows));
     let size = page.get("size").and_then(Value::as_u64).unwrap_or_default();
     eprintln!("{} of {size} entries", rows.len());
     if let Some(next) = page.get("next").and_then(Value::as_u64) {
@@ -306,12 +307,12 @@ async fn fsck(args: &FsckArgs) -> anyhow::Result<ExitCode> {
         eprintln!();
     }
     if args.json {
-        println!("{}", serde_json::to_string(&report).context("the report cannot be written")?);
+        say(serde_json::to_string(&report).context("the report cannot be written")?);
     } else {
         for finding in &report.findings {
-            println!("{finding}");
+            say(finding);
         }
-        println!(
+        say(format_args!(
             "{} entries, {} checkpoints: {}",
             report.entries,
             report.checkpoints,
@@ -320,7 +321,7 @@ async fn fsck(args: &FsckArgs) -> anyhow::Result<ExitCode> {
                 1 => String::from("1 finding"),
                 n => format!("{n} findings"),
             }
-        );
+        ));
     }
     Ok(if report.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }

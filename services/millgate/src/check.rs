@@ -1,5 +1,6 @@
 //! `millgate check`: everything that is wrong, at once, before the plant notices.
 
+use crate::out::say;
 use crate::serve::{assertion_keys, folders};
 use broker::World;
 use broker::upstream::Upstreams;
@@ -46,15 +47,15 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     if args.json {
         let report = serde_json::json!({ "ok": problems.is_empty(), "problems": problems, "counts": counts });
-        println!("{report}");
+        say(report);
     } else {
         for problem in &problems {
-            println!("{problem}");
+            say(problem);
         }
         match problems.len() {
-            0 => println!("{}: fine\n  {}", args.config.display(), summary(&counts)),
-            1 => println!("1 problem"),
-            n => println!("{n} problems"),
+            0 => say(format_args!("{}: fine\n  {}", args.config.display(), summary(&counts))),
+            1 => say("1 problem"),
+            n => say(format_args!("{n} problems")),
         }
     }
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })

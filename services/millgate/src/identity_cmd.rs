@@ -6,6 +6,7 @@
 mod input;
 mod report;
 
+use crate::out::say;
 use crate::serve;
 use anyhow::{Context as _, bail};
 use broker::Parts;
@@ -75,9 +76,9 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
     let Command::Explain(args) = command;
     let report = explain(&args).await?;
     if args.json {
-        println!("{}", report.json())
+        say(report.json());
     } else {
-        println!("{}", report.text())
+        say(report.text());
     }
     Ok(if report.is_accepted() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }

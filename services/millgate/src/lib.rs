@@ -10,6 +10,7 @@ pub mod check;
 mod client;
 pub mod demo;
 pub mod identity_cmd;
+mod out;
 pub mod serve;
 mod table;
 
