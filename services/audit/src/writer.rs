@@ -14,6 +14,7 @@ use crate::outcome;
 use crate::shared::{Counters, Health, Shared};
 use crate::store::{CheckpointRow, Store, StoreError};
 use model::Value;
+use model::canonical::Members;
 use model::entry::{Draft, Effect, Ended, Kind};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -289,7 +290,7 @@ impl<S: Store> Writer<S> {
     /// An entry of the log's own; it tells what is open.
     fn owe_own(&mut self, kind: Kind, members: impl IntoIterator<Item = (&'static str, Value)>) {
         let open = i64::try_from(self.state.head.open.len()).unwrap_or(i64::MAX);
-        let members = members.into_iter().chain([("open", Value::int(open))]);
+        let members: Members = members.into_iter().chain([("open", Value::int(open))]).collect();
         match Draft::new(kind, &self.shared.common(), None, members, Vec::new()) {
             Ok(draft) => self.owe(draft),
             Err(error) => tracing::error!(%error, kind = kind.as_str(), "the log could not make an entry of its own"),

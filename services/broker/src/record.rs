@@ -7,7 +7,7 @@ use crate::canonical::Canonical;
 use crate::resolve::Asked;
 use crate::respond::Refusal;
 use audit::{AppendError, Log};
-use model::canonical::Value;
+use model::canonical::{Encoded, Members, Value};
 use model::entry::{CommitmentClass, DirectoryRow, Disclosure, Draft, Effect, Ended, Kind};
 use model::{
     AgreementId, Authenticated, CertificateRef, OrganisationId, PurposeId, Reason, RequestId, ResourceRef, RouteId,
@@ -48,21 +48,25 @@ pub struct Circumstances<'a> {
     pub product: Option<&'a str>,
     pub source: Option<&'a str>,
     /// Path, query and typed parameters: committed to, disclosed separately, erasable.
-    pub payload: Value,
+    pub payload: Encoded,
 }
 
 impl Circumstances<'_> {
     /// What the caller wrote: path, query, and what was asked for in headers. Only what a policy knows stands in the entry.
-    pub fn payload_of(canonical: &Canonical, asked: &Asked) -> Value {
-        let query = canonical.query.iter().map(|(k, v)| Value::texts([k.as_str(), v.as_str()])).collect();
-        let mut members = vec![
-            ("method", Value::text(canonical.method.as_str())),
-            ("path", Value::text(canonical.path_text())),
-            ("query", Value::Array(query)),
-        ];
-        members.extend(asked.purpose.as_ref().map(|p| ("purpose", Value::text(p.as_str()))));
-        members.extend(asked.agreement.as_ref().map(|a| ("agreement", Value::text(a.as_str()))));
-        Value::object(members)
+    pub fn payload_of(canonical: &Canonical, asked: &Asked) -> Encoded {
+        let mut members = Members::with_capacity(256);
+        members.text("method", canonical.method.as_str());
+        members.text("path", canonical.path_text());
+        members.pairs("query", canonical.query.iter().map(|(k, v)| (k.as_str(), v.as_str())));
+        text_if(&mut members, "purpose", asked.purpose.as_ref());
+        text_if(&mut members, "agreement", asked.agreement.as_ref());
+        members.into()
+    }
+}
+
+fn text_if<T: AsRef<str>>(members: &mut Members, name: &'static str, value: Option<T>) {
+    if let Some(value) = value {
+        members.text(name, value);
     }
 }
 
@@ -80,16 +84,16 @@ pub async fn admit(
     let request = permit.request();
     let who = Who::of(log, &request.caller);
     let mut members = decision_members(&who, permit.actor_agreements(), about);
-    members.push(("action", Value::text(request.action.as_str())));
-    members.push(("resource", Value::text(request.resource.to_text())));
-    members.push(("decision", Value::text("allow")));
-    members.push(("policies", Value::texts(permit.policies().to_vec())));
-    members.push(("shape", shape(request.shape)));
-    members.push(("digests", digests(permit.digests())));
-    members.push(("generation", Value::int(i64::try_from(permit.generation()).unwrap_or(i64::MAX))));
-    members.extend(request.purpose.as_ref().map(|p| ("purpose", Value::text(p.as_str()))));
-    members.extend(permit.agreement().map(|a| ("agreement", Value::text(a.as_str()))));
-    members.push(("reveals", Value::texts(permit.classes_revealed().iter().map(|c| c.as_str().to_owned()))));
+    members.text("action", request.action.as_str());
+    members.text("resource", request.resource.to_text());
+    members.text("decision", "allow");
+    members.texts("policies", permit.policies());
+    members.object("shape", &shape(request.shape));
+    members.object("digests", &digests(permit.digests()));
+    members.count("generation", permit.generation());
+    text_if(&mut members, "purpose", request.purpose.as_ref());
+    text_if(&mut members, "agreement", permit.agreement());
+    members.texts("reveals", permit.classes_revealed());
     let organisation = request.caller.organisation().clone();
     let mut draft = draft(log, about, who, members)?;
     draft.effect = Effect::Opens;
@@ -124,24 +128,24 @@ pub async fn deny(
     let request = &denial.request;
     let who = Who::of(log, &request.caller);
     let mut members = decision_members(&who, &[], about);
-    members.push(("action", Value::text(request.action.as_str())));
-    members.push(("resource", Value::text(request.resource.to_text())));
-    members.push(("decision", Value::text("deny")));
-    members.push(("reasons", Value::texts(denial.reasons.iter().map(|r| r.as_str().to_owned()))));
-    members.push(("policies", Value::texts(denial.policies.clone())));
-    members.push(("shape", shape(request.shape)));
-    members.push(("digests", digests(&denial.digests)));
-    members.push(("generation", Value::int(i64::try_from(denial.generation).unwrap_or(i64::MAX))));
+    members.text("action", request.action.as_str());
+    members.text("resource", request.resource.to_text());
+    members.text("decision", "deny");
+    members.texts("reasons", denial.reasons.iter().map(Reason::as_str));
+    members.texts("policies", &denial.policies);
+    members.object("shape", &shape(request.shape));
+    members.object("digests", &digests(&denial.digests));
+    members.count("generation", denial.generation);
     if !denial.errors.is_empty() {
-        members.push(("errors", Value::texts(denial.errors.clone())));
+        members.texts("errors", &denial.errors);
     }
     if denial.hidden {
-        members.push(("hidden", Value::Bool(true)));
+        members.bool("hidden", true);
     }
     // A purpose that the plant does not have is the caller's own text.
     let purpose = request.purpose.as_ref().filter(|p| purposes.contains_key(*p));
-    members.extend(purpose.map(|p| ("purpose", Value::text(p.as_str()))));
-    members.extend(denial.agreement.as_ref().map(|a| ("agreement", Value::text(a.as_str()))));
+    text_if(&mut members, "purpose", purpose);
+    text_if(&mut members, "agreement", denial.agreement.as_ref());
     let mut draft = draft(log, about, who, members)?;
     draft.content.push(denial.slice.clone());
     log.append(draft).await.map(drop).map_err(|e| not_recorded(&e))
@@ -167,11 +171,11 @@ pub async fn refuse(
 ) -> Result<(), Refusal> {
     let who = Who::of(log, caller);
     let mut members = decision_members(&who, &[], about);
-    members.push(("decision", Value::text("deny")));
-    members.push(("reasons", Value::texts([reason.as_str()])));
-    members.extend(target.resource.map(|r| ("resource", Value::text(r.to_text()))));
+    members.text("decision", "deny");
+    members.texts("reasons", [reason.as_str()]);
+    text_if(&mut members, "resource", target.resource.map(ResourceRef::to_text));
     if about.route.is_none() {
-        members.extend(target.route.map(|r| ("route", Value::text(r.as_str()))));
+        text_if(&mut members, "route", target.route);
     }
     let draft = draft(log, about, who, members)?;
     log.append(draft).await.map(drop).map_err(|e| not_recorded(&e))
@@ -201,79 +205,71 @@ impl<'a> Who<'a> {
     }
 
     /// How the caller proved itself, as far as it names nobody.
-    fn members(&self) -> Vec<(&'static str, Value)> {
+    fn members(&self) -> Members {
         let caller = self.caller;
-        let mut members = vec![
-            ("principal", Value::text(self.reference.as_str())),
-            ("principal_kind", Value::text(caller.principal().kind.as_str())),
-            ("issuer", Value::text(caller.issuer().as_str())),
-            ("authentication", Value::text(caller.method().as_str())),
-            ("binding", Value::text(caller.binding().as_str())),
-        ];
+        // Most decisions are about this long.
+        let mut members = Members::with_capacity(1_536);
+        members.text("principal", &self.reference);
+        members.text("principal_kind", caller.principal().kind.as_str());
+        members.text("issuer", caller.issuer());
+        members.text("authentication", caller.method().as_str());
+        members.text("binding", caller.binding().as_str());
         if caller.assurance() > 0 {
-            members.push(("assurance", Value::int(i64::from(caller.assurance()))));
+            members.int("assurance", i64::from(caller.assurance()));
         }
         if !caller.roles().is_empty() {
-            members.push(("roles", Value::texts(caller.roles().iter().map(|r| r.as_str().to_owned()))));
+            members.texts("roles", caller.roles());
         }
-        members.extend(caller.certificate().map(|c| ("authority", Value::text(c.authority.as_str()))));
+        text_if(&mut members, "authority", caller.certificate().map(|c| &c.authority));
         members
     }
 
     /// Who acts, as far as it names nobody. `agreements` are those that the actors act under, if that is settled.
-    fn actors(&self, agreements: &[Option<AgreementId>]) -> Option<Value> {
+    fn actors(&self, agreements: &[Option<AgreementId>]) -> impl Iterator<Item = Members> {
         let agreements = agreements.iter().map(Option::as_ref).chain(std::iter::repeat(None));
-        let actors = self.caller.actors().iter().zip(&self.actors).zip(agreements);
-        let actors: Vec<Value> = actors
-            .map(|((actor, reference), agreement)| {
-                let mut members = vec![
-                    ("principal", Value::text(reference.as_str())),
-                    ("principal_kind", Value::text(actor.principal.kind.as_str())),
-                    ("organisation", Value::text(actor.principal.organisation.as_str())),
-                    ("issuer", Value::text(actor.issuer.as_str())),
-                ];
-                members.extend(agreement.map(|a| ("agreement", Value::text(a.as_str()))));
-                Value::object(members)
-            })
-            .collect();
-        (!actors.is_empty()).then_some(Value::Array(actors))
+        self.caller.actors().iter().zip(&self.actors).zip(agreements).map(|((actor, reference), agreement)| {
+            let mut members = Members::default();
+            members.text("principal", reference);
+            members.text("principal_kind", actor.principal.kind.as_str());
+            members.text("organisation", &actor.principal.organisation);
+            members.text("issuer", &actor.issuer);
+            text_if(&mut members, "agreement", agreement);
+            members
+        })
     }
 
     /// Who it is, and with which credential.
-    fn disclosed(&self) -> Value {
+    fn disclosed(&self) -> Members {
         let caller = self.caller;
-        let mut subject = vec![
-            ("credential", Value::text(caller.fingerprint().to_hex())),
-            ("principal", Value::text(caller.principal().to_text())),
-        ];
-        subject.extend(caller.token_id().map(|id| ("token_id", Value::text(id))));
-        let certificate = |c: &CertificateRef| ("certificate", Value::text(format!("{}/{}", c.authority, c.serial)));
-        subject.extend(caller.certificate().map(certificate));
-        let actors = caller.actors().iter().map(|actor| {
-            let mut members = vec![("principal", Value::text(actor.principal.to_text()))];
-            members.extend(actor.token_id.as_deref().map(|id| ("token_id", Value::text(id))));
-            Value::object(members)
-        });
-        let actors: Vec<Value> = actors.collect();
-        if !actors.is_empty() {
-            subject.push(("actors", Value::Array(actors)));
+        let mut subject = Members::with_capacity(256);
+        subject.hex("credential", &caller.fingerprint().0);
+        subject.text("principal", caller.principal().to_text());
+        text_if(&mut subject, "token_id", caller.token_id());
+        let certificate = |c: &CertificateRef| format!("{}/{}", c.authority, c.serial);
+        text_if(&mut subject, "certificate", caller.certificate().map(certificate));
+        if !caller.actors().is_empty() {
+            let actors = caller.actors().iter().map(|actor| {
+                let mut members = Members::default();
+                members.text("principal", actor.principal.to_text());
+                text_if(&mut members, "token_id", actor.token_id.as_deref());
+                members
+            });
+            subject.objects("actors", actors);
         }
-        Value::object(subject)
+        subject
     }
 }
 
-fn decision_members(
-    who: &Who<'_>,
-    actor_agreements: &[Option<AgreementId>],
-    about: &Circumstances<'_>,
-) -> Vec<(&'static str, Value)> {
+fn decision_members(who: &Who<'_>, actor_agreements: &[Option<AgreementId>], about: &Circumstances<'_>) -> Members {
     let mut members = who.members();
-    members.push(("request", Value::text(about.request.to_string())));
-    members.push(("method", Value::text(method_name(about.method))));
-    members.extend(who.actors(actor_agreements).map(|actors| ("actors", actors)));
-    members.extend(about.route.map(|r| ("route", Value::text(r))));
-    members.extend(about.product.map(|p| ("product", Value::text(p))));
-    members.extend(about.source.map(|s| ("source", Value::text(s))));
+    members.text("request", about.request.to_string());
+    members.text("method", method_name(about.method));
+    if !who.actors.is_empty() {
+        members.objects("actors", who.actors(actor_agreements));
+    }
+    text_if(&mut members, "route", about.route);
+    text_if(&mut members, "product", about.product);
+    text_if(&mut members, "source", about.source);
     members
 }
 
@@ -285,36 +281,40 @@ fn method_name(method: &str) -> &str {
     }
 }
 
-fn shape(shape: Shape) -> Value {
-    Value::object([
-        ("resolution_ms", Value::int(shape.resolution_ms)),
-        ("rows", Value::int(shape.rows)),
-        ("window_ms", Value::int(shape.window_ms)),
-    ])
+fn shape(shape: Shape) -> Members {
+    let mut members = Members::default();
+    members.int("resolution_ms", shape.resolution_ms);
+    members.int("rows", shape.rows);
+    members.int("window_ms", shape.window_ms);
+    members
 }
 
-fn digests(d: &Digests) -> Value {
-    Value::object([
-        ("catalog", Value::text(d.catalog.to_hex())),
-        ("policies", Value::text(d.policies.to_hex())),
-        ("registry", Value::text(d.registry.to_hex())),
-        ("schema", Value::text(d.schema.to_hex())),
-        ("slice", Value::text(d.slice.to_hex())),
-    ])
+fn digests(d: &Digests) -> Members {
+    let mut members = Members::with_capacity(512);
+    members.hex("catalog", &d.catalog.0);
+    members.hex("policies", &d.policies.0);
+    members.hex("registry", &d.registry.0);
+    members.hex("schema", &d.schema.0);
+    members.hex("slice", &d.slice.0);
+    members
 }
 
-fn draft(
-    log: &Log,
-    about: &Circumstances<'_>,
-    who: Who<'_>,
-    members: Vec<(&'static str, Value)>,
-) -> Result<Draft, Refusal> {
-    let mut network = vec![("address", Value::text(about.peer.to_string()))];
-    network.extend(about.user_agent.map(|a| ("user_agent", Value::text(a))));
-    let disclose = |class, values| Disclosure { class, salt: runtime::random::bytes(), values };
+/// Where a caller is, and with what it asks.
+fn network(peer: IpAddr, user_agent: Option<&str>) -> Members {
+    let mut members = Members::default();
+    members.text("address", peer.to_string());
+    text_if(&mut members, "user_agent", user_agent);
+    members
+}
+
+fn disclose(class: CommitmentClass, values: impl Into<Encoded>) -> Disclosure {
+    Disclosure { class, salt: runtime::random::bytes(), values: values.into() }
+}
+
+fn draft(log: &Log, about: &Circumstances<'_>, who: Who<'_>, members: Members) -> Result<Draft, Refusal> {
     let disclosures = vec![
         disclose(CommitmentClass::Subject, who.disclosed()),
-        disclose(CommitmentClass::Network, Value::object(network)),
+        disclose(CommitmentClass::Network, network(about.peer, about.user_agent)),
         disclose(CommitmentClass::Payload, about.payload.clone()),
     ];
     let mut draft = Draft::new(about.kind, &log.common(), Some(who.caller.organisation()), members, disclosures)
@@ -391,16 +391,17 @@ impl Exchange {
         }
         let common = self.log.common();
         let duration = common.time.millis() - self.started.millis();
-        let mut members = vec![
-            ("of", Value::int(i64::try_from(self.of).unwrap_or(i64::MAX))),
-            ("request", Value::text(self.request.to_string())),
-            ("ended", Value::text(self.ended.unwrap_or(Ended::NotForwarded).as_str())),
-            ("bytes", Value::int(i64::try_from(self.bytes).unwrap_or(i64::MAX))),
-            ("duration_ms", Value::int(duration.max(0))),
-            ("view", Value::text("whole")),
-        ];
-        members.extend(self.status.map(|s| ("status", Value::int(i64::from(s)))));
-        members.extend(self.reason.take().map(|r| ("reason", Value::text(r.as_str()))));
+        let mut members = Members::with_capacity(512);
+        members.count("of", self.of);
+        members.text("request", self.request.to_string());
+        members.text("ended", self.ended.unwrap_or(Ended::NotForwarded).as_str());
+        members.count("bytes", self.bytes);
+        members.int("duration_ms", duration.max(0));
+        members.text("view", "whole");
+        if let Some(status) = self.status {
+            members.int("status", i64::from(status));
+        }
+        text_if(&mut members, "reason", self.reason.take().as_ref().map(Reason::as_str));
         match Draft::new(Kind::Outcome, &common, Some(&self.organisation), members, Vec::new()) {
             Ok(mut draft) => {
                 draft.effect = Effect::Closes(self.of);
@@ -485,18 +486,15 @@ impl RefusedLogins {
         if !write {
             return Ok(());
         }
-        let mut network = vec![("address", Value::text(login.peer.to_string()))];
-        network.extend(login.user_agent.map(|a| ("user_agent", Value::text(a))));
-        let disclose = |class, values| Disclosure { class, salt: runtime::random::bytes(), values };
-        let path = login.path.as_ref().map(|path| Value::object([("path", Value::text(path.as_str()))]));
-        let mut disclosures = vec![disclose(CommitmentClass::Network, Value::object(network))];
-        disclosures.extend(path.map(|path| disclose(CommitmentClass::Payload, path)));
-        let mut members = vec![
-            ("request", Value::text(login.request.to_string())),
-            ("reasons", Value::texts([login.reason.as_str()])),
-        ];
-        members.extend(login.method.map(|method| ("method", Value::text(method_name(method)))));
-        members.extend(login.issuer.map(|i| ("issuer", Value::text(i))));
+        let mut disclosures = vec![disclose(CommitmentClass::Network, network(login.peer, login.user_agent))];
+        if let Some(path) = &login.path {
+            disclosures.push(disclose(CommitmentClass::Payload, Value::object([("path", Value::text(path.as_str()))])));
+        }
+        let mut members = Members::default();
+        members.text("request", login.request.to_string());
+        members.texts("reasons", [login.reason.as_str()]);
+        text_if(&mut members, "method", login.method.map(method_name));
+        text_if(&mut members, "issuer", login.issuer);
         // No organisation: a credential that failed speaks for nobody, and must not touch anybody's sequence.
         let draft = Draft::new(Kind::RefusedLogin, &common, None, members, disclosures)
             .map_err(|e| Refusal::new(Reason::NOT_RECORDED, e.to_string()))?;

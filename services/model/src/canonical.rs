@@ -3,6 +3,10 @@
 //! Keys are ASCII and sorted, integers lie within ±(2^53 - 1), there are no floats, no nulls, no duplicate keys and no
 //! white space. [`parse`] accepts exactly the bytes that [`Value::encode`] writes, so an entry has one spelling.
 
+mod members;
+
+pub use members::{Encoded, Members};
+
 use std::collections::BTreeMap;
 
 /// 2^53 - 1: what every JSON reader can hold exactly.
@@ -106,9 +110,22 @@ impl Value {
 
 /// Decimal digits, with `-` before them where needed.
 pub fn encode_int(value: i64, out: &mut Vec<u8>) {
-    use std::io::Write as _;
-    // Writing to a vector does not fail.
-    let _ = write!(out, "{value}");
+    let mut digits = [0; 20];
+    let mut rest = value.unsigned_abs();
+    let mut from = digits.len();
+    for digit in digits.iter_mut().rev() {
+        // Below ten.
+        *digit = b'0' + u8::try_from(rest % 10).unwrap_or_default();
+        from -= 1;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if value < 0 {
+        out.push(b'-');
+    }
+    out.extend_from_slice(digits.get(from..).unwrap_or_default());
 }
 
 /// RFC 8785 section 3.2.2.2: two-character escapes where JSON has them, `\u00xx` for other controls, nothing else.
@@ -161,7 +178,10 @@ pub fn hex(bytes: &[u8]) -> String {
 /// Appends what [`hex`] gives.
 pub fn hex_into(bytes: &[u8], out: &mut Vec<u8>) {
     let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
-    out.extend(bytes.iter().flat_map(|b| [digit(b >> 4), digit(b & 0x0f)]));
+    let from = out.len();
+    out.resize(from + bytes.len() * 2, 0);
+    let pairs = out.get_mut(from..).unwrap_or_default().as_chunks_mut::<2>().0;
+    pairs.iter_mut().zip(bytes).for_each(|(pair, b)| *pair = [digit(b >> 4), digit(b & 0x0f)]);
 }
 
 /// The inverse of [`hex`]; upper case is not accepted.
@@ -361,6 +381,13 @@ mod tests {
             if let Ok(value) = parse(&bytes) {
                 prop_assert_eq!(value.encode(), bytes);
             }
+        }
+
+        #[test]
+        fn integers_are_written_as_decimal_digits(value in any::<i64>()) {
+            let mut out = Vec::new();
+            encode_int(value, &mut out);
+            prop_assert_eq!(out, value.to_string().into_bytes());
         }
 
         #[test]

@@ -8,7 +8,7 @@
 //! be guessed), `time`, `boot` (one run of one broker). Entries that concern an organisation have `org`, `org_seq`
 //! (1, 2, 3, … per organisation) and, from the second on, `org_prev` (index of that organisation's previous entry).
 
-use crate::canonical::{self, Value};
+use crate::canonical::{self, Encoded, Members, Value};
 use crate::{Digest, OrganisationId, Timestamp};
 use std::sync::Arc;
 
@@ -141,7 +141,7 @@ pub enum Effect {
 pub struct Disclosure {
     pub class: CommitmentClass,
     pub salt: [u8; 16],
-    pub values: Value,
+    pub values: Encoded,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -170,11 +170,7 @@ const COMMITMENT_BYTES_BESIDE: usize = 128;
 impl Disclosure {
     /// SHA-256 over the canonical object `{"class","salt","v","values"}`.
     pub fn commitment(&self) -> Digest {
-        self.commit_to(&self.values.encode())
-    }
-
-    /// `values` are those of the disclosure, encoded.
-    fn commit_to(&self, values: &[u8]) -> Digest {
+        let values = self.values.as_bytes();
         let mut tuple = Vec::with_capacity(values.len() + COMMITMENT_BYTES_BESIDE);
         tuple.extend_from_slice(b"{\"class\":");
         canonical::encode_text(self.class.as_str(), &mut tuple);
@@ -188,21 +184,20 @@ impl Disclosure {
 }
 
 /// The canonical object of the commitments, and that of what they commit to: `{"network":{"salt":…,"values":…},…}`.
-fn commit(mut disclosures: Vec<Disclosure>) -> (Value, Vec<u8>) {
+fn commit(mut disclosures: Vec<Disclosure>) -> (Members, Vec<u8>) {
     disclosures.sort_unstable_by_key(|d| d.class.as_str());
+    let mut commitments = Members::with_capacity(disclosures.len() * 80);
     let mut disclosed = Vec::with_capacity(512);
-    let commitments = Value::object(disclosures.iter().map(|disclosure| {
+    for disclosure in &disclosures {
         disclosed.push(if disclosed.is_empty() { b'{' } else { b',' });
         canonical::encode_text(disclosure.class.as_str(), &mut disclosed);
         disclosed.extend_from_slice(b":{\"salt\":\"");
         canonical::hex_into(&disclosure.salt, &mut disclosed);
         disclosed.extend_from_slice(b"\",\"values\":");
-        let from = disclosed.len();
-        disclosure.values.encode_into(&mut disclosed);
-        let commitment = disclosure.commit_to(disclosed.get(from..).unwrap_or_default());
+        disclosed.extend_from_slice(disclosure.values.as_bytes());
         disclosed.push(b'}');
-        (disclosure.class.as_str(), Value::text(commitment.to_hex()))
-    }));
+        commitments.hex(disclosure.class.as_str(), &disclosure.commitment().0);
+    }
     disclosed.push(b'}');
     (commitments, disclosed)
 }
@@ -228,7 +223,7 @@ pub struct Draft {
     pub effect: Effect,
     time: Timestamp,
     organisation: Option<OrganisationId>,
-    /// Canonical bytes before and after the members that the writer assigns.
+    /// Members that stand before and after those that the writer assigns, without the braces.
     before: Vec<u8>,
     after: Vec<u8>,
     /// What the commitments commit to; empty where there are none.
@@ -247,7 +242,7 @@ pub enum DraftError {
     Reserved(&'static str),
 }
 
-/// `,"org_prev":` and `,"org_seq":` with two numbers of 20 digits.
+/// `,"org_prev":` and `,"org_seq":` with two numbers of 16 digits, braces and a comma.
 const PLACE_BYTES_MAX: usize = 64;
 
 impl Draft {
@@ -259,49 +254,29 @@ impl Draft {
         kind: Kind,
         common: &Common,
         organisation: Option<&OrganisationId>,
-        members: impl IntoIterator<Item = (&'static str, Value)>,
+        members: impl Into<Members>,
         disclosures: Vec<Disclosure>,
     ) -> Result<Self, DraftError> {
-        let mut members: Vec<(&str, Value)> = members.into_iter().collect();
-        for reserved in ["org", "org_prev", "org_seq", "v", "kind", "nonce", "time", "boot", "commit"] {
-            if members.iter().any(|(name, _)| *name == reserved) {
-                return Err(DraftError::Reserved(reserved));
-            }
+        let mut members = members.into();
+        if let Some(reserved) = members.names().find(|name| is_reserved(name)) {
+            return Err(DraftError::Reserved(reserved));
         }
-        members.extend([
-            ("v", Value::text(VERSION)),
-            ("kind", Value::text(kind.as_str())),
-            ("nonce", Value::text(canonical::hex(&common.nonce))),
-            ("time", Value::text(common.time.to_rfc3339())),
-            ("boot", Value::text(&*common.boot)),
-        ]);
+        members.text("v", VERSION);
+        members.text("kind", kind.as_str());
+        members.hex("nonce", &common.nonce);
+        members.text("time", common.time.to_rfc3339());
+        members.text("boot", &*common.boot);
         let mut disclosed = Vec::new();
         if !disclosures.is_empty() {
             let (commitments, values) = commit(disclosures);
-            members.push(("commit", commitments));
+            members.object("commit", &commitments);
             disclosed = values;
         }
-        members.extend(organisation.map(|organisation| ("org", Value::text(organisation.as_str()))));
-        // Stable, and of equal names the last one counts.
-        members.sort_by_key(|(name, _)| *name);
-        members.dedup_by(|later, earlier| {
-            let equal = later.0 == earlier.0;
-            if equal {
-                std::mem::swap(later, earlier);
-            }
-            equal
-        });
-        // `org_prev` and `org_seq` sort directly after `org`; no other member begins with `org`.
-        let (head, tail) = members.split_at(members.partition_point(|(name, _)| *name < "org_"));
-        let mut before = Vec::with_capacity(2048);
-        before.push(b'{');
-        encode_members(head, &mut before);
-        let mut after = Vec::with_capacity(1024);
-        if !tail.is_empty() {
-            after.push(b',');
-            encode_members(tail, &mut after);
+        if let Some(organisation) = organisation {
+            members.text("org", organisation.as_str());
         }
-        after.push(b'}');
+        // `org_prev` and `org_seq` sort directly after `org`; no other member begins with `org`.
+        let (before, after) = members.split_at("org_");
         let size = before.len() + after.len() + PLACE_BYTES_MAX;
         if size > BYTES_MAX {
             return Err(DraftError::TooLarge(size));
@@ -336,31 +311,28 @@ impl Draft {
 
     /// The final bytes. `place` is given exactly when the draft has an organisation.
     pub fn seal(&self, place: Option<Place>) -> Vec<u8> {
-        use std::io::Write as _;
         let mut bytes = Vec::with_capacity(self.before.len() + self.after.len() + PLACE_BYTES_MAX);
+        bytes.push(b'{');
         bytes.extend_from_slice(&self.before);
         if let Some(place) = place {
             if let Some(previous) = place.previous {
-                // Writing to a vector does not fail.
-                let _ = write!(bytes, ",\"org_prev\":{previous}");
+                bytes.extend_from_slice(b",\"org_prev\":");
+                canonical::encode_int(i64::try_from(previous).unwrap_or(i64::MAX), &mut bytes);
             }
-            let _ = write!(bytes, ",\"org_seq\":{}", place.sequence);
+            bytes.extend_from_slice(b",\"org_seq\":");
+            canonical::encode_int(i64::try_from(place.sequence).unwrap_or(i64::MAX), &mut bytes);
         }
-        bytes.extend_from_slice(&self.after);
+        if !self.after.is_empty() {
+            bytes.push(b',');
+            bytes.extend_from_slice(&self.after);
+        }
+        bytes.push(b'}');
         bytes
     }
 }
 
-/// `"a":…,"b":…`
-fn encode_members(members: &[(&str, Value)], out: &mut Vec<u8>) {
-    for (i, (name, value)) in members.iter().enumerate() {
-        if i > 0 {
-            out.push(b',');
-        }
-        canonical::encode_text(name, out);
-        out.push(b':');
-        value.encode_into(out);
-    }
+fn is_reserved(name: &str) -> bool {
+    matches!(name, "org" | "org_prev" | "org_seq" | "v" | "kind" | "nonce" | "time" | "boot" | "commit")
 }
 
 /// Members of every entry.
@@ -471,7 +443,7 @@ mod tests {
         let disclosure = Disclosure {
             class: CommitmentClass::Subject,
             salt: [1; 16],
-            values: Value::object([("sub", Value::text("anna"))]),
+            values: Value::object([("sub", Value::text("anna"))]).into(),
         };
         let draft = Draft::new(
             Kind::Decision,
@@ -541,7 +513,8 @@ mod tests {
 
     #[test]
     fn commitments_depend_on_class_salt_and_values() {
-        let d = |class, salt, v: &str| Disclosure { class, salt: [salt; 16], values: Value::text(v) }.commitment();
+        let d =
+            |class, salt, v: &str| Disclosure { class, salt: [salt; 16], values: Value::text(v).into() }.commitment();
         let base = d(CommitmentClass::Subject, 1, "anna");
         assert_ne!(base, d(CommitmentClass::Network, 1, "anna"));
         assert_ne!(base, d(CommitmentClass::Subject, 2, "anna"));

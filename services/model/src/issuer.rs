@@ -46,6 +46,8 @@ pub struct Issuer {
     pub bindings: BTreeSet<Binding>,
     /// Whether a DPoP proof must hold a nonce of ours (RFC 9449 section 8).
     pub dpop_nonce: bool,
+    /// Whether its tokens may be bound to certificates that no authority of the registry has signed (RFC 8705).
+    pub unregistered_certificates: bool,
     pub keys: KeyLocation,
     /// PEM file with the CA of the issuer's https endpoints, if it is not a public one.
     pub ca_file: Option<PathBuf>,
@@ -76,6 +78,7 @@ impl Issuer {
             assurance: None,
             bindings: BTreeSet::new(),
             dpop_nonce: false,
+            unregistered_certificates: false,
             keys: KeyLocation::Discovery { at: None },
             ca_file: None,
             fetch_token_file: None,
