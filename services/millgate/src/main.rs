@@ -4,6 +4,10 @@ use clap::{Parser, Subcommand};
 use millgate::{audit_cmd, check, demo, identity_cmd, serve};
 use std::process::ExitCode;
 
+/// Requests are many small allocations that end on other threads than they began on.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Policy-based data governance and access broker for manufacturers
 #[derive(Debug, Parser)]
 #[command(name = "millgate", version, max_term_width = 100, propagate_version = true)]
