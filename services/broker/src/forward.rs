@@ -3,10 +3,10 @@
 use crate::Broker;
 use crate::assertion::AssertionError;
 use crate::record::{Admitted, Exchange};
-use crate::respond::{Body, BodyError, Refusal};
+use crate::respond::{AGREEMENT, Body, BodyError, REQUEST_ID, Refusal};
 use crate::shape::{self, Recorded, Watched};
 use crate::upstream::{Upstream, contains};
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use identity::PeerCertificate;
@@ -15,6 +15,8 @@ use model::{AgreementId, Reason, RequestId};
 use pdp::Permit;
 use registry::UpstreamRequest;
 use std::sync::Arc;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// What goes to the source beside the permit.
 #[derive(Debug)]
@@ -131,29 +133,35 @@ fn failed(exchange: Exchange, ended: Ended, refusal: Refusal) -> Refusal {
 }
 
 fn build(question: &Question<'_>, assertion: Option<&HeaderValue>) -> Result<Request<()>, http::Error> {
-    let method = Method::from_bytes(question.target.method.as_bytes())?;
-    let mut builder = Request::builder()
-        .method(method)
-        .uri(format!("{}{}", question.upstream.base, question.target.path_and_query))
-        .header(header::ACCEPT_ENCODING, "identity")
-        .header(header::USER_AGENT, concat!("millgate/", env!("CARGO_PKG_VERSION")))
-        .header("millgate-request-id", question.request.to_string());
+    let upstream = question.upstream;
+    let uri = Uri::builder()
+        .scheme(upstream.scheme.clone())
+        .authority(upstream.authority.clone())
+        .path_and_query(question.target.path_and_query.as_str())
+        .build()?;
+    let mut request = Request::new(());
+    *request.method_mut() = Method::from_bytes(question.target.method.as_bytes())?;
+    *request.uri_mut() = uri;
+    let headers = request.headers_mut();
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("millgate/", env!("CARGO_PKG_VERSION"))));
+    headers.insert(REQUEST_ID, HeaderValue::try_from(question.request.to_string())?);
     for (name, value) in &question.target.headers {
-        builder = builder.header(name.as_str(), value.as_str());
+        headers.append(HeaderName::try_from(name)?, HeaderValue::from_str(value)?);
     }
-    if let Some(authorization) = &question.upstream.authorization {
-        builder = builder.header(header::AUTHORIZATION, authorization.clone());
+    if let Some(authorization) = &upstream.authorization {
+        headers.append(header::AUTHORIZATION, authorization.clone());
     }
-    if let (Some(to), Some(assertion)) = (&question.upstream.assertion, assertion) {
-        builder = builder.header(&to.header, assertion.clone());
+    if let (Some(to), Some(assertion)) = (&upstream.assertion, assertion) {
+        headers.append(to.header.clone(), assertion.clone());
     }
     if let Some(content_type) = &question.content_type {
-        builder = builder.header(header::CONTENT_TYPE, content_type.clone());
+        headers.append(header::CONTENT_TYPE, content_type.clone());
     }
     if let Some(traceparent) = &question.traceparent {
-        builder = builder.header("traceparent", traceparent.as_str());
+        headers.append(TRACEPARENT, HeaderValue::from_str(traceparent)?);
     }
-    builder.body(())
+    Ok(request)
 }
 
 /// Only a plain success is passed on. An error page can hold anything, so its body never leaves.
@@ -193,7 +201,7 @@ fn serve(
     if let Some(agreement) = agreement
         && let Ok(value) = HeaderValue::from_str(agreement.as_str())
     {
-        response.headers_mut().insert("millgate-agreement", value);
+        response.headers_mut().insert(AGREEMENT, value);
     }
     response
 }

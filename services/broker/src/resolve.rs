@@ -5,17 +5,19 @@
 
 use crate::canonical::Canonical;
 use crate::record::{self, Circumstances, Target};
-use crate::respond::{Body, BodyError, Refusal};
+use crate::respond::{AGREEMENT, Body, BodyError, Refusal};
 use crate::upstream::Upstream;
 use crate::world::World;
 use crate::{Broker, stack};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Body as _, Incoming};
 use model::{AgreementId, Authenticated, PurposeId, Reason, ResourceRef};
 use registry::Resolved;
 use std::sync::Arc;
+
+const PURPOSE: HeaderName = HeaderName::from_static("millgate-purpose");
 
 /// What the caller states beside the target.
 #[derive(Clone, Debug, Default)]
@@ -28,11 +30,11 @@ impl Asked {
     /// # Errors
     /// 400 for a header that stands twice or holds no identifier.
     pub fn parse(headers: &HeaderMap) -> Result<Self, Refusal> {
-        Ok(Self { purpose: one(headers, "Millgate-Purpose")?, agreement: one(headers, "Millgate-Agreement")? })
+        Ok(Self { purpose: one(headers, &PURPOSE)?, agreement: one(headers, &AGREEMENT)? })
     }
 }
 
-fn one<T>(headers: &HeaderMap, name: &'static str) -> Result<Option<T>, Refusal>
+fn one<T>(headers: &HeaderMap, name: &HeaderName) -> Result<Option<T>, Refusal>
 where
     T: std::str::FromStr<Err = model::InvalidId>,
 {

@@ -1,10 +1,15 @@
 //! Every refusal → status and problem document (RFC 9457). Status codes are chosen here and nowhere else.
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use model::{AgreementId, Reason, RequestId};
 use serde::Serialize;
+
+/// Headers of ours in answers, the first also towards sources.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("millgate-request-id");
+pub const AGREEMENT: HeaderName = HeaderName::from_static("millgate-agreement");
+pub const VIEW: HeaderName = HeaderName::from_static("millgate-view");
 
 /// Bodies of answers: streamed from a source, or a problem document.
 pub type Body = UnsyncBoxBody<Bytes, BodyError>;
@@ -234,8 +239,8 @@ fn error_of(reason: &Reason) -> Option<&'static str> {
 
 /// Headers that every answer of ours carries.
 pub fn ours(headers: &mut http::HeaderMap, request: RequestId) {
-    if let Ok(id) = HeaderValue::from_str(&request.to_string()) {
-        headers.insert("millgate-request-id", id);
+    if let Ok(id) = HeaderValue::try_from(request.to_string()) {
+        headers.insert(REQUEST_ID, id);
     }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

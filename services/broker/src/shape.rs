@@ -5,7 +5,7 @@
 
 use crate::authorize::Standing;
 use crate::record::Exchange;
-use crate::respond::BodyError;
+use crate::respond::{BodyError, VIEW};
 use crate::vigil::{self, Answer, Vigil};
 use crate::world::World;
 use bytes::Bytes;
@@ -36,7 +36,7 @@ pub fn headers(from_source: &HeaderMap, to_caller: &mut HeaderMap) {
             to_caller.insert(name, value.clone());
         }
     }
-    to_caller.insert("millgate-view", HeaderValue::from_static("whole"));
+    to_caller.insert(VIEW, HeaderValue::from_static("whole"));
 }
 
 /// What an answer is recorded and judged by while it is on its way.

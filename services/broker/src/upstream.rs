@@ -8,6 +8,7 @@ use crate::respond::Body;
 use crate::tls::{self, CertificateError, Roots};
 use base64::Engine as _;
 use http::HeaderValue;
+use http::uri::{Authority, Scheme};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -34,8 +35,9 @@ pub struct Upstream {
     pub authorization: Option<HeaderValue>,
     /// Where the source is told for whom it is asked, if it is.
     pub assertion: Option<Addressee>,
-    /// Scheme and authority; paths come from the route with the source's base path.
-    pub base: String,
+    /// What is asked; paths come from the route, with the source's base path.
+    pub scheme: Scheme,
+    pub authority: Authority,
     pub response_timeout: Duration,
     pub idle_timeout: Duration,
     pub answer_timeout: Duration,
@@ -54,6 +56,8 @@ pub enum UpstreamError {
     ReadCa { id: SourceId, path: String, error: std::io::Error },
     #[error("source `{id}`: {error}")]
     Secret { id: SourceId, error: SecretError },
+    #[error("source `{id}`: its address cannot be asked over HTTP")]
+    BadAddress { id: SourceId },
     #[error("source `{id}`: the credential cannot be sent in a header; it holds a control character")]
     BadCredential { id: SourceId },
     #[error("source `{id}`: the CA file holds no usable certificate: {error}")]
@@ -133,7 +137,12 @@ impl Upstream {
             slots: slots.unwrap_or_else(|| Arc::new(Semaphore::new(source.concurrency_max as usize))),
             authorization,
             assertion: assertion.transpose()?,
-            base: format!("{}://{}", source.url.scheme(), source.url.authority()),
+            scheme: if source.url.scheme() == "https" { Scheme::HTTPS } else { Scheme::HTTP },
+            authority: source
+                .url
+                .authority()
+                .parse()
+                .map_err(|_| UpstreamError::BadAddress { id: source.id.clone() })?,
             response_timeout: Duration::from_millis(source.response_timeout_ms),
             idle_timeout: Duration::from_millis(source.idle_timeout_ms),
             answer_timeout: Duration::from_millis(source.answer_timeout_ms),
