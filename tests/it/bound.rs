@@ -135,6 +135,32 @@ impl Authority {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_bound_to_a_client_certificate_counts_on_its_connections_alone() {
+    let said = mutual(|ca| {
+        format!(
+            "[authority.acme-machines]\norganisation = \"acme\"\nca_file = \"{ca}\"\n\
+             spiffe = {{ trust_domain = \"acme.example\" }}\n"
+        )
+    });
+    let expected = json!({
+        "own certificate": [200, ""], "another certificate": [401, "bad_binding"], "no certificate": [401, "bad_binding"],
+        "the certificate alone": [200, ""], "neither": [401, "no_credential"],
+    });
+    assert_eq!(said.await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_of_an_authority_that_is_not_registered_binds_a_token_and_is_nobodys() {
+    let said = mutual(|_| String::from("unregistered_certificates = true\n"));
+    let expected = json!({
+        "own certificate": [200, ""], "another certificate": [401, "bad_binding"], "no certificate": [401, "bad_binding"],
+        "the certificate alone": [401, "unknown_authority"], "neither": [401, "no_credential"],
+    });
+    assert_eq!(said.await, expected);
+}
+
+/// What a script with a certificate of ACME's own authority hears from a plant whose registry says `more` of ACME's issuer;
+/// `more` is told the file of that authority.
+async fn mutual(more: impl FnOnce(&str) -> String) -> Value {
     let plant = Plant::start().await.unwrap();
     let directory = plant.directory.path();
     let site = Authority::new(&directory.join("site.pem"));
@@ -156,20 +182,13 @@ async fn a_token_bound_to_a_client_certificate_counts_on_its_connections_alone()
         plant.configuration("secured", "tls = { certificate = \"server.pem\", key = \"server.key\" }").unwrap();
     let shutdown = Shutdown::new();
     let running = serve::start(&Config::load(&config).unwrap(), shutdown.clone(), Arc::new(SystemClock)).await.unwrap();
-    let authority = format!(
-        "ca_file = \"{}\"\n[authority.acme-machines]\norganisation = \"acme\"\nca_file = \"{client_ca}\"\nspiffe = {{ trust_domain = \"acme.example\" }}\n",
-        file("site.pem"),
-    );
-    register(&plant, &running.broker, &issuer(&provider, &authority)).await;
+    let more = format!("ca_file = \"{}\"\n{}", file("site.pem"), more(&client_ca));
+    register(&plant, &running.broker, &issuer(&provider, &more)).await;
 
     let (ca, own, other) = (file("site.pem"), file("press-3.both.pem"), file("press-4.both.pem"));
     let said = script("mutual", &provider, &running, &["--ca", &ca, "--certificate", &own, "--other", &other]);
-    let expected = json!({
-        "own certificate": [200, ""], "another certificate": [401, "bad_binding"], "no certificate": [401, "bad_binding"],
-        "the certificate alone": [200, ""], "neither": [401, "no_credential"],
-    });
-    assert_eq!(said, expected);
     shutdown.begin("the test is over");
     running.drain().await;
     plant.stop().await;
+    said
 }

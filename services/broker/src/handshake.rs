@@ -3,8 +3,10 @@
 //! What passes, in the order of the checks:
 //!
 //! 1. Who shows no certificate comes in; what it may do is a question of its token.
-//! 2. Who shows one must be vouched for by an authority of the newest generation, and prove that it holds the key.
-//!    Anything else ends the handshake with an alert, counted and recorded as a refused login.
+//! 2. Who shows one must be vouched for by an authority of the newest generation, and prove that it holds the key. Where an
+//!    issuer binds its tokens to certificates of authorities that are not registered here, such a one comes in too: it is
+//!    nobody's, and counts only beside a token of that issuer which names it.
+//! 3. Anything else ends the handshake with an alert, counted and recorded as a refused login.
 //!
 //! The list of authorities that TLS can send along is empty: it would tell every stranger who the suppliers are.
 //!
@@ -29,7 +31,7 @@ use std::cell::RefCell;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -37,9 +39,6 @@ tokio::task_local! {
     /// Why the handshake of this task was refused: TLS itself can carry no more than an alert.
     static REFUSED: RefCell<Option<LoginError>>;
 }
-
-/// A connection whose alert nobody has read is not cut for so long.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// The TLS of all listeners of one broker.
 #[derive(Debug)]
@@ -83,20 +82,25 @@ impl Handshakes {
             return current.config.clone();
         }
         let (authorities, parties) = (world.authorities.clone(), world.parties.clone());
+        let unregistered = takes_unregistered(&parties);
         let same = current.filter(|current| {
-            current.authorities.is(&authorities) && same_people(&current.parties.revocations, &parties.revocations)
+            takes_unregistered(&current.parties) == unregistered
+                && current.authorities.is(&authorities)
+                && same_people(&current.parties.revocations, &parties.revocations)
         });
-        let config = same.map_or_else(|| self.fresh(&shown, &authorities), |current| current.config.clone());
+        let fresh = || self.fresh(&shown, !authorities.is_empty() || unregistered, unregistered);
+        let config = same.map_or_else(fresh, |current| current.config.clone());
         let current = Current { generation, shown, authorities, parties, config: config.clone() };
         self.current.store(Some(Arc::new(current)));
         config
     }
 
     /// Without any session to resume.
-    fn fresh(&self, shown: &Arc<CertifiedKey>, authorities: &ClientAuthorities) -> Arc<ServerConfig> {
+    fn fresh(&self, shown: &Arc<CertifiedKey>, asks: bool, unregistered: bool) -> Arc<ServerConfig> {
         let verifier = Verifier {
             broker: self.broker.clone(),
-            asks: !authorities.is_empty(),
+            asks,
+            unregistered,
             algorithms: rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms,
         };
         let time = Arc::new(BrokersTime(self.broker.clock.clone()));
@@ -118,11 +122,12 @@ impl Handshakes {
                 let certificate = shown.and_then(|chain| PeerCertificate::new(chain.to_vec())).map(Arc::new);
                 Some((stream, certificate))
             }
-            (Err((error, stream)), refused) => {
+            (Err((error, mut stream)), refused) => {
                 tracing::debug!(%peer, %error, "TLS handshake failed");
                 if let Some(refused) = refused {
                     self.record(&refused, peer).await;
-                    linger(stream).await;
+                    // What it still sends is taken too: the alert is to reach it.
+                    let _ = stream.shutdown().await;
                 }
                 None
             }
@@ -147,19 +152,13 @@ impl Handshakes {
     }
 }
 
+fn takes_unregistered(parties: &Parties) -> bool {
+    parties.issuers.values().any(|issuer| issuer.unregistered_certificates)
+}
+
 /// Whether nobody was revoked, or let back in, between the two. Single tokens are no part of a session.
 fn same_people(a: &Revocations, b: &Revocations) -> bool {
     a.certificates == b.certificates && a.principals == b.principals && a.organisations == b.organisations
-}
-
-/// Takes what the peer still sends, for a moment: a socket that is closed with unread data loses the alert.
-async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
-    let drain = async {
-        let mut unread = [0; 4_096];
-        let _ = stream.shutdown().await;
-        while stream.read(&mut unread).await.is_ok_and(|n| n > 0) {}
-    };
-    let _ = tokio::time::timeout(LINGER, drain).await;
 }
 
 /// Certificates expire by the broker's clock.
@@ -176,8 +175,10 @@ impl rustls::time_provider::TimeProvider for BrokersTime {
 #[derive(Debug)]
 struct Verifier {
     broker: Arc<Broker>,
-    /// Whether there is any authority. Without one, nobody is asked for a certificate: browsers would show a dialogue.
+    /// Whether there is any certificate that could count. Otherwise nobody is asked for one: browsers would show a dialogue.
     asks: bool,
+    /// Whether a certificate of an authority that is not registered here can bind a token.
+    unregistered: bool,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -204,6 +205,10 @@ impl ClientCertVerifier for Verifier {
         let peer = PeerCertificate::new(chain).ok_or(rustls::Error::NoCertificatesPresented)?;
         let world = self.broker.world();
         let admitted = world.authorities.admit(&peer, &world.parties, self.broker.clock.now());
+        let admitted = match admitted {
+            Err(refused) if refused.reason == Reason::UNKNOWN_AUTHORITY && self.unregistered => Ok(()),
+            admitted => admitted,
+        };
         admitted.map(|()| ClientCertVerified::assertion()).map_err(|refused| {
             let alert = rustls::Error::InvalidCertificate(alert(&refused.reason));
             // Outside of `accept` there is nobody to tell.

@@ -3,7 +3,8 @@
 //! What passes:
 //! 1. a token bound to a key (`cnf.jkt`), sent as `DPoP` with a good proof made with that key (RFC 9449), and no other
 //!    token sent so: as `Bearer` it would be one that anybody can have stolen;
-//! 2. a token bound to a certificate (`cnf.x5t#S256`) over a connection with that very certificate (RFC 8705);
+//! 2. a token bound to a certificate (`cnf.x5t#S256`) over a connection with that very certificate (RFC 8705), which an
+//!    authority of the registry has signed unless its issuer may do without;
 //! 3. a token bound to both, with both;
 //! 4. a token that is not bound, unless its issuer or its issuer's organisation wants callers bound.
 
@@ -25,6 +26,8 @@ pub(crate) struct Sender<'a> {
     pub(crate) presented: &'a Presented<'a>,
     pub(crate) scheme: Scheme<'a>,
     pub(crate) world: World<'a>,
+    /// Whether an authority of the registry vouches for the connection's certificate.
+    pub(crate) certified: bool,
 }
 
 /// A sender that is the one whom the token was given to.
@@ -41,6 +44,10 @@ impl Sender<'_> {
         let Confirmation { certificate, key } = token.content.confirmation();
         let proof = self.prove(key.as_ref(), &token.content.fingerprint(), token.issuer)?;
         check_certificate(certificate.as_ref(), self.presented.certificate)?;
+        if certificate.is_some() && !self.certified && !token.issuer.unregistered_certificates {
+            let what = "the certificate that the token is bound to is of no authority that is registered here";
+            return Err(Refusal::new(Reason::UNKNOWN_AUTHORITY, what));
+        }
         let proven = proof.as_ref().map(|_| Binding::Dpop);
         let achieved: Vec<Binding> = proven.into_iter().chain(certificate.map(|_| Binding::Certificate)).collect();
         check_demand(&achieved, Some(token.issuer), &token.issuer.organisation, self.world.parties)?;

@@ -103,7 +103,8 @@ impl Identity {
             Some(text) => Some(self.accept(text, None, world, notes).await?),
             None => None,
         };
-        let sender = Sender { dpop: &self.dpop, presented, scheme: token.scheme, world };
+        let (dpop, scheme) = (&self.dpop, token.scheme);
+        let sender = Sender { dpop, presented, scheme, world, certified: certified.is_some() };
         let caller = admit(&subject, actor.as_ref(), certified, sender, notes);
         let caller = caller.map_err(|refusal| refusal.by(&subject.issuer.id))?;
         [Some(subject), actor].into_iter().flatten().filter(|token| token.is_new).for_each(|token| {
@@ -252,8 +253,8 @@ fn identified<'w>(
     Ok(Accepted { issuer, who, content, is_new })
 }
 
-/// Whom the connection's certificate speaks for. Beside a token it need not speak for anybody: RFC 8705 binds tokens to
-/// certificates that no authority of ours has signed too.
+/// Whom the connection's certificate speaks for. Beside a token it need not speak for anybody: an issuer can bind tokens to
+/// certificates that no authority of ours has signed.
 fn certified(
     presented: &Presented<'_>,
     beside_token: bool,

@@ -119,7 +119,8 @@ async fn a_changed_secret_counts_from_the_next_question_on() {
 
 #[tokio::test]
 async fn a_token_bound_to_a_certificate_or_a_key() {
-    let desks = Desks::new().await;
+    let mut desks = Desks::new().await;
+    desks.stand.change_acme(|issuer| issuer.unregistered_certificates = true);
     let certificate = rcgen::generate_simple_self_signed(["press-3.acme.example".to_owned()]).unwrap().cert;
     let own = PeerCertificate::new(vec![certificate.der().clone()]).unwrap();
     let thumbprint = URL_SAFE_NO_PAD.encode(own.thumbprint().0);

@@ -54,6 +54,7 @@ pub(super) fn read(
     let groups = claims::groups(table, organisation.as_ref().and_then(|id| organisations.get(id)));
     let assurance = claims::assurance(table);
     let (bindings, dpop_nonce) = (bindings(table), table.boolean("dpop_nonce").unwrap_or(false));
+    let unregistered_certificates = table.boolean("unregistered_certificates").unwrap_or(false);
     if let Some(of) = organisation.as_ref().and_then(|id| organisations.get(id)) {
         satisfiable(table, &bindings, of);
     }
@@ -75,6 +76,7 @@ pub(super) fn read(
         assurance,
         bindings,
         dpop_nonce,
+        unregistered_certificates,
         introspection,
         keys,
         ca_file,

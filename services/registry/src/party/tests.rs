@@ -95,6 +95,7 @@ groups = { claim = "groups", roles = { "Plant Maintenance" = "maintenance-engine
 assurance = { claim = "acr", levels = { "urn:acme:mfa" = 2 } }
 binding = ["dpop"]
 dpop_nonce = true
+unregistered_certificates = true
 keys_url = "https://login.acme.example/keys?app=millgate"
 fetch_token = { file = "token" }
 outage_max = "2h"
