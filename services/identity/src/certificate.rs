@@ -274,5 +274,16 @@ impl Verified {
     }
 }
 
+/// The subject that a certificate would stand for by this rule if somebody had signed it.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzzed_name(
+    der: &CertificateDer<'_>,
+    rule: &model::party::CertificateNames,
+    now: Timestamp,
+) -> Option<String> {
+    let leaf = Leaf::read(der, now).ok()?;
+    names::subject(&leaf, rule).ok().map(|subject| subject.as_str().to_owned())
+}
+
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,8 @@ use model::{OrganisationId, Reason, Timestamp};
 use nonce::{Age, Nonces};
 use proof::Proof;
 pub(crate) use proof::Wanted;
+#[cfg(any(test, fuzzing))]
+pub(crate) use proof::fuzzed_proof;
 use replay::{NotNew, UsedProofs};
 
 /// What this process knows of proofs: its nonces, and what has been used.

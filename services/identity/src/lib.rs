@@ -39,6 +39,8 @@ mod delegation;
 mod dpop;
 mod explain;
 mod fetch;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod introspection;
 mod json;
 mod jwk;

@@ -203,3 +203,23 @@ fn missing(claim: &'static str) -> Refusal {
 fn bad(what: impl std::fmt::Display) -> Refusal {
     Refusal::new(Reason::BAD_PROOF, format!("the proof in the header `dpop` is not good: {what}"))
 }
+
+/// Header and claims with a zero byte between them, judged as if the signature were good for a GET of `path`. Until when it
+/// counts, and the `ath` that it must have had.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzzed_proof(data: &[u8], origins: &Origins, path: &str, now: Timestamp) -> Option<(Timestamp, String)> {
+    let (key, token) = (Digest::of(b"key"), Digest::of(b"token"));
+    let wanted = Wanted { key: &key, token: &token, method: "GET", origins, path, leeway_ms: 0, now };
+    if let Ok(text) = std::str::from_utf8(data) {
+        assert!(Proof::check(text, &wanted).is_err(), "nobody holds a key with this thumbprint");
+    }
+    let (header, claims) = data.split_at(data.iter().position(|b| *b == 0)?);
+    if let Ok(header) = object(header) {
+        assert!(key_of(&header, &key).is_err(), "nobody holds a key with this thumbprint");
+        if let Member::Object(members) = header.get("jwk") {
+            let _ = jwk_of(members).map(|key| (key.public_key().is_ok(), thumbprint(&key)));
+        }
+    }
+    let proof = check_claims(&object(claims.get(1..)?).ok()?, &wanted).ok()?;
+    Some((proof.end, URL_SAFE_NO_PAD.encode(token.0)))
+}
