@@ -3,11 +3,11 @@
 #
 #   bash tests/bench/per-request.sh [--rounds 7] [--seconds 4] [--connections 64] [--millgate NAME=EXECUTABLE]...
 #
-# Without `--millgate` the release build is measured; with several, each is a row of its own.
+# Without `--millgate` what an image would hold is built and measured; with several, each is a row of its own.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=$PWD/tests/bench
-rounds=7 seconds=4 connections=64 millgates=()
+rounds=7 seconds=4 connections=64 millgates=() profile=dist
 while [ $# -gt 0 ]; do
     case $1 in
     --rounds) rounds=$2 ;;

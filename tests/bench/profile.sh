@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=$PWD/tests/bench
-seconds=5 connections=64 millgates=()
+seconds=5 connections=64 millgates=() profile=release
 while [ $# -gt 0 ]; do
     case $1 in
     --seconds) seconds=$2 ;;

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The servers of a measurement, started and stopped together. Sourced: `$here` is this folder, the current folder the
-# repository's, `millgates` what to measure: NAME=EXECUTABLE each, or nothing for the release build. Leaves `$out`, `$plant`,
+# repository's, `millgates` what to measure: NAME=EXECUTABLE each, or nothing for a build of `profile`. Leaves `$out`, `$plant`,
 # `pid[NAME]`, `port[NAME]` of each Millgate, and `load`.
 
 out=$PWD/target/bench
@@ -11,8 +11,8 @@ done
 mkdir -p "$out"
 
 if [ ${#millgates[@]} -eq 0 ]; then
-    cargo build --locked --workspace --release --bin millgate
-    millgates=("millgate=$PWD/target/release/millgate")
+    cargo build --locked --workspace --profile "$profile" --bin millgate
+    millgates=("millgate=$PWD/target/$profile/millgate")
 fi
 node "$here/plant.mjs" "$plant" ${#millgates[@]} >/dev/null
 
