@@ -43,6 +43,7 @@ const principal = (n) => `bench-${String(n % PRINCIPALS).padStart(3, '0')}`;
 cpSync(join(repository, 'policies'), join(directory, 'policies'), { recursive: true });
 const plant = join(directory, 'policies/plants/munich');
 edit(join(plant, 'catalog'), (text) => text
+  .replace('[dataset.acme-parts.fields]\n', `$&rows.serial = "identity"\nrows.result = "quality"\nrows.force_kn = "quality"\npad = "identity"\n`)
   .replaceAll('http://127.0.0.1:9310', at(ports.upstream))
   .replaceAll('http://127.0.0.1:9311', at(ports.upstream))
   .replaceAll(/^concurrency = \d+$/gm, 'concurrency = 256'));

@@ -501,6 +501,7 @@ async fn a_suspension_made_while_the_broker_starts_counts() {
         api_origins: identity::Origins::new([]),
         world,
         assertions,
+        pseudonyms: broker::shape::Pseudonyms::new([7; 32]),
         clock,
         tracer: runtime::trace::Tracer::off(),
         readiness: runtime::health::Readiness::new(),

@@ -4,11 +4,11 @@ use crate::Broker;
 use crate::assertion::AssertionError;
 use crate::record::{Admitted, Exchange};
 use crate::respond::{AGREEMENT, Body, BodyError, REQUEST_ID, Refusal};
-use crate::shape::{self, Recorded, Watched};
+use crate::shape::{self, NotBegun, Plan, Recorded, Shaped, Watched};
 use crate::upstream::{Upstream, contains};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use identity::PeerCertificate;
 use model::entry::Ended;
 use model::{AgreementId, Reason, RequestId};
@@ -26,6 +26,8 @@ pub struct Question<'a> {
     /// Of the caller's connection.
     pub certificate: Option<Arc<PeerCertificate>>,
     pub target: &'a UpstreamRequest,
+    /// What is done to the answer.
+    pub plan: &'a Plan,
     pub body: Body,
     pub content_type: Option<HeaderValue>,
     /// W3C trace context, if there is any.
@@ -85,16 +87,65 @@ pub async fn forward(broker: &Broker, admitted: Admitted, question: Question<'_>
             return Err(failed(exchange, Ended::SourceTimeout, refusal));
         }
     };
-    if let Some(refusal) = standing.ended(&broker.world()) {
-        return Err(failed(exchange, Ended::Withdrawn, refusal));
-    }
     if let Some(refusal) = refused_answer(answer.status()) {
         return Err(failed(exchange, Ended::SourceFailed, refusal));
+    }
+    let answer = match shaped(answer, question.plan, upstream).await {
+        Ok(answer) => answer,
+        Err((ended, refusal)) => return Err(failed(exchange, ended, refusal)),
+    };
+    if let Some(refusal) = standing.ended(&broker.world()) {
+        return Err(failed(exchange, Ended::Withdrawn, refusal));
     }
     let agreement = permit.agreement().cloned();
     let answer = without_secrets(answer, upstream, assertion.as_ref());
     let watched = Watched { exchange, standing, idle: upstream.idle_timeout, longest: upstream.answer_timeout, slot };
-    Ok(serve(broker, answer, watched, agreement.as_ref(), question.request))
+    Ok(serve(broker, answer, watched, question.plan, agreement.as_ref(), question.request))
+}
+
+/// What becomes of an answer's body.
+enum Answer {
+    Whole(Incoming),
+    Shaped(Box<Shaped<Incoming>>),
+}
+
+/// The beginning of the answer as it may be seen, or why there is none.
+async fn shaped(
+    answer: Response<Incoming>,
+    plan: &Plan,
+    upstream: &Upstream,
+) -> Result<Response<Answer>, (Ended, Refusal)> {
+    let Plan::Shaped(shaping) = plan else { return Ok(answer.map(Answer::Whole)) };
+    if answer.body().is_end_stream() {
+        return Ok(answer.map(Answer::Whole));
+    }
+    let (parts, body) = answer.into_parts();
+    let malformed = || {
+        let what = "the source's answer is not what the plant declares, so nothing of it can be shown";
+        (Ended::SourceFailed, Refusal::new(Reason::SOURCE_MALFORMED, what))
+    };
+    let mut types = parts.headers.get_all(header::CONTENT_TYPE).iter().map(HeaderValue::to_str);
+    let declared = matches!((types.next(), types.next()), (Some(Ok(one)), None) if shaping.is_declared(one));
+    if !declared || parts.headers.contains_key(header::CONTENT_ENCODING) {
+        tracing::warn!("a source's answer is not of the type that the catalog declares, or is encoded");
+        return Err(malformed());
+    }
+    match Shaped::begin(body, shaping, upstream.idle_timeout).await {
+        Ok(body) => Ok(Response::from_parts(parts, Answer::Shaped(Box::new(body)))),
+        Err(NotBegun::Malformed(what)) => {
+            tracing::warn!(%what, "a source's answer is not what the catalog declares");
+            Err(malformed())
+        }
+        Err(NotBegun::Source(error)) => {
+            tracing::warn!(error = %describe(&error), "a source broke off");
+            let refusal = Refusal::new(Reason::SOURCE_UNREACHABLE, "the source cannot be reached or broke off");
+            Err((Ended::SourceFailed, refusal))
+        }
+        Err(NotBegun::Idle) => {
+            let refusal = Refusal::new(Reason::SOURCE_TIMEOUT, "the source did not answer in time");
+            Err((Ended::SourceTimeout, refusal))
+        }
+    }
 }
 
 fn assertion(
@@ -108,11 +159,7 @@ fn assertion(
 }
 
 /// A source that repeats what it was sent must not tell the caller what only the broker may know.
-fn without_secrets(
-    mut answer: Response<Incoming>,
-    upstream: &Upstream,
-    assertion: Option<&HeaderValue>,
-) -> Response<Incoming> {
+fn without_secrets<B>(mut answer: Response<B>, upstream: &Upstream, assertion: Option<&HeaderValue>) -> Response<B> {
     // The signature is what makes it one; what is before it, the caller knows.
     let signature = assertion.and_then(|a| a.as_bytes().rsplit(|b| *b == b'.').next());
     let repeats = |value: &HeaderValue| {
@@ -187,16 +234,27 @@ fn refused_answer(status: StatusCode) -> Option<Refusal> {
 
 fn serve(
     broker: &Broker,
-    answer: Response<Incoming>,
+    answer: Response<Answer>,
     mut watched: Watched,
+    plan: &Plan,
     agreement: Option<&AgreementId>,
     request: RequestId,
 ) -> Response<Body> {
     let (parts, body) = answer.into_parts();
     watched.exchange.answering(parts.status.as_u16());
-    let mut response = Response::new(Recorded::new(body, watched, &broker.vigil).boxed_unsync());
+    let body = match body {
+        Answer::Whole(body) => {
+            watched.exchange.showing(plan.word(), None);
+            Recorded::new(body, watched, &broker.vigil).boxed_unsync()
+        }
+        Answer::Shaped(body) => {
+            watched.exchange.showing(plan.word(), Some(body.rows()));
+            Recorded::new(body, watched, &broker.vigil).boxed_unsync()
+        }
+    };
+    let mut response = Response::new(body);
     *response.status_mut() = parts.status;
-    shape::headers(&parts.headers, response.headers_mut());
+    shape::headers(plan, &parts.headers, response.headers_mut());
     crate::respond::ours(response.headers_mut(), request);
     if let Some(agreement) = agreement
         && let Ok(value) = HeaderValue::from_str(agreement.as_str())

@@ -21,7 +21,7 @@ pub mod record;
 mod reload;
 mod resolve;
 pub mod respond;
-mod shape;
+pub mod shape;
 mod share;
 mod stack;
 pub mod tls;
@@ -60,6 +60,7 @@ pub struct Broker {
     vigil: Arc<vigil::Vigil>,
     clock: Arc<dyn Clock>,
     assertions: Assertions,
+    pseudonyms: shape::Pseudonyms,
     refused_logins: Arc<RefusedLogins>,
     shares: Arc<share::Shares>,
     readers: api::Readers,
@@ -79,6 +80,8 @@ pub struct Makings {
     pub world: World,
     /// What sources are told of callers.
     pub assertions: Assertions,
+    /// What masks are made with that stand for values.
+    pub pseudonyms: shape::Pseudonyms,
     pub clock: Arc<dyn Clock>,
     pub tracer: Tracer,
     pub readiness: runtime::health::Readiness,
@@ -117,6 +120,7 @@ impl Broker {
             vigil: Arc::default(),
             clock: makings.clock,
             assertions: makings.assertions,
+            pseudonyms: makings.pseudonyms,
             readers: api::Readers::default(),
             refused_logins: RefusedLogins::new(makings.refused_logins_per_minute),
             shares: share::Shares::new(makings.requests_per_organisation),

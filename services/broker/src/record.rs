@@ -17,6 +17,7 @@ use pdp::{Denial, Digests, Permit};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio_util::sync::CancellationToken;
 
 /// A permit whose decision is durable. Forwarding takes one; nothing but [`admit`] makes one.
@@ -94,6 +95,9 @@ pub async fn admit(
     text_if(&mut members, "purpose", request.purpose.as_ref());
     text_if(&mut members, "agreement", permit.agreement());
     members.texts("reveals", permit.classes_revealed());
+    if !permit.classes_hidden().is_empty() {
+        members.texts("hides", permit.classes_hidden());
+    }
     let organisation = request.caller.organisation().clone();
     let mut draft = draft(log, about, who, members)?;
     draft.effect = Effect::Opens;
@@ -107,6 +111,8 @@ pub async fn admit(
         started: now,
         status: None,
         bytes: 0,
+        view: "whole",
+        rows: None,
         ended: None,
         reason: None,
         done: false,
@@ -343,6 +349,10 @@ pub struct Exchange {
     started: Timestamp,
     status: Option<u16>,
     bytes: u64,
+    /// What is shown of the answer, in a word.
+    view: &'static str,
+    /// Where it is counted.
+    rows: Option<Arc<AtomicU64>>,
     ended: Option<Ended>,
     reason: Option<Reason>,
     done: bool,
@@ -363,6 +373,16 @@ impl Exchange {
     /// What the caller is being sent.
     pub fn answering(&mut self, status: u16) {
         self.status = Some(status);
+    }
+
+    /// What the caller is shown of it, and where its rows are counted.
+    pub fn showing(&mut self, view: &'static str, rows: Option<Arc<AtomicU64>>) {
+        (self.view, self.rows) = (view, rows);
+    }
+
+    /// Why it will have ended as it does.
+    pub fn because(&mut self, reason: Reason) {
+        self.reason = Some(reason);
     }
 
     pub fn sent(&mut self, bytes: u64) {
@@ -397,7 +417,10 @@ impl Exchange {
         members.text("ended", self.ended.unwrap_or(Ended::NotForwarded).as_str());
         members.count("bytes", self.bytes);
         members.int("duration_ms", duration.max(0));
-        members.text("view", "whole");
+        members.text("view", self.view);
+        if let Some(rows) = &self.rows {
+            members.count("rows", rows.load(Ordering::Relaxed));
+        }
         if let Some(status) = self.status {
             members.int("status", i64::from(status));
         }

@@ -19,6 +19,8 @@ pub type Body = UnsyncBoxBody<Bytes, BodyError>;
 pub enum BodyError {
     #[error("the source broke off")]
     Source(#[source] hyper::Error),
+    #[error("the source's answer is not what was declared")]
+    Malformed,
     #[error("the source sent nothing for too long")]
     SourceIdle,
     #[error("the caller took nothing for too long")]
@@ -33,6 +35,12 @@ pub enum BodyError {
     TooLarge,
     #[error("an answer of our own broke off")]
     Own(#[source] axum::Error),
+}
+
+impl From<hyper::Error> for BodyError {
+    fn from(error: hyper::Error) -> Self {
+        Self::Source(error)
+    }
 }
 
 /// A request that is not served, with what its caller may know of it.
@@ -150,7 +158,14 @@ fn status_of(reason: &Reason) -> StatusCode {
             StatusCode::SERVICE_UNAVAILABLE
         }
         r if *r == Reason::SOURCE_TIMEOUT => StatusCode::GATEWAY_TIMEOUT,
-        r if [Reason::SOURCE_UNREACHABLE, Reason::SOURCE_REDIRECTED, Reason::SOURCE_FAILED].contains(r) => {
+        r if [
+            Reason::SOURCE_UNREACHABLE,
+            Reason::SOURCE_REDIRECTED,
+            Reason::SOURCE_FAILED,
+            Reason::SOURCE_MALFORMED,
+        ]
+        .contains(r) =>
+        {
             StatusCode::BAD_GATEWAY
         }
         _ => StatusCode::FORBIDDEN,

@@ -1,7 +1,16 @@
-//! What leaves of a source's answer: declared headers, and a body that is counted, timed and recorded to its end.
+//! What leaves of a source's answer: declared headers, and a body that is shaped, counted, timed and recorded to its end.
 //!
-//! Rows, masks and coarser series are not shaped here yet; an answer that would need them is refused before the source
-//! is asked (`shaping_required`).
+//! Fields are hidden as the decision says (`plan`, `view`, `mask`, `json`, `body`). Rows and coarser series are not shaped
+//! here yet; an answer that would need that is refused before the source is asked (`shaping_required`).
+
+mod body;
+pub mod json;
+pub mod mask;
+pub mod plan;
+pub mod view;
+
+pub use body::{NotBegun, Shaped};
+pub use plan::{Plan, Pseudonyms, Views};
 
 use crate::authorize::Standing;
 use crate::record::Exchange;
@@ -11,6 +20,7 @@ use crate::world::World;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body::{Body, Frame, SizeHint};
+use model::Reason;
 use model::entry::Ended;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -28,15 +38,25 @@ pub const PASSED: [HeaderName; 5] = [
     header::LAST_MODIFIED,
 ];
 
-/// Copies the declared headers of an answer; a header that stands twice has two readings and is left out.
-pub fn headers(from_source: &HeaderMap, to_caller: &mut HeaderMap) {
-    for name in &PASSED {
-        let mut values = from_source.get_all(name).iter();
-        if let (Some(value), None) = (values.next(), values.next()) {
-            to_caller.insert(name, value.clone());
+/// Copies the declared headers of an answer; a header that stands twice has two readings and is left out. Of one that is
+/// shaped nothing holds any longer, not its type either.
+pub fn headers(plan: &Plan, from_source: &HeaderMap, to_caller: &mut HeaderMap) {
+    match plan {
+        Plan::Shaped(shaping) => {
+            to_caller.insert(header::CONTENT_TYPE, HeaderValue::from_static(shaping.content_type()));
+        }
+        Plan::Whole => {
+            for name in &PASSED {
+                let mut values = from_source.get_all(name).iter();
+                if let (Some(value), None) = (values.next(), values.next()) {
+                    to_caller.insert(name, value.clone());
+                }
+            }
         }
     }
-    to_caller.insert(VIEW, HeaderValue::from_static("whole"));
+    if let Ok(view) = HeaderValue::try_from(plan.header()) {
+        to_caller.insert(VIEW, view);
+    }
 }
 
 /// What an answer is recorded and judged by while it is on its way.
@@ -110,7 +130,7 @@ enum Cut {
 
 impl<B> Recorded<B>
 where
-    B: Body<Data = Bytes, Error = hyper::Error> + Unpin + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<BodyError>> + Unpin + Send + 'static,
 {
     pub fn new(inner: B, watched: Watched, vigil: &Arc<Vigil>) -> Self {
         let Watched { mut exchange, standing, idle, longest, slot } = watched;
@@ -200,7 +220,7 @@ impl<B> Open<B> {
 
 impl<B> Open<B>
 where
-    B: Body<Data = Bytes, Error = hyper::Error> + Unpin,
+    B: Body<Data = Bytes, Error: Into<BodyError>> + Unpin,
 {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         loop {
@@ -211,7 +231,7 @@ where
                     self.turn_to(Side::Caller);
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(BodyError::Source(error)))),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => {
                     if self.waits_for == Side::Caller {
@@ -243,7 +263,7 @@ where
 
 impl<B> Body for Recorded<B>
 where
-    B: Body<Data = Bytes, Error = hyper::Error> + Unpin,
+    B: Body<Data = Bytes, Error: Into<BodyError>> + Unpin,
 {
     type Data = Bytes;
     type Error = BodyError;
@@ -256,6 +276,9 @@ where
             Flow::Cut(cut) => return Poll::Ready(Some(Err((*cut).into()))),
         };
         let polled = open.poll(cx);
+        if let Poll::Ready(Some(Err(BodyError::Malformed))) = &polled {
+            open.exchange.because(Reason::SOURCE_MALFORMED);
+        }
         if let Some(ended) = open.end(&polled) {
             open.exchange.end(ended);
             *flow = Flow::Over;

@@ -6,9 +6,10 @@ use crate::authorize::authorize;
 use crate::canonical::Canonical;
 use crate::forward::{Question, forward};
 use crate::listener::Peer;
-use crate::record::{self, Circumstances};
+use crate::record::{self, Circumstances, Target};
 use crate::resolve::{self, Asked, resolve};
 use crate::respond::{self, Body, Refusal};
+use crate::shape::Plan;
 use crate::share::Share;
 use http::request::Parts;
 use http::{Request, Response};
@@ -94,6 +95,15 @@ async fn serve(
         now: broker.clock.now(),
     };
     let permit = authorize(broker, &world, question, &about).await?;
+    let plan = match Plan::new(&world, &broker.pseudonyms, &canonical, &resolved, &permit) {
+        Ok(plan) => plan,
+        Err(refusal) => {
+            // Who gets so far may know that it exists.
+            let target = Target { route: Some(&resolved.route), resource: Some(&resolved.resource) };
+            record::refuse(&broker.log, &permit.request().caller, &refusal.reason, target, &about).await?;
+            return Err(refusal);
+        }
+    };
     drop(step);
 
     let step = trace.child("record");
@@ -106,6 +116,7 @@ async fn serve(
         upstream: &upstream,
         certificate: peer.certificate,
         target: &resolved.upstream,
+        plan: &plan,
         body,
         content_type,
         traceparent: step.traceparent().map(|t| t.to_string()),

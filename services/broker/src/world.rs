@@ -1,5 +1,6 @@
 //! What one request sees from start to record: policies, catalog, registry and connections of one generation.
 
+use crate::shape::Views;
 use crate::upstream::{self, UpstreamError, Upstreams};
 use identity::{AuthorityProblem, ClientAuthorities};
 use model::party::{Parties, Revocations, Status};
@@ -26,6 +27,8 @@ pub struct World {
     pub snapshot: Snapshot,
     pub authorities: ClientAuthorities,
     pub upstreams: Upstreams,
+    /// What has been needed of this generation.
+    pub views: Views,
 }
 
 /// The parts of a generation, each versioned by its own digest.
@@ -154,6 +157,7 @@ impl World {
             snapshot,
             authorities: parts.authorities.clone(),
             upstreams,
+            views: Views::default(),
         })
     }
 

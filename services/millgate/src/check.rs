@@ -8,6 +8,7 @@ use model::Clock as _;
 use model::party::{Agreement, Status};
 use runtime::clock::SystemClock;
 use runtime::config::Config;
+use runtime::secret;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -84,6 +85,12 @@ fn examine(args: &Args) -> Result<Counts, Vec<String>> {
     let mut problems = Vec::new();
     if let Some(tls) = &config.tls
         && let Err(error) = broker::tls::server_config(&tls.certificate, &tls.key)
+    {
+        problems.push(format!("{}: {error}", args.config.display()));
+    }
+    let key = &config.masks.key_file;
+    if key.exists()
+        && let Err(error) = secret::key(key)
     {
         problems.push(format!("{}: {error}", args.config.display()));
     }

@@ -5,12 +5,14 @@ use audit::{Log, LogOptions, PublishOptions, Publisher};
 use broker::assertion::{Assertions, KeyFiles};
 use broker::handshake::Handshakes;
 use broker::listener::{Bounds, Listener};
+use broker::shape::Pseudonyms;
 use broker::{Broker, Certificate, Folders, Makings, Reloader, World};
 use identity::{Identity, IdentityOptions, Origins};
 use model::{Clock, Origin};
 use runtime::clock::SystemClock;
 use runtime::config::Config;
 use runtime::health::Readiness;
+use runtime::secret;
 use runtime::shutdown::Shutdown;
 use runtime::telemetry::{self, Telemetry};
 use std::net::SocketAddr;
@@ -109,6 +111,7 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
         None => None,
     };
     let assertions = Assertions::open(config.assertion.issuer.clone(), assertion_keys(config))?;
+    let pseudonyms = secret::key(&config.masks.key_file).context("[masks] key_file cannot be used")?;
     let broker = Broker::start(Makings {
         log,
         identity,
@@ -116,6 +119,7 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
         api_origins: origins(&config.listen.api_origins, sockets.api.local_addr()?, shown.is_some()),
         world,
         assertions,
+        pseudonyms: Pseudonyms::new(pseudonyms),
         clock,
         tracer: telemetry.tracer(),
         readiness: readiness.clone(),

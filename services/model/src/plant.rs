@@ -79,9 +79,89 @@ pub struct Dataset {
     pub source: SourceId,
     pub equipment: EquipmentId,
     pub governance: Governance,
-    /// Field name (dotted path) to its class; a field that is not listed has the highest class.
+    /// What its answers are written in.
+    pub format: Format,
+    /// Field name (dotted path, `*` for any name) to its class; a field that is not listed has the highest class.
     pub fields: BTreeMap<String, FieldClassId>,
+    /// How a field is hidden whose class may not be shown; [`Mask::Drop`] where nothing is said.
+    pub masks: BTreeMap<String, Mask>,
     pub records: RecordAttributes,
+}
+
+impl Dataset {
+    /// Whether single fields of its answers can be hidden. If so, those that are not declared always are.
+    pub fn can_be_shaped(&self) -> bool {
+        self.format != Format::Opaque && !self.fields.is_empty()
+    }
+}
+
+/// What the answers of a dataset are written in, so that they can be shaped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    #[default]
+    Json,
+    /// One JSON text on each line.
+    NdJson,
+    /// Something that cannot be looked into: shown as a whole or not at all.
+    Opaque,
+}
+
+/// What is shown in place of a value that may not be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mask {
+    /// Nothing: the field is left out.
+    Drop,
+    /// `null`.
+    Null,
+    /// A text that says so.
+    Redact,
+    /// The same text for the same value under one agreement, and no way back.
+    Pseudonym,
+    /// The last characters of a text.
+    Partial { last: u32 },
+    /// The nearest multiple.
+    Round { to: Step },
+    /// The range of this width that it lies in, `100..150`: its beginning is in it, its end is not.
+    Bucket { width: Step },
+}
+
+/// A decimal number above zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Without the point.
+    digits: u32,
+    decimals: u8,
+}
+
+impl Step {
+    /// `100`, `0.5`: at most nine digits, at most six of them behind the point.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        let plain = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+        let ends_well = text.contains('.') != fraction.is_empty();
+        if !ends_well || whole.is_empty() || !plain(whole) || !plain(fraction) || whole.len() + fraction.len() > 9 {
+            return None;
+        }
+        let digits = format!("{whole}{fraction}").parse().ok().filter(|digits| *digits > 0)?;
+        let decimals = u8::try_from(fraction.len()).ok().filter(|decimals| *decimals <= 6)?;
+        Some(Self { digits, decimals })
+    }
+
+    pub fn value(self) -> f64 {
+        f64::from(self.digits) / 10_f64.powi(i32::from(self.decimals))
+    }
+
+    /// A multiple of it, with as many digits behind the point.
+    pub fn print(self, value: f64) -> String {
+        // No `-0`.
+        format!("{:.*}", usize::from(self.decimals), value + 0.0)
+    }
+}
+
+impl std::fmt::Display for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.print(self.value()))
+    }
 }
 
 /// The values that attributes of the dataset's records can have: a closed world, so that every combination can be asked.

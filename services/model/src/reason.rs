@@ -110,6 +110,8 @@ reasons! {
     AGREEMENT_AMBIGUOUS = "agreement_ambiguous";
     PURPOSE_UNKNOWN = "purpose_unknown";
     SHAPING_REQUIRED = "shaping_required";
+    /// The question chooses by a field that must not be seen.
+    HIDDEN_FIELD = "hidden_field";
     // --- recording and forwarding
     NOT_RECORDED = "not_recorded";
     OVERLOADED = "overloaded";
@@ -119,6 +121,8 @@ reasons! {
     SOURCE_REDIRECTED = "source_redirected";
     SOURCE_FAILED = "source_failed";
     SOURCE_NOT_FOUND = "source_not_found";
+    /// Its answer is not what the catalog declares, so nothing can be hidden in it.
+    SOURCE_MALFORMED = "source_malformed";
     SHUTTING_DOWN = "shutting_down";
 }
 

@@ -5,7 +5,7 @@ use crate::decide::{Inquiry, Matter, Refused};
 use crate::question::About;
 use crate::refusal::Refusal;
 use crate::slice;
-use crate::snapshot::Kinds;
+use crate::snapshot::{Fields, Kinds};
 use cedar_policy::EntityUid;
 use model::{Action, FieldClassId};
 use std::collections::BTreeSet;
@@ -18,13 +18,13 @@ pub(crate) struct Basis<'a> {
 }
 
 impl<'a> Inquiry<'a> {
-    /// The field classes to show; all of the answer may be seen. Nothing can be hidden yet, so an answer that would have
-    /// to be shaped is refused.
-    pub(crate) fn shown_whole(&mut self, matter: &Matter<'a>, basis: Basis<'_>) -> Result<Vec<FieldClassId>, Refused> {
+    /// The field classes to show. Records cannot be left out yet, and where fields cannot be either, an answer that would
+    /// have to be shaped is refused; so is one of which nothing would be left.
+    pub(crate) fn shown(&mut self, matter: &Matter<'a>, basis: Basis<'_>) -> Result<Vec<FieldClassId>, Refused> {
         let mut forbids = BTreeSet::new();
         let (revealed, classes_hidden) = self.reveal(matter, basis, &mut forbids)?;
         let records_hidden = !self.see_records(matter, basis, &mut forbids)?;
-        if classes_hidden.is_empty() && !records_hidden {
+        if !records_hidden && (classes_hidden.is_empty() || leaves_something(matter.data.fields, &revealed)) {
             return Ok(revealed);
         }
         Err(Refusal::shaping(classes_hidden, records_hidden, forbids).under(basis.agreement.map(|(a, _)| &a.id)))
@@ -84,4 +84,9 @@ impl<'a> Inquiry<'a> {
         }
         Ok(true)
     }
+}
+
+/// Whether an answer without its hidden fields is one.
+pub(crate) fn leaves_something(fields: Fields, revealed: &[FieldClassId]) -> bool {
+    matches!(fields, Fields::Apart { some_public } if some_public || !revealed.is_empty())
 }

@@ -2,7 +2,7 @@
 
 use crate::agreement::Candidate;
 use crate::answer::Answer;
-use crate::contents::Basis;
+use crate::contents::{Basis, leaves_something};
 use crate::credential::Told;
 use crate::decision::{Decision, Digests, Permit};
 use crate::names::uid;
@@ -47,7 +47,7 @@ impl Snapshot {
             slice: slice.digest,
         };
         match outcome {
-            Ok(Granted { agreement, actor_agreements, classes_revealed }) => Decision::Permit(Permit {
+            Ok(Granted { agreement, actor_agreements, classes_revealed, classes_hidden }) => Decision::Permit(Permit {
                 request,
                 agreement,
                 actor_agreements,
@@ -55,6 +55,7 @@ impl Snapshot {
                 digests,
                 slice,
                 classes_revealed: classes_revealed.into(),
+                classes_hidden: classes_hidden.into(),
                 generation: self.generation,
             }),
             Err(refusal) => Decision::Denied(refusal.into_denial(request, digests, slice, self.generation)),
@@ -81,6 +82,7 @@ struct Granted {
     agreement: Option<AgreementId>,
     actor_agreements: Vec<Option<AgreementId>>,
     classes_revealed: Vec<FieldClassId>,
+    classes_hidden: Vec<FieldClassId>,
 }
 
 // === the inquiry
@@ -145,7 +147,13 @@ impl<'a> Inquiry<'a> {
             classes_revealed.retain(|class| shown.contains(class));
             actor_agreements.push(chosen.map(|(agreement, _)| agreement.id.clone()));
         }
-        Ok(Granted { agreement, actor_agreements, classes_revealed })
+        let classes_hidden: Vec<FieldClassId> =
+            subject.data.classes.iter().filter(|class| !classes_revealed.contains(class)).cloned().collect();
+        // Each of them sees something, and none of it is the same.
+        if !classes_hidden.is_empty() && !leaves_something(subject.data.fields, &classes_revealed) {
+            return Err(Refusal::shaping(classes_hidden, false, BTreeSet::new()).under(agreement.as_ref()));
+        }
+        Ok(Granted { agreement, actor_agreements, classes_revealed, classes_hidden })
     }
 
     /// An actor's own permission: under the agreement that its organisation acts under already, or one of its own.
@@ -178,7 +186,7 @@ impl<'a> Inquiry<'a> {
         agreement: Option<Candidate<'_>>,
     ) -> Result<Vec<FieldClassId>, Refused> {
         self.in_force(&matter.party.principal.organisation, agreement.map(|(agreement, _)| agreement))?;
-        self.shown_whole(matter, Basis { purpose, agreement })
+        self.shown(matter, Basis { purpose, agreement })
     }
 
     // --- who takes part
@@ -334,7 +342,12 @@ impl<'a> Inquiry<'a> {
             self.reads_audit(actor, base, purpose.as_ref())
                 .map_err(|refusal| refusal.of_actor(&actor.principal.organisation))?;
         }
-        Ok(Granted { agreement: None, actor_agreements: vec![None; actors.len()], classes_revealed: Vec::new() })
+        Ok(Granted {
+            agreement: None,
+            actor_agreements: vec![None; actors.len()],
+            classes_revealed: Vec::new(),
+            classes_hidden: Vec::new(),
+        })
     }
 
     fn reads_audit(&mut self, party: &Party<'_>, base: &Base, purpose: Option<&EntityUid>) -> Result<(), Refused> {

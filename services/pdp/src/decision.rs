@@ -40,6 +40,7 @@ pub struct Permit {
     pub(crate) digests: Digests,
     pub(crate) slice: Content,
     pub(crate) classes_revealed: Arc<[FieldClassId]>,
+    pub(crate) classes_hidden: Arc<[FieldClassId]>,
     pub(crate) generation: u64,
 }
 
@@ -73,9 +74,15 @@ impl Permit {
         &self.slice
     }
 
-    /// Field classes above public that the answer may hold, sorted.
+    /// Field classes above public that the answer may show, sorted.
     pub fn classes_revealed(&self) -> &[FieldClassId] {
         &self.classes_revealed
+    }
+
+    /// Field classes above public that the answer may hold and that must not leave, sorted: whoever passes the answer on
+    /// has to hide their fields.
+    pub fn classes_hidden(&self) -> &[FieldClassId] {
+        &self.classes_hidden
     }
 
     /// Of the snapshot that decided.

@@ -212,8 +212,17 @@ impl Decision {
 
 impl Permit {
     fn again(&self, request: AccessRequest) -> Self {
-        let Self { request: _, agreement, actor_agreements, policies, digests, slice, classes_revealed, generation } =
-            self;
+        let Self {
+            request: _,
+            agreement,
+            actor_agreements,
+            policies,
+            digests,
+            slice,
+            classes_revealed,
+            classes_hidden,
+            generation,
+        } = self;
         Self {
             request,
             agreement: agreement.clone(),
@@ -222,6 +231,7 @@ impl Permit {
             digests: *digests,
             slice: slice.clone(),
             classes_revealed: Arc::clone(classes_revealed),
+            classes_hidden: Arc::clone(classes_hidden),
             generation: *generation,
         }
     }

@@ -68,7 +68,19 @@ pub(crate) struct Data {
     pub governance: RestrictedExpression,
     /// Those above public that an answer may hold, sorted.
     pub classes: Vec<FieldClassId>,
+    pub fields: Fields,
     pub kinds: Kinds,
+}
+
+/// Whether single fields of an answer can be hidden.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fields {
+    /// It is shown as a whole or not at all.
+    Whole,
+    Apart {
+        /// There are some that everybody sees who sees anything.
+        some_public: bool,
+    },
 }
 
 /// Kinds of records that an answer may hold.
@@ -266,12 +278,18 @@ impl Builder<'_> {
             Some(all) => self.kinds(d, all.len())?,
         };
         let product = entities::product_of(self.plant, &d.product)?;
+        let is_public = |c: &FieldClassId| self.plant.field_classes.get(c).is_some_and(|known| known.public);
+        let fields = match d.can_be_shaped() {
+            true => Fields::Apart { some_public: d.fields.values().any(is_public) },
+            false => Fields::Whole,
+        };
         Ok(Data {
             base: self.base(&uid(&types.dataset, &d.id), entities_of(&held, classes))?,
             product: d.product.clone(),
             listed: product.listed,
             governance: entities::governance(types, product, &d.governance)?,
             classes: held,
+            fields,
             kinds,
         })
     }
@@ -295,6 +313,7 @@ impl Builder<'_> {
             listed: product.listed,
             governance: entities::governance(types, product, &s.governance)?,
             classes: held,
+            fields: Fields::Whole,
             kinds: Kinds::None,
         })
     }

@@ -11,9 +11,10 @@ use crate::folder::Folder;
 use crate::folders::{Names, Reading};
 use crate::foreign::{Foreign, Kind};
 use crate::merge::{Documents, Layout, Merged};
+use crate::near;
 use crate::problem::{Problem, Problems};
-use crate::route::Route;
 use crate::route::read::route;
+use crate::route::{Resource, Route};
 use crate::source::Source;
 use crate::table::Table;
 use model::plant::Plant;
@@ -66,6 +67,7 @@ pub(crate) fn read_catalog(dir: &Path) -> Reading<Catalog> {
     let sources = read_all(&merged, "source", |id, table| Source::from_table(id, table, &folder.path));
     let routes = read_all(&merged, "route", |id, table| route(id, table, &merged, &plant));
     overlaps(&routes, &merged);
+    filters(&routes, &plant, &merged);
     let (names, complete) = (names(&merged), merged.complete);
     let result = if problems.is_empty() {
         let foreign = uses.clone();
@@ -107,6 +109,24 @@ where
         }
     }
     all
+}
+
+/// What a parameter is said to choose by is a field of what is read.
+fn filters(routes: &BTreeMap<RouteId, Route>, plant: &Plant, merged: &Merged<'_>) {
+    for (id, table) in merged.tables("route") {
+        let Some(route) = routes.get(id) else { continue };
+        let Resource::Dataset(dataset) = &route.resource else { continue };
+        let Some(dataset) = plant.datasets.get(dataset) else { continue };
+        for parameter in route.parameters.values() {
+            let unknown = parameter.filters.iter().flatten().filter(|field| !dataset.fields.contains_key(*field));
+            for field in unknown {
+                let what = format!("parameter `{}` of {} filters by `{field}`", parameter.name, table.what);
+                let help = near::help(field, dataset.fields.keys().map(String::as_str));
+                let none = format!("`{}` declares no such field", dataset.id);
+                table.problem(table.spot_of("parameters"), format!("{what}: {none}"), help);
+            }
+        }
+    }
 }
 
 /// Two routes that one request fits would make it a matter of order which of them is decided on.

@@ -33,6 +33,7 @@ pub use folders::{cross_check, load_folders, unreadable};
 pub use party::load_registry;
 pub use problem::Problem;
 pub use revocation::load_revocations;
+pub use route::parameter::Parameter;
 pub use route::{BodyRule, ResolveError, Resolved, Route, UpstreamRequest};
 pub use source::{AssertionTo, ClientCertificate, Credentials, Source};
 pub use url::{BaseUrl, InvalidUrl};

@@ -39,6 +39,19 @@ pub struct Route {
     pub body: Option<BodyRule>,
 }
 
+impl Route {
+    /// Whether a parameter says no more than which resource is read, or how much of it.
+    pub fn is_of_frame(&self, name: &str) -> bool {
+        let resource = match &self.resource {
+            Resource::SignalParameter(of) | Resource::DatasetParameter(of) => Some(of),
+            Resource::Signal(_) | Resource::Dataset(_) => None,
+        };
+        let rows = if let Rows::Parameter(of) = &self.shape.rows { Some(of) } else { None };
+        let window = self.shape.window.iter().flat_map(|(from, to)| [from, to]);
+        resource.into_iter().chain(rows).chain(window).chain(&self.shape.resolution).any(|of| of == name)
+    }
+}
+
 /// Methods a route can declare. `OPTIONS`, `TRACE` and `CONNECT` ask for nothing a plant has.
 pub const METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
 

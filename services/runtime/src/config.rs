@@ -1,4 +1,4 @@
-//! `millgate.toml`: listeners, TLS, folders, audit log, assertions, limits, telemetry.
+//! `millgate.toml`: listeners, TLS, folders, audit log, assertions, masks, limits, telemetry.
 //!
 //! Unknown keys, wrong values and missing files are problems with a place and a suggestion; everything that is wrong is
 //! reported at once. Paths are relative to the file. There are no secrets in it, only names of files that hold them.
@@ -28,6 +28,7 @@ pub struct Config {
     pub identity: Identity,
     pub audit: Audit,
     pub assertion: Assertion,
+    pub masks: Masks,
     pub limits: Limits,
     pub telemetry: Telemetry,
 }
@@ -203,7 +204,15 @@ impl Audit {
     }
 }
 
-const SECTIONS: [&str; 8] = ["listen", "tls", "folders", "identity", "audit", "assertion", "limits", "telemetry"];
+/// How values are masked that may not be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Masks {
+    /// 64 hexadecimal digits that pseudonyms are made with; made when it is not there.
+    pub key_file: PathBuf,
+}
+
+const SECTIONS: [&str; 9] =
+    ["listen", "tls", "folders", "identity", "audit", "assertion", "masks", "limits", "telemetry"];
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
 impl Config {
@@ -251,9 +260,11 @@ fn read<'f>(root: &DeTable<'_>, problems: &mut Problems<'f>, base: &'f Path) -> 
     let identity = read_identity(Section::open(root, "identity", problems, base));
     let audit = read_audit(Section::open(root, "audit", problems, base));
     let assertion = read_assertion(Section::open(root, "assertion", problems, base), audit.as_ref());
+    let masks = read_masks(Section::open(root, "masks", problems, base), audit.as_ref());
     let limits = read_limits(Section::open(root, "limits", problems, base));
     let telemetry = read_telemetry(Section::open(root, "telemetry", problems, base));
-    Some(Config { listen, tls, folders: folders?, identity, audit: audit?, assertion: assertion?, limits, telemetry })
+    let (folders, audit, assertion, masks) = (folders?, audit?, assertion?, masks?);
+    Some(Config { listen, tls, folders, identity, audit, assertion, masks, limits, telemetry })
 }
 
 const ORIGIN_RULE: &str =
@@ -422,6 +433,13 @@ fn read_assertion(mut section: Section<'_, '_, '_>, audit: Option<&Audit>) -> Op
     }
     section.close();
     assertion
+}
+
+/// Without an `[audit]` there is no place to take.
+fn read_masks(mut section: Section<'_, '_, '_>, audit: Option<&Audit>) -> Option<Masks> {
+    let key_file = section.path("key_file");
+    section.close();
+    Some(Masks { key_file: key_file.or_else(|| Some(audit?.directory.join("masks.key")))? })
 }
 
 fn read_limits(mut section: Section<'_, '_, '_>) -> Limits {

@@ -11,9 +11,9 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
-use std::fs::{self, OpenOptions};
-use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Where keys lie: PEM files with a private P-256 key each.
@@ -61,7 +61,8 @@ impl KeyFiles {
         }
         let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
             .map_err(|_| KeyError::Generate { path: path.clone() })?;
-        store(path, document.as_ref()).map_err(|source| KeyError::File { path: path.clone(), source })?;
+        runtime::secret::store(path, pem(document.as_ref()).as_bytes())
+            .map_err(|source| KeyError::File { path: path.clone(), source })?;
         tracing::info!(path = %path.display(), "made a key that signs assertions for sources");
         Ok(())
     }
@@ -113,19 +114,6 @@ fn read(path: &Path) -> Result<Option<EcdsaKeyPair>, KeyError> {
     let key =
         key.and_then(|k| EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_FIXED_SIGNING, k.secret_der()).ok());
     key.map(Some).ok_or_else(|| KeyError::Form { path: path.to_owned() })
-}
-
-/// Whole, or not there: what a crash cut off would keep the next start from making a key.
-fn store(path: &Path, der: &[u8]) -> io::Result<()> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(dir)?;
-    let draft = path.with_extension("tmp");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-    file.set_permissions(fs::Permissions::from_mode(0o600))?;
-    file.write_all(pem(der).as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&draft, path)?;
-    fs::File::open(dir)?.sync_all()
 }
 
 /// RFC 7468 section 2: lines of 64 characters.

@@ -74,6 +74,7 @@ fn observed(decision: &Decision) -> Expected {
             decision: String::from("permit"),
             policies: permit.policies().to_vec(),
             agreement: permit.agreement().map(ToString::to_string),
+            classes_hidden: texts(permit.classes_hidden()),
             ..Expected::default()
         },
         Decision::Denied(denial) => Expected {

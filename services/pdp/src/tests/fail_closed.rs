@@ -2,6 +2,7 @@
 
 use super::world::{DAY, World, agreement, anna, ask, base_with, id, now, reasons};
 use model::party::Status;
+use model::plant::Format;
 use model::{AgreementId, Reason};
 
 fn with_policy(text: &str) -> World {
@@ -166,6 +167,10 @@ fn a_field_class_that_the_plant_does_not_know_is_hidden() {
     let mut world = World::new();
     let field = world.plant.datasets.get_mut("acme-parts").unwrap().fields.get_mut("verdict").unwrap();
     *field = id("unheard-of");
+    let permit = world.permit(ask("norden", "ida", "Dataset/acme-parts"));
+    assert_eq!(permit.classes_hidden(), [id("unheard-of")]);
+    // Where fields cannot be hidden, nothing is shown.
+    world.plant.datasets.get_mut("acme-parts").unwrap().format = Format::Opaque;
     let denial = world.deny(ask("norden", "ida", "Dataset/acme-parts"));
     assert_eq!(denial.reasons, [Reason::SHAPING_REQUIRED]);
     assert_eq!(denial.classes_hidden, [id("unheard-of")]);

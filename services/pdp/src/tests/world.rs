@@ -6,7 +6,7 @@ use model::party::{
     Status,
 };
 use model::plant::{
-    Dataset, Equipment, FieldClass, Governance, Level, Lifecycle, Plant, Product, RecordAttributes, Signal,
+    Dataset, Equipment, FieldClass, Format, Governance, Level, Lifecycle, Plant, Product, RecordAttributes, Signal,
 };
 use model::{
     AccessRequest, Action, Actor, Assertion, Authenticated, AuthenticationMethod, Binding, Digest, IssuerId, Principal,
@@ -112,6 +112,8 @@ fn dataset(name: &str, product: &str, fields: &[(&str, &str)], supplier: Option<
         source: id("mes"),
         equipment: id("press-line"),
         governance: governance(supplier, None),
+        format: Format::Json,
+        masks: BTreeMap::new(),
         fields: fields.iter().map(|(f, c)| ((*f).to_owned(), id(c))).collect(),
         records: RecordAttributes::default(),
     }

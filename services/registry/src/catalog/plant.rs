@@ -4,9 +4,11 @@ use super::read_all;
 use crate::document::{Entry, Val};
 use crate::foreign::{Foreign, Kind};
 use crate::merge::Merged;
+use crate::near;
 use crate::table::Table;
 use model::plant::{
-    Dataset, Equipment, FieldClass, Governance, Level, Lifecycle, Plant, Product, RecordAttributes, Signal,
+    Dataset, Equipment, FieldClass, Format, Governance, Level, Lifecycle, Mask, Plant, Product, RecordAttributes,
+    Signal, Step,
 };
 use model::{DatasetId, Digest, EquipmentId, ExportClassId, FieldClassId, OrganisationId, ProductId, RoleId, SignalId};
 use std::collections::BTreeMap;
@@ -173,6 +175,13 @@ fn dataset(id: DatasetId, table: &Table<'_>, merged: &Merged<'_>, foreign: &mut 
     if let Some(inner) = table.table("fields") {
         fields("", inner.entries(), &inner, merged, &mut classes);
     }
+    let formats = [("json", Format::Json), ("ndjson", Format::NdJson), ("opaque", Format::Opaque)];
+    let format = table.word("format", &formats).unwrap_or_default();
+    let mut hidden = BTreeMap::new();
+    if let Some(inner) = table.table("masks") {
+        masks("", inner.entries(), &inner, &classes, &mut hidden);
+    }
+    overlapping(&classes, table);
     let records = table.table("records").map_or_else(RecordAttributes::default, |t| records(t, merged, foreign));
     Some(Dataset {
         title,
@@ -180,7 +189,9 @@ fn dataset(id: DatasetId, table: &Table<'_>, merged: &Merged<'_>, foreign: &mut 
         source: source?,
         equipment: equipment?,
         governance: governance?,
+        format,
         fields: classes,
+        masks: hidden,
         records,
         id,
     })
@@ -213,6 +224,69 @@ fn fields(
             }
         }
     }
+}
+
+/// A field that others lie in has no value of its own.
+fn overlapping(classes: &BTreeMap<String, FieldClassId>, table: &Table<'_>) {
+    for name in classes.keys() {
+        let inner = format!("{name}.");
+        if let Some(other) =
+            classes.range(inner.clone()..).next().map(|(other, _)| other).filter(|o| o.starts_with(&inner))
+        {
+            let what = format!("{} has the field `{name}` and the field `{other}` in it", table.what);
+            table.wrong("fields", what, "declare the innermost fields only");
+        }
+    }
+}
+
+const MASKS: &str = "write `drop`, `null`, `redact`, `pseudonym`, `partial 4`, `round 100` or `bucket 50`";
+
+/// As [`fields`], with a mask for each.
+fn masks(
+    prefix: &str,
+    entries: &[Entry],
+    table: &Table<'_>,
+    classes: &BTreeMap<String, FieldClassId>,
+    masks_of: &mut BTreeMap<String, Mask>,
+) {
+    for entry in entries {
+        let name = format!("{prefix}{}", entry.key);
+        match &entry.node.value {
+            Val::Table(inner) => masks(&format!("{name}."), inner, table, classes, masks_of),
+            Val::Text(text) => {
+                if !classes.contains_key(&name) {
+                    let names: Vec<&str> = classes.keys().map(String::as_str).collect();
+                    let help = near::nearest(&name, names).map(|near| format!("did you mean `{near}`?"));
+                    let what = format!("{} masks `{name}`, which is none of its fields", table.what);
+                    table.problem(entry.spot, what, help);
+                }
+                match mask(text) {
+                    Some(mask) => drop(masks_of.insert(name, mask)),
+                    None => {
+                        let what = format!("the mask of `{name}` in {} is `{text}`", table.what);
+                        table.problem(entry.node.spot, what, Some(MASKS.to_owned()));
+                    }
+                }
+            }
+            other => {
+                let what = format!("the mask of `{name}` in {} is {}", table.what, other.kind());
+                table.problem(entry.node.spot, what, Some(MASKS.to_owned()));
+            }
+        }
+    }
+}
+
+fn mask(text: &str) -> Option<Mask> {
+    Some(match (text.split_once(' ').map_or(text, |(word, _)| word), text.split_once(' ').map(|(_, number)| number)) {
+        ("drop", None) => Mask::Drop,
+        ("null", None) => Mask::Null,
+        ("redact", None) => Mask::Redact,
+        ("pseudonym", None) => Mask::Pseudonym,
+        ("partial", Some(last)) => Mask::Partial { last: last.parse().ok().filter(|last| (1..=64).contains(last))? },
+        ("round", Some(to)) => Mask::Round { to: Step::parse(to)? },
+        ("bucket", Some(width)) => Mask::Bucket { width: Step::parse(width)? },
+        _ => return None,
+    })
 }
 
 fn records(table: Table<'_>, merged: &Merged<'_>, foreign: &mut Foreign) -> RecordAttributes {

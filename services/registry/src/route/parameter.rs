@@ -13,6 +13,14 @@ pub struct Parameter {
     pub kind: Kind,
     /// Without one the parameter must be given.
     pub default: Option<Value>,
+    /// Fields of the dataset by which it filters, sorts or chooses; `None` where nobody has said, so it may be any.
+    pub filters: Option<Vec<String>>,
+}
+
+impl Parameter {
+    pub fn is_in_path(&self) -> bool {
+        self.place == Place::Path
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -79,8 +79,10 @@ fn parameter(route: &Table<'_>, entry: &Entry, place: Place, merged: &Merged<'_>
     if place == Place::Path && given {
         table.wrong("default", format!("{} stands in the path and has a default", table.what), "remove `default`");
     }
+    let filters = table.get("filters").map(|_| table.texts("filters").into_iter().map(|(field, _)| field.to_owned()));
+    let filters = filters.map(Iterator::collect);
     table.finish();
-    Some(Parameter { name: name.to_owned(), title, place, kind: kind?, default })
+    Some(Parameter { name: name.to_owned(), title, place, kind: kind?, default, filters })
 }
 
 /// A second signal in one request would be one that nobody decides on.

@@ -89,6 +89,8 @@ issuer = "https://millgate.plant.example"
 key_file = "keys/assertion.key"
 next_key_file = "keys/next.key"
 previous_key_files = ["keys/old.key", "/etc/older.key"]
+[masks]
+key_file = "keys/masks.key"
 [limits]
 connections_max = 0x10
 header_bytes_max = "32KiB"
@@ -142,6 +144,7 @@ follow_callers = false
             next_key_file: Some(at("keys/next.key")),
             previous_key_files: vec![at("keys/old.key"), "/etc/older.key".into()],
         },
+        masks: Masks { key_file: at("keys/masks.key") },
         limits: Limits {
             connections_max: 16,
             header_bytes_max: 32_768,

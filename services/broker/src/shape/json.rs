@@ -1,0 +1,592 @@
+//! JSON (RFC 8259) rewritten as it comes, in bounded memory: what a view shows is copied, what it masks is replaced, and
+//! everything else is left out.
+//!
+//! What passes is one text, or with [`Many::Lines`] one on each line, that every reader reads in the same way: UTF-8 without
+//! a byte order mark, no member of one name twice where one is shown, no half of a surrogate pair, at most 128 levels.
+//! Anything else ends the rewriting with an error, and nothing more is written. What is written is JSON whatever comes in.
+//!
+//! Arrays are transparent: `a.b` is the member `b` of `a`, and of each item of `a`. Only declared names are kept, so where
+//! something else stands than was declared (an object in place of a text), there is nothing in it to show.
+
+use super::mask::{PseudonymKey, Scalar, Treatment, write};
+use super::view::{NodeId, View};
+use model::plant::Mask;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Deeper nesting is an attack on a recursive reader behind us.
+const DEPTH_MAX: usize = 128;
+/// Names, numbers, and texts that are to be masked are held as a whole.
+const TOKEN_BYTES_MAX: usize = 64 * 1024;
+/// Members with names that the plant does not know beforehand, of one object.
+const NAMES_MAX: usize = 65_536;
+
+/// Why a text is not one that can be shaped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} at byte {offset}")]
+pub struct Malformed {
+    pub what: &'static str,
+    pub offset: u64,
+}
+
+/// Whether there is one text or many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Many {
+    One,
+    /// Newline-delimited JSON.
+    Lines,
+}
+
+/// Rewrites one body. After an error it is not to be used any further.
+#[derive(Debug)]
+pub struct Rewriter {
+    view: Arc<View>,
+    key: PseudonymKey,
+    many: Many,
+    expects: Expects,
+    stack: Vec<Frame>,
+    /// What happens to the value that comes next, or is under way.
+    fate: Fate,
+    /// The name that is to be written before the value, with its quotes, if the value is.
+    name: Vec<u8>,
+    token: Vec<u8>,
+    utf8: Utf8,
+    offset: u64,
+    rows: u64,
+    /// Texts that have ended.
+    texts: u64,
+}
+
+/// What may come next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expects {
+    Value,
+    ValueOrEnd,
+    Name,
+    NameOrEnd,
+    Colon,
+    CommaOrEnd,
+    /// The text is over.
+    Nothing,
+    /// Inside of a text, a name's or a value's.
+    Text(Text),
+    /// Inside of a number or a word.
+    Bare,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Text {
+    is_name: bool,
+    escape: Escape,
+    /// A surrogate's first half has come, and nothing may come before its second.
+    half: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Escape {
+    None,
+    Begun,
+    /// Digits read, and their value.
+    Unicode(u8, u16),
+}
+
+/// What happens to a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// Read, and nothing of it written.
+    Hidden,
+    Node(NodeId),
+    /// Its token is collected, to be masked.
+    Masked(NodeId),
+    /// Copied as it comes.
+    Shown,
+}
+
+#[derive(Debug)]
+struct Frame {
+    is_array: bool,
+    /// Of its members or items.
+    fate: Fate,
+    /// Something of it has been written.
+    written: bool,
+    /// This or one around it has been counted as a row.
+    counted: bool,
+    /// Numbers of the declared members that have come.
+    seen: Vec<usize>,
+    /// Names of the others that are shown.
+    others: HashSet<Box<[u8]>>,
+    /// The declared member that is likely to come next.
+    guess: usize,
+}
+
+impl Rewriter {
+    pub fn new(view: Arc<View>, key: PseudonymKey, many: Many) -> Self {
+        Self {
+            view,
+            key,
+            many,
+            expects: Expects::Value,
+            stack: Vec::new(),
+            fate: Fate::Node(NodeId::ROOT),
+            name: Vec::new(),
+            token: Vec::new(),
+            utf8: Utf8::default(),
+            offset: 0,
+            rows: 0,
+            texts: 0,
+        }
+    }
+
+    /// Items so far: objects of the outermost array, or the one object.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// # Errors
+    /// Where the text is not what this module takes. What was written to `out` up to there may be sent on.
+    pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
+        self.utf8.check(bytes).map_err(|what| self.malformed(what))?;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let used = self.step(rest, out).map_err(|what| self.malformed(what))?;
+            self.offset += used as u64;
+            rest = rest.get(used..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// When the text has not ended.
+    pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), Malformed> {
+        if self.expects == Expects::Bare {
+            self.end_of_bare(out).map_err(|what| self.malformed(what))?;
+        }
+        let over = match self.many {
+            Many::One => self.expects == Expects::Nothing,
+            Many::Lines => self.stack.is_empty() && matches!(self.expects, Expects::Nothing | Expects::Value),
+        };
+        if over && self.utf8.is_whole() { Ok(()) } else { Err(self.malformed("it ends too early")) }
+    }
+
+    fn malformed(&self, what: &'static str) -> Malformed {
+        Malformed { what, offset: self.offset }
+    }
+
+    /// Takes some of `bytes`, at least one.
+    fn step(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, &'static str> {
+        match self.expects {
+            Expects::Text(text) => return self.text(text, bytes, out),
+            Expects::Bare => return self.bare(bytes, out),
+            _ => {}
+        }
+        let Some(byte) = bytes.first().copied() else { return Ok(0) };
+        if matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
+            if byte == b'\n' && self.many == Many::Lines {
+                self.end_of_line(out)?;
+            }
+            return Ok(1);
+        }
+        match (self.expects, byte) {
+            (Expects::Value | Expects::ValueOrEnd, b'{') => self.open(false, out)?,
+            (Expects::Value | Expects::ValueOrEnd, b'[') => self.open(true, out)?,
+            (Expects::ValueOrEnd | Expects::CommaOrEnd, b']') => self.close(true, out)?,
+            (Expects::NameOrEnd | Expects::CommaOrEnd, b'}') => self.close(false, out)?,
+            (Expects::Value | Expects::ValueOrEnd, b'"') => {
+                self.begin_scalar(out)?;
+                self.token.clear();
+                self.text_byte(b'"', out)?;
+                self.expects = Expects::Text(Text { is_name: false, escape: Escape::None, half: false });
+            }
+            (Expects::Value | Expects::ValueOrEnd, b'-' | b'0'..=b'9' | b'a'..=b'z') => {
+                self.begin_scalar(out)?;
+                self.token.clear();
+                self.expects = Expects::Bare;
+                return self.bare(bytes, out);
+            }
+            (Expects::Name | Expects::NameOrEnd, b'"') => {
+                self.name.clear();
+                self.name.push(b'"');
+                self.expects = Expects::Text(Text { is_name: true, escape: Escape::None, half: false });
+            }
+            (Expects::Colon, b':') => self.expects = Expects::Value,
+            (Expects::CommaOrEnd, b',') => self.next()?,
+            _ => return Err("it is not JSON"),
+        }
+        Ok(1)
+    }
+
+    /// A comma has come.
+    fn next(&mut self) -> Result<(), &'static str> {
+        let frame = self.stack.last().ok_or("it is not JSON")?;
+        self.expects = if frame.is_array { Expects::Value } else { Expects::Name };
+        if frame.is_array {
+            self.fate = frame.fate;
+            self.name.clear();
+        }
+        Ok(())
+    }
+
+    // --- objects and arrays
+
+    fn open(&mut self, is_array: bool, out: &mut Vec<u8>) -> Result<(), &'static str> {
+        if self.stack.len() >= DEPTH_MAX {
+            return Err("it is nested too deeply");
+        }
+        let mask = self.treatment().and_then(|treatment| match treatment {
+            Treatment::Mask(mask) => Some(mask.clone()),
+            Treatment::Show => None,
+        });
+        let elementwise =
+            matches!(mask, Some(Mask::Pseudonym | Mask::Partial { .. } | Mask::Round { .. } | Mask::Bucket { .. }));
+        let fate = match (self.fate, &mask) {
+            // How many there are, or what is in it, is not to be seen either.
+            (Fate::Node(_), Some(mask)) if !(is_array && elementwise) => {
+                self.begin_value(out);
+                write(mask, Scalar::Null, &self.key, out);
+                Fate::Hidden
+            }
+            (Fate::Node(node), _) => {
+                self.begin_value(out);
+                out.push(if is_array { b'[' } else { b'{' });
+                Fate::Node(node)
+            }
+            _ => Fate::Hidden,
+        };
+        let outer = self.stack.last();
+        let in_row = outer.is_some_and(|frame| frame.counted);
+        let is_row = !is_array && !in_row && outer.is_none_or(|frame| frame.is_array);
+        self.rows += u64::from(is_row);
+        self.stack.push(Frame {
+            is_array,
+            fate,
+            written: false,
+            counted: in_row || is_row,
+            seen: Vec::new(),
+            others: HashSet::new(),
+            guess: 0,
+        });
+        self.fate = fate;
+        self.name.clear();
+        self.expects = if is_array { Expects::ValueOrEnd } else { Expects::NameOrEnd };
+        Ok(())
+    }
+
+    fn close(&mut self, is_array: bool, out: &mut Vec<u8>) -> Result<(), &'static str> {
+        let frame = self.stack.pop().filter(|frame| frame.is_array == is_array).ok_or("it is not JSON")?;
+        if matches!(frame.fate, Fate::Node(_)) {
+            out.push(if is_array { b']' } else { b'}' });
+        }
+        self.end_of_value();
+        Ok(())
+    }
+
+    /// What the view says of the value to come.
+    fn treatment(&self) -> Option<&Treatment> {
+        let Fate::Node(node) = self.fate else { return None };
+        self.view.node(node)?.treatment.as_ref()
+    }
+
+    /// Writes what stands before a value: a comma where one is due, and its name.
+    fn begin_value(&mut self, out: &mut Vec<u8>) {
+        if let Some(frame) = self.stack.last_mut() {
+            if std::mem::replace(&mut frame.written, true) {
+                out.push(b',');
+            }
+            if !frame.is_array {
+                out.extend_from_slice(&self.name);
+                out.push(b':');
+            }
+        }
+    }
+
+    fn end_of_value(&mut self) {
+        match self.stack.last() {
+            Some(_) => self.expects = Expects::CommaOrEnd,
+            None => {
+                self.expects = Expects::Nothing;
+                self.texts += 1;
+            }
+        }
+    }
+
+    fn end_of_line(&mut self, out: &mut Vec<u8>) -> Result<(), &'static str> {
+        match self.expects {
+            Expects::Nothing => {
+                out.push(b'\n');
+                self.expects = Expects::Value;
+                self.fate = Fate::Node(NodeId::ROOT);
+                Ok(())
+            }
+            Expects::Value if self.stack.is_empty() => Ok(()),
+            _ => Err("a line ends within an item"),
+        }
+    }
+
+    // --- scalars
+
+    /// Decides what happens to the scalar that begins.
+    fn begin_scalar(&mut self, out: &mut Vec<u8>) -> Result<(), &'static str> {
+        if self.stack.is_empty() {
+            return Err("it is neither an object nor an array");
+        }
+        let Fate::Node(node) = self.fate else { return Ok(()) };
+        self.fate = match self.treatment() {
+            Some(Treatment::Show) => {
+                self.begin_value(out);
+                Fate::Shown
+            }
+            Some(Treatment::Mask(_)) => Fate::Masked(node),
+            // Nothing was declared to stand here but further fields.
+            None => Fate::Hidden,
+        };
+        Ok(())
+    }
+
+    fn text(&mut self, mut text: Text, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, &'static str> {
+        let mut used = 0;
+        while let Some(byte) = bytes.get(used).copied() {
+            match text.escape {
+                Escape::None => {
+                    let plain = bytes.get(used..).unwrap_or_default();
+                    let plain = plain.iter().position(|b| is_special(*b)).unwrap_or(plain.len());
+                    if plain > 0 {
+                        if text.half {
+                            return Err("half of a surrogate pair stands alone");
+                        }
+                        self.take(text.is_name, bytes.get(used..used + plain).unwrap_or_default(), out)?;
+                        used += plain;
+                        continue;
+                    }
+                    match byte {
+                        b'"' if text.half => return Err("half of a surrogate pair stands alone"),
+                        b'"' => {
+                            self.take(text.is_name, b"\"", out)?;
+                            self.end_of_text(text.is_name, out)?;
+                            return Ok(used + 1);
+                        }
+                        b'\\' => text.escape = Escape::Begun,
+                        _ => return Err("a control character stands in a text"),
+                    }
+                }
+                Escape::Begun => match byte {
+                    b'u' => text.escape = Escape::Unicode(0, 0),
+                    _ if text.half => return Err("half of a surrogate pair stands alone"),
+                    b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => text.escape = Escape::None,
+                    _ => return Err("an escape is not JSON's"),
+                },
+                Escape::Unicode(digits, value) => {
+                    let digit = char::from(byte).to_digit(16).and_then(|d| u16::try_from(d).ok());
+                    let value = value << 4 | digit.ok_or("an escape is not JSON's")?;
+                    if digits < 3 {
+                        text.escape = Escape::Unicode(digits + 1, value);
+                    } else {
+                        let (first, second) = ((0xd800..0xdc00).contains(&value), (0xdc00..0xe000).contains(&value));
+                        if second != text.half {
+                            return Err("half of a surrogate pair stands alone");
+                        }
+                        (text.half, text.escape) = (first, Escape::None);
+                    }
+                }
+            }
+            self.take(text.is_name, &[byte], out)?;
+            used += 1;
+        }
+        self.expects = Expects::Text(text);
+        Ok(used)
+    }
+
+    /// Some bytes of a text, quotes and escapes as they came.
+    fn take(&mut self, is_name: bool, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), &'static str> {
+        let held = if is_name {
+            // Of a hidden object no name matters.
+            if self.stack.last().is_none_or(|frame| frame.fate == Fate::Hidden) {
+                return Ok(());
+            }
+            &mut self.name
+        } else {
+            match self.fate {
+                Fate::Shown => {
+                    out.extend_from_slice(bytes);
+                    return Ok(());
+                }
+                Fate::Masked(_) => &mut self.token,
+                Fate::Hidden | Fate::Node(_) => return Ok(()),
+            }
+        };
+        held.extend_from_slice(bytes);
+        if held.len() > TOKEN_BYTES_MAX {
+            Err("a name, or a text that is masked, is longer than 64 KiB")
+        } else {
+            Ok(())
+        }
+    }
+
+    fn text_byte(&mut self, byte: u8, out: &mut Vec<u8>) -> Result<(), &'static str> {
+        self.take(false, &[byte], out)
+    }
+
+    fn end_of_text(&mut self, is_name: bool, out: &mut Vec<u8>) -> Result<(), &'static str> {
+        if is_name {
+            self.fate = self.member()?;
+            self.expects = Expects::Colon;
+            return Ok(());
+        }
+        if let Fate::Masked(node) = self.fate {
+            let text: String = serde_json::from_slice(&self.token).map_err(|_| "a text is not JSON's")?;
+            self.write_masked(node, Scalar::Text(&text), out);
+        }
+        self.end_of_value();
+        Ok(())
+    }
+
+    /// What happens to the member whose name has come.
+    fn member(&mut self) -> Result<Fate, &'static str> {
+        let Some(frame) = self.stack.last_mut() else { return Ok(Fate::Hidden) };
+        let Fate::Node(node) = frame.fate else { return Ok(Fate::Hidden) };
+        let raw = self.name.get(1..self.name.len().saturating_sub(1)).unwrap_or_default();
+        let decoded;
+        let name = if raw.contains(&b'\\') {
+            decoded = serde_json::from_slice::<String>(&self.name).map_err(|_| "a name is not JSON's")?;
+            decoded.as_bytes()
+        } else {
+            raw
+        };
+        match self.view.child(node, name, frame.guess) {
+            None => Ok(Fate::Hidden),
+            Some((child, Some(place))) => {
+                if frame.seen.contains(&place) {
+                    return Err("a member stands twice");
+                }
+                frame.seen.push(place);
+                frame.guess = place + 1;
+                Ok(Fate::Node(child))
+            }
+            Some((child, None)) => {
+                if frame.others.len() >= NAMES_MAX {
+                    return Err("an object has too many members");
+                }
+                if !frame.others.insert(name.into()) {
+                    return Err("a member stands twice");
+                }
+                Ok(Fate::Node(child))
+            }
+        }
+    }
+
+    fn bare(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, &'static str> {
+        let is_part = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'+' | b'.');
+        let used = bytes.iter().position(|b| !is_part(b)).unwrap_or(bytes.len());
+        self.token.extend_from_slice(bytes.get(..used).unwrap_or_default());
+        if self.token.len() > TOKEN_BYTES_MAX {
+            return Err("a number is longer than 64 KiB");
+        }
+        if used < bytes.len() {
+            self.end_of_bare(out)?;
+        }
+        Ok(used)
+    }
+
+    fn end_of_bare(&mut self, out: &mut Vec<u8>) -> Result<(), &'static str> {
+        let scalar = match self.token.as_slice() {
+            b"true" => Scalar::Bool(true),
+            b"false" => Scalar::Bool(false),
+            b"null" => Scalar::Null,
+            number if is_number(number) => Scalar::Number(std::str::from_utf8(number).unwrap_or_default()),
+            _ => return Err("a value is not JSON"),
+        };
+        match self.fate {
+            Fate::Shown => out.extend_from_slice(&self.token),
+            Fate::Masked(node) => {
+                let mut masked = Vec::new();
+                if let Some(Treatment::Mask(mask)) = self.view.node(node).and_then(|node| node.treatment.as_ref()) {
+                    write(mask, scalar, &self.key, &mut masked);
+                }
+                self.begin_value(out);
+                out.extend_from_slice(&masked);
+            }
+            Fate::Hidden | Fate::Node(_) => {}
+        }
+        self.end_of_value();
+        Ok(())
+    }
+
+    fn write_masked(&mut self, node: NodeId, scalar: Scalar<'_>, out: &mut Vec<u8>) {
+        self.begin_value(out);
+        if let Some(Treatment::Mask(mask)) = self.view.node(node).and_then(|node| node.treatment.as_ref()) {
+            write(mask, scalar, &self.key, out);
+        }
+    }
+}
+
+/// Ends a run of plain bytes in a text.
+fn is_special(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
+}
+
+/// RFC 8259 section 6.
+fn is_number(text: &[u8]) -> bool {
+    fn digits(text: &[u8]) -> (usize, &[u8]) {
+        let count = text.iter().position(|b| !b.is_ascii_digit()).unwrap_or(text.len());
+        (count, text.get(count..).unwrap_or_default())
+    }
+    let text = text.strip_prefix(b"-").unwrap_or(text);
+    let (whole, mut rest) = digits(text);
+    if whole == 0 || (whole > 1 && text.starts_with(b"0")) {
+        return false;
+    }
+    if let Some(after) = rest.strip_prefix(b".") {
+        let (fraction, after) = digits(after);
+        if fraction == 0 {
+            return false;
+        }
+        rest = after;
+    }
+    if let Some(after) = rest.strip_prefix(b"e").or_else(|| rest.strip_prefix(b"E")) {
+        let after = after.strip_prefix(b"+").or_else(|| after.strip_prefix(b"-")).unwrap_or(after);
+        let (exponent, after) = digits(after);
+        if exponent == 0 {
+            return false;
+        }
+        rest = after;
+    }
+    rest.is_empty()
+}
+
+/// Checks UTF-8 in pieces.
+#[derive(Debug, Default)]
+struct Utf8 {
+    /// The beginning of a character whose end has not come.
+    begun: Vec<u8>,
+}
+
+impl Utf8 {
+    fn check(&mut self, bytes: &[u8]) -> Result<(), &'static str> {
+        const BROKEN: &str = "it is not UTF-8";
+        let mut rest = bytes;
+        while !self.begun.is_empty() {
+            let Some((first, after)) = rest.split_first() else { return Ok(()) };
+            self.begun.push(*first);
+            rest = after;
+            match std::str::from_utf8(&self.begun) {
+                Ok(_) => self.begun.clear(),
+                Err(error) if error.error_len().is_none() => {}
+                Err(_) => return Err(BROKEN),
+            }
+        }
+        match std::str::from_utf8(rest) {
+            Ok(_) => Ok(()),
+            Err(error) if error.error_len().is_none() => {
+                self.begun.extend_from_slice(rest.get(error.valid_up_to()..).unwrap_or_default());
+                Ok(())
+            }
+            Err(_) => Err(BROKEN),
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.begun.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,304 @@
+use super::*;
+use model::plant::{Dataset, Format, Governance, RecordAttributes};
+use proptest::prelude::*;
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A dataset of which `shown` may be seen, and the rest is masked by `masks` or left out.
+fn view(shown: &[&str], masks: &[(&str, Mask)]) -> Arc<View> {
+    let class = |name: &str| name.parse().unwrap();
+    let shown_fields = shown.iter().map(|field| ((*field).to_owned(), class("open")));
+    let hidden_fields = masks.iter().map(|(field, _)| ((*field).to_owned(), class("closed")));
+    let dataset = Dataset {
+        id: "d".parse().unwrap(),
+        title: String::new(),
+        product: "p".parse().unwrap(),
+        source: "s".parse().unwrap(),
+        equipment: "e".parse().unwrap(),
+        governance: Governance { sensitivity: 0, export_class: None, trade_secret: false, supplier: None },
+        format: Format::Json,
+        fields: shown_fields.chain(hidden_fields).collect(),
+        masks: masks.iter().map(|(field, mask)| ((*field).to_owned(), mask.clone())).collect(),
+        records: RecordAttributes::default(),
+    };
+    Arc::new(View::new(&dataset, &BTreeSet::from([class("open")])))
+}
+
+fn key() -> PseudonymKey {
+    PseudonymKey::new(&[7; 32], "agreement acme-2026")
+}
+
+/// In pieces of `size` bytes.
+fn rewrite_in(view: &Arc<View>, many: Many, input: &[u8], size: usize) -> Result<(String, u64), &'static str> {
+    let mut rewriter = Rewriter::new(view.clone(), key(), many);
+    let mut out = Vec::new();
+    for piece in input.chunks(size.max(1)) {
+        rewriter.push(piece, &mut out).map_err(|malformed| malformed.what)?;
+    }
+    rewriter.finish(&mut out).map_err(|malformed| malformed.what)?;
+    Ok((String::from_utf8(out).unwrap(), rewriter.rows()))
+}
+
+fn rewrite(view: &Arc<View>, input: &str) -> Result<String, &'static str> {
+    let (whole, rows) = rewrite_in(view, Many::One, input.as_bytes(), usize::MAX)?;
+    assert_eq!(rewrite_in(view, Many::One, input.as_bytes(), 1), Ok((whole.clone(), rows)), "in pieces: {input}");
+    Ok(whole)
+}
+
+#[test]
+fn what_is_shown_is_copied_and_everything_else_is_left_out() {
+    let view = view(&["serial", "plant.country", "tests.result"], &[("cost", Mask::Drop)]);
+    let input = r#" [ {"serial" : "A-1\u00e9\n\"", "cost":12, "secret":{"a":[1,{"b":2}]}, "plant":{"country":"DEU","id":7},
+        "tests":[{"result":true,"by":"x"},{"by":"y"},{"result":1.50e+3}], "new":null}, {"serial":null}, {} ] "#;
+    let expected = concat!(
+        r#"[{"serial":"A-1\u00e9\n\"","plant":{"country":"DEU"},"#,
+        r#""tests":[{"result":true},{},{"result":1.50e+3}]},{"serial":null},{}]"#
+    );
+    assert_eq!(rewrite(&view, input).as_deref(), Ok(expected));
+}
+
+#[test]
+fn masks_stand_where_values_stood() {
+    let step = |text| model::plant::Step::parse(text).unwrap();
+    let masks = [
+        ("order", Mask::Redact),
+        ("cause", Mask::Null),
+        ("serial", Mask::Partial { last: 4 }),
+        ("cost", Mask::Bucket { width: step("100") }),
+        ("force", Mask::Round { to: step("10") }),
+        ("gone", Mask::Drop),
+    ];
+    let view = view(&["id"], &masks);
+    let input = r#"[{"id":1,"order":"PO-7","cause":"wear","serial":"BOLT-20614","cost":173,"force":[11,26.5],"gone":1},
+        {"order":[1,2,3],"cause":{"a":1},"serial":{"deep":"x"},"cost":"173","force":null}]"#;
+    let expected = concat!(
+        r#"[{"id":1,"order":"[redacted]","cause":null,"serial":"***0614","cost":"100..200","force":[10,30]},"#,
+        r#"{"order":"[redacted]","cause":null,"serial":null,"cost":null,"force":null}]"#
+    );
+    assert_eq!(rewrite(&view, input).as_deref(), Ok(expected));
+}
+
+#[test]
+fn a_value_where_none_was_declared_shows_nothing() {
+    let view = view(&["a.b", "c"], &[]);
+    for (input, expected) in [
+        (r#"{"a":"secret","c":1}"#, r#"{"c":1}"#),
+        (r#"{"a":["secret",{"b":1}],"c":1}"#, r#"{"a":[{"b":1}],"c":1}"#),
+        (r#"{"c":{"secret":1,"c":2}}"#, r#"{"c":{}}"#),
+        (r#"{"c":[[1],{"c":2}]}"#, r#"{"c":[[1],{}]}"#),
+        (r#"{"a.b":"secret","a":{"b.c":1}}"#, r#"{"a":{}}"#),
+    ] {
+        assert_eq!(rewrite(&view, input).as_deref(), Ok(expected), "{input}");
+    }
+}
+
+#[test]
+fn a_name_in_another_spelling_is_the_same_name() {
+    let view = view(&["open"], &[("cost", Mask::Null)]);
+    assert_eq!(
+        rewrite(&view, r#"{"c\u006fst":1,"\u006fpen":2}"#).as_deref(),
+        Ok(r#"{"c\u006fst":null,"\u006fpen":2}"#)
+    );
+    assert_eq!(rewrite(&view, r#"{"cost":1,"c\u006fst":2}"#), Err("a member stands twice"));
+    // What case it is written in makes another name, and nobody declared that one.
+    assert_eq!(rewrite(&view, r#"{"OPEN":1}"#).as_deref(), Ok("{}"));
+}
+
+#[test]
+fn maps_with_names_of_their_own() {
+    let view = view(&["sensors.*.value", "sensors.*.unit"], &[]);
+    let input = r#"{"sensors":{"t1":{"value":1,"unit":"C","by":"x"},"t2":{"value":2}}}"#;
+    let expected = r#"{"sensors":{"t1":{"value":1,"unit":"C"},"t2":{"value":2}}}"#;
+    assert_eq!(rewrite(&view, input).as_deref(), Ok(expected));
+    assert_eq!(rewrite(&view, r#"{"sensors":{"a":{},"\u0061":{}}}"#), Err("a member stands twice"));
+}
+
+#[test]
+fn one_item_a_line() {
+    let view = view(&["a"], &[]);
+    let lines = |input: &str, size| rewrite_in(&view, Many::Lines, input.as_bytes(), size);
+    let input = "{\"a\":1,\"b\":2}\n\n{\"b\":2}\r\n{\"a\":3}";
+    for size in [1, 7, 1_000] {
+        assert_eq!(lines(input, size), Ok((String::from("{\"a\":1}\n{}\n{\"a\":3}"), 3)));
+    }
+    assert_eq!(lines("", 1), Ok((String::new(), 0)));
+    for (bad, why) in [
+        ("{\"a\":1} {\"a\":2}\n", "it is not JSON"),
+        ("{\"a\":\n1}\n", "a line ends within an item"),
+        ("7\n", "it is neither an object nor an array"),
+        ("{\"a\":1}\n{\"a\"", "it ends too early"),
+    ] {
+        assert_eq!(lines(bad, 3), Err(why), "{bad}");
+    }
+}
+
+#[test]
+fn what_readers_could_read_in_two_ways_is_refused() {
+    let view = view(&["a"], &[("m", Mask::Redact)]);
+    let deep = "[".repeat(10_000) + &"]".repeat(10_000);
+    let long = format!(r#"{{"m":"{}"}}"#, "x".repeat(70_000));
+    let cases = [
+        "",
+        " ",
+        "{",
+        "[1",
+        "{\"a\"",
+        "{\"a\":",
+        "{\"a\":1",
+        "{\"a\":1,}",
+        "{,}",
+        "[1,]",
+        "[,1]",
+        "{\"a\" 1}",
+        "{a:1}",
+        "[1 2]",
+        "[1]x",
+        "[1][2]",
+        "]",
+        "}",
+        "[}",
+        "{]",
+        "1",
+        "\"text\"",
+        "null",
+        "{'a':1}",
+        "[01]",
+        "[1.]",
+        "[.5]",
+        "[1e]",
+        "[+1]",
+        "[--1]",
+        "[0x1]",
+        "[NaN]",
+        "[Infinity]",
+        "[nul]",
+        "[TRUE]",
+        "[truefalse]",
+        "{\"a\":1,\"a\":2}",
+        "[\"\\x\"]",
+        "[\"\\u12g4\"]",
+        "[\"\\ud800\"]",
+        "[\"\\ud800x\"]",
+        "[\"\\udc00\"]",
+        "[\"\\ud800\\n\"]",
+        "[\"\\ud800\\ud800\"]",
+        "[\"\n\"]",
+        "[\"\u{1}\"]",
+        "\u{feff}[]",
+        "[1]\u{0}",
+        "// no\n[]",
+        &deep,
+        &long,
+    ];
+    for case in cases {
+        assert!(rewrite(&view, case).is_err(), "{}", case.get(..40).unwrap_or(case));
+    }
+    for broken in
+        [b"[\"\xff\"]".as_slice(), b"[\"\xc3\"]", b"[\"\xed\xa0\x80\"]", b"[\"\xc0\xaf\"]", b"{\"a\":\"\xe2\x82"]
+    {
+        for size in [1, 2, 100] {
+            assert!(rewrite_in(&view, Many::One, broken, size).is_err(), "{broken:?}");
+        }
+    }
+}
+
+#[test]
+fn numbers_and_long_texts_are_shown_as_they_were_written() {
+    let view = view(&["a"], &[]);
+    for number in ["-0", "1e400", "9007199254740993", "0.1000", "123456789012345678901234567890"] {
+        let input = format!(r#"{{"a":{number}}}"#);
+        assert_eq!(rewrite(&view, &input), Ok(input));
+    }
+    let large = format!(r#"[{{"a":"{}","b":"{}"}}]"#, "é".repeat(300_000), "y".repeat(3_000_000));
+    let (out, rows) = rewrite_in(&view, Many::One, large.as_bytes(), 8_191).unwrap();
+    assert_eq!((out.len(), rows), (600_010, 1));
+}
+
+#[test]
+fn rows_are_the_items_of_the_outermost_list() {
+    let view = view(&["a", "rows.a"], &[]);
+    let rows = |input: &str| rewrite_in(&view, Many::One, input.as_bytes(), 5).unwrap().1;
+    assert_eq!(rows(r#"[{"a":[{"x":1},{"x":2}]},{},[{"a":1}]]"#), 3);
+    assert_eq!(rows(r#"{"rows":[{"a":1},{"a":2}]}"#), 1);
+    assert_eq!(rows("[]"), 0);
+}
+
+// === the same by a tree
+
+/// What is left of a value, by the plainest reading of the rules. `None`: nothing. Each name in a path has a zero byte before
+/// it, which no name here has in it.
+fn by_tree(value: &Value, fields: &BTreeMap<String, Option<Mask>>, path: &str) -> Option<Value> {
+    let holds_fields = path.is_empty() || fields.keys().any(|field| field.starts_with(&format!("{path}\0")));
+    let each = |items: &[Value]| Value::Array(items.iter().filter_map(|item| by_tree(item, fields, path)).collect());
+    match (value, fields.get(path)) {
+        (Value::Object(members), None) if holds_fields => {
+            let kept = members
+                .iter()
+                .filter_map(|(name, value)| Some((name.clone(), by_tree(value, fields, &format!("{path}\0{name}"))?)));
+            Some(Value::Object(kept.collect::<Map<_, _>>()))
+        }
+        (Value::Array(items), None) if holds_fields => Some(each(items)),
+        (_, None) => None,
+        (Value::Object(_), Some(None)) => Some(Value::Object(Map::new())),
+        (Value::Array(items), Some(None)) => Some(each(items)),
+        (value, Some(None)) => Some(value.clone()),
+        (_, Some(Some(Mask::Redact))) => Some(Value::from(crate::shape::mask::REDACTED)),
+        (_, Some(Some(_))) => Some(Value::Null),
+    }
+}
+
+fn values() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 40, 5, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            prop::collection::btree_map("[abcmn]|\\PC{0,3}", inner, 0..5)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn in_pieces_and_by_a_tree_the_same_is_left(items in prop::collection::vec(values(), 0..4), size in 1..40_usize, pretty: bool) {
+        let masks = [("m", Mask::Redact), ("a.n", Mask::Null)];
+        let view = view(&["b", "a.a", "c.b.a"], &masks);
+        let shown = ["b", "a.a", "c.b.a"].map(|field| (field, None));
+        let fields = shown.into_iter().chain(masks.map(|(field, mask)| (field, Some(mask))));
+        let fields = fields.map(|(field, mask)| (format!("\0{}", field.replace('.', "\0")), mask)).collect();
+        let input = Value::from(items);
+        let text = if pretty { serde_json::to_string_pretty(&input) } else { serde_json::to_string(&input) }.unwrap();
+        let (out, _) = rewrite_in(&view, Many::One, text.as_bytes(), size).unwrap();
+        let left: Value = serde_json::from_str(&out).unwrap();
+        prop_assert_eq!(Some(left), by_tree(&input, &fields, ""));
+    }
+
+    #[test]
+    fn whatever_comes_is_json_to_others_too_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let view = view(&["a"], &[]);
+        let whole = rewrite_in(&view, Many::One, &bytes, usize::MAX).ok();
+        prop_assert_eq!(&whole, &rewrite_in(&view, Many::One, &bytes, 3).ok());
+        if whole.is_some() {
+            prop_assert!(serde_json::from_slice::<Value>(&bytes).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_changed_text_is_read_as_others_read_it_or_not_at_all(at in any::<prop::sample::Index>(), byte: u8) {
+        let view = view(&["a", "b.c"], &[("m", Mask::Redact)]);
+        let mut text = br#"[{"a":"x\u00e9\\","b":[{"c":-1.5e3},{"c":[true,null]}],"m":"\ud83d\ude00","z":{"z":[0]}}]"#.to_vec();
+        let at = at.index(text.len());
+        text[at] = byte;
+        if let Ok((out, _)) = rewrite_in(&view, Many::One, &text, 9) {
+            prop_assert!(serde_json::from_slice::<Value>(&text).is_ok(), "{}", String::from_utf8_lossy(&text));
+            prop_assert!(serde_json::from_str::<Value>(&out).is_ok(), "{out}");
+        }
+    }
+}

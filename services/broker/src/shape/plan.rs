@@ -1,0 +1,193 @@
+//! What is done to an answer before it leaves: settled before the decision is recorded.
+
+use super::json::{Many, Rewriter};
+use super::mask::PseudonymKey;
+use super::view::View;
+use crate::canonical::Canonical;
+use crate::respond::Refusal;
+use crate::world::World;
+use model::plant::{Dataset, Format};
+use model::{DatasetId, FieldClassId, Reason, ResourceRef};
+use pdp::Permit;
+use registry::{Parameter, Resolved, Route};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What the pseudonyms of all agreements are made with. Whoever has it can tell which value a pseudonym stands for by
+/// trying values.
+pub struct Pseudonyms([u8; 32]);
+
+impl std::fmt::Debug for Pseudonyms {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Pseudonyms")
+    }
+}
+
+impl Pseudonyms {
+    pub fn new(secret: [u8; 32]) -> Self {
+        Self(secret)
+    }
+
+    /// Of the agreement, or where none is needed of the caller's organisation.
+    fn key(&self, permit: &Permit) -> PseudonymKey {
+        let organisation = permit.request().caller.organisation();
+        let scope = match permit.agreement() {
+            Some(agreement) => format!("agreement {agreement}"),
+            None => format!("organisation {organisation}"),
+        };
+        PseudonymKey::new(&self.0, &scope)
+    }
+}
+
+/// Views that one generation has needed so far. There is one for each set of classes that policies hide together.
+#[derive(Debug, Default)]
+pub struct Views(Mutex<HashMap<(DatasetId, Box<[FieldClassId]>), Arc<View>>>);
+
+/// Policies that hide another set for each caller must not fill the memory.
+const VIEWS_MAX: usize = 4_096;
+
+impl Views {
+    fn of(&self, world: &World, dataset: &Dataset, hidden: &[FieldClassId]) -> Arc<View> {
+        let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (dataset.id.clone(), Box::from(hidden));
+        if let Some(view) = views.get(&key) {
+            return view.clone();
+        }
+        let shown: BTreeSet<FieldClassId> =
+            world.catalog.plant.field_classes.keys().filter(|class| !hidden.contains(class)).cloned().collect();
+        let view = Arc::new(View::new(dataset, &shown));
+        if views.len() >= VIEWS_MAX {
+            views.clear();
+        }
+        views.insert(key, view.clone());
+        view
+    }
+}
+
+/// How an answer leaves.
+#[derive(Debug)]
+pub enum Plan {
+    /// As it comes: all of it may be seen.
+    Whole,
+    Shaped(Shaping),
+}
+
+#[derive(Debug)]
+pub struct Shaping {
+    view: Arc<View>,
+    key: PseudonymKey,
+    many: Many,
+    /// Classes that are not shown as they are.
+    hidden: Box<[FieldClassId]>,
+}
+
+impl Plan {
+    /// # Errors
+    /// 403 where the request could find out what is hidden from its answer: by a filter, or by a body that nobody reads.
+    pub fn new(
+        world: &World,
+        pseudonyms: &Pseudonyms,
+        canonical: &Canonical,
+        resolved: &Resolved,
+        permit: &Permit,
+    ) -> Result<Self, Refusal> {
+        let ResourceRef::Dataset(id) = &resolved.resource else { return Ok(Self::Whole) };
+        let Some(dataset) = world.catalog.plant.datasets.get(id) else { return Ok(Self::Whole) };
+        let hidden = permit.classes_hidden();
+        let many = match dataset.format {
+            Format::Json => Many::One,
+            Format::NdJson => Many::Lines,
+            // Whoever may not see all of it was refused.
+            Format::Opaque => return Ok(Self::Whole),
+        };
+        if !dataset.can_be_shaped() {
+            return Ok(Self::Whole);
+        }
+        if !hidden.is_empty() {
+            let route = world.catalog.routes.get(&resolved.route);
+            let route = route.ok_or_else(|| Refusal::new(Reason::SHAPING_REQUIRED, "the route is not known"))?;
+            asks_nothing_hidden(route, dataset, hidden, canonical)?;
+        }
+        let view = world.views.of(world, dataset, hidden);
+        Ok(Self::Shaped(Shaping { view, key: pseudonyms.key(permit), many, hidden: hidden.into() }))
+    }
+
+    /// In the outcome entry.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Shaped(shaping) if !shaping.hidden.is_empty() => "masked",
+            _ => "whole",
+        }
+    }
+
+    /// In the header `millgate-view`: a structured field (RFC 9651), the word and what is hidden.
+    pub fn header(&self) -> String {
+        match self {
+            Self::Shaped(shaping) if !shaping.hidden.is_empty() => {
+                let hidden: Vec<&str> = shaping.hidden.iter().map(FieldClassId::as_str).collect();
+                format!("masked;hidden=\"{}\"", hidden.join(" "))
+            }
+            _ => String::from("whole"),
+        }
+    }
+}
+
+impl Shaping {
+    pub fn rewriter(&self) -> Rewriter {
+        Rewriter::new(self.view.clone(), self.key.clone(), self.many)
+    }
+
+    /// Whether an answer says that it is what the catalog declares.
+    pub fn is_declared(&self, content_type: &str) -> bool {
+        let mut parts = content_type.split(';').map(str::trim);
+        let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let declared = match self.many {
+            Many::One => {
+                essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+            }
+            Many::Lines => ["application/x-ndjson", "application/ndjson", "application/jsonl"].contains(&&*essence),
+        };
+        // JSON is UTF-8 (RFC 8259 section 8.1).
+        declared && parts.all(|p| p.split_once('=').is_none_or(|(name, value)| is_utf8(name, value)))
+    }
+
+    pub fn content_type(&self) -> &'static str {
+        match self.many {
+            Many::One => "application/json",
+            Many::Lines => "application/x-ndjson",
+        }
+    }
+}
+
+fn is_utf8(name: &str, value: &str) -> bool {
+    !name.trim().eq_ignore_ascii_case("charset") || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+}
+
+/// A parameter that chooses by a field tells, by what comes and what does not, what the field holds.
+fn asks_nothing_hidden(
+    route: &Route,
+    dataset: &Dataset,
+    hidden: &[FieldClassId],
+    canonical: &Canonical,
+) -> Result<(), Refusal> {
+    if route.body.is_some() {
+        let what = "the route's question is a body that nobody reads, and it may choose by fields that you may not see";
+        return Err(Refusal::denied(Reason::HIDDEN_FIELD, what));
+    }
+    let is_hidden = |field: &String| dataset.fields.get(field).is_none_or(|class| hidden.contains(class));
+    let chooses = |parameter: &&Parameter| {
+        match &parameter.filters {
+            Some(fields) => fields.iter().any(is_hidden),
+            // What is not declared to choose by anything may choose by all.
+            None => !route.is_of_frame(&parameter.name),
+        }
+    };
+    let given = route.parameters.values().filter(|p| p.is_in_path() || canonical.has_query(&p.name));
+    match given.into_iter().find(chooses) {
+        None => Ok(()),
+        Some(parameter) => {
+            let what = format!("`{}` chooses by a field that you may not see; leave it out", parameter.name);
+            Err(Refusal::denied(Reason::HIDDEN_FIELD, what))
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What of an answer somebody sees: the dataset's fields, each shown, masked or not there.
+
+use super::mask::Treatment;
+use model::FieldClassId;
+use model::plant::{Dataset, Mask};
+use std::collections::BTreeSet;
+
+/// One dataset as one set of field classes lets it be seen. A field that is not declared is not in it.
+#[derive(Debug)]
+pub struct View {
+    nodes: Vec<Node>,
+}
+
+/// A place in an item.
+#[derive(Debug, Default)]
+pub(super) struct Node {
+    /// What happens to a value that stands here; `None` where only further fields can stand.
+    pub(super) treatment: Option<Treatment>,
+    /// Names of members, decoded, and their nodes.
+    children: Vec<(Box<str>, NodeId)>,
+    /// Of members with whatever other name.
+    any: Option<NodeId>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NodeId(u32);
+
+impl NodeId {
+    /// The item itself.
+    pub(super) const ROOT: Self = Self(0);
+
+    fn at(index: usize) -> Self {
+        Self(u32::try_from(index).unwrap_or(u32::MAX))
+    }
+}
+
+/// Any name, in a declared path.
+const ANY: &str = "*";
+
+impl View {
+    /// `shown` are the field classes to show beside the public ones, which are in it too.
+    pub fn new(dataset: &Dataset, shown: &BTreeSet<FieldClassId>) -> Self {
+        let mut view = Self { nodes: vec![Node::default()] };
+        for (path, class) in &dataset.fields {
+            let treatment = if shown.contains(class) {
+                Treatment::Show
+            } else {
+                match dataset.masks.get(path) {
+                    None | Some(Mask::Drop) => continue,
+                    Some(mask) => Treatment::Mask(mask.clone()),
+                }
+            };
+            view.add(path, treatment);
+        }
+        view
+    }
+
+    /// Whether there is nothing to see.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.len() == 1
+    }
+
+    fn add(&mut self, path: &str, treatment: Treatment) {
+        let mut at = NodeId::ROOT;
+        for name in path.split('.') {
+            at = match self.child_declared(at, name) {
+                Some(child) => child,
+                None => {
+                    let child = NodeId::at(self.nodes.len());
+                    self.nodes.push(Node::default());
+                    if let Some(node) = self.nodes.get_mut(at.0 as usize) {
+                        if name == ANY {
+                            node.any = Some(child);
+                        } else {
+                            node.children.push((name.into(), child));
+                        }
+                    }
+                    child
+                }
+            };
+        }
+        if let Some(node) = self.nodes.get_mut(at.0 as usize) {
+            node.treatment = Some(treatment);
+        }
+    }
+
+    fn child_declared(&self, at: NodeId, name: &str) -> Option<NodeId> {
+        let node = self.node(at)?;
+        if name == ANY {
+            return node.any;
+        }
+        node.children.iter().find(|(known, _)| **known == *name).map(|(_, child)| *child)
+    }
+
+    pub(super) fn node(&self, id: NodeId) -> Option<&Node> {
+        self.nodes.get(id.0 as usize)
+    }
+
+    /// The member `name` of what stands at `at`, with its number among the declared ones. `guess` is tried first: members
+    /// mostly come in one order.
+    pub(super) fn child(&self, at: NodeId, name: &[u8], guess: usize) -> Option<(NodeId, Option<usize>)> {
+        let node = self.node(at)?;
+        let matches = |place: usize| node.children.get(place).filter(|(known, _)| known.as_bytes() == name);
+        let place = matches(guess).map(|_| guess).or_else(|| (0..node.children.len()).find(|p| matches(*p).is_some()));
+        match place.and_then(|place| Some((place, node.children.get(place)?))) {
+            Some((place, (_, child))) => Some((*child, Some(place))),
+            None => node.any.map(|child| (child, None)),
+        }
+    }
+}
