@@ -11,13 +11,23 @@ const SIZE: usize = 192 * MIB;
 const MEMORY_MAX_KIB: u64 = 140 * 1024;
 
 const ROUTES: &str = r#"
+[dataset.reports]
+title = "What only a person can read"
+product = "press-line-quality"
+source = "mes"
+equipment = "press-line-1"
+sensitivity = "internal"
+format = "opaque"
+fields.text = "identity"
+records.unassigned = true
+
 [route.import-report]
 title = "Report to the MES"
 method = "POST"
 path = "/reports"
 action = "read"
 source = "mes"
-dataset = "acme-parts"
+dataset = "reports"
 body = { max_bytes = 268435456, content_types = ["application/octet-stream"] }
 shape.rows = 1
 upstream.path = "/api/v1/reports"

@@ -305,7 +305,7 @@ async fn listener_of_everything() -> (SocketAddr, std::sync::Arc<std::sync::Mute
                     ear.lock().unwrap().push_str(&text);
                     all.push_str(&text);
                     if all.ends_with("0\r\n\r\n") || all.ends_with('}') {
-                        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+                        let answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
                         let _ = stream.write_all(answer).await;
                         return;
                     }

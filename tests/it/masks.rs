@@ -1,0 +1,183 @@
+//! Fields that a caller may not see: masked or left out, whatever the source says, and told to caller and log.
+
+use acceptance::source::{Behaviour, Source};
+use acceptance::{Plant, http};
+use std::collections::BTreeSet;
+
+const NOTIFICATIONS: &str = "/quality-notifications?from=2026-11-01T00:00:00Z&to=2026-11-20T00:00:00Z&limit=50";
+
+/// Routes that choose by a field: by one that the analyst may not see, by one that it may, and by nobody knows what.
+const ROUTES: &str = r#"
+[route.of-person]
+method = "GET"
+path = "/notifications/of/{person}"
+source = "mes"
+dataset = "quality-notifications"
+parameters.person = { type = "string", filters = ["responsiblePerson"] }
+shape.rows = 10
+upstream = { path = "/api/v1/x", query = { person = "{person}" } }
+
+[route.with-cause]
+method = "GET"
+path = "/notifications/with/{cause}"
+source = "mes"
+dataset = "quality-notifications"
+parameters.cause = { type = "string", filters = ["rootCause"] }
+parameters.order = { type = "string", default = "newest" }
+shape.rows = 10
+upstream = { path = "/api/v1/x", query = { cause = "{cause}", order = "{order}" } }
+"#;
+
+fn says(head: &str, body: &[u8]) -> Behaviour {
+    let head = format!("HTTP/1.1 200 OK\r\n{head}content-length: {}\r\nconnection: close\r\n\r\n", body.len());
+    Behaviour::Say([head.as_bytes(), body].concat())
+}
+
+const JSON: &str = "content-type: application/json\r\n";
+
+/// What the analyst hears when the MES says that.
+async fn hear(behaviour: Behaviour, target: &str) -> (Plant, Source, anyhow::Result<http::Answer>) {
+    let source = Source::start(None, behaviour).await.unwrap();
+    let plant = Plant::start_with(|dir| {
+        let routes = dir.join("policies/plants/munich/catalog/choosing.toml");
+        std::fs::create_dir_all(routes.parent().unwrap())?;
+        Ok(std::fs::write(routes, ROUTES)?)
+    })
+    .await
+    .unwrap();
+    let catalog = plant.directory.path().join("policies/plants/munich/catalog/sources.toml");
+    let text = std::fs::read_to_string(&catalog).unwrap();
+    let text = text.replace(&plant.demo.plant.to_string(), &source.address.to_string());
+    let before = plant.demo.running.broker.generation();
+    std::fs::write(&catalog, text).unwrap();
+    plant.shutdown.reload();
+    acceptance::wait::until("the new source", async || (plant.demo.running.broker.generation() > before).then_some(()))
+        .await
+        .unwrap();
+    let answer = plant.get("analytics", target, &[("range", "bytes=0-10"), ("if-none-match", "\"x\"")]).await;
+    (plant, source, answer)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_plants_analyst_reads_the_notifications_without_the_people_in_them() {
+    let plant = Plant::start().await.unwrap();
+    let answer = plant.get("analytics", NOTIFICATIONS, &[]).await.unwrap();
+    assert_eq!(
+        (answer.status, answer.header("millgate-view")),
+        (200, "masked;hidden=\"personal\""),
+        "{}",
+        answer.text()
+    );
+    let items = answer.json().unwrap();
+    let items = items.as_array().unwrap();
+    assert_eq!(items.len(), 50);
+    let people: BTreeSet<&str> = items.iter().map(|item| item["responsiblePerson"].as_str().unwrap()).collect();
+    assert_eq!(people.len(), 7, "one pseudonym for each: {people:?}");
+    assert!(people.iter().all(|person| person.len() == 22) && !answer.text().contains("inspector"), "{people:?}");
+    assert!(items.iter().all(|item| item["cost"].is_number() && item["plant"]["country"] == "DEU"));
+
+    let entries = plant.closed(answer.request_id()).await.unwrap();
+    assert_eq!(entries[0]["hides"], serde_json::json!(["personal"]));
+    assert_eq!((&entries[1]["view"], &entries[1]["rows"]), (&"masked".into(), &50.into()));
+    assert_eq!(entries[1]["bytes"], answer.text().len());
+
+    // The steward may see them, and another caller's pseudonyms are others.
+    let whole = plant.get("steward", NOTIFICATIONS, &[]).await.unwrap();
+    assert_eq!((whole.status, whole.header("millgate-view")), (200, "whole"), "{}", whole.text());
+    assert!(whole.text().contains("inspector-"));
+    plant.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_chooses_by_a_field_that_it_may_not_see() {
+    for (target, expected) in [
+        ("/notifications/of/inspector-1", "403 hidden_field"),
+        ("/notifications/with/wear", "200 "),
+        ("/notifications/with/wear?order=responsiblePerson", "403 hidden_field"),
+    ] {
+        let (plant, source, answer) = hear(says(JSON, br#"[{"rootCause":"wear"}]"#), target).await;
+        let answer = answer.unwrap();
+        assert_eq!(format!("{} {}", answer.status, answer.reason()), expected, "{target}: {}", answer.text());
+        assert_eq!(source.asked(), usize::from(answer.status == 200), "{target}");
+        let entries = plant.entries_of(answer.request_id()).await.unwrap();
+        let decision = if answer.status == 200 { "allow" } else { "deny" };
+        assert_eq!(entries[0]["decision"], decision, "{target}: {entries:?}");
+        plant.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_source_says_beside_the_declared_fields_stays_inside() {
+    let body = br#"[{"qualityTaskId":"QT-1","password":"hunter2","responsiblePerson":{"name":"inspector-1"},
+        "plant":{"country":"DEU","secretAddress":"hunter2"},"supplier":[{"deep":"hunter2"}]}]"#;
+    let head = "content-type: application/json; charset=UTF-8\r\netag: \"hunter2\"\r\nlast-modified: Mon, 02 Nov 2026 \
+        00:00:00 GMT\r\nrepr-digest: sha-256=:aHVudGVyMg==:\r\ncontent-range: bytes 0-10/99\r\ncontent-disposition: \
+        attachment; filename=hunter2\r\nx-hunter2: hunter2\r\n";
+    let (plant, source, answer) = hear(says(head, body), NOTIFICATIONS).await;
+    let answer = answer.unwrap();
+    let expected = r#"[{"qualityTaskId":"QT-1","responsiblePerson":null,"plant":{"country":"DEU"},"supplier":[{}]}]"#;
+    assert_eq!((answer.status, answer.text().as_str()), (200, expected));
+    for name in ["etag", "last-modified", "repr-digest", "content-range", "content-disposition", "x-hunter2"] {
+        assert!(answer.header(name).is_empty(), "{name}");
+    }
+    assert_eq!(answer.header("cache-control"), "private, no-store");
+    assert_eq!(answer.header("content-type"), "application/json");
+    let asked = source.heads().join("").to_ascii_lowercase();
+    assert!(
+        asked.contains("accept-encoding: identity") && !asked.contains("range") && !asked.contains("if-none"),
+        "{asked}"
+    );
+    plant.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_not_what_was_declared_shows_nothing() {
+    let html = "content-type: text/html\r\n";
+    let cases: [(&str, &[u8]); 8] = [
+        (html, b"<p>hunter2</p>"),
+        ("", br#"[{"rootCause":"hunter2"}]"#),
+        ("content-type: application/json; charset=utf-16\r\n", br#"[{"rootCause":"hunter2"}]"#),
+        ("content-type: application/json\r\ncontent-encoding: gzip\r\n", br#"[{"rootCause":"hunter2"}]"#),
+        (JSON, br#"[{"rootCause":"hunter2"},]"#),
+        (JSON, br#"[{"rootCause":"hunter2","rootCause":"hunter2"}]"#),
+        (JSON, b"[{\"rootCause\":\"hunter2\xff\"}]"),
+        (JSON, br#"{"rootCause":"hunter2""#),
+    ];
+    for (head, body) in cases {
+        let (plant, _source, answer) = hear(says(head, body), NOTIFICATIONS).await;
+        let answer = answer.unwrap();
+        let what = format!("{head}{}", String::from_utf8_lossy(body));
+        assert_eq!((answer.status, answer.reason().as_str()), (502, "source_malformed"), "{what}");
+        assert!(!answer.text().contains("hunter2"), "{what}: {}", answer.text());
+        let entries = plant.closed(answer.request_id()).await.unwrap();
+        assert_eq!(
+            (&entries[1]["ended"], &entries[1]["reason"]),
+            (&"source_failed".into(), &"source_malformed".into())
+        );
+        plant.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_goes_wrong_on_its_way_is_broken_off_visibly() {
+    let mut body = b"[".to_vec();
+    for n in 0..2_000 {
+        body.extend_from_slice(
+            format!(r#"{{"qualityTaskId":"QT-{n}","responsiblePerson":"inspector-{n}"}},"#).as_bytes(),
+        );
+    }
+    body.extend_from_slice(br#"{"qualityTaskId":hunter2}]"#);
+    let (plant, _source, answer) = hear(says(JSON, &body), NOTIFICATIONS).await;
+    assert!(answer.is_err(), "the caller sees that it is not whole");
+    let outcome = acceptance::wait::until("an outcome", async || {
+        plant.audit("kind=outcome&organisation=norden").await.ok()?.into_iter().next()
+    })
+    .await
+    .unwrap();
+    assert_eq!(
+        (&outcome["ended"], &outcome["reason"]),
+        (&"source_aborted".into(), &"source_malformed".into()),
+        "{outcome}"
+    );
+    plant.stop().await;
+}
