@@ -153,6 +153,10 @@ impl Step {
 
     /// A multiple of it, with as many digits behind the point.
     pub fn print(self, value: f64) -> String {
+        #[expect(clippy::cast_possible_truncation, reason = "within what a float holds exactly")]
+        if self.decimals == 0 && value.abs() < 9e15 {
+            return (value.round() as i64).to_string();
+        }
         // No `-0`.
         format!("{:.*}", usize::from(self.decimals), value + 0.0)
     }

@@ -111,12 +111,45 @@ struct Frame {
     written: bool,
     /// This or one around it has been counted as a row.
     counted: bool,
-    /// Numbers of the declared members that have come.
-    seen: Vec<usize>,
-    /// Names of the others that are shown.
-    others: HashSet<Box<[u8]>>,
+    seen: Seen,
     /// The declared member that is likely to come next.
     guess: usize,
+}
+
+/// Members that have come, so that none of them comes twice.
+#[derive(Debug, Default)]
+struct Seen {
+    /// By their number among the declared ones, the first 64.
+    first: u64,
+    later: Vec<usize>,
+    /// Names that were not declared and are shown.
+    others: Option<Box<HashSet<Box<[u8]>>>>,
+}
+
+impl Seen {
+    /// Whether it is new.
+    fn declared(&mut self, place: usize) -> bool {
+        match u32::try_from(place).ok().and_then(|place| 1_u64.checked_shl(place)) {
+            Some(bit) => {
+                let new = self.first & bit == 0;
+                self.first |= bit;
+                new
+            }
+            None => {
+                let new = !self.later.contains(&place);
+                if new {
+                    self.later.push(place);
+                }
+                new
+            }
+        }
+    }
+
+    /// Whether it is new; `None` where there are too many.
+    fn other(&mut self, name: &[u8]) -> Option<bool> {
+        let others = self.others.get_or_insert_default();
+        (others.len() < NAMES_MAX).then(|| others.insert(name.into()))
+    }
 }
 
 impl Rewriter {
@@ -172,7 +205,7 @@ impl Rewriter {
         Malformed { what, offset: self.offset }
     }
 
-    /// Takes some of `bytes`, at least one.
+    /// Takes some of `bytes`.
     fn step(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, &'static str> {
         match self.expects {
             Expects::Text(text) => return self.text(text, bytes, out),
@@ -180,11 +213,13 @@ impl Rewriter {
             _ => {}
         }
         let Some(byte) = bytes.first().copied() else { return Ok(0) };
-        if matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
-            if byte == b'\n' && self.many == Many::Lines {
-                self.end_of_line(out)?;
-            }
+        if byte == b'\n' && self.many == Many::Lines {
+            self.end_of_line(out)?;
             return Ok(1);
+        }
+        if is_space(byte) {
+            let ends = |b: &u8| !is_space(*b) || (*b == b'\n' && self.many == Many::Lines);
+            return Ok(bytes.iter().position(ends).unwrap_or(bytes.len()));
         }
         match (self.expects, byte) {
             (Expects::Value | Expects::ValueOrEnd, b'{') => self.open(false, out)?,
@@ -261,8 +296,7 @@ impl Rewriter {
             fate,
             written: false,
             counted: in_row || is_row,
-            seen: Vec::new(),
-            others: HashSet::new(),
+            seen: Seen::default(),
             guess: 0,
         });
         self.fate = fate;
@@ -344,11 +378,19 @@ impl Rewriter {
 
     fn text(&mut self, mut text: Text, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, &'static str> {
         let mut used = 0;
+        // Most texts are short and plain.
+        if text.escape == Escape::None && !text.half {
+            let plain = plain_bytes(bytes);
+            if bytes.get(plain) == Some(&b'"') {
+                self.take(text.is_name, bytes.get(..=plain).unwrap_or_default(), out)?;
+                self.end_of_text(text.is_name, out)?;
+                return Ok(plain + 1);
+            }
+        }
         while let Some(byte) = bytes.get(used).copied() {
             match text.escape {
                 Escape::None => {
-                    let plain = bytes.get(used..).unwrap_or_default();
-                    let plain = plain.iter().position(|b| is_special(*b)).unwrap_or(plain.len());
+                    let plain = plain_bytes(bytes.get(used..).unwrap_or_default());
                     if plain > 0 {
                         if text.half {
                             return Err("half of a surrogate pair stands alone");
@@ -454,22 +496,17 @@ impl Rewriter {
         match self.view.child(node, name, frame.guess) {
             None => Ok(Fate::Hidden),
             Some((child, Some(place))) => {
-                if frame.seen.contains(&place) {
+                if !frame.seen.declared(place) {
                     return Err("a member stands twice");
                 }
-                frame.seen.push(place);
                 frame.guess = place + 1;
                 Ok(Fate::Node(child))
             }
-            Some((child, None)) => {
-                if frame.others.len() >= NAMES_MAX {
-                    return Err("an object has too many members");
-                }
-                if !frame.others.insert(name.into()) {
-                    return Err("a member stands twice");
-                }
-                Ok(Fate::Node(child))
-            }
+            Some((child, None)) => match frame.seen.other(name) {
+                Some(true) => Ok(Fate::Node(child)),
+                Some(false) => Err("a member stands twice"),
+                None => Err("an object has too many members"),
+            },
         }
     }
 
@@ -518,9 +555,35 @@ impl Rewriter {
     }
 }
 
+/// How many bytes of a text come before the first that is not plain.
+fn plain_bytes(bytes: &[u8]) -> usize {
+    // Eight at a time: most of an answer is text.
+    let (eights, rest) = bytes.as_chunks::<8>();
+    let first = eights.iter().position(|eight| has_special(u64::from_le_bytes(*eight)));
+    let (begin, among) = match first.and_then(|n| Some((n, eights.get(n)?))) {
+        Some((n, eight)) => (n * 8, eight.as_slice()),
+        None => (eights.len() * 8, rest),
+    };
+    begin + among.iter().position(|b| is_special(*b)).unwrap_or(among.len())
+}
+
+/// Whether one of eight bytes is special, and perhaps where none is: the test for a byte below a bound borrows from its
+/// neighbour.
+fn has_special(eight: u64) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let is_zero = |x: u64| x.wrapping_sub(ONES) & !x & HIGH;
+    let is_control = eight.wrapping_sub(ONES * 0x20) & !eight & HIGH;
+    is_control | is_zero(eight ^ (ONES * u64::from(b'"'))) | is_zero(eight ^ (ONES * u64::from(b'\\'))) != 0
+}
+
 /// Ends a run of plain bytes in a text.
 fn is_special(byte: u8) -> bool {
     byte < 0x20 || byte == b'"' || byte == b'\\'
+}
+
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
 /// RFC 8259 section 6.
