@@ -13,14 +13,15 @@ use crate::stored::KeyFile;
 use crate::waiting::{OTHERS_MAX, STRANGERS_MAX, WaitingRoom};
 use crate::{FetchCounts, IdentityOptions, IssuerStatus};
 use arc_swap::ArcSwapOption;
-use gate::{Begun, Cause, Gate};
+use gate::{Begun, Cause, Failure, Gate};
 use model::party::{Issuer, KeyLocation, SignatureAlgorithm};
 use model::{Digest, IssuerId, Reason, Timestamp};
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A key file is looked at this often while tokens of its issuer come in.
+/// A key file is looked at this often while tokens of its issuer come in, whatever came of the last look: nobody at another
+/// company is spared by waiting for longer.
 const FILE_INTERVAL_MS: i64 = 1_000;
 
 #[derive(Debug)]
@@ -57,7 +58,7 @@ impl KeyCache {
         let file = options.key_cache.as_deref().filter(|_| is_remote).map(|folder| KeyFile::new(folder, &endpoint));
         let cache = Self {
             endpoint,
-            options: Arc::clone(options),
+            options: if is_remote { Arc::clone(options) } else { Arc::new(for_file(options)) },
             counts: Arc::clone(counts),
             outage_max_ms: AtomicI64::default(),
             file,
@@ -111,7 +112,7 @@ impl KeyCache {
             issuer: issuer.clone(),
             keys: fetched.as_ref().map_or(0, |fetched| fetched.set.len()),
             fetched_at: fetched.as_ref().map(|fetched| fetched.at),
-            failure: gate.failure.clone(),
+            failure: gate.failure.as_ref().map(|failure| failure.why.clone()),
         }
     }
 
@@ -220,19 +221,29 @@ impl KeyCache {
                 } else if self.keys.load().is_none() {
                     self.restore(now).await;
                 }
-                Some(error.to_string())
+                Some(Failure { consequence: self.consequence(&error, now), why: error.to_string() })
             }
         };
         self.note(failure);
     }
 
-    /// An outage is told once, not with every attempt.
-    fn note(&self, failure: Option<String>) {
+    /// What a failed fetch means for those who come with the issuer's tokens.
+    fn consequence(&self, error: &FetchError, now: Timestamp) -> &'static str {
+        match error {
+            FetchError::NoKeyFile { .. } => "the issuer's file of keys is not there; its tokens are refused",
+            _ if self.last_good(now).is_some() => "the issuer's keys could not be fetched; the last ones count on",
+            _ => "the issuer's keys could not be fetched, and none from before count; its tokens are refused",
+        }
+    }
+
+    /// An outage is told once, not with every attempt; once more when the last keys have become too old.
+    fn note(&self, failure: Option<Failure>) {
         let issuer = &self.endpoint.issuer;
         let before = std::mem::replace(&mut self.gate().failure, failure.clone());
         match (before, failure) {
-            (before, Some(error)) if before.as_ref() != Some(&error) => {
-                tracing::warn!(issuer, error, "the issuer's keys could not be fetched; the last ones count on");
+            (before, Some(failure)) if before.as_ref() != Some(&failure) => {
+                let Failure { why, consequence } = failure;
+                tracing::warn!(issuer, error = why, "{consequence}");
             }
             (Some(_), None) => tracing::info!(issuer, "the issuer's keys can be fetched again"),
             _ => {}
@@ -322,6 +333,11 @@ impl Fetched {
         let held_ms = i64::try_from(self.held_since.elapsed().as_millis()).unwrap_or(i64::MAX);
         now.millis().saturating_sub(self.at.millis()).max(self.age_then_ms.saturating_add(held_ms))
     }
+}
+
+/// Files have a pace of their own: the interval between two attempts is for fetches over the network.
+fn for_file(options: &IdentityOptions) -> IdentityOptions {
+    IdentityOptions { retry_interval_ms: FILE_INTERVAL_MS, ..options.clone() }
 }
 
 /// In either direction: requests bring slightly different times, and a clock that was set back must not freeze the keys.

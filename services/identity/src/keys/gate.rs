@@ -13,10 +13,17 @@ pub(super) struct Gate {
     started_for_unknown_at: Option<Timestamp>,
     /// Keys that the issuer was asked for lately. At most one for each interval between such fetches, so it stays short.
     asked: Vec<(Digest, Timestamp)>,
-    /// Why the latest fetch failed, if it did.
-    pub(super) failure: Option<String>,
+    /// Of the latest fetch, if it failed.
+    pub(super) failure: Option<Failure>,
     /// It failed because it took all the time that a fetch may take.
     pub(super) was_slow: bool,
+}
+
+/// Why a fetch failed, and what that meant for callers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) why: String,
+    pub(super) consequence: &'static str,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

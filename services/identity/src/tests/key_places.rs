@@ -228,6 +228,25 @@ async fn a_damaged_key_file_leaves_the_last_good_keys_and_one_that_is_gone_none(
     until(|| failure_of(&stand).is_some_and(|failure| failure.contains("is not there"))).await;
 }
 
+/// The interval between fetches over the network is longer.
+#[tokio::test]
+async fn a_key_file_is_looked_at_every_second() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("acme.jwks.json");
+    let (stand, token) = stand_with("https://idp.acme.example", KeyLocation::File(path.clone())).await;
+    assert_eq!(stand.refusal(&token).await, Reason::ISSUER_UNAVAILABLE);
+    std::fs::write(&path, keys_of(&stand).to_string()).unwrap();
+    assert_eq!(stand.refusal_at(&token, NOW.plus_millis(999)).await, Reason::ISSUER_UNAVAILABLE);
+    assert!(stand.login_at(&token, NOW.plus_millis(1_000)).await.is_ok());
+
+    std::fs::write(&path, key_set(&[&Key::p256("key-2")]).to_string()).unwrap();
+    assert!(stand.login_at(&token, NOW.plus_millis(1_999)).await.is_ok());
+    assert_eq!(stand.refusal_at(&token, NOW.plus_millis(2_000)).await, Reason::UNKNOWN_KEY);
+
+    std::fs::write(&path, keys_of(&stand).to_string()).unwrap();
+    assert!(stand.login_at(&token, NOW.plus_millis(3_000)).await.is_ok());
+}
+
 fn failure_of(stand: &Stand) -> Option<String> {
     stand.identity.status().into_iter().find_map(|status| status.failure)
 }
