@@ -6,6 +6,9 @@ use std::collections::BTreeSet;
 
 const NOTIFICATIONS: &str = "/quality-notifications?from=2026-11-01T00:00:00Z&to=2026-11-20T00:00:00Z&limit=50";
 
+/// As long as suppliers may look at once.
+const WEEK: &str = "/quality-notifications?from=2026-11-10T00:00:00Z&to=2026-11-16T00:00:00Z&limit=50";
+
 /// Routes that choose by a field: by one that the analyst may not see, by one that it may, and by nobody knows what.
 const ROUTES: &str = r#"
 [route.of-person]
@@ -85,6 +88,33 @@ async fn the_plants_analyst_reads_the_notifications_without_the_people_in_them()
     let whole = plant.get("steward", NOTIFICATIONS, &[]).await.unwrap();
     assert_eq!((whole.status, whole.header("millgate-view")), (200, "whole"), "{}", whole.text());
     assert!(whole.text().contains("inspector-"));
+    plant.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_competitors_read_the_same_list_and_each_sees_its_own() {
+    let plant = Plant::start().await.unwrap();
+    let mut numbers = Vec::new();
+    let mut people: BTreeSet<String> = BTreeSet::new();
+    for caller in ["acme", "bolt"] {
+        let answer = plant.get(caller, WEEK, &[("millgate-purpose", "quality-analysis")]).await.unwrap();
+        let view = "filtered_masked;hidden=\"commercial personal\"";
+        assert_eq!((answer.status, answer.header("millgate-view")), (200, view), "{}", answer.text());
+        let items = answer.json().unwrap();
+        let items = items.as_array().unwrap();
+        assert!(!items.is_empty() && items.iter().all(|item| item["supplier"] == caller), "{}", answer.text());
+        let order = items[0]["orderNumber"].as_str().unwrap();
+        assert!(order.starts_with("***") && order.len() == 6, "{order}");
+        assert!(items[0]["cost"].as_str().unwrap().contains("00.."), "{}", items[0]);
+        let own: BTreeSet<String> = items.iter().map(|item| item["responsiblePerson"].to_string()).collect();
+        assert!(people.is_disjoint(&own), "one person has another pseudonym under each agreement");
+        people.extend(own);
+        let entries = plant.closed(answer.request_id()).await.unwrap();
+        assert_eq!(entries[0]["records"], serde_json::json!([{ "supplier": caller }]), "nobody else is named");
+        assert_eq!((&entries[1]["view"], &entries[1]["rows"]), (&"filtered_masked".into(), &items.len().into()));
+        numbers.push(items.len());
+    }
+    assert!(numbers.iter().sum::<usize>() < 21, "three a day, and some are of neither: {numbers:?}");
     plant.stop().await;
 }
 

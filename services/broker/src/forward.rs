@@ -141,6 +141,8 @@ async fn shaped(
             let refusal = Refusal::new(Reason::SOURCE_UNREACHABLE, "the source cannot be reached or broke off");
             Err((Ended::SourceFailed, refusal))
         }
+        // As the source says it of what there is not.
+        Err(NotBegun::Nothing) => Err((Ended::SourceFailed, no_such_item())),
         Err(NotBegun::Idle) => {
             let refusal = Refusal::new(Reason::SOURCE_TIMEOUT, "the source did not answer in time");
             Err((Ended::SourceTimeout, refusal))
@@ -221,15 +223,17 @@ fn refused_answer(status: StatusCode) -> Option<Refusal> {
         s if s.is_redirection() => {
             Refusal::new(Reason::SOURCE_REDIRECTED, "the source pointed elsewhere; redirects are not followed")
         }
-        StatusCode::NOT_FOUND | StatusCode::GONE => {
-            Refusal::new(Reason::SOURCE_NOT_FOUND, "the source has no such item")
-        }
+        StatusCode::NOT_FOUND | StatusCode::GONE => no_such_item(),
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
             Refusal::new(Reason::SOURCE_BUSY, "the source says that it is busy").retry_after(5)
         }
         s => Refusal::new(Reason::SOURCE_FAILED, format!("the source answered with status {}", s.as_u16())),
     };
     Some(refusal)
+}
+
+fn no_such_item() -> Refusal {
+    Refusal::new(Reason::SOURCE_NOT_FOUND, "the source has no such item")
 }
 
 fn serve(

@@ -9,6 +9,7 @@ use crate::respond::Refusal;
 use audit::{AppendError, Log};
 use model::canonical::{Encoded, Members, Value};
 use model::entry::{CommitmentClass, DirectoryRow, Disclosure, Draft, Effect, Ended, Kind};
+use model::plant::RecordKind;
 use model::{
     AgreementId, Authenticated, CertificateRef, OrganisationId, PurposeId, Reason, RequestId, ResourceRef, RouteId,
     Shape, Timestamp,
@@ -97,6 +98,10 @@ pub async fn admit(
     members.texts("reveals", permit.classes_revealed());
     if !permit.classes_hidden().is_empty() {
         members.texts("hides", permit.classes_hidden());
+    }
+    if !permit.kinds_hidden().is_empty() {
+        // Not those that are hidden: an organisation may read the entries about itself, and would learn of others in them.
+        members.objects("records", permit.kinds_shown().iter().map(kind));
     }
     let organisation = request.caller.organisation().clone();
     let mut draft = draft(log, about, who, members)?;
@@ -285,6 +290,15 @@ fn method_name(method: &str) -> &str {
         "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" | "TRACE" | "CONNECT" => method,
         _ => "other",
     }
+}
+
+/// Empty for records that belong to nobody.
+fn kind(kind: &RecordKind) -> Members {
+    let mut members = Members::default();
+    text_if(&mut members, "supplier", kind.supplier.as_ref());
+    text_if(&mut members, "customer", kind.customer.as_ref());
+    text_if(&mut members, "export_class", kind.export_class.as_ref());
+    members
 }
 
 fn shape(shape: Shape) -> Members {

@@ -1,12 +1,13 @@
 //! What leaves of a source's answer: declared headers, and a body that is shaped, counted, timed and recorded to its end.
 //!
-//! Fields are hidden as the decision says (`plan`, `view`, `mask`, `json`, `body`). Rows and coarser series are not shaped
-//! here yet; an answer that would need that is refused before the source is asked (`shaping_required`).
+//! Fields and rows are hidden as the decision says (`plan`, `view`, `mask`, `rows`, `json`, `body`). Series are not made
+//! coarser here yet; an answer that cannot be shaped is refused before the source is asked (`shaping_required`).
 
 mod body;
 pub mod json;
 pub mod mask;
 pub mod plan;
+pub mod rows;
 pub mod view;
 
 pub use body::{NotBegun, Shaped};

@@ -93,6 +93,11 @@ impl Dataset {
     pub fn can_be_shaped(&self) -> bool {
         self.format != Format::Opaque && !self.fields.is_empty()
     }
+
+    /// Whether single records of its answers can be left out: they say which kind they are of.
+    pub fn can_be_filtered(&self) -> bool {
+        self.can_be_shaped() && !self.records.told_by.is_empty()
+    }
 }
 
 /// What the answers of a dataset are written in, so that they can be shaped.
@@ -177,6 +182,83 @@ pub struct RecordAttributes {
     pub export_classes: BTreeSet<ExportClassId>,
     /// Some records carry none of the above.
     pub unassigned: bool,
+    /// Field (dotted path) whose items are the records; empty for the answer itself.
+    pub at: String,
+    /// What a record says of itself.
+    pub told_by: BTreeMap<RecordAttribute, ToldBy>,
+}
+
+/// What tells one record from another to policies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RecordAttribute {
+    Supplier,
+    Customer,
+    ExportClass,
+}
+
+/// Where a record says an attribute of its own, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ToldBy {
+    /// Dotted path, of the answer.
+    pub field: String,
+    /// What its texts stand for, an id or nobody's. Without any, a text is the id.
+    pub values: BTreeMap<String, Option<String>>,
+}
+
+/// Records that are the same to policies.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordKind {
+    pub supplier: Option<OrganisationId>,
+    pub customer: Option<OrganisationId>,
+    pub export_class: Option<ExportClassId>,
+}
+
+impl RecordKind {
+    pub fn get(&self, attribute: RecordAttribute) -> Option<&str> {
+        match attribute {
+            RecordAttribute::Supplier => self.supplier.as_ref().map(OrganisationId::as_str),
+            RecordAttribute::Customer => self.customer.as_ref().map(OrganisationId::as_str),
+            RecordAttribute::ExportClass => self.export_class.as_ref().map(ExportClassId::as_str),
+        }
+    }
+}
+
+impl RecordAttributes {
+    /// Every kind of record that there can be; `None` when there are more than `max`.
+    ///
+    /// A record need not carry every attribute, so absence is a value like any other. A record that carries none at all is
+    /// left out only where the dataset says that there is none.
+    pub fn kinds(&self, max: usize) -> Option<Vec<RecordKind>> {
+        let Self { suppliers, customers, export_classes, unassigned, .. } = self;
+        let count = (suppliers.len() + 1).checked_mul(customers.len() + 1)?.checked_mul(export_classes.len() + 1)?;
+        if count > max {
+            return None;
+        }
+        let bare = *unassigned || count == 1;
+        let mut all = Vec::with_capacity(count);
+        for supplier in optional(suppliers) {
+            for customer in optional(customers) {
+                for export_class in optional(export_classes) {
+                    all.push(RecordKind {
+                        supplier: supplier.cloned(),
+                        customer: customer.cloned(),
+                        export_class: export_class.cloned(),
+                    });
+                }
+            }
+        }
+        all.retain(|kind| bare || kind.supplier.is_some() || kind.customer.is_some() || kind.export_class.is_some());
+        Some(all)
+    }
+
+    /// Records are told apart by whom they belong to.
+    pub fn is_divided(&self) -> bool {
+        !self.suppliers.is_empty() || !self.customers.is_empty() || self.unassigned
+    }
+}
+
+fn optional<T>(values: &BTreeSet<T>) -> impl Iterator<Item = Option<&T>> {
+    std::iter::once(None).chain(values.iter().map(Some))
 }
 
 #[derive(Clone, Debug)]

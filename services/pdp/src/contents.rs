@@ -5,8 +5,9 @@ use crate::decide::{Inquiry, Matter, Refused};
 use crate::question::About;
 use crate::refusal::Refusal;
 use crate::slice;
-use crate::snapshot::{Fields, Kinds};
+use crate::snapshot::{Data, Fields, Kinds};
 use cedar_policy::EntityUid;
+use model::plant::RecordKind;
 use model::{Action, FieldClassId};
 use std::collections::BTreeSet;
 
@@ -18,16 +19,20 @@ pub(crate) struct Basis<'a> {
 }
 
 impl<'a> Inquiry<'a> {
-    /// The field classes to show. Records cannot be left out yet, and where fields cannot be either, an answer that would
-    /// have to be shaped is refused; so is one of which nothing would be left.
-    pub(crate) fn shown(&mut self, matter: &Matter<'a>, basis: Basis<'_>) -> Result<Vec<FieldClassId>, Refused> {
+    /// What of the answer may be seen. One from which something would have to be taken that cannot be is refused, and so is
+    /// one of which nothing would be left.
+    pub(crate) fn shown(&mut self, matter: &Matter<'a>, basis: Basis<'_>) -> Result<Shown, Refused> {
         let mut forbids = BTreeSet::new();
-        let (revealed, classes_hidden) = self.reveal(matter, basis, &mut forbids)?;
-        let records_hidden = !self.see_records(matter, basis, &mut forbids)?;
-        if !records_hidden && (classes_hidden.is_empty() || leaves_something(matter.data.fields, &revealed)) {
-            return Ok(revealed);
+        let (classes_revealed, classes_hidden) = self.reveal(matter, basis, &mut forbids)?;
+        let kinds_hidden = self.see_records(matter, basis, &mut forbids)?;
+        let kinds = kinds_hidden.clone().unwrap_or_default();
+        let shown = Shown { classes_revealed, classes_hidden, kinds_hidden: kinds, kinds_shown: Vec::new() };
+        if kinds_hidden.is_some() && shown.leaves_something(matter.data) {
+            return Ok(shown);
         }
-        Err(Refusal::shaping(classes_hidden, records_hidden, forbids).under(basis.agreement.map(|(a, _)| &a.id)))
+        let records_hidden = kinds_hidden.is_none_or(|hidden| !hidden.is_empty());
+        let refusal = Refusal::shaping(shown.classes_hidden, records_hidden, forbids);
+        Err(refusal.under(basis.agreement.map(|(a, _)| &a.id)))
     }
 
     /// Field classes that may be shown, and those that may not.
@@ -58,35 +63,80 @@ impl<'a> Inquiry<'a> {
         Ok((shown, hidden))
     }
 
-    /// Whether every kind of record may be shown. Stops at the first that may not.
+    /// The kinds of records that may not be shown; `None` where there are such, and they cannot be left out.
     fn see_records(
         &mut self,
         matter: &Matter<'a>,
         basis: Basis<'_>,
         forbids: &mut BTreeSet<String>,
-    ) -> Result<bool, Refused> {
-        let (uids, jsons, base) = match &matter.data.kinds {
-            Kinds::None => return Ok(true),
-            Kinds::TooMany => return Ok(false),
-            Kinds::Some { uids, jsons, store } => (uids, jsons, store),
+    ) -> Result<Option<Vec<RecordKind>>, Refused> {
+        let (kinds, uids, jsons, base, can_be_filtered) = match &matter.data.kinds {
+            Kinds::None => return Ok(Some(Vec::new())),
+            Kinds::TooMany => return Ok(None),
+            Kinds::Some { kinds, uids, jsons, store, can_be_filtered } => (kinds, uids, jsons, store, *can_be_filtered),
         };
         let store = slice::store(base, &matter.party.caller, basis.agreement.map(|(_, known)| known));
         let store = store.map_err(|e| Refusal::errors(vec![e]))?;
         let context = self.context(&matter.party, basis.purpose, basis.agreement, About::Nothing)?;
-        for (uid, json) in uids.iter().zip(jsons) {
+        let mut hidden = Vec::new();
+        for ((kind, uid), json) in kinds.iter().zip(uids).zip(jsons) {
             self.record.encoded(json);
             let answer = self.ask(matter, Action::SeeRecord, uid, &context, &store).sound()?;
-            if !answer.allow {
-                forbids.extend(answer.policies);
-                return Ok(false);
+            if answer.allow {
+                self.policies.extend(answer.policies);
+                continue;
             }
-            self.policies.extend(answer.policies);
+            forbids.extend(answer.policies);
+            if !can_be_filtered {
+                return Ok(None);
+            }
+            hidden.push(kind.clone());
         }
-        Ok(true)
+        Ok(Some(hidden))
     }
 }
 
-/// Whether an answer without its hidden fields is one.
-pub(crate) fn leaves_something(fields: Fields, revealed: &[FieldClassId]) -> bool {
-    matches!(fields, Fields::Apart { some_public } if some_public || !revealed.is_empty())
+/// What of an answer may be seen, and what must be taken from it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shown {
+    pub classes_revealed: Vec<FieldClassId>,
+    pub classes_hidden: Vec<FieldClassId>,
+    pub kinds_hidden: Vec<RecordKind>,
+    /// The other kinds, where some are hidden; settled at the end.
+    pub kinds_shown: Vec<RecordKind>,
+}
+
+impl Shown {
+    /// What two who take part both see.
+    pub(crate) fn both(mut self, other: &Self) -> Self {
+        let (kept, lost) = self.classes_revealed.into_iter().partition(|class| other.classes_revealed.contains(class));
+        self.classes_revealed = kept;
+        let hidden: BTreeSet<FieldClassId> =
+            self.classes_hidden.into_iter().chain::<Vec<_>>(lost).chain(other.classes_hidden.iter().cloned()).collect();
+        self.classes_hidden = hidden.into_iter().collect();
+        let kinds: BTreeSet<RecordKind> =
+            self.kinds_hidden.into_iter().chain(other.kinds_hidden.iter().cloned()).collect();
+        self.kinds_hidden = kinds.into_iter().collect();
+        self
+    }
+
+    pub(crate) fn with_kinds_shown(mut self, data: &Data) -> Self {
+        if let Kinds::Some { kinds, .. } = &data.kinds
+            && !self.kinds_hidden.is_empty()
+        {
+            self.kinds_shown = kinds.iter().filter(|kind| !self.kinds_hidden.contains(kind)).cloned().collect();
+        }
+        self
+    }
+
+    /// Whether an answer without what is hidden is one, and can be made.
+    pub(crate) fn leaves_something(&self, data: &Data) -> bool {
+        let some_field = self.classes_hidden.is_empty()
+            || matches!(data.fields, Fields::Apart { some_public } if some_public || !self.classes_revealed.is_empty());
+        let some_record = match &data.kinds {
+            Kinds::Some { kinds, .. } => self.kinds_hidden.is_empty() || self.kinds_hidden.len() < kinds.len(),
+            Kinds::None | Kinds::TooMany => true,
+        };
+        some_field && some_record
+    }
 }

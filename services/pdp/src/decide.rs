@@ -2,7 +2,7 @@
 
 use crate::agreement::Candidate;
 use crate::answer::Answer;
-use crate::contents::{Basis, leaves_something};
+use crate::contents::{Basis, Shown};
 use crate::credential::Told;
 use crate::decision::{Decision, Digests, Permit};
 use crate::names::uid;
@@ -12,8 +12,8 @@ use crate::slice::{self, Caller, Record};
 use crate::snapshot::{Base, Data, Snapshot};
 use cedar_policy::{Context, Entities, EntityUid, RestrictedExpression};
 use model::{
-    AccessRequest, Action, AgreementId, Authenticated, FieldClassId, OrganisationId, Principal, Reason, ResourceRef,
-    RoleId, Shape, Timestamp,
+    AccessRequest, Action, AgreementId, Authenticated, OrganisationId, Principal, Reason, ResourceRef, RoleId, Shape,
+    Timestamp,
 };
 use std::collections::BTreeSet;
 
@@ -47,15 +47,17 @@ impl Snapshot {
             slice: slice.digest,
         };
         match outcome {
-            Ok(Granted { agreement, actor_agreements, classes_revealed, classes_hidden }) => Decision::Permit(Permit {
+            Ok(Granted { agreement, actor_agreements, shown }) => Decision::Permit(Permit {
                 request,
                 agreement,
                 actor_agreements,
                 policies: policies.into_iter().collect(),
                 digests,
                 slice,
-                classes_revealed: classes_revealed.into(),
-                classes_hidden: classes_hidden.into(),
+                classes_revealed: shown.classes_revealed.into(),
+                classes_hidden: shown.classes_hidden.into(),
+                kinds_shown: shown.kinds_shown.into(),
+                kinds_hidden: shown.kinds_hidden.into(),
                 generation: self.generation,
             }),
             Err(refusal) => Decision::Denied(refusal.into_denial(request, digests, slice, self.generation)),
@@ -81,8 +83,7 @@ impl Snapshot {
 struct Granted {
     agreement: Option<AgreementId>,
     actor_agreements: Vec<Option<AgreementId>>,
-    classes_revealed: Vec<FieldClassId>,
-    classes_hidden: Vec<FieldClassId>,
+    shown: Shown,
 }
 
 // === the inquiry
@@ -135,25 +136,25 @@ impl<'a> Inquiry<'a> {
         let purpose = self.purpose()?;
         let purpose = purpose.as_ref();
         let chosen = self.choose(&subject, purpose, self.request.agreement.as_ref())?;
-        let mut classes_revealed = self.grant(&subject, purpose, chosen)?;
+        let mut shown = self.grant(&subject, purpose, chosen)?;
         let agreement = chosen.map(|(agreement, _)| agreement.id.clone());
         // What an organisation acts under, once for all of its members.
         let mut under = vec![(&subject.party.principal.organisation, chosen)];
         let mut actor_agreements = Vec::with_capacity(actors.len());
         for actor in &actors {
-            let (chosen, shown) = self
+            let (chosen, of_actor) = self
                 .actor(actor, purpose, &mut under)
                 .map_err(|refusal| refusal.of_actor(&actor.party.principal.organisation).under(agreement.as_ref()))?;
-            classes_revealed.retain(|class| shown.contains(class));
+            shown = shown.both(&of_actor);
             actor_agreements.push(chosen.map(|(agreement, _)| agreement.id.clone()));
         }
-        let classes_hidden: Vec<FieldClassId> =
-            subject.data.classes.iter().filter(|class| !classes_revealed.contains(class)).cloned().collect();
-        // Each of them sees something, and none of it is the same.
-        if !classes_hidden.is_empty() && !leaves_something(subject.data.fields, &classes_revealed) {
-            return Err(Refusal::shaping(classes_hidden, false, BTreeSet::new()).under(agreement.as_ref()));
+        // Each of them sees something, and perhaps none of it is the same.
+        if !shown.leaves_something(subject.data) {
+            let records_hidden = !shown.kinds_hidden.is_empty();
+            let refusal = Refusal::shaping(shown.classes_hidden, records_hidden, BTreeSet::new());
+            return Err(refusal.under(agreement.as_ref()));
         }
-        Ok(Granted { agreement, actor_agreements, classes_revealed, classes_hidden })
+        Ok(Granted { agreement, actor_agreements, shown: shown.with_kinds_shown(subject.data) })
     }
 
     /// An actor's own permission: under the agreement that its organisation acts under already, or one of its own.
@@ -162,7 +163,7 @@ impl<'a> Inquiry<'a> {
         actor: &Matter<'a>,
         purpose: Option<&EntityUid>,
         under: &mut Vec<(&'a OrganisationId, Option<Candidate<'a>>)>,
-    ) -> Result<(Option<Candidate<'a>>, Vec<FieldClassId>), Refused> {
+    ) -> Result<(Option<Candidate<'a>>, Shown), Refused> {
         let organisation = &actor.party.principal.organisation;
         let chosen = match under.iter().find(|(of, _)| *of == organisation) {
             Some((_, chosen)) => {
@@ -184,7 +185,7 @@ impl<'a> Inquiry<'a> {
         matter: &Matter<'a>,
         purpose: Option<&EntityUid>,
         agreement: Option<Candidate<'_>>,
-    ) -> Result<Vec<FieldClassId>, Refused> {
+    ) -> Result<Shown, Refused> {
         self.in_force(&matter.party.principal.organisation, agreement.map(|(agreement, _)| agreement))?;
         self.shown(matter, Basis { purpose, agreement })
     }
@@ -342,12 +343,7 @@ impl<'a> Inquiry<'a> {
             self.reads_audit(actor, base, purpose.as_ref())
                 .map_err(|refusal| refusal.of_actor(&actor.principal.organisation))?;
         }
-        Ok(Granted {
-            agreement: None,
-            actor_agreements: vec![None; actors.len()],
-            classes_revealed: Vec::new(),
-            classes_hidden: Vec::new(),
-        })
+        Ok(Granted { agreement: None, actor_agreements: vec![None; actors.len()], shown: Shown::default() })
     }
 
     fn reads_audit(&mut self, party: &Party<'_>, base: &Base, purpose: Option<&EntityUid>) -> Result<(), Refused> {

@@ -1,6 +1,7 @@
 //! Answers. A [`Permit`] is made by [`crate::Snapshot::decide`] and nowhere else: whoever holds one has been decided for.
 
 use model::entry::Content;
+use model::plant::RecordKind;
 use model::{AccessRequest, AgreementId, Digest, FieldClassId, Reason};
 use std::sync::Arc;
 
@@ -41,6 +42,8 @@ pub struct Permit {
     pub(crate) slice: Content,
     pub(crate) classes_revealed: Arc<[FieldClassId]>,
     pub(crate) classes_hidden: Arc<[FieldClassId]>,
+    pub(crate) kinds_hidden: Arc<[RecordKind]>,
+    pub(crate) kinds_shown: Arc<[RecordKind]>,
     pub(crate) generation: u64,
 }
 
@@ -83,6 +86,16 @@ impl Permit {
     /// has to hide their fields.
     pub fn classes_hidden(&self) -> &[FieldClassId] {
         &self.classes_hidden
+    }
+
+    /// Kinds of records that the answer may hold and that must not leave: whoever passes the answer on has to leave them out.
+    pub fn kinds_hidden(&self) -> &[RecordKind] {
+        &self.kinds_hidden
+    }
+
+    /// The other kinds, where there are any that must not leave.
+    pub fn kinds_shown(&self) -> &[RecordKind] {
+        &self.kinds_shown
     }
 
     /// Of the snapshot that decided.

@@ -3,10 +3,10 @@
 use crate::Finding;
 use crate::names::{Names, Types, uid};
 use crate::question::{datetime, record};
-use crate::records::{self, Combination};
+use crate::snapshot::KINDS_MAX;
 use cedar_policy::{Entity, EntityUid, RestrictedExpression};
 use model::party::{Agreement, Organisation, Parties, PrincipalRecord, Status};
-use model::plant::{Dataset, Equipment, FieldClass, Governance, Lifecycle, Plant, Product, Signal};
+use model::plant::{Dataset, Equipment, FieldClass, Governance, Lifecycle, Plant, Product, RecordKind, Signal};
 use model::{EquipmentId, OrganisationId, Principal, PrincipalKind, ResourceRef, RoleId};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -177,7 +177,7 @@ pub(crate) fn plant(types: &Types, plant: &Plant, out: &mut Collected) {
     }
     for d in plant.datasets.values() {
         out.add(dataset(types, plant, d).map_err(|m| format!("dataset `{}`: {m}", d.id)));
-        for (n, one) in records::combinations(&d.records).unwrap_or_default().iter().enumerate() {
+        for (n, one) in d.records.kinds(KINDS_MAX).unwrap_or_default().iter().enumerate() {
             out.add(kind_of_record(types, plant, d, n, one).map_err(|m| format!("dataset `{}`: {m}", d.id)));
         }
     }
@@ -234,11 +234,11 @@ fn signal(types: &Types, plant: &Plant, s: &Signal) -> Result<Entity, String> {
     build(uid(&types.signal, &s.id), attributes, parents)
 }
 
-fn kind_of_record(types: &Types, plant: &Plant, d: &Dataset, n: usize, one: &Combination) -> Result<Entity, String> {
+fn kind_of_record(types: &Types, plant: &Plant, d: &Dataset, n: usize, one: &RecordKind) -> Result<Entity, String> {
     let product = product_of(plant, &d.product)?;
     let mut attributes = attributes([
         ("governance", governance(types, product, &d.governance)?),
-        ("divided", RestrictedExpression::new_bool(records::divided(&d.records))),
+        ("divided", RestrictedExpression::new_bool(d.records.is_divided())),
     ]);
     let supplier = one.supplier.as_ref().map(|s| ("supplier", uid(&types.organisation, s)));
     let customer = one.customer.as_ref().map(|c| ("customer", uid(&types.organisation, c)));

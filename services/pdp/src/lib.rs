@@ -31,7 +31,6 @@ mod moments;
 mod names;
 mod policies;
 mod question;
-mod records;
 mod refusal;
 mod slice;
 mod snapshot;

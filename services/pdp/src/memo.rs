@@ -221,6 +221,8 @@ impl Permit {
             slice,
             classes_revealed,
             classes_hidden,
+            kinds_hidden,
+            kinds_shown,
             generation,
         } = self;
         Self {
@@ -232,6 +234,8 @@ impl Permit {
             slice: slice.clone(),
             classes_revealed: Arc::clone(classes_revealed),
             classes_hidden: Arc::clone(classes_hidden),
+            kinds_hidden: Arc::clone(kinds_hidden),
+            kinds_shown: Arc::clone(kinds_shown),
             generation: *generation,
         }
     }

@@ -9,10 +9,10 @@ use crate::entities::{self, Collected};
 use crate::memo::Memo;
 use crate::moments::Moments;
 use crate::names::uid;
-use crate::{Finding, PolicySet, records};
+use crate::{Finding, PolicySet};
 use cedar_policy::{Entities, Entity, EntityUid, RestrictedExpression};
 use model::party::Parties;
-use model::plant::{Dataset, Plant, Signal};
+use model::plant::{Dataset, Plant, RecordKind, Signal};
 use model::{AgreementId, FieldClassId, OrganisationId, Principal, PrincipalKind, ProductId, ResourceRef, Subject};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -72,6 +72,9 @@ pub(crate) struct Data {
     pub kinds: Kinds,
 }
 
+/// Beyond this, asking about each kind of record costs more than a request may: none of them is shown.
+pub(crate) const KINDS_MAX: usize = 64;
+
 /// Whether single fields of an answer can be hidden.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fields {
@@ -89,7 +92,14 @@ pub(crate) enum Kinds {
     /// A series has no records.
     None,
     /// With the store that questions about them begin with.
-    Some { uids: Vec<EntityUid>, jsons: Vec<Vec<u8>>, store: Entities },
+    Some {
+        kinds: Vec<RecordKind>,
+        uids: Vec<EntityUid>,
+        jsons: Vec<Vec<u8>>,
+        store: Entities,
+        /// Those that may not be seen can be left out.
+        can_be_filtered: bool,
+    },
     /// More than can be asked about.
     TooMany,
 }
@@ -273,9 +283,9 @@ impl Builder<'_> {
         let present: BTreeSet<&FieldClassId> =
             if d.fields.is_empty() { self.plant.field_classes.keys().collect() } else { d.fields.values().collect() };
         let held = self.above_public(present);
-        let kinds = match records::combinations(&d.records) {
+        let kinds = match d.records.kinds(KINDS_MAX) {
             None => Kinds::TooMany,
-            Some(all) => self.kinds(d, all.len())?,
+            Some(all) => self.kinds(d, all)?,
         };
         let product = entities::product_of(self.plant, &d.product)?;
         let is_public = |c: &FieldClassId| self.plant.field_classes.get(c).is_some_and(|known| known.public);
@@ -294,13 +304,13 @@ impl Builder<'_> {
         })
     }
 
-    fn kinds(&self, d: &Dataset, count: usize) -> Result<Kinds, String> {
+    fn kinds(&self, d: &Dataset, kinds: Vec<RecordKind>) -> Result<Kinds, String> {
         let types = &self.policies.names.types;
-        let known = (0..count).map(|n| self.known(&entities::record_uid(types, d, n)));
+        let known = (0..kinds.len()).map(|n| self.known(&entities::record_uid(types, d, n)));
         let known = known.collect::<Result<Vec<_>, _>>()?;
         let store = self.store(known.iter().map(|k| k.entity.clone()))?;
         let (uids, jsons) = known.into_iter().map(|k| (k.uid, k.json)).unzip();
-        Ok(Kinds::Some { uids, jsons, store })
+        Ok(Kinds::Some { kinds, uids, jsons, store, can_be_filtered: d.can_be_filtered() })
     }
 
     fn signal(&self, s: &Signal, classes: &BTreeMap<FieldClassId, Known>) -> Result<Data, String> {

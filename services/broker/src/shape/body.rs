@@ -22,6 +22,8 @@ pub enum NotBegun {
     Malformed(Malformed),
     Source(hyper::Error),
     Idle,
+    /// It is one record, and not one that the caller may see.
+    Nothing,
 }
 
 /// What a view leaves of a body.
@@ -59,6 +61,9 @@ where
                 }
                 Err(_) => return Err(NotBegun::Idle),
             }
+        }
+        if this.rewriter.is_nothing() {
+            return Err(NotBegun::Nothing);
         }
         this.count();
         Ok(this)

@@ -9,8 +9,9 @@
 //! something else stands than was declared (an object in place of a text), there is nothing in it to show.
 
 use super::mask::{PseudonymKey, Scalar, Treatment, write};
+use super::rows::{RowFilter, Told};
 use super::view::{NodeId, View};
-use model::plant::Mask;
+use model::plant::{Mask, RecordAttribute};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -18,6 +19,8 @@ use std::sync::Arc;
 const DEPTH_MAX: usize = 128;
 /// Names, numbers, and texts that are to be masked are held as a whole.
 const TOKEN_BYTES_MAX: usize = 64 * 1024;
+/// What a row that may have to be left out is held for.
+const ROW_BYTES_MAX: usize = 1024 * 1024;
 /// Members with names that the plant does not know beforehand, of one object.
 const NAMES_MAX: usize = 65_536;
 
@@ -55,6 +58,26 @@ pub struct Rewriter {
     rows: u64,
     /// Texts that have ended.
     texts: u64,
+    filter: Option<Arc<RowFilter>>,
+    /// The row under way, where rows are left out.
+    row: Option<Row>,
+    /// The attribute that the scalar under way tells, and what of it has come.
+    telling: Option<RecordAttribute>,
+    told: Vec<u8>,
+    /// The text as a whole was a row that is not seen.
+    left_out: bool,
+}
+
+/// A row that is not known to be seen yet.
+#[derive(Debug, Default)]
+struct Row {
+    /// What is to be written if it is.
+    out: Vec<u8>,
+    told: Told,
+    /// How many containers are around it.
+    depth: usize,
+    /// Whether something had been written of what is around it.
+    after_others: bool,
 }
 
 /// What may come next.
@@ -167,12 +190,27 @@ impl Rewriter {
             offset: 0,
             rows: 0,
             texts: 0,
+            filter: None,
+            row: None,
+            telling: None,
+            told: Vec::new(),
+            left_out: false,
         }
+    }
+
+    /// With rows left out.
+    pub fn filtered(self, filter: Arc<RowFilter>) -> Self {
+        Self { filter: Some(filter), ..self }
     }
 
     /// Items so far: objects of the outermost array, or the one object.
     pub fn rows(&self) -> u64 {
         self.rows
+    }
+
+    /// Whether the one text was a row that is not seen: for the caller there is no such thing.
+    pub fn is_nothing(&self) -> bool {
+        self.many == Many::One && self.left_out
     }
 
     /// # Errors
@@ -181,7 +219,11 @@ impl Rewriter {
         self.utf8.check(bytes).map_err(|what| self.malformed(what))?;
         let mut rest = bytes;
         while !rest.is_empty() {
-            let used = self.step(rest, out).map_err(|what| self.malformed(what))?;
+            let used = match self.row.as_mut().map(|row| std::mem::take(&mut row.out)) {
+                None => self.step(rest, out),
+                Some(held) => self.step_of_row(rest, held, out),
+            };
+            let used = used.map_err(|what| self.malformed(what))?;
             self.offset += used as u64;
             rest = rest.get(used..).unwrap_or_default();
         }
@@ -203,6 +245,32 @@ impl Rewriter {
 
     fn malformed(&self, what: &'static str) -> Malformed {
         Malformed { what, offset: self.offset }
+    }
+
+    /// A step within a row, whose text goes to `held` until it is known whether the row is seen.
+    fn step_of_row(&mut self, bytes: &[u8], mut held: Vec<u8>, out: &mut Vec<u8>) -> Result<usize, &'static str> {
+        let used = self.step(bytes, &mut held)?;
+        let Some(row) = &mut self.row else { return Ok(used) };
+        if self.stack.len() > row.depth {
+            if held.len() > ROW_BYTES_MAX {
+                return Err("a row is longer than 1 MiB");
+            }
+            row.out = held;
+            return Ok(used);
+        }
+        // It has ended.
+        let shown = self.filter.as_ref().is_none_or(|filter| filter.shows(&row.told));
+        if shown {
+            out.extend_from_slice(&held);
+            self.rows += 1;
+        } else {
+            match self.stack.last_mut() {
+                Some(around) => around.written = row.after_others,
+                None => self.left_out = true,
+            }
+        }
+        self.row = None;
+        Ok(used)
     }
 
     /// Takes some of `bytes`.
@@ -267,6 +335,8 @@ impl Rewriter {
         if self.stack.len() >= DEPTH_MAX {
             return Err("it is nested too deeply");
         }
+        let (from, after_others) = (out.len(), self.stack.last().is_some_and(|frame| frame.written));
+        let tells = self.tells();
         let mask = self.treatment().and_then(|treatment| match treatment {
             Treatment::Mask(mask) => Some(mask.clone()),
             Treatment::Show => None,
@@ -287,10 +357,9 @@ impl Rewriter {
             }
             _ => Fate::Hidden,
         };
-        let outer = self.stack.last();
-        let in_row = outer.is_some_and(|frame| frame.counted);
-        let is_row = !is_array && !in_row && outer.is_none_or(|frame| frame.is_array);
-        self.rows += u64::from(is_row);
+        let in_row = self.stack.last().is_some_and(|frame| frame.counted);
+        let is_row = !is_array && !in_row && fate == Fate::Node(self.view.rows);
+        self.rows += u64::from(is_row && self.filter.is_none());
         self.stack.push(Frame {
             is_array,
             fate,
@@ -299,6 +368,16 @@ impl Rewriter {
             seen: Seen::default(),
             guess: 0,
         });
+        if tells.is_some()
+            && (!is_array || fate == Fate::Hidden)
+            && let Some(row) = &mut self.row
+        {
+            row.told.is_unclear();
+        }
+        if is_row && self.filter.is_some() {
+            let depth = self.stack.len() - 1;
+            self.row = Some(Row { out: out.split_off(from), told: Told::default(), depth, after_others });
+        }
         self.fate = fate;
         self.name.clear();
         self.expects = if is_array { Expects::ValueOrEnd } else { Expects::NameOrEnd };
@@ -312,6 +391,12 @@ impl Rewriter {
         }
         self.end_of_value();
         Ok(())
+    }
+
+    /// What the value to come tells of its row.
+    fn tells(&self) -> Option<RecordAttribute> {
+        let Fate::Node(node) = self.fate else { return None };
+        self.view.node(node)?.tells.filter(|_| self.row.is_some())
     }
 
     /// What the view says of the value to come.
@@ -346,7 +431,10 @@ impl Rewriter {
     fn end_of_line(&mut self, out: &mut Vec<u8>) -> Result<(), &'static str> {
         match self.expects {
             Expects::Nothing => {
-                out.push(b'\n');
+                // Nor how many there are that are not seen.
+                if !std::mem::take(&mut self.left_out) {
+                    out.push(b'\n');
+                }
                 self.expects = Expects::Value;
                 self.fate = Fate::Node(NodeId::ROOT);
                 Ok(())
@@ -363,6 +451,8 @@ impl Rewriter {
         if self.stack.is_empty() {
             return Err("it is neither an object nor an array");
         }
+        self.telling = self.tells();
+        self.told.clear();
         let Fate::Node(node) = self.fate else { return Ok(()) };
         self.fate = match self.treatment() {
             Some(Treatment::Show) => {
@@ -446,6 +536,12 @@ impl Rewriter {
             }
             &mut self.name
         } else {
+            if self.telling.is_some() {
+                self.told.extend_from_slice(bytes);
+                if self.told.len() > TOKEN_BYTES_MAX {
+                    return Err("what a row says of itself is longer than 64 KiB");
+                }
+            }
             match self.fate {
                 Fate::Shown => {
                     out.extend_from_slice(bytes);
@@ -472,6 +568,10 @@ impl Rewriter {
             self.fate = self.member()?;
             self.expects = Expects::Colon;
             return Ok(());
+        }
+        if let Some((attribute, row)) = self.telling.take().zip(self.row.as_mut()) {
+            let text: String = serde_json::from_slice(&self.told).map_err(|_| "a text is not JSON's")?;
+            row.told.says(attribute, Some(&text));
         }
         if let Fate::Masked(node) = self.fate {
             let text: String = serde_json::from_slice(&self.token).map_err(|_| "a text is not JSON's")?;
@@ -531,6 +631,10 @@ impl Rewriter {
             number if is_number(number) => Scalar::Number(std::str::from_utf8(number).unwrap_or_default()),
             _ => return Err("a value is not JSON"),
         };
+        if let Some((attribute, row)) = self.telling.take().zip(self.row.as_mut()) {
+            let text = std::str::from_utf8(&self.token).unwrap_or_default();
+            row.told.says(attribute, (scalar != Scalar::Null).then_some(text));
+        }
         match self.fate {
             Fate::Shown => out.extend_from_slice(&self.token),
             Fate::Masked(node) => {

@@ -2,11 +2,12 @@
 
 use super::json::{Many, Rewriter};
 use super::mask::PseudonymKey;
+use super::rows::RowFilter;
 use super::view::View;
 use crate::canonical::Canonical;
 use crate::respond::Refusal;
 use crate::world::World;
-use model::plant::{Dataset, Format};
+use model::plant::{Dataset, Format, RecordKind};
 use model::{DatasetId, FieldClassId, Reason, ResourceRef};
 use pdp::Permit;
 use registry::{Parameter, Resolved, Route};
@@ -41,26 +42,43 @@ impl Pseudonyms {
 
 /// Views that one generation has needed so far. There is one for each set of classes that policies hide together.
 #[derive(Debug, Default)]
-pub struct Views(Mutex<HashMap<(DatasetId, Box<[FieldClassId]>), Arc<View>>>);
+pub struct Views(Mutex<HashMap<(DatasetId, Hidden), Sight>>);
+
+/// What must not leave.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Hidden {
+    classes: Box<[FieldClassId]>,
+    kinds: Box<[RecordKind]>,
+}
+
+/// How it is kept from leaving.
+#[derive(Clone, Debug)]
+struct Sight {
+    view: Arc<View>,
+    filter: Option<Arc<RowFilter>>,
+}
 
 /// Policies that hide another set for each caller must not fill the memory.
 const VIEWS_MAX: usize = 4_096;
 
 impl Views {
-    fn of(&self, world: &World, dataset: &Dataset, hidden: &[FieldClassId]) -> Arc<View> {
+    fn of(&self, world: &World, dataset: &Dataset, permit: &Permit) -> Sight {
         let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (dataset.id.clone(), Box::from(hidden));
-        if let Some(view) = views.get(&key) {
-            return view.clone();
+        let hidden = Hidden { classes: permit.classes_hidden().into(), kinds: permit.kinds_hidden().into() };
+        let key = (dataset.id.clone(), hidden);
+        if let Some(sight) = views.get(&key) {
+            return sight.clone();
         }
-        let shown: BTreeSet<FieldClassId> =
-            world.catalog.plant.field_classes.keys().filter(|class| !hidden.contains(class)).cloned().collect();
+        let (_, hidden) = &key;
+        let all = world.catalog.plant.field_classes.keys();
+        let shown: BTreeSet<FieldClassId> = all.filter(|class| !hidden.classes.contains(class)).cloned().collect();
         let view = Arc::new(View::new(dataset, &shown));
+        let sight = Sight { view, filter: RowFilter::new(dataset, &hidden.kinds).map(Arc::new) };
         if views.len() >= VIEWS_MAX {
             views.clear();
         }
-        views.insert(key, view.clone());
-        view
+        views.insert(key, sight.clone());
+        sight
     }
 }
 
@@ -74,7 +92,7 @@ pub enum Plan {
 
 #[derive(Debug)]
 pub struct Shaping {
-    view: Arc<View>,
+    sight: Sight,
     key: PseudonymKey,
     many: Many,
     /// Classes that are not shown as they are.
@@ -108,33 +126,41 @@ impl Plan {
             let route = route.ok_or_else(|| Refusal::new(Reason::SHAPING_REQUIRED, "the route is not known"))?;
             asks_nothing_hidden(route, dataset, hidden, canonical)?;
         }
-        let view = world.views.of(world, dataset, hidden);
-        Ok(Self::Shaped(Shaping { view, key: pseudonyms.key(permit), many, hidden: hidden.into() }))
+        let sight = world.views.of(world, dataset, permit);
+        Ok(Self::Shaped(Shaping { sight, key: pseudonyms.key(permit), many, hidden: hidden.into() }))
     }
 
     /// In the outcome entry.
     pub fn word(&self) -> &'static str {
-        match self {
-            Self::Shaped(shaping) if !shaping.hidden.is_empty() => "masked",
-            _ => "whole",
+        let Self::Shaped(shaping) = self else { return "whole" };
+        match (shaping.hidden.is_empty(), &shaping.sight.filter) {
+            (true, None) => "whole",
+            (true, Some(_)) => "filtered",
+            (false, None) => "masked",
+            (false, Some(_)) => "filtered_masked",
         }
     }
 
-    /// In the header `millgate-view`: a structured field (RFC 9651), the word and what is hidden.
+    /// In the header `millgate-view`: a structured field (RFC 9651), the word and the classes that are hidden.
     pub fn header(&self) -> String {
-        match self {
-            Self::Shaped(shaping) if !shaping.hidden.is_empty() => {
-                let hidden: Vec<&str> = shaping.hidden.iter().map(FieldClassId::as_str).collect();
-                format!("masked;hidden=\"{}\"", hidden.join(" "))
-            }
-            _ => String::from("whole"),
+        let mut header = String::from(self.word());
+        if let Self::Shaped(shaping) = self
+            && !shaping.hidden.is_empty()
+        {
+            let hidden: Vec<&str> = shaping.hidden.iter().map(FieldClassId::as_str).collect();
+            header.push_str(&format!(";hidden=\"{}\"", hidden.join(" ")));
         }
+        header
     }
 }
 
 impl Shaping {
     pub fn rewriter(&self) -> Rewriter {
-        Rewriter::new(self.view.clone(), self.key.clone(), self.many)
+        let rewriter = Rewriter::new(self.sight.view.clone(), self.key.clone(), self.many);
+        match &self.sight.filter {
+            Some(filter) => rewriter.filtered(filter.clone()),
+            None => rewriter,
+        }
     }
 
     /// Whether an answer says that it is what the catalog declares.

@@ -2,13 +2,15 @@
 
 use super::mask::Treatment;
 use model::FieldClassId;
-use model::plant::{Dataset, Mask};
+use model::plant::{Dataset, Mask, RecordAttribute};
 use std::collections::BTreeSet;
 
 /// One dataset as one set of field classes lets it be seen. A field that is not declared is not in it.
 #[derive(Debug)]
 pub struct View {
     nodes: Vec<Node>,
+    /// Objects that stand there are rows.
+    pub(super) rows: NodeId,
 }
 
 /// A place in an item.
@@ -20,6 +22,8 @@ pub(super) struct Node {
     children: Vec<(Box<str>, NodeId)>,
     /// Of members with whatever other name.
     any: Option<NodeId>,
+    /// What a row says of itself there, seen or not.
+    pub(super) tells: Option<RecordAttribute>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +44,7 @@ const ANY: &str = "*";
 impl View {
     /// `shown` are the field classes to show beside the public ones, which are in it too.
     pub fn new(dataset: &Dataset, shown: &BTreeSet<FieldClassId>) -> Self {
-        let mut view = Self { nodes: vec![Node::default()] };
+        let mut view = Self { nodes: vec![Node::default()], rows: NodeId::ROOT };
         for (path, class) in &dataset.fields {
             let treatment = if shown.contains(class) {
                 Treatment::Show
@@ -50,17 +54,29 @@ impl View {
                     Some(mask) => Treatment::Mask(mask.clone()),
                 }
             };
-            view.add(path, treatment);
+            if let Some(node) = view.at(path) {
+                node.treatment = Some(treatment);
+            }
+        }
+        let records = &dataset.records;
+        if !records.at.is_empty() {
+            view.rows = view.place(&records.at);
+        }
+        for (attribute, told) in &records.told_by {
+            if let Some(node) = view.at(&told.field) {
+                node.tells = Some(*attribute);
+            }
         }
         view
     }
 
-    /// Whether there is nothing to see.
-    pub fn is_empty(&self) -> bool {
-        self.nodes.len() == 1
+    fn at(&mut self, path: &str) -> Option<&mut Node> {
+        let at = self.place(path);
+        self.nodes.get_mut(at.0 as usize)
     }
 
-    fn add(&mut self, path: &str, treatment: Treatment) {
+    /// The node at a path, made where there is none.
+    fn place(&mut self, path: &str) -> NodeId {
         let mut at = NodeId::ROOT;
         for name in path.split('.') {
             at = match self.child_declared(at, name) {
@@ -79,9 +95,7 @@ impl View {
                 }
             };
         }
-        if let Some(node) = self.nodes.get_mut(at.0 as usize) {
-            node.treatment = Some(treatment);
-        }
+        at
     }
 
     fn child_declared(&self, at: NodeId, name: &str) -> Option<NodeId> {

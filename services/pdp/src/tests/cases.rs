@@ -75,6 +75,7 @@ fn observed(decision: &Decision) -> Expected {
             policies: permit.policies().to_vec(),
             agreement: permit.agreement().map(ToString::to_string),
             classes_hidden: texts(permit.classes_hidden()),
+            records_hidden: !permit.kinds_hidden().is_empty(),
             ..Expected::default()
         },
         Decision::Denied(denial) => Expected {

@@ -125,6 +125,7 @@ fn with_records(mut d: Dataset, suppliers: &[&str], export_classes: &[&str], una
         customers: BTreeSet::new(),
         export_classes: ids(export_classes),
         unassigned,
+        ..RecordAttributes::default()
     };
     d
 }

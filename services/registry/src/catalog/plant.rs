@@ -7,11 +7,11 @@ use crate::merge::Merged;
 use crate::near;
 use crate::table::Table;
 use model::plant::{
-    Dataset, Equipment, FieldClass, Format, Governance, Level, Lifecycle, Mask, Plant, Product, RecordAttributes,
-    Signal, Step,
+    Dataset, Equipment, FieldClass, Format, Governance, Level, Lifecycle, Mask, Plant, Product, RecordAttribute,
+    RecordAttributes, Signal, Step, ToldBy,
 };
 use model::{DatasetId, Digest, EquipmentId, ExportClassId, FieldClassId, OrganisationId, ProductId, RoleId, SignalId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn read(merged: &Merged<'_>, digest: Digest, foreign: &mut Foreign) -> Plant {
     let title_of = |table: &Table<'_>, id: &str| table.text("title").unwrap_or(id).to_owned();
@@ -181,8 +181,8 @@ fn dataset(id: DatasetId, table: &Table<'_>, merged: &Merged<'_>, foreign: &mut 
     if let Some(inner) = table.table("masks") {
         masks("", inner.entries(), &inner, &classes, &mut hidden);
     }
-    overlapping(&classes, table);
     let records = table.table("records").map_or_else(RecordAttributes::default, |t| records(t, merged, foreign));
+    overlapping(&classes, &records, table);
     Some(Dataset {
         title,
         product: product?,
@@ -227,12 +227,12 @@ fn fields(
 }
 
 /// A field that others lie in has no value of its own.
-fn overlapping(classes: &BTreeMap<String, FieldClassId>, table: &Table<'_>) {
-    for name in classes.keys() {
+fn overlapping(classes: &BTreeMap<String, FieldClassId>, records: &RecordAttributes, table: &Table<'_>) {
+    let told = records.told_by.values().map(|told| told.field.as_str());
+    let all: BTreeSet<&str> = classes.keys().map(String::as_str).chain(told).collect();
+    for name in &all {
         let inner = format!("{name}.");
-        if let Some(other) =
-            classes.range(inner.clone()..).next().map(|(other, _)| other).filter(|o| o.starts_with(&inner))
-        {
+        if let Some(other) = all.range(inner.as_str()..).next().filter(|other| other.starts_with(&inner)) {
             let what = format!("{} has the field `{name}` and the field `{other}` in it", table.what);
             table.wrong("fields", what, "declare the innermost fields only");
         }
@@ -290,14 +290,66 @@ fn mask(text: &str) -> Option<Mask> {
 }
 
 fn records(table: Table<'_>, merged: &Merged<'_>, foreign: &mut Foreign) -> RecordAttributes {
-    let attributes = RecordAttributes {
+    let mut attributes = RecordAttributes {
         suppliers: organisations("suppliers", &table, foreign).into_iter().collect(),
         customers: organisations("customers", &table, foreign).into_iter().collect(),
         export_classes: table.references("export_classes", "export_class", merged).into_iter().collect(),
         unassigned: table.boolean("unassigned").unwrap_or(false),
+        at: table.text("at").unwrap_or_default().to_owned(),
+        told_by: BTreeMap::new(),
     };
+    let ids = |attribute| -> Vec<&str> {
+        match attribute {
+            RecordAttribute::Supplier => attributes.suppliers.iter().map(OrganisationId::as_str).collect(),
+            RecordAttribute::Customer => attributes.customers.iter().map(OrganisationId::as_str).collect(),
+            RecordAttribute::ExportClass => attributes.export_classes.iter().map(ExportClassId::as_str).collect(),
+        }
+    };
+    let told_by = [
+        (RecordAttribute::Supplier, "supplier_field", "supplier_values"),
+        (RecordAttribute::Customer, "customer_field", "customer_values"),
+        (RecordAttribute::ExportClass, "export_class_field", "export_class_values"),
+    ]
+    .map(|(attribute, field, values)| (attribute, told_by(&table, field, values, &ids(attribute))));
+    attributes.told_by = told_by.into_iter().filter_map(|(attribute, told)| Some((attribute, told?))).collect();
+    for told in attributes.told_by.values() {
+        let inside = attributes.at.is_empty() || told.field.starts_with(&format!("{}.", attributes.at));
+        if !inside {
+            let what = format!("`{}` of {} does not lie in `{}`", told.field, table.what, attributes.at);
+            table.wrong("at", what, "`at` is the path of the list of records, and what they say begins with it");
+        }
+    }
     table.finish();
     attributes
+}
+
+/// Which field of a record tells one of its attributes, and what its texts stand for.
+fn told_by(table: &Table<'_>, field: &'static str, values: &'static str, ids: &[&str]) -> Option<ToldBy> {
+    let path = table.text(field).map(str::to_owned);
+    let inner = table.table(values);
+    let mut told = ToldBy { field: path.clone().unwrap_or_default(), values: BTreeMap::new() };
+    for entry in inner.iter().flat_map(Table::entries) {
+        let Val::Text(id) = &entry.node.value else {
+            let what = format!("`{}` in `{values}` of {} is {}", entry.key, table.what, entry.node.value.kind());
+            table.problem(entry.node.spot, what, Some(String::from("write an id, or `\"\"` for nobody's")));
+            continue;
+        };
+        if !id.is_empty() && !ids.contains(&id.as_str()) {
+            let what =
+                format!("`{}` in `{values}` of {} stands for `{id}`, which no record can have", entry.key, table.what);
+            table.problem(entry.node.spot, what, near::help(id, ids.iter().copied()));
+        }
+        told.values.insert(entry.key.clone(), (!id.is_empty()).then(|| id.clone()));
+    }
+    if path.is_none() && inner.is_some() {
+        let what = format!("{} has `{values}` and no `{field}`", table.what);
+        table.wrong(values, what, format!("say in `{field}` where they stand"));
+    }
+    if path.is_some() && ids.is_empty() {
+        let what = format!("{} has `{field}`, and no record can have what it tells", table.what);
+        table.wrong(field, what, "list what they can have, or remove it");
+    }
+    path.map(|_| told)
 }
 
 fn organisations(key: &'static str, table: &Table<'_>, foreign: &mut Foreign) -> Vec<OrganisationId> {

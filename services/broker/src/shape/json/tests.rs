@@ -223,6 +223,104 @@ fn rows_are_the_items_of_the_outermost_list() {
     assert_eq!(rows("[]"), 0);
 }
 
+// === rows
+
+/// A filter of parts of acme, bolt and nobody, of which the caller sees acme's.
+fn of_acme(at: &str, field: &str, fields: &[&str]) -> (Arc<View>, Arc<RowFilter>) {
+    use model::plant::{RecordAttribute, ToldBy};
+    let told = ToldBy { field: field.to_owned(), values: BTreeMap::new() };
+    let dataset = Dataset {
+        id: "d".parse().unwrap(),
+        title: String::new(),
+        product: "p".parse().unwrap(),
+        source: "s".parse().unwrap(),
+        equipment: "e".parse().unwrap(),
+        governance: Governance { sensitivity: 0, export_class: None, trade_secret: false, supplier: None },
+        format: Format::Json,
+        fields: fields.iter().map(|field| ((*field).to_owned(), "open".parse().unwrap())).collect(),
+        masks: BTreeMap::new(),
+        records: RecordAttributes {
+            suppliers: ["acme", "bolt"].map(|id| id.parse().unwrap()).into(),
+            unassigned: true,
+            at: at.to_owned(),
+            told_by: BTreeMap::from([(RecordAttribute::Supplier, told)]),
+            ..RecordAttributes::default()
+        },
+    };
+    let kinds = dataset.records.kinds(64).unwrap();
+    let hidden: Vec<_> =
+        kinds.into_iter().filter(|kind| kind.supplier.as_ref().is_none_or(|s| s.as_str() != "acme")).collect();
+    let view = View::new(&dataset, &BTreeSet::from(["open".parse().unwrap()]));
+    (Arc::new(view), Arc::new(RowFilter::new(&dataset, &hidden).unwrap()))
+}
+
+fn filter_in(
+    of: &(Arc<View>, Arc<RowFilter>),
+    many: Many,
+    input: &str,
+    size: usize,
+) -> Result<(String, u64), &'static str> {
+    let mut rewriter = Rewriter::new(of.0.clone(), key(), many).filtered(of.1.clone());
+    let mut out = Vec::new();
+    for piece in input.as_bytes().chunks(size) {
+        rewriter.push(piece, &mut out).map_err(|malformed| malformed.what)?;
+    }
+    rewriter.finish(&mut out).map_err(|malformed| malformed.what)?;
+    Ok((String::from_utf8(out).unwrap(), rewriter.rows()))
+}
+
+#[test]
+fn rows_of_others_are_not_there_wherever_they_say_whose_they_are() {
+    // The field that tells is not seen itself.
+    let of = of_acme("", "owner.name", &["a"]);
+    let input = r#"[{"a":1,"owner":{"name":"bolt"}},{"owner":{"name":"acme"},"a":2},{"a":3},{"a":4,"owner":null},
+        {"a":5,"owner":{"name":["acme","bolt"]}},{"a":6,"owner":{"name":{"x":"acme"}}},{"a":7,"owner":{"name":"\u0061cme"}},
+        {"a":8,"owner":[{"name":"acme"}]},{"a":9,"owner":{"name":"acme"},"b":{"owner":{"name":"bolt"}}},[{"a":10}],11]"#;
+    let expected = r#"[{"owner":{},"a":2},{"a":7,"owner":{}},{"a":8,"owner":[{}]},{"a":9,"owner":{}},[]]"#;
+    for size in [1, 5, 10_000] {
+        assert_eq!(filter_in(&of, Many::One, input, size), Ok((expected.to_owned(), 4)), "{size}");
+    }
+}
+
+#[test]
+fn one_record_of_somebody_else_is_as_none() {
+    let of = of_acme("", "owner", &["a"]);
+    for (input, is_nothing) in
+        [(r#"{"a":1,"owner":"bolt"}"#, true), (r#"{"a":1,"owner":"acme"}"#, false), ("[]", false)]
+    {
+        let mut rewriter = Rewriter::new(of.0.clone(), key(), Many::One).filtered(of.1.clone());
+        let mut out = Vec::new();
+        rewriter.push(input.as_bytes(), &mut out).unwrap();
+        rewriter.finish(&mut out).unwrap();
+        assert_eq!((rewriter.is_nothing(), out.is_empty()), (is_nothing, is_nothing), "{input}");
+    }
+}
+
+#[test]
+fn lines_of_others_leave_no_trace() {
+    let of = of_acme("", "owner", &["a"]);
+    let input = "{\"a\":1,\"owner\":\"bolt\"}\n{\"a\":2,\"owner\":\"acme\"}\n{\"a\":3,\"owner\":\"bolt\"}\n";
+    assert_eq!(filter_in(&of, Many::Lines, input, 4), Ok((String::from("{\"a\":2}\n"), 1)));
+}
+
+#[test]
+fn rows_may_lie_in_an_envelope() {
+    let of = of_acme("data.rows", "data.rows.owner", &["page", "data.rows.a"]);
+    let row = |n: u8, owner: &str| format!(r#"{{"a":{n},"owner":"{owner}"}}"#);
+    let input = format!(r#"{{"page":1,"data":{{"rows":[{},{},{}]}}}}"#, row(1, "bolt"), row(2, "acme"), row(3, "bolt"));
+    assert_eq!(filter_in(&of, Many::One, &input, 3), Ok((String::from(r#"{"page":1,"data":{"rows":[{"a":2}]}}"#), 1)));
+    // One record in place of the list is a record too.
+    let input = format!(r#"{{"data":{{"rows":{}}},"page":1}}"#, row(1, "bolt"));
+    assert_eq!(filter_in(&of, Many::One, &input, 3), Ok((String::from(r#"{"data":{},"page":1}"#), 0)));
+}
+
+#[test]
+fn a_row_that_cannot_be_held_is_not_shown() {
+    let of = of_acme("", "owner", &["a"]);
+    let input = format!(r#"[{{"a":"{}","owner":"acme"}}]"#, "x".repeat(2 * 1024 * 1024));
+    assert_eq!(filter_in(&of, Many::One, &input, 8_192), Err("a row is longer than 1 MiB"));
+}
+
 // === the same by a tree
 
 /// What is left of a value, by the plainest reading of the rules. `None`: nothing. Each name in a path has a zero byte before
@@ -278,6 +376,24 @@ proptest! {
         let (out, _) = rewrite_in(&view, Many::One, text.as_bytes(), size).unwrap();
         let left: Value = serde_json::from_str(&out).unwrap();
         prop_assert_eq!(Some(left), by_tree(&input, &fields, ""));
+    }
+
+    #[test]
+    fn what_is_left_of_rows_is_what_the_filter_shows(
+        owners in prop::collection::vec(prop::option::of("acme|bolt|norden"), 0..12), size in 1..60_usize, before: bool,
+    ) {
+        let of = of_acme("", "owner", &["n", "owner"]);
+        let rows = owners.iter().enumerate().map(|(n, owner)| {
+            let owner = owner.as_ref().map_or(String::from("null"), |owner| format!("\"{owner}\""));
+            if before { format!(r#"{{"owner":{owner},"n":{n}}}"#) } else { format!(r#"{{"n":{n},"owner":{owner}}}"#) }
+        });
+        let input = format!("[{}]", rows.collect::<Vec<_>>().join(" , "));
+        let (out, count) = filter_in(&of, Many::One, &input, size).unwrap();
+        let left: Vec<Value> = serde_json::from_str(&out).unwrap();
+        let all: Vec<Value> = serde_json::from_str(&input).unwrap();
+        let expected: Vec<Value> = all.into_iter().filter(|row| row["owner"] == "acme").collect();
+        prop_assert_eq!(count, expected.len() as u64);
+        prop_assert_eq!(left, expected);
     }
 
     #[test]
