@@ -8,6 +8,7 @@ use crate::json::{Member, Object};
 use crate::refusal::Refusal;
 use model::party::{Issuer, Parties};
 use model::{AuthenticationMethod, Principal, Reason, RoleId, Subject, Timestamp};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 /// 9999-12-31T23:59:59Z, the last second that RFC 3339 can write.
@@ -39,7 +40,7 @@ pub(crate) fn identify(
     now: Timestamp,
 ) -> Result<Identified, Refusal> {
     check_audience(claims.get("aud"), issuer)?;
-    let principal = member_of(claims, issuer, parties).ok_or_else(|| bad_claim(SUBJECT_RULE))?;
+    let principal = member_of(claims, issuer, parties).ok_or_else(|| no_member(claims, issuer))?;
     let token_id = token_id_of(claims.get("jti"))?;
     let expires = check_times(claims, method, issuer, now)?;
     let roles = roles_of(claims, issuer, parties)?;
@@ -57,6 +58,17 @@ pub(crate) fn member_of(members: &Object<'_>, issuer: &Issuer, parties: &Parties
     let kind = parties.principals.get(&member).map_or(issuer.principal_kind, |record| record.kind);
     let (organisation, subject) = member;
     Some(Principal { organisation, kind, subject })
+}
+
+/// Why the claims name nobody.
+fn no_member(claims: &Object<'_>, issuer: &Issuer) -> Refusal {
+    match claims.get(&issuer.subject_claim) {
+        Member::Absent => {
+            let claim = &issuer.subject_claim;
+            bad_claim(format!("the claim that names the principal, `{claim}`, is missing"))
+        }
+        _ => bad_claim(SUBJECT_RULE),
+    }
 }
 
 fn check_audience(aud: &Member<'_>, issuer: &Issuer) -> Result<(), Refusal> {
@@ -159,6 +171,6 @@ fn assurance_of(claims: &Object<'_>, issuer: &Issuer) -> Result<u8, Refusal> {
     }
 }
 
-fn bad_claim(rule: &'static str) -> Refusal {
+fn bad_claim(rule: impl Into<Cow<'static, str>>) -> Refusal {
     Refusal::new(Reason::BAD_CLAIM, rule)
 }

@@ -13,6 +13,20 @@ pub struct Explanation {
     /// In the order in which the checks are made. A failed one is the last.
     pub steps: Vec<Step>,
     pub outcome: Result<Authenticated, LoginError>,
+    /// Why the issuer of a refused credential could not be asked, if it could not.
+    pub failure: Option<Failure>,
+}
+
+/// Why an issuer could not be asked. For the operator's eyes: it may name internal hosts.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    #[error("the issuer's keys could not be fetched: {0}")]
+    Keys(String),
+    #[error("the issuer could not be asked about the token: {0}")]
+    Question(String),
+    /// It was asked, and refuses our own name and secret.
+    #[error("the issuer could not be asked about the token: {0}")]
+    Credentials(String),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,6 +15,7 @@ mod question;
 mod share;
 
 use crate::IdentityOptions;
+use crate::explain::Failure;
 use crate::refusal::Refusal;
 pub(crate) use answer::{Answer, check as check_answer};
 use arc_swap::ArcSwap;
@@ -64,6 +65,11 @@ impl Introspection {
         let desk = desks.of(token, host).ok_or_else(|| Refusal::malformed(NOBODYS))?;
         let issuer = parties.issuers.get(desk.issuer()).filter(|issuer| desk.serves(issuer));
         issuer.map(|issuer| (issuer, Arc::clone(desk))).ok_or_else(|| Refusal::malformed(NOBODYS))
+    }
+
+    /// Why this issuer could not be asked the last time, if it could not.
+    pub(crate) fn failure(&self, issuer: &IssuerId) -> Option<Failure> {
+        self.0.load().all.get(issuer)?.failure()
     }
 }
 

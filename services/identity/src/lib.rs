@@ -59,7 +59,7 @@ pub use certificate::{AuthorityProblem, ClientAuthorities, PeerCertificate};
 use dpop::Dpop;
 pub use dpop::{ALGORITHMS as DPOP_ALGORITHMS, Origins};
 use explain::Notes;
-pub use explain::{Explanation, Step, StepOutcome};
+pub use explain::{Explanation, Failure, Step, StepOutcome};
 use http::{HeaderMap, Method};
 use introspection::Introspection;
 use keys::KeyCache;
@@ -101,8 +101,8 @@ pub struct IdentityOptions {
     /// a withdrawn key would live on for too long.
     pub refresh_min_ms: i64,
     pub refresh_max_ms: i64,
-    /// A failed fetch is not tried again before this time has passed, and one that took too long not before the time that
-    /// it may take has passed once more.
+    /// A failed fetch over the network is not tried again before this time has passed, and one that took too long not
+    /// before the time that it may take has passed once more.
     pub retry_interval_ms: i64,
     /// Fetches caused by a `kid` that is not known are this far apart at least, per issuer. Anybody can invent a `kid`,
     /// so without it a stranger decides how often we call the issuer.
@@ -233,7 +233,8 @@ impl Identity {
     ) -> Explanation {
         let mut steps = Vec::new();
         let outcome = self.login(presented, World { parties, authorities, now }, &mut Notes::to(&mut steps)).await;
-        Explanation { steps, outcome }
+        let failure = outcome.as_ref().err().and_then(|error| self.failure(error.issuer.as_ref()?));
+        Explanation { steps, outcome, failure }
     }
 
     /// How many verified tokens are remembered.
@@ -254,6 +255,14 @@ impl Identity {
     pub fn used(&self) -> Vec<IssuerStatus> {
         let issuers = self.issuers.load();
         issuers.values().filter(|known| known.keys.is_used()).map(|known| known.keys.status(&known.id)).collect()
+    }
+
+    /// Why this issuer could not be asked the last time, for its keys or about a token.
+    fn failure(&self, issuer: &IssuerId) -> Option<Failure> {
+        let issuers = self.issuers.load();
+        let known = issuers.values().find(|known| known.id == *issuer);
+        let keys = known.and_then(|known| known.keys.status(issuer).failure).map(Failure::Keys);
+        keys.or_else(|| self.introspection.failure(issuer))
     }
 
     fn issuers_of(&self, parties: &Parties, old: &Issuers) -> Issuers {

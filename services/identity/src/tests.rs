@@ -18,3 +18,4 @@ mod properties;
 mod remembered;
 mod stand;
 mod tls;
+mod told;

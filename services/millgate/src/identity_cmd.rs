@@ -13,7 +13,7 @@ use broker::Parts;
 use broker::canonical::Canonical;
 use clap::{Args, Subcommand};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
-use identity::{Explanation, Origins, PeerCertificate, Presented};
+use identity::{Failure, Origins, PeerCertificate, Presented};
 use input::Source;
 use model::{Clock as _, Origin, Timestamp};
 use report::Report;
@@ -93,8 +93,8 @@ async fn explain(args: &ExplainArgs) -> anyhow::Result<Report> {
     let now = args.at.unwrap_or_else(|| SystemClock.now());
     let explanation =
         Box::pin(identity.explain(&shown.presented(&origins), &parts.parties, &parts.authorities, now)).await;
-    let failure = failure(&identity, &explanation);
-    Ok(Report::new(explanation, &parts.parties, shown.notes(&parts, failure), now))
+    let notes = shown.notes(&parts, explanation.failure.as_ref());
+    Ok(Report::new(explanation, &parts.parties, notes, now))
 }
 
 fn said<T: ToString>(problems: &[T]) -> anyhow::Error {
@@ -125,12 +125,6 @@ fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Why the keys of the token's issuer could not be fetched.
-fn failure(identity: &identity::Identity, explanation: &Explanation) -> Option<String> {
-    let issuer = explanation.outcome.as_ref().err()?.issuer.as_ref()?;
-    identity.status().into_iter().find(|status| status.issuer == *issuer)?.failure
 }
 
 /// What a request would show.
@@ -201,9 +195,9 @@ impl Shown {
         }
     }
 
-    fn notes(&self, parts: &Parts, failure: Option<String>) -> Vec<String> {
+    fn notes(&self, parts: &Parts, failure: Option<&Failure>) -> Vec<String> {
         let mut notes = Vec::new();
-        notes.extend(failure.map(|why| format!("the issuer's keys could not be fetched: {why}")));
+        notes.extend(failure.map(Failure::to_string));
         if self.certificate.is_some() {
             notes.push("that whoever shows the certificate has its key is proven in a TLS handshake, not here".into());
         }

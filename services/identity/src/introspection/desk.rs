@@ -7,6 +7,7 @@ use super::answer::Answer;
 use super::question::{Question, Said};
 use super::share::{Rate, Share, Shares};
 use crate::IdentityOptions;
+use crate::explain::Failure;
 use crate::refusal::Refusal;
 use crate::waiting::{OTHERS_MAX, Place, STRANGERS_MAX, WaitingRoom};
 use model::party::Issuer;
@@ -54,6 +55,8 @@ struct Memory {
     running: HashMap<Digest, Flight>,
     rate: Rate,
     outage: Outage,
+    /// Of the latest question, if it had no answer.
+    failure: Option<Failure>,
 }
 
 /// What the operator has been told.
@@ -120,6 +123,11 @@ impl Desk {
         self.question.is_to(issuer)
     }
 
+    /// Why the latest question had no answer that can be used, if so.
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        self.memory().failure.clone()
+    }
+
     /// What the issuer says of this token, now or a moment ago.
     pub(crate) async fn ask(
         self: &Arc<Self>,
@@ -174,19 +182,24 @@ impl Desk {
                 Err(refusal) => (Outcome::Unusable(refusal.reason), None),
             },
             Ok(Ok(Said::Inactive)) => (Outcome::Inactive, None),
-            Ok(Err(error)) => (Outcome::Unavailable, Some(error.to_string())),
-            Err(_) => (Outcome::Unavailable, Some(format!("no answer within {:?}", self.timeout))),
+            Ok(Err(error)) => (Outcome::Unavailable, Some(error.into())),
+            Err(_) => (Outcome::Unavailable, Some(Failure::Question(format!("no answer within {:?}", self.timeout)))),
         };
         self.note(failure, now);
         outcome
     }
 
     /// An outage is told once, and no oftener than now and then if it comes and goes.
-    fn note(&self, failure: Option<String>, now: Timestamp) {
+    fn note(&self, failure: Option<Failure>, now: Timestamp) {
         let issuer = self.issuer();
-        let told = self.memory().outage.note(failure.is_some(), now);
+        let mut memory = self.memory();
+        let told = memory.outage.note(failure.is_some(), now);
+        memory.failure.clone_from(&failure);
+        drop(memory);
         match failure {
-            Some(error) if told => tracing::warn!(%issuer, error, "the issuer could not be asked about a token"),
+            Some(Failure::Question(error) | Failure::Credentials(error)) if told => {
+                tracing::warn!(%issuer, error, "the issuer could not be asked about a token");
+            }
             None if told => tracing::info!(%issuer, "the issuer can be asked about tokens again"),
             _ => {}
         }

@@ -3,13 +3,14 @@
 //! The token and our own secret go to the endpoint that the registry names, or to one of the issuer's own origin that its
 //! metadata names; never after a redirect.
 
+use crate::explain::Failure;
 use crate::fetch::{self, Client, Endpoint, FetchError, Location};
 use crate::json::{Member, Object};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Request, Uri};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
 use http_body_util::Full;
 use model::party::{Introspection, Issuer};
 use model::{IssuerId, Timestamp};
@@ -58,6 +59,8 @@ pub(super) enum QuestionError {
     Secret(#[from] SecretError),
     #[error("our client id or secret there has characters that no header can carry")]
     NoHeader,
+    #[error("`{url}` answered {status}: it refuses our `client_id` and `client_secret`")]
+    Refused { url: Uri, status: StatusCode },
     #[error("{0}")]
     Fetch(#[from] FetchError),
     #[error("`{url}` answered with `{content_type}`, not `application/json`")]
@@ -106,7 +109,7 @@ impl Question {
             .header(ACCEPT, "application/json")
             .header(USER_AGENT, "millgate")
             .body(Full::from(form(token)))?;
-        let (body, headers) = client.send(request).await?;
+        let (body, headers) = client.send(request).await.map_err(refused)?;
         read(&body, &headers, url)
     }
 
@@ -146,6 +149,23 @@ impl Question {
 impl Place {
     fn counts(&self, now: Timestamp) -> bool {
         now.millis().saturating_sub(self.counted_from.millis()).saturating_abs() < self.counts_ms
+    }
+}
+
+impl From<QuestionError> for Failure {
+    fn from(error: QuestionError) -> Self {
+        let why = error.to_string();
+        if matches!(error, QuestionError::Refused { .. }) { Self::Credentials(why) } else { Self::Question(why) }
+    }
+}
+
+/// RFC 7662 section 2.3 has 401 for wrong credentials; some say 403 to a client that may not ask.
+fn refused(error: FetchError) -> QuestionError {
+    match error {
+        FetchError::Status { url, status: status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) } => {
+            QuestionError::Refused { url, status }
+        }
+        other => other.into(),
     }
 }
 

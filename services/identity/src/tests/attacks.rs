@@ -411,6 +411,16 @@ async fn required_claims_that_are_absent() {
 }
 
 #[tokio::test]
+async fn a_name_that_is_missing_is_not_called_misspelt() {
+    let mut stand = Stand::new().await;
+    stand.change_acme(|issuer| issuer.subject_claim = "client_id".to_owned());
+    let missing = stand.login(&stand.token()).await.unwrap_err();
+    assert_eq!(missing.detail, "the claim that names the principal, `client_id`, is missing");
+    let misspelt = stand.login(&stand.token_with(&[], &[("client_id", json!("line monitor"))])).await.unwrap_err();
+    assert!(misspelt.detail.contains("without spaces"), "{misspelt}");
+}
+
+#[tokio::test]
 async fn names_of_the_wrong_type_or_spelling() {
     let stand = Stand::new().await;
     let url = stand.acme.url();

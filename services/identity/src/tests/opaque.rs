@@ -2,7 +2,7 @@
 
 use super::introspector::{Introspector, Manner};
 use super::stand::{AUDIENCE, NOW, Stand, bearer, id, presented, until};
-use crate::{IdentityOptions, LoginError, PeerCertificate, Presented};
+use crate::{ClientAuthorities, Failure, IdentityOptions, LoginError, PeerCertificate, Presented};
 use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -73,6 +73,12 @@ impl Desks {
     async fn at_host(&self, token: &str, host: &str) -> Result<Authenticated, LoginError> {
         let headers = bearer(token);
         self.stand.present(&Presented { host: Some(host), ..presented(&headers, false) }, NOW).await
+    }
+
+    /// Why acme could not be asked about this token, as an explanation has it.
+    async fn failure(&self, token: &str) -> Option<Failure> {
+        let (headers, nobody) = (bearer(token), ClientAuthorities::default());
+        self.stand.identity.explain(&presented(&headers, false), &self.stand.parties, &nobody, NOW).await.failure
     }
 
     fn asked(&self) -> (usize, usize) {
@@ -261,6 +267,35 @@ async fn an_answer_that_is_none() {
         desks.acme.is_now(Manner::Truthful);
         assert!(desks.login("acme_1").await.is_ok());
     }
+}
+
+#[tokio::test]
+async fn the_operator_is_told_whether_an_endpoint_refuses_our_secret() {
+    let desks = Desks::new().await;
+    desks.issue("acme_1");
+    let refused = "answered 401 Unauthorized: it refuses our `client_id` and `client_secret`";
+    let cases =
+        [(StatusCode::UNAUTHORIZED, refused, true), (StatusCode::BAD_GATEWAY, "answered 502 Bad Gateway", false)];
+    for (status, what, refuses) in cases {
+        desks.acme.is_now(Manner::Status(status));
+        let failure = desks.failure("acme_1").await.unwrap();
+        assert!(failure.to_string().ends_with(what), "{failure}");
+        assert_eq!(matches!(failure, Failure::Credentials(_)), refuses, "{failure:?}");
+    }
+    desks.acme.is_now(Manner::Truthful);
+    assert_eq!(desks.failure("acme_1").await, None);
+    assert_eq!(desks.failure("acme_2").await, None, "that it does not count is an answer");
+}
+
+/// The secret for questions is not what metadata is fetched with.
+#[tokio::test]
+async fn metadata_that_wants_a_credential_does_not_refuse_our_secret() {
+    let mut desks = Desks::new().await;
+    desks.stand.acme.now_answers(super::idp::Answer::Status(StatusCode::UNAUTHORIZED));
+    let entry = model::party::Introspection { url: None, ..desks.acme.entry(Some("acme_"), None) };
+    desks.stand.change_acme(|issuer| issuer.introspection = Some(entry));
+    let failure = desks.failure("acme_1").await;
+    assert!(matches!(&failure, Some(Failure::Question(why)) if why.contains("401")), "{failure:?}");
 }
 
 #[tokio::test]

@@ -39,7 +39,7 @@ impl Source {
         matches!(self, Self::Stdin)
     }
 
-    /// Without white space around it.
+    /// Without white space around it. One that is empty is a mistake on the way here and says nothing of the credential.
     pub(super) fn read(&self, what: &str) -> anyhow::Result<String> {
         let mut text = String::new();
         let read = match self {
@@ -53,7 +53,11 @@ impl Source {
         if bytes as u64 > BYTES_MAX {
             bail!("the {what} has more than {BYTES_MAX} bytes: is it the right file?");
         }
-        Ok(text.trim().to_owned())
+        let text = text.trim();
+        if text.is_empty() {
+            bail!("the {what} is empty: {} holds nothing", if self.is_stdin() { "standard input" } else { "the file" });
+        }
+        Ok(text.to_owned())
     }
 }
 

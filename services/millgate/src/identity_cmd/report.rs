@@ -2,7 +2,7 @@
 
 use crate::table;
 use broker::respond::Refusal;
-use identity::{Explanation, LoginError, StepOutcome};
+use identity::{Explanation, Failure, LoginError, StepOutcome};
 use model::party::{Parties, PrincipalRecord};
 use model::{Authenticated, Reason, RoleId, Timestamp};
 use serde_json::{Value, json};
@@ -39,7 +39,7 @@ impl Report {
         let checks = table::render(&["check", "result", ""], &rows);
         let (head, facts) = match &self.explanation.outcome {
             Ok(caller) => (format!("accepted at {}", self.at), self.facts(caller)),
-            Err(error) => (format!("refused at {}: {}", self.at, error.reason), refusal(error)),
+            Err(error) => (format!("refused at {}: {}", self.at, error.reason), self.refusal(error)),
         };
         let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         let facts = facts.iter().map(|(name, value)| format!("  {name:<width$}  {value}"));
@@ -53,7 +53,7 @@ impl Report {
             steps.map(|s| json!({"check": s.name, "result": word(s.outcome), "detail": s.detail})).collect();
         let facts = match &self.explanation.outcome {
             Ok(caller) => self.facts(caller),
-            Err(error) => [vec![("reason", error.reason.to_string())], refusal(error)].concat(),
+            Err(error) => [vec![("reason", error.reason.to_string())], self.refusal(error)].concat(),
         };
         let facts: serde_json::Map<String, Value> =
             facts.into_iter().map(|(name, value)| (name.replace(' ', "_"), Value::String(value))).collect();
@@ -75,7 +75,7 @@ impl Report {
             ("binding", caller.binding().as_str().to_owned()),
             ("roles by token", list(caller.roles().iter().map(RoleId::to_string))),
             ("roles by registry", known.map_or_else(not_listed, |k| list(k.roles.iter().map(RoleId::to_string)))),
-            ("clearance", known.map_or_else(not_listed, |known| known.clearance.to_string())),
+            ("clearance", known.map_or_else(not_listed, |known| clearance(known.clearance))),
             ("assurance", caller.assurance().to_string()),
             ("actors", list(actors)),
             ("expires", caller.expires().to_string()),
@@ -85,6 +85,20 @@ impl Report {
         facts.extend(caller.certificate().map(|c| ("certificate", format!("{}/{}", c.authority, c.serial))));
         facts
     }
+
+    fn refusal(&self, error: &LoginError) -> Vec<(&'static str, String)> {
+        let status = Refusal::new(error.reason.clone(), "").status();
+        let mut facts = vec![("answer", status.to_string()), ("why", error.detail.clone())];
+        facts.extend(error.issuer.as_ref().map(|issuer| ("issuer", format!("{issuer}, if it is who it says"))));
+        facts.push(("what to do", what_to_do(&error.reason, self.explanation.failure.as_ref()).to_owned()));
+        facts
+    }
+}
+
+/// In the words of the registry.
+fn clearance(level: u8) -> String {
+    let word = ["public", "internal", "confidential", "secret"].get(usize::from(level));
+    word.map_or_else(|| level.to_string(), |word| (*word).to_owned())
 }
 
 fn not_listed() -> String {
@@ -104,16 +118,8 @@ fn word(outcome: StepOutcome) -> &'static str {
     }
 }
 
-fn refusal(error: &LoginError) -> Vec<(&'static str, String)> {
-    let status = Refusal::new(error.reason.clone(), "").status();
-    let mut facts = vec![("answer", status.to_string()), ("why", error.detail.clone())];
-    facts.extend(error.issuer.as_ref().map(|issuer| ("issuer", format!("{issuer}, if it is who it says"))));
-    facts.push(("what to do", what_to_do(&error.reason).to_owned()));
-    facts
-}
-
-fn what_to_do(reason: &Reason) -> &'static str {
-    const REMEDIES: [(&[Reason], &str); 14] = [
+fn what_to_do(reason: &Reason, failure: Option<&Failure>) -> &'static str {
+    const REMEDIES: [(&[Reason], &str); 15] = [
         (&[Reason::NO_CREDENTIAL], "show a token or a certificate"),
         (
             &[Reason::SEVERAL_CREDENTIALS, Reason::MISPLACED_CREDENTIAL],
@@ -125,7 +131,10 @@ fn what_to_do(reason: &Reason) -> &'static str {
              have its prefix or host",
         ),
         (&[Reason::UNKNOWN_ISSUER], "compare `iss` with the `url` of the issuers in the registry, byte for byte"),
-        (&[Reason::ISSUER_UNAVAILABLE], "see that this machine reaches the issuer, and by which CA; then try again"),
+        (
+            &[Reason::ISSUER_UNAVAILABLE],
+            "see to what the note says: that this machine reaches the issuer, by which CA, and what it answers; then try again",
+        ),
         (
             &[Reason::UNKNOWN_KEY, Reason::BAD_ALGORITHM, Reason::BAD_SIGNATURE, Reason::BAD_TOKEN_TYPE],
             "compare the issuer's `algorithms`, `token_types` and keys in the registry with what the provider signs with",
@@ -142,21 +151,28 @@ fn what_to_do(reason: &Reason) -> &'static str {
             "compare the certificate with the authorities in the registry: their CA, lists, depth and names",
         ),
         (
-            &[
-                Reason::BINDING_REQUIRED,
-                Reason::BAD_BINDING,
-                Reason::BAD_PROOF,
-                Reason::PROOF_REPLAYED,
-                Reason::NONCE_REQUIRED,
-            ],
+            &[Reason::BINDING_REQUIRED],
+            "get a token from the provider that is bound in one of these ways, and send it so; the `binding` of the issuer \
+             and of the organisation in the registry asks for it",
+        ),
+        (
+            &[Reason::BAD_BINDING, Reason::BAD_PROOF, Reason::PROOF_REPLAYED, Reason::NONCE_REQUIRED],
             "send the token as it was given: over the connection with its certificate, or with a fresh proof for this request",
         ),
         (
             &[Reason::BAD_DELEGATION],
             "see who acts for whom: `act` names members only, others need `may_act` and a token",
         ),
-        (&[Reason::REVOKED], "look under `[revoked]` in the registry for whom or what it names"),
+        (
+            &[Reason::REVOKED],
+            "look under `[revoked]` in the registry for whom or what it names, and for a certificate in the revocation lists \
+             (`crl_files`) of its authority",
+        ),
     ];
+    if *reason == Reason::ISSUER_UNAVAILABLE && matches!(failure, Some(Failure::Credentials(_))) {
+        return "compare `client_id` and `client_secret` of the issuer's `introspection` with the client that the provider \
+             knows, and see that it may ask about tokens";
+    }
     let found = REMEDIES.iter().find(|(reasons, _)| reasons.contains(reason));
     found.map_or("look the code up in the callers' guide", |(_, remedy)| remedy)
 }

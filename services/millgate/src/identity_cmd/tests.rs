@@ -63,6 +63,23 @@ impl Desk {
         path.display().to_string()
     }
 
+    /// Another content of a file of the registry; nothing is in one that is new.
+    fn change(&self, name: &str, change: impl FnOnce(String) -> String) {
+        let path = self.folder.path().join("policies/plants/munich/registry").join(name);
+        let text = if path.exists() { std::fs::read_to_string(&path).unwrap() } else { String::new() };
+        std::fs::write(path, change(text)).unwrap();
+    }
+
+    /// Acme's opaque tokens begin with `acme_`, and this is where to ask about them.
+    fn introspects(&self, endpoint: &str) {
+        let secret = self.file("secret", "s3cret");
+        let table = format!(
+            "[issuer.acme-login.introspection]\nurl = \"{endpoint}\"\nprefix = \"acme_\"\n\
+             client_id = \"millgate\"\nclient_secret = {{ file = \"{secret}\" }}\n"
+        );
+        self.change("organisations.toml", |text| text + "\n" + &table);
+    }
+
     /// Acme's token, with changes; `null` takes a member away.
     fn token(&self, changes: &[(&str, Value)]) -> String {
         let now = Timestamp::parse_rfc3339(NOW).unwrap().seconds();
@@ -71,6 +88,7 @@ impl Desk {
         for (name, value) in changes {
             claims[*name] = value.clone();
         }
+        claims.as_object_mut().unwrap().retain(|_, value| !value.is_null());
         let header = Header { typ: Some("at+jwt".into()), kid: Some("key-1".into()), ..Header::new(Algorithm::ES256) };
         jsonwebtoken::encode(&header, &claims, &self.key).unwrap()
     }
@@ -110,6 +128,15 @@ impl Desk {
         let volatile = report.explanation.outcome.as_ref().map(|caller| caller.fingerprint().to_string());
         text.replace(&volatile.unwrap_or_else(|_| "-".repeat(64)), "FINGERPRINT")
     }
+}
+
+/// An endpoint that takes nobody's secret.
+async fn refusing() -> String {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let url = format!("http://{}/ask", listener.local_addr().unwrap());
+    let router = axum::Router::new().fallback(async || http::StatusCode::UNAUTHORIZED);
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    url
 }
 
 #[tokio::test]
@@ -155,6 +182,65 @@ async fn an_issuer_that_cannot_be_reached() {
     );
 }
 
+/// The secret for questions about opaque tokens is another matter than the way to the issuer.
+#[tokio::test]
+async fn an_endpoint_that_refuses_our_secret() {
+    let desk = Desk::new();
+    desk.introspects(&refusing().await);
+    let said = desk.said_of("acme_of-no-account").await;
+    let note = "note: the issuer could not be asked about the token: `http://127.0.0.1:";
+    let answer = "/ask` answered 401 Unauthorized: it refuses our `client_id` and `client_secret`";
+    assert!(said.contains("issuer_unavailable") && said.contains(note) && said.contains(answer), "{said}");
+    assert!(said.contains("  what to do  compare `client_id` and `client_secret`") && !said.contains("CA"), "{said}");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_cannot_be_reached() {
+    let desk = Desk::new();
+    desk.introspects("http://127.0.0.1:9/ask");
+    let said = desk.said_of("acme_of-no-account").await;
+    assert!(said.contains("`http://127.0.0.1:9/ask` cannot be reached") && said.contains("by which CA"), "{said}");
+}
+
+#[tokio::test]
+async fn an_unbound_token_where_a_bound_one_is_wanted() {
+    let desk = Desk::new();
+    desk.change("organisations.toml", |text| {
+        text.replace("title = \"ACME Presses\"", "title = \"ACME Presses\"\nbinding = [\"dpop\"]")
+    });
+    let said = desk.said_of(&desk.token(&[])).await;
+    assert!(said.contains("binding_required"), "{said}");
+    assert!(said.contains("what to do  get a token from the provider that is bound in one of these ways"), "{said}");
+}
+
+#[tokio::test]
+async fn whoever_is_revoked_may_be_so_by_their_authority() {
+    let desk = Desk::new();
+    desk.change("revoked.toml", |_| String::from("[revoked]\nprincipals = [\"acme/engineer-1\"]\n"));
+    let said = desk.said_of(&desk.token(&[])).await;
+    assert!(said.contains("at 2026-11-22T12:00:00.000Z: revoked"), "{said}");
+    assert!(said.contains("look under `[revoked]`") && said.contains("the revocation lists (`crl_files`)"), "{said}");
+}
+
+#[tokio::test]
+async fn a_token_without_a_name_in_it() {
+    let desk = Desk::new();
+    let said = desk.said_of(&desk.token(&[("sub", Value::Null)])).await;
+    assert!(said.contains("why         the claim that names the principal, `sub`, is missing"), "{said}");
+}
+
+#[tokio::test]
+async fn clearance_is_said_in_the_registrys_words() {
+    let desk = Desk::new();
+    let words = ["public", "internal", "confidential", "secret"];
+    let principals = words.map(|word| format!("[principal.\"acme/{word}-reader\"]\nclearance = \"{word}\"\n"));
+    desk.change("readers.toml", |_| principals.concat());
+    for word in words {
+        let said = desk.said_of(&desk.token(&[("sub", json!(format!("{word}-reader")))])).await;
+        assert!(said.contains(&format!("\n  clearance          {word}\n")), "{said}");
+    }
+}
+
 #[tokio::test]
 async fn nothing_of_any_token_is_ever_said() {
     let desk = Desk::new();
@@ -196,8 +282,11 @@ async fn a_token_on_the_command_line_is_refused_and_not_repeated() {
 async fn usage_that_makes_no_sense() {
     let desk = Desk::new();
     let token = desk.file("token", &desk.token(&[]));
+    let empty = desk.file("empty", " \n");
     for (arguments, said) in [
         (vec![], "nothing to explain"),
+        (vec!["--token", &empty], "the token is empty: the file holds nothing"),
+        (vec!["--certificate", &empty], "the certificate is empty: the file holds nothing"),
         (vec!["--token", "-", "--certificate", "-"], "standard input holds one thing"),
         (vec!["--certificate", &token], "there is no certificate"),
         (vec!["--token", &token, "--url", "ftp://x/y"], "`--url` must be like"),
