@@ -4,6 +4,7 @@
 //! coarser here yet; an answer that cannot be shaped is refused before the source is asked (`shaping_required`).
 
 mod body;
+pub mod csv;
 pub mod json;
 pub mod mask;
 pub mod plan;

@@ -107,6 +107,8 @@ pub enum Format {
     Json,
     /// One JSON text on each line.
     NdJson,
+    /// With a first row of column names.
+    Csv,
     /// Something that cannot be looked into: shown as a whole or not at all.
     Opaque,
 }

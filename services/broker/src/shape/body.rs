@@ -1,7 +1,7 @@
 //! A source's body, rewritten on its way.
 
-use super::json::{Malformed, Rewriter};
-use super::plan::Shaping;
+use super::json::Malformed;
+use super::plan::{Shaper, Shaping};
 use crate::respond::BodyError;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -30,7 +30,7 @@ pub enum NotBegun {
 #[derive(Debug)]
 pub struct Shaped<B> {
     inner: B,
-    rewriter: Rewriter,
+    shaper: Shaper,
     rows: Arc<AtomicU64>,
     /// Rewritten and not handed out.
     held: Vec<u8>,
@@ -46,23 +46,22 @@ where
     /// # Errors
     /// When the beginning is not what was declared, or does not come.
     pub async fn begin(inner: B, shaping: &Shaping, idle: Duration) -> Result<Self, NotBegun> {
-        let mut this =
-            Self { inner, rewriter: shaping.rewriter(), rows: Arc::default(), held: Vec::new(), ended: false };
+        let mut this = Self { inner, shaper: shaping.shaper(), rows: Arc::default(), held: Vec::new(), ended: false };
         while !this.ended && this.held.len() < HELD_BYTES {
             match tokio::time::timeout(idle, this.inner.frame()).await {
                 Ok(Some(Ok(frame))) => {
                     let Ok(data) = frame.into_data() else { continue };
-                    this.rewriter.push(&data, &mut this.held).map_err(NotBegun::Malformed)?;
+                    this.shaper.push(&data, &mut this.held).map_err(NotBegun::Malformed)?;
                 }
                 Ok(Some(Err(error))) => return Err(NotBegun::Source(error)),
                 Ok(None) => {
-                    this.rewriter.finish(&mut this.held).map_err(NotBegun::Malformed)?;
+                    this.shaper.finish(&mut this.held).map_err(NotBegun::Malformed)?;
                     this.ended = true;
                 }
                 Err(_) => return Err(NotBegun::Idle),
             }
         }
-        if this.rewriter.is_nothing() {
+        if this.shaper.is_nothing() {
             return Err(NotBegun::Nothing);
         }
         this.count();
@@ -75,7 +74,7 @@ where
     }
 
     fn count(&self) {
-        self.rows.store(self.rewriter.rows(), Ordering::Relaxed);
+        self.rows.store(self.shaper.rows(), Ordering::Relaxed);
     }
 
     fn take(&mut self) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -103,12 +102,12 @@ where
             let malformed = match std::task::ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
                 Some(Ok(frame)) => {
                     let Ok(data) = frame.into_data() else { continue };
-                    this.rewriter.push(&data, &mut this.held).err()
+                    this.shaper.push(&data, &mut this.held).err()
                 }
                 Some(Err(error)) => return Poll::Ready(Some(Err(BodyError::Source(error)))),
                 None => {
                     this.ended = true;
-                    this.rewriter.finish(&mut this.held).err()
+                    this.shaper.finish(&mut this.held).err()
                 }
             };
             if let Some(malformed) = malformed {

@@ -59,33 +59,42 @@ pub(super) enum Scalar<'a> {
     Null,
 }
 
-/// Writes what is shown in place of `value`, as JSON.
-pub(super) fn write(mask: &Mask, value: Scalar<'_>, key: &PseudonymKey, out: &mut Vec<u8>) {
+/// What is shown in place of a value.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Masked {
+    Null,
+    Text(String),
+    Number(String),
+}
+
+pub(super) fn masked(mask: &Mask, value: Scalar<'_>, key: &PseudonymKey) -> Masked {
     match (mask, value) {
-        (Mask::Redact, _) => canonical::encode_text(REDACTED, out),
-        (Mask::Pseudonym, Scalar::Text(text)) => canonical::encode_text(&key.pseudonym(b't', text.as_bytes()), out),
-        (Mask::Pseudonym, Scalar::Number(number)) => {
-            canonical::encode_text(&key.pseudonym(b'n', number.as_bytes()), out);
-        }
-        (Mask::Partial { last }, Scalar::Text(text)) => canonical::encode_text(&partial(text, *last), out),
+        (Mask::Redact, _) => Masked::Text(REDACTED.to_owned()),
+        (Mask::Pseudonym, Scalar::Text(text)) => Masked::Text(key.pseudonym(b't', text.as_bytes())),
+        (Mask::Pseudonym, Scalar::Number(number)) => Masked::Text(key.pseudonym(b'n', number.as_bytes())),
+        (Mask::Partial { last }, Scalar::Text(text)) => Masked::Text(partial(text, *last)),
         (Mask::Round { to }, Scalar::Number(number)) => match parse(number) {
-            Some(value) => out.extend_from_slice(to.print((value / to.value()).round() * to.value()).as_bytes()),
-            None => null(out),
+            Some(value) => Masked::Number(to.print((value / to.value()).round() * to.value())),
+            None => Masked::Null,
         },
         (Mask::Bucket { width }, Scalar::Number(number)) => match parse(number) {
             Some(value) => {
                 let from = (value / width.value()).floor() * width.value();
-                let range = format!("{}..{}", width.print(from), width.print(from + width.value()));
-                canonical::encode_text(&range, out);
+                Masked::Text(format!("{}..{}", width.print(from), width.print(from + width.value())))
             }
-            None => null(out),
+            None => Masked::Null,
         },
-        _ => null(out),
+        _ => Masked::Null,
     }
 }
 
-fn null(out: &mut Vec<u8>) {
-    out.extend_from_slice(b"null");
+/// Writes what is shown in place of `value`, as JSON.
+pub(super) fn write(mask: &Mask, value: Scalar<'_>, key: &PseudonymKey, out: &mut Vec<u8>) {
+    match masked(mask, value, key) {
+        Masked::Null => out.extend_from_slice(b"null"),
+        Masked::Text(text) => canonical::encode_text(&text, out),
+        Masked::Number(number) => out.extend_from_slice(number.as_bytes()),
+    }
 }
 
 /// `None` for what a float cannot hold.

@@ -1,6 +1,7 @@
 //! What is done to an answer before it leaves: settled before the decision is recorded.
 
-use super::json::{Many, Rewriter};
+use super::csv::CsvRewriter;
+use super::json::{Malformed, Many, Rewriter};
 use super::mask::PseudonymKey;
 use super::rows::RowFilter;
 use super::view::View;
@@ -94,7 +95,7 @@ pub enum Plan {
 pub struct Shaping {
     sight: Sight,
     key: PseudonymKey,
-    many: Many,
+    format: Format,
     /// Classes that are not shown as they are.
     hidden: Box<[FieldClassId]>,
 }
@@ -112,12 +113,7 @@ impl Plan {
         let ResourceRef::Dataset(id) = &resolved.resource else { return Ok(Self::Whole) };
         let Some(dataset) = world.catalog.plant.datasets.get(id) else { return Ok(Self::Whole) };
         let hidden = permit.classes_hidden();
-        let many = match dataset.format {
-            Format::Json => Many::One,
-            Format::NdJson => Many::Lines,
-            // Whoever may not see all of it was refused.
-            Format::Opaque => return Ok(Self::Whole),
-        };
+        // Whoever may not see all of it was refused.
         if !dataset.can_be_shaped() {
             return Ok(Self::Whole);
         }
@@ -127,7 +123,8 @@ impl Plan {
             asks_nothing_hidden(route, dataset, hidden, canonical)?;
         }
         let sight = world.views.of(world, dataset, permit);
-        Ok(Self::Shaped(Shaping { sight, key: pseudonyms.key(permit), many, hidden: hidden.into() }))
+        let (key, format) = (pseudonyms.key(permit), dataset.format);
+        Ok(Self::Shaped(Shaping { sight, key, format, hidden: hidden.into() }))
     }
 
     /// In the outcome entry.
@@ -155,34 +152,87 @@ impl Plan {
 }
 
 impl Shaping {
-    pub fn rewriter(&self) -> Rewriter {
-        let rewriter = Rewriter::new(self.sight.view.clone(), self.key.clone(), self.many);
-        match &self.sight.filter {
-            Some(filter) => rewriter.filtered(filter.clone()),
+    pub fn shaper(&self) -> Shaper {
+        let Sight { view, filter } = self.sight.clone();
+        let many = match self.format {
+            Format::Csv => return Shaper::Csv(Box::new(CsvRewriter::new(view, self.key.clone(), filter))),
+            Format::NdJson => Many::Lines,
+            Format::Json | Format::Opaque => Many::One,
+        };
+        let rewriter = Rewriter::new(view, self.key.clone(), many);
+        Shaper::Json(Box::new(match filter {
+            Some(filter) => rewriter.filtered(filter),
             None => rewriter,
-        }
+        }))
     }
 
     /// Whether an answer says that it is what the catalog declares.
     pub fn is_declared(&self, content_type: &str) -> bool {
         let mut parts = content_type.split(';').map(str::trim);
         let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
-        let declared = match self.many {
-            Many::One => {
+        let declared = match self.format {
+            Format::Json => {
                 essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
             }
-            Many::Lines => ["application/x-ndjson", "application/ndjson", "application/jsonl"].contains(&&*essence),
+            Format::NdJson => ["application/x-ndjson", "application/ndjson", "application/jsonl"].contains(&&*essence),
+            Format::Csv => essence == "text/csv",
+            Format::Opaque => false,
         };
-        // JSON is UTF-8 (RFC 8259 section 8.1).
-        declared && parts.all(|p| p.split_once('=').is_none_or(|(name, value)| is_utf8(name, value)))
+        // JSON is UTF-8 (RFC 8259 section 8.1), and so is what else is shaped.
+        declared && parts.all(|parameter| parameter.split_once('=').is_none_or(|(name, value)| agrees(name, value)))
     }
 
     pub fn content_type(&self) -> &'static str {
-        match self.many {
-            Many::One => "application/json",
-            Many::Lines => "application/x-ndjson",
+        match self.format {
+            Format::Json | Format::Opaque => "application/json",
+            Format::NdJson => "application/x-ndjson",
+            Format::Csv => "text/csv; charset=utf-8; header=present",
         }
     }
+}
+
+/// What shapes one answer.
+#[derive(Debug)]
+pub enum Shaper {
+    Json(Box<Rewriter>),
+    Csv(Box<CsvRewriter>),
+}
+
+impl Shaper {
+    /// # Errors
+    /// Where the answer is not what was declared.
+    pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
+        match self {
+            Self::Json(json) => json.push(bytes, out),
+            Self::Csv(csv) => csv.push(bytes, out),
+        }
+    }
+
+    /// # Errors
+    /// When the answer has not ended.
+    pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), Malformed> {
+        match self {
+            Self::Json(json) => json.finish(out),
+            Self::Csv(csv) => csv.finish(out),
+        }
+    }
+
+    pub fn rows(&self) -> u64 {
+        match self {
+            Self::Json(json) => json.rows(),
+            Self::Csv(csv) => csv.rows(),
+        }
+    }
+
+    /// Whether it was one record that is not seen.
+    pub fn is_nothing(&self) -> bool {
+        matches!(self, Self::Json(json) if json.is_nothing())
+    }
+}
+
+/// RFC 4180 section 3: a table may say that it has no names.
+fn agrees(name: &str, value: &str) -> bool {
+    is_utf8(name, value) && !(name.trim().eq_ignore_ascii_case("header") && value.trim().eq_ignore_ascii_case("absent"))
 }
 
 fn is_utf8(name: &str, value: &str) -> bool {

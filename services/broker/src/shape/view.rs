@@ -106,6 +106,15 @@ impl View {
         node.children.iter().find(|(known, _)| **known == *name).map(|(_, child)| *child)
     }
 
+    /// What is declared at a path, as one name.
+    pub(super) fn find(&self, path: &str) -> Option<&Node> {
+        let mut at = NodeId::ROOT;
+        for name in path.split('.') {
+            (at, _) = self.child(at, name.as_bytes(), 0)?;
+        }
+        self.node(at)
+    }
+
     pub(super) fn node(&self, id: NodeId) -> Option<&Node> {
         self.nodes.get(id.0 as usize)
     }

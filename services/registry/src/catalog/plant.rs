@@ -175,7 +175,8 @@ fn dataset(id: DatasetId, table: &Table<'_>, merged: &Merged<'_>, foreign: &mut 
     if let Some(inner) = table.table("fields") {
         fields("", inner.entries(), &inner, merged, &mut classes);
     }
-    let formats = [("json", Format::Json), ("ndjson", Format::NdJson), ("opaque", Format::Opaque)];
+    let formats =
+        [("json", Format::Json), ("ndjson", Format::NdJson), ("csv", Format::Csv), ("opaque", Format::Opaque)];
     let format = table.word("format", &formats).unwrap_or_default();
     let mut hidden = BTreeMap::new();
     if let Some(inner) = table.table("masks") {
