@@ -117,6 +117,11 @@ impl ClientAuthorities {
         (if same { previous.clone() } else { Self { index: Arc::new(index) } }, problems)
     }
 
+    /// Revocation lists that are past their next update: whoever has a certificate of their issuer is refused.
+    pub fn overdue(&self, now: Timestamp) -> Vec<AuthorityProblem> {
+        self.index.overdue(now)
+    }
+
     /// Names the content of all files in use.
     pub fn digest(&self) -> Digest {
         self.index.digest()

@@ -14,7 +14,7 @@
 mod client;
 mod location;
 
-use crate::jwk::KeySetError;
+use crate::jwk::{KeySet, KeySetError};
 use bytes::Bytes;
 pub(crate) use client::Client;
 use http::header::{ACCEPT, AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, USER_AGENT};
@@ -22,10 +22,10 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
 use http_body_util::Full;
 pub(crate) use location::Location;
 pub(crate) use location::shown;
-use model::party::{Issuer, KeyLocation, SecretRef};
+use model::party::{Issuer, KeyLocation, SecretRef, SignatureAlgorithm};
 use runtime::secret::{Secret, SecretError};
 use serde::Deserialize;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -183,22 +183,31 @@ fn well_known(issuer: &str) -> Result<[Location; 2], FetchError> {
 
 async fn read_file(path: &Path) -> Result<Document, FetchError> {
     let owned = path.to_owned();
-    let read = move || {
-        let mut body = Vec::new();
-        let limit = RESPONSE_BYTES_MAX as u64 + 1;
-        std::fs::File::open(owned)?.take(limit).read_to_end(&mut body)?;
-        Ok::<_, std::io::Error>(body)
-    };
     let unreadable = |why: String| FetchError::KeyFile { path: path.to_owned(), why };
-    let body = tokio::task::spawn_blocking(read).await.map_err(|error| unreadable(error.to_string()))?;
-    let body = body.map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => FetchError::NoKeyFile { path: path.to_owned() },
+    let body = tokio::task::spawn_blocking(move || content(&owned)).await;
+    let body = body.map_err(|error| unreadable(error.to_string()))?.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => FetchError::NoKeyFile { path: path.to_owned() },
         _ => unreadable(error.to_string()),
     })?;
-    if body.len() > RESPONSE_BYTES_MAX {
-        return Err(unreadable(format!("it has more than {RESPONSE_BYTES_MAX} bytes")));
-    }
     Ok(Document { body: body.into(), max_age_seconds: None })
+}
+
+fn content(path: &Path) -> io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    let limit = RESPONSE_BYTES_MAX as u64 + 1;
+    std::fs::File::open(path)?.take(limit).read_to_end(&mut body)?;
+    if body.len() > RESPONSE_BYTES_MAX {
+        return Err(io::Error::other(format!("it has more than {RESPONSE_BYTES_MAX} bytes")));
+    }
+    Ok(body)
+}
+
+/// Why no token signed with one of these algorithms could be verified by the key set in this file, if so. Blocks.
+pub fn key_file_problem(file: &Path, algorithms: &[SignatureAlgorithm]) -> Option<String> {
+    match content(file) {
+        Ok(json) => KeySet::problem(&json, algorithms),
+        Err(error) => Some(format!("cannot be read: {error}")),
+    }
 }
 
 /// The exchanges of one fetch. A client of its own: no connection idles at another company, and a renewed CA file or token

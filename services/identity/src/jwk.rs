@@ -3,6 +3,7 @@
 use jsonwebtoken::{Algorithm, DecodingKey};
 use model::party::SignatureAlgorithm;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Issuers publish two or three keys, the largest clouds about thirty.
@@ -42,15 +43,7 @@ impl KeySet {
     /// Keys that are not for us (encryption, unknown types, weak, broken) are left out, so that one of them does not
     /// take the others with it.
     pub(crate) fn parse(json: &[u8]) -> Result<Self, KeySetError> {
-        #[derive(Deserialize)]
-        struct Document {
-            keys: Vec<serde_json::Value>,
-        }
-        let Document { keys } = serde_json::from_slice(json).map_err(|_| KeySetError::NotAKeySet)?;
-        if keys.len() > KEYS_MAX {
-            return Err(KeySetError::TooMany(keys.len()));
-        }
-        let keys = keys.into_iter().filter_map(|value| match Key::read(value) {
+        let keys = entries(json)?.into_iter().filter_map(|value| match Key::read(value) {
             Ok(key) => Some(Arc::new(key)),
             Err(reason) => {
                 tracing::debug!(reason, "a key of the issuer's set is left out");
@@ -58,6 +51,28 @@ impl KeySet {
             }
         });
         Ok(Self(keys.collect()))
+    }
+
+    /// What is wrong with a set in which no key verifies any of these algorithms; for whoever wrote it. Without
+    /// algorithms each key will do that is for us at all.
+    pub(crate) fn problem(json: &[u8], algorithms: &[SignatureAlgorithm]) -> Option<String> {
+        let entries = match entries(json) {
+            Ok(entries) => entries,
+            Err(error) => return Some(error.to_string()),
+        };
+        let wanted = |key: &Key| algorithms.is_empty() || algorithms.iter().any(|algorithm| key.is_for(*algorithm));
+        let mut reasons = BTreeSet::new();
+        for entry in entries {
+            match Key::read(entry) {
+                Ok(key) if wanted(&key) => return None,
+                Ok(_) => reasons.insert("it is for none of the issuer's `algorithms`"),
+                Err(reason) => reasons.insert(reason),
+            };
+        }
+        if reasons.is_empty() {
+            return Some(String::from("`keys` is empty"));
+        }
+        Some(format!("none of its keys can be used: {}", Vec::from_iter(reasons).join("; ")))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -95,6 +110,15 @@ impl KeySet {
             (Some(_), Some(_)) => Err(NoKey::Ambiguous),
         }
     }
+}
+
+fn entries(json: &[u8]) -> Result<Vec<serde_json::Value>, KeySetError> {
+    #[derive(Deserialize)]
+    struct Document {
+        keys: Vec<serde_json::Value>,
+    }
+    let Document { keys } = serde_json::from_slice(json).map_err(|_| KeySetError::NotAKeySet)?;
+    if keys.len() > KEYS_MAX { Err(KeySetError::TooMany(keys.len())) } else { Ok(keys) }
 }
 
 // === impl Key ===

@@ -60,6 +60,7 @@ use dpop::Dpop;
 pub use dpop::{ALGORITHMS as DPOP_ALGORITHMS, Origins};
 use explain::Notes;
 pub use explain::{Explanation, Failure, Step, StepOutcome};
+pub use fetch::key_file_problem;
 use http::{HeaderMap, Method};
 use introspection::Introspection;
 use keys::KeyCache;

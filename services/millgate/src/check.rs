@@ -2,10 +2,11 @@
 
 use crate::out::say;
 use crate::serve::{assertion_keys, folders};
-use broker::World;
 use broker::upstream::Upstreams;
+use broker::{Parts, World};
 use model::Clock as _;
-use model::party::{Agreement, Status};
+use model::party::{Agreement, Issuer, KeyLocation, Status};
+use registry::Problem;
 use runtime::clock::SystemClock;
 use runtime::config::Config;
 use runtime::secret;
@@ -55,29 +56,33 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         match problems.len() {
             0 => say(format_args!("{}: fine\n  {}", args.config.display(), summary(&counts))),
-            1 => say("1 problem"),
-            n => say(format_args!("{n} problems")),
+            n => say(counted((n, "problem", "problems"))),
         }
     }
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
 fn summary(c: &Counts) -> String {
-    format!(
-        "{} sources, {} products, {} datasets, {} signals, {} routes; {} organisations, {} issuers, {} authorities, \
-         {} agreements ({} in force); {} policies",
-        c.sources,
-        c.products,
-        c.datasets,
-        c.signals,
-        c.routes,
-        c.organisations,
-        c.issuers,
-        c.authorities,
-        c.agreements,
-        c.agreements_in_force,
-        c.policies
-    )
+    let plant = [
+        (c.sources, "source", "sources"),
+        (c.products, "product", "products"),
+        (c.datasets, "dataset", "datasets"),
+        (c.signals, "signal", "signals"),
+        (c.routes, "route", "routes"),
+    ];
+    let parties = [
+        (c.organisations, "organisation", "organisations"),
+        (c.issuers, "issuer", "issuers"),
+        (c.authorities, "authority", "authorities"),
+        (c.agreements, "agreement", "agreements"),
+    ];
+    let (plant, parties) = (plant.map(counted).join(", "), parties.map(counted).join(", "));
+    let policies = counted((c.policies, "policy", "policies"));
+    format!("{plant}; {parties} ({} in force); {policies}", c.agreements_in_force)
+}
+
+fn counted((n, one, many): (usize, &str, &str)) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
 }
 
 fn examine(args: &Args) -> Result<Counts, Vec<String>> {
@@ -106,6 +111,8 @@ fn examine(args: &Args) -> Result<Counts, Vec<String>> {
     };
     let missing = registry::unreadable(&parts.catalog, &parts.parties);
     // What is there is tried; what is missing would only be said twice.
+    let is_there = |problem: &Problem| missing.iter().all(|missing| missing.file != problem.file);
+    problems.extend(useless(&parts).filter(is_there).map(|problem| problem.to_string()));
     let upstreams = if missing.is_empty() { World::connect(&parts.catalog) } else { Err(missing) };
     let (upstreams, found) = upstreams.map_or_else(|e| (Upstreams::new(), e), |upstreams| (upstreams, Vec::new()));
     problems.extend(texts(&found));
@@ -129,6 +136,24 @@ fn examine(args: &Args) -> Result<Counts, Vec<String>> {
     })
 }
 
+/// What can be read and lets nobody in. A broker starts with it all the same: that one company is refused is no reason to
+/// serve none.
+fn useless(parts: &Parts) -> impl Iterator<Item = Problem> {
+    let key_files = parts.parties.issuers.values().filter_map(useless_keys);
+    let lists = parts.authorities.overdue(SystemClock.now()).into_iter().map(|p| {
+        let help = Some(format!("it is of `authority.{}` in the registry", p.authority));
+        Problem { file: p.file, line: None, column: None, what: p.what, help }
+    });
+    key_files.chain(lists)
+}
+
+fn useless_keys(issuer: &Issuer) -> Option<Problem> {
+    let KeyLocation::File(file) = &issuer.keys else { return None };
+    let what = identity::key_file_problem(file, &issuer.algorithms)?;
+    let what = format!("`keys_file` of issuer `{}`: {what}", issuer.id);
+    Some(Problem { file: file.clone(), line: None, column: None, what, help: None })
+}
+
 fn in_force(agreement: &Agreement) -> bool {
     let now = SystemClock.now();
     agreement.status == Status::Active && agreement.not_before <= now && now < agreement.not_after
@@ -137,3 +162,6 @@ fn in_force(agreement: &Agreement) -> bool {
 fn texts<T: ToString>(problems: &[T]) -> Vec<String> {
     problems.iter().map(ToString::to_string).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use super::chain::Shown;
 use super::files::{Anchor, Anchors, List, Lists};
 use super::{AuthorityProblem, Verified};
 use model::party::Authority;
-use model::{Digest, IssuerId, OrganisationId};
+use model::{Digest, IssuerId, OrganisationId, Timestamp};
 use rustls::pki_types::TrustAnchor;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -70,14 +70,7 @@ impl Trust {
     /// Of two issues of one list the newer counts. Two lists of one name by different keys are what a change of an
     /// authority's key looks like: each is in a set of its own, because webpki looks at the first of a name only.
     pub(super) fn lists(&self) -> Vec<Vec<&List>> {
-        let mut newest: Vec<&List> = Vec::new();
-        for list in self.files.iter().flat_map(|file| &file.all) {
-            match newest.iter_mut().find(|known| list.replaces(known)) {
-                Some(known) if known.this_update < list.this_update => *known = list,
-                Some(_) => {}
-                None => newest.push(list),
-            }
-        }
+        let newest = self.newest();
         let mut sets: Vec<Vec<&List>> = vec![Vec::new()];
         let keys: BTreeSet<_> = newest.iter().map(|list| &list.key).collect();
         if newest.iter().any(|a| newest.iter().any(|b| a.parsed.issuer() == b.parsed.issuer() && a.key != b.key)) {
@@ -87,6 +80,35 @@ impl Trust {
             *set = newest;
         }
         sets
+    }
+
+    /// Of each list the issue that counts.
+    fn newest(&self) -> Vec<&List> {
+        let mut newest: Vec<&List> = Vec::new();
+        for list in self.files.iter().flat_map(|file| &file.all) {
+            match newest.iter_mut().find(|known| list.replaces(known)) {
+                Some(known) if known.this_update < list.this_update => *known = list,
+                Some(_) => {}
+                None => newest.push(list),
+            }
+        }
+        newest
+    }
+
+    /// Lists that count and are out of date, each in its file.
+    fn overdue(&self, now: Timestamp) -> impl Iterator<Item = AuthorityProblem> {
+        let newest = self.newest();
+        let counts = move |list: &List| newest.iter().any(|known| std::ptr::eq(*known, list));
+        let in_file = self.authority.crl_files.iter().zip(&self.files);
+        let lists = in_file.flat_map(|(path, file)| file.all.iter().map(move |list| (path, list)));
+        let overdue = lists.filter(move |(_, list)| list.next_update <= now.seconds() && counts(list));
+        overdue.map(|(path, list)| {
+            let since = Timestamp(list.next_update.saturating_mul(1_000));
+            let what = format!(
+                "a revocation list in it is past its next update, {since}: certificates of its issuer are refused"
+            );
+            AuthorityProblem { authority: self.authority.id.clone(), file: path.clone(), what }
+        })
     }
 }
 
@@ -219,6 +241,10 @@ impl Index {
             }
         }
         problems
+    }
+
+    pub(super) fn overdue(&self, now: Timestamp) -> Vec<AuthorityProblem> {
+        self.authorities.values().flat_map(|trust| trust.overdue(now)).collect()
     }
 
     pub(super) fn digest(&self) -> Digest {

@@ -3,6 +3,7 @@
 use super::idp::{Answer, Key, b64, key_set};
 use super::stand::Stand;
 use crate::jwk::KeySet;
+use crate::key_file_problem;
 use jsonwebtoken::Algorithm;
 use model::Reason;
 use model::party::SignatureAlgorithm::{self, ES256, ES384, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512};
@@ -135,6 +136,32 @@ async fn more_keys_than_any_issuer_has() {
     let key = Key::p256("key-1");
     let stand = stand_with(json!({"keys": vec![&key.jwk; 65]})).await;
     assert_eq!(stand.refusal(&signed(&key, &stand)).await, Reason::ISSUER_UNAVAILABLE);
+}
+
+#[test]
+fn a_file_without_a_key_for_its_issuer_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("acme.jwks.json");
+    let problem = |content: String, algorithms: &[SignatureAlgorithm]| {
+        std::fs::write(&file, content).unwrap();
+        key_file_problem(&file, algorithms)
+    };
+    let (key, edwards) = (Key::p256("key-1"), Key::ed25519("key-2"));
+    let encryption = key.jwk_with(&[("use", json!("enc"))]);
+    let good = json!({"keys": [&encryption, &key.jwk]}).to_string();
+    assert_eq!(problem(good.clone(), &[ES256]), None, "one is enough");
+    assert_eq!(problem(good, &[]), None, "an issuer of opaque tokens has no algorithms");
+    let others = json!({"keys": [&encryption, &edwards.jwk]}).to_string();
+    let too_large = " ".repeat(256 * 1024 + 1);
+    for (content, said) in [
+        ("-----BEGIN PUBLIC KEY-----", "not a JSON object with a list `keys`"),
+        (&key.jwk.to_string(), "not a JSON object with a list `keys`"),
+        (r#"{"keys":[]}"#, "`keys` is empty"),
+        (&others, "none of its keys can be used: it is for none of the issuer's `algorithms`; its `use` is not `sig`"),
+        (&too_large, "cannot be read: it has more than 262144 bytes"),
+    ] {
+        assert_eq!(problem(content.to_owned(), &[ES256]).as_deref(), Some(said));
+    }
 }
 
 #[test]

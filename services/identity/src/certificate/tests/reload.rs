@@ -3,7 +3,7 @@
 use super::pki::{Ca, NOW, Stand, below, dns, leaf_params};
 use crate::PeerCertificate;
 use crate::certificate::ClientAuthorities;
-use model::Reason;
+use model::{Reason, Timestamp};
 use std::time::Instant;
 
 const SERIAL: &[u8] = &[0x0a, 0x1b, 0x2c];
@@ -63,6 +63,19 @@ fn a_list_that_was_never_read_lets_nobody_in() {
     stand.authority("acme").crl_files.push(missing);
     assert_eq!(stand.load().len(), 1);
     assert_eq!(stand.judge(&chain).unwrap_err(), Reason::UNKNOWN_AUTHORITY);
+}
+
+#[test]
+fn a_list_past_its_next_update_is_named_unless_a_newer_one_counts() {
+    let ca = Ca::root("Acme Root");
+    let stand = Stand::of("acme", &ca).with_lists("acme", &[ca.list(10, 20, &[]), ca.list(20, 24, &[])]);
+    assert_eq!(stand.authorities.overdue(NOW), [], "the first has been replaced by the second");
+    // 2026-11-24T00:00:00Z.
+    let next = Timestamp(1_795_478_400_000);
+    assert_eq!(stand.authorities.overdue(next.plus_millis(-1)), []);
+    let overdue = stand.authorities.overdue(next);
+    assert!(overdue.len() == 1 && overdue[0].file.ends_with("acme-1.crl"), "{overdue:?}");
+    assert!(overdue[0].what.contains("past its next update, 2026-11-24T00:00:00.000Z"), "{overdue:?}");
 }
 
 #[test]

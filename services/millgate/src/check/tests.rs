@@ -1,0 +1,114 @@
+//! What is found before the plant notices.
+
+use super::*;
+use crate::demo::files::Home;
+use rcgen::{CertificateRevocationListParams, CertifiedIssuer, KeyPair, KeyUsagePurpose, date_time_ymd};
+use serde_json::json;
+
+/// The example plant.
+struct Plant {
+    folder: tempfile::TempDir,
+}
+
+impl Plant {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::open(Some(folder.path().to_owned())).unwrap();
+        home.write("127.0.0.1:9".parse().unwrap(), "127.0.0.1:9".parse().unwrap()).unwrap();
+        Self { folder }
+    }
+
+    /// Writes a file beside those of the registry.
+    fn registry(&self, name: &str, content: &str) {
+        std::fs::write(self.folder.path().join("policies/plants/munich/registry").join(name), content).unwrap();
+    }
+
+    /// What is found, without the folder that the files are in.
+    fn problems(&self) -> Vec<String> {
+        let args = Args { config: self.folder.path().join("millgate.toml"), json: false };
+        let problems = examine(&args).err().unwrap_or_default();
+        let folder = format!("{}/policies/plants/munich/registry/", self.folder.path().display());
+        problems.into_iter().map(|problem| problem.replace(&folder, "")).collect()
+    }
+}
+
+#[test]
+fn what_stands_once_is_counted_in_the_singular() {
+    let one = Counts {
+        sources: 1,
+        products: 1,
+        datasets: 1,
+        signals: 1,
+        routes: 1,
+        organisations: 1,
+        issuers: 1,
+        authorities: 1,
+        agreements: 1,
+        agreements_in_force: 1,
+        policies: 1,
+    };
+    assert_eq!(
+        summary(&one),
+        "1 source, 1 product, 1 dataset, 1 signal, 1 route; 1 organisation, 1 issuer, 1 authority, 1 agreement (1 in \
+         force); 1 policy"
+    );
+    assert_eq!(
+        summary(&Counts { authorities: 2, ..Counts::default() }),
+        "0 sources, 0 products, 0 datasets, 0 signals, 0 routes; 0 organisations, 0 issuers, 2 authorities, 0 agreements \
+         (0 in force); 0 policies"
+    );
+}
+
+#[test]
+fn a_key_file_that_verifies_nothing() {
+    let plant = Plant::new();
+    let issuer = "[issuer.acme-cells]\norganisation = \"acme\"\nurl = \"https://cells.acme.example\"\n\
+         audiences = [\"millgate\"]\nalgorithms = [\"ES256\"]\nkeys_file = \"cells.json\"\n";
+    plant.registry("cells.toml", issuer);
+    assert_eq!(plant.problems().len(), 1, "one that cannot be read is said once");
+
+    // The example of RFC 7515 appendix A.3.
+    let [x, y] = ["f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"];
+    let key = |usage: &str| json!({"kty": "EC", "crv": "P-256", "x": x, "y": y, "use": usage});
+    for (content, said) in [
+        (json!({"keys": [key("enc")]}), "none of its keys can be used: its `use` is not `sig`"),
+        (key("sig"), "not a JSON object with a list `keys`"),
+    ] {
+        plant.registry("cells.json", &content.to_string());
+        assert_eq!(plant.problems(), [format!("cells.json: `keys_file` of issuer `acme-cells`: {said}")]);
+    }
+    plant.registry("cells.json", &json!({"keys": [key("sig")]}).to_string());
+    assert_eq!(plant.problems(), [""; 0]);
+}
+
+#[test]
+fn a_revocation_list_past_its_next_update() {
+    let plant = Plant::new();
+    let mut ca = rcgen::CertificateParams::default();
+    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().unwrap()).unwrap();
+    let list_until = |year| {
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(year, 1, 1),
+            crl_number: vec![1].into(),
+            issuing_distribution_point: None,
+            revoked_certs: Vec::new(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        list.signed_by(&ca).unwrap().pem().unwrap()
+    };
+    plant.registry("cells-ca.pem", &ca.pem());
+    let authority = "[authority.acme-cells]\norganisation = \"acme\"\nca_file = \"cells-ca.pem\"\n\
+         crl_files = [\"cells.crl\"]\ndns = [\"cells.acme.example\"]\n";
+    plant.registry("cells.toml", authority);
+    plant.registry("cells.crl", &list_until(2021));
+    assert_eq!(
+        plant.problems(),
+        ["cells.crl: a revocation list in it is past its next update, 2021-01-01T00:00:00.000Z: certificates of its \
+          issuer are refused; help: it is of `authority.acme-cells` in the registry"]
+    );
+    plant.registry("cells.crl", &list_until(2400));
+    assert_eq!(plant.problems(), [""; 0]);
+}
