@@ -72,7 +72,7 @@ impl CsvRewriter {
             let (result, used) = self.read(rest);
             self.offset += used as u64;
             rest = rest.get(used..).unwrap_or_default();
-            self.take(result, out).map_err(|what| self.malformed(what))?;
+            self.take(&result, out).map_err(|what| self.malformed(what))?;
         }
         Ok(())
     }
@@ -83,7 +83,7 @@ impl CsvRewriter {
         loop {
             let (result, _) = self.read(&[]);
             let is_end = matches!(result, ReadRecordResult::End);
-            self.take(result, out).map_err(|what| self.malformed(what))?;
+            self.take(&result, out).map_err(|what| self.malformed(what))?;
             if is_end {
                 let named = self.columns.is_some();
                 return if named { Ok(()) } else { Err(self.malformed("it has no row of column names")) };
@@ -105,7 +105,7 @@ impl CsvRewriter {
         (result, used)
     }
 
-    fn take(&mut self, result: ReadRecordResult, out: &mut Vec<u8>) -> Result<(), &'static str> {
+    fn take(&mut self, result: &ReadRecordResult, out: &mut Vec<u8>) -> Result<(), &'static str> {
         match result {
             ReadRecordResult::InputEmpty | ReadRecordResult::End => Ok(()),
             ReadRecordResult::OutputFull if self.cells.len() >= ROW_BYTES_MAX => Err("a row is longer than 1 MiB"),

@@ -146,7 +146,7 @@ struct Seen {
     first: u64,
     later: Vec<usize>,
     /// Names that were not declared and are shown.
-    others: Option<Box<HashSet<Box<[u8]>>>>,
+    others: HashSet<Box<[u8]>>,
 }
 
 impl Seen {
@@ -170,8 +170,7 @@ impl Seen {
 
     /// Whether it is new; `None` where there are too many.
     fn other(&mut self, name: &[u8]) -> Option<bool> {
-        let others = self.others.get_or_insert_default();
-        (others.len() < NAMES_MAX).then(|| others.insert(name.into()))
+        (self.others.len() < NAMES_MAX).then(|| self.others.insert(name.into()))
     }
 }
 

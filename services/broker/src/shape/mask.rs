@@ -6,6 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use model::canonical;
 use model::plant::Mask;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 /// What happens to a field's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +24,7 @@ const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 
 /// The key of one agreement's pseudonyms: stable under it, and without a way to those of another.
 #[derive(Clone)]
-pub struct PseudonymKey(hmac::Key);
+pub struct PseudonymKey(Option<Arc<hmac::Key>>);
 
 impl std::fmt::Debug for PseudonymKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -36,12 +37,18 @@ impl PseudonymKey {
     pub fn new(secret: &[u8; 32], scope: &str) -> Self {
         let master = hmac::Key::new(hmac::HMAC_SHA256, secret);
         let derived = hmac::sign(&master, format!("millgate pseudonyms 1\n{scope}").as_bytes());
-        Self(hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()))
+        Self(Some(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()))))
+    }
+
+    /// For views without pseudonyms.
+    pub fn none() -> Self {
+        Self(None)
     }
 
     /// `kind` keeps `5` and `"5"` apart.
     fn pseudonym(&self, kind: u8, value: &[u8]) -> String {
-        let mut context = hmac::Context::with_key(&self.0);
+        let Some(key) = &self.0 else { return REDACTED.to_owned() };
+        let mut context = hmac::Context::with_key(key);
         context.update(&[kind]);
         context.update(value);
         let tag = context.sign();

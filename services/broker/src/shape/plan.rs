@@ -123,7 +123,8 @@ impl Plan {
             asks_nothing_hidden(route, dataset, hidden, canonical)?;
         }
         let sight = world.views.of(world, dataset, permit);
-        let (key, format) = (pseudonyms.key(permit), dataset.format);
+        let key = if sight.view.has_pseudonyms() { pseudonyms.key(permit) } else { PseudonymKey::none() };
+        let format = dataset.format;
         Ok(Self::Shaped(Shaping { sight, key, format, hidden: hidden.into() }))
     }
 

@@ -82,8 +82,11 @@ mod tests {
     use super::*;
     use model::plant::{Format, Governance, RecordAttributes};
 
+    /// An attribute, the field that tells it, and what the texts in that stand for.
+    type Telling<'a> = (RecordAttribute, &'a str, &'a [(&'a str, &'a str)]);
+
     /// Parts of two suppliers for two customers, and some of nobody.
-    fn dataset(told_by: &[(RecordAttribute, &str, &[(&str, &str)])]) -> Dataset {
+    fn dataset(told_by: &[Telling<'_>]) -> Dataset {
         let told_by = told_by.iter().map(|(attribute, field, values)| {
             let id = |id: &str| (!id.is_empty()).then(|| id.to_owned());
             let values = values.iter().map(|(text, of)| ((*text).to_owned(), id(of))).collect();

@@ -119,6 +119,11 @@ impl View {
         self.nodes.get(id.0 as usize)
     }
 
+    /// Whether a value is to be shown by a pseudonym.
+    pub fn has_pseudonyms(&self) -> bool {
+        self.nodes.iter().any(|node| node.treatment == Some(Treatment::Mask(Mask::Pseudonym)))
+    }
+
     /// The member `name` of what stands at `at`, with its number among the declared ones. `guess` is tried first: members
     /// mostly come in one order.
     pub(super) fn child(&self, at: NodeId, name: &[u8], guess: usize) -> Option<(NodeId, Option<usize>)> {

@@ -66,7 +66,7 @@ fn examples() -> Vec<Example> {
         ),
         example(
             "acme reads a list that mixes suppliers",
-            "only its own records come, without prices, and with a pseudonym for each person",
+            "only its own records come, with a range for each price and a pseudonym for each person",
             "acme",
             &format!("/quality-notifications?{}", window(6 * 24)),
             Some("quality-analysis"),
