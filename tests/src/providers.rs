@@ -7,6 +7,10 @@ use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+/// They take two seconds; one that takes this long hangs, and the test is to say which it was.
+const START_MAX: Duration = Duration::from_secs(90);
 
 /// A server of `tests/providers`. It ends when its standard input does, also when this process is killed, and ends what
 /// it started itself.
@@ -35,8 +39,17 @@ impl Server {
         command.current_dir(&directory).arg(script).arg("--with-parent").args(arguments);
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("node")?;
         let mut answers = BufReader::new(process.stdout.take().context("stdout")?);
-        let mut line = String::new();
-        answers.read_line(&mut line)?;
+        let (ready, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            let read = answers.read_line(&mut line);
+            let _ = ready.send((answers, line, read));
+        });
+        let Ok((answers, line, read)) = told.recv_timeout(START_MAX) else {
+            process.kill()?;
+            anyhow::bail!("`{script}` was not ready within {START_MAX:?}, and has been ended");
+        };
+        read?;
         let facts = serde_json::from_str(&line)
             .with_context(|| format!("`{script}` did not start; `bash tests/run` installs what it needs"))?;
         Ok(Self { facts, process, answers })
