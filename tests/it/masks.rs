@@ -211,3 +211,29 @@ async fn an_answer_that_goes_wrong_on_its_way_is_broken_off_visibly() {
     );
     plant.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shaped_answer_is_compressed_for_whoever_takes_it() {
+    let items: Vec<String> = (0..3_000)
+        .map(|n| format!(r#"{{"qualityTaskId":"QT-{n}","responsiblePerson":"inspector-{}"}}"#, n % 7))
+        .collect();
+    let body = format!("[{}]", items.join(","));
+    let (plant, _source, plain) = hear(says(JSON, body.as_bytes()), NOTIFICATIONS).await;
+    let plain = plain.unwrap();
+    assert_eq!((plain.status, plain.header("content-encoding"), plain.header("vary")), (200, "", "accept-encoding"));
+    let curl = |more: &[&str]| {
+        let mut command = std::process::Command::new("curl");
+        command.args(["-s", "-D", "-", "-H"]).arg(format!("Authorization: Bearer {}", plant.token("analytics")));
+        command.args(more).arg(format!("{}{NOTIFICATIONS}", plant.data()));
+        let output = tokio::task::block_in_place(|| command.output().unwrap());
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        (head.to_ascii_lowercase(), body.to_owned())
+    };
+    let (head, unpacked) = curl(&["--compressed"]);
+    assert!(head.contains("content-encoding: gzip"), "{head}");
+    assert_eq!(unpacked, plain.text(), "the same pseudonyms for the same agreement");
+    let (head, packed) = curl(&["-H", "Accept-Encoding: gzip"]);
+    assert!(head.contains("content-encoding: gzip") && packed.len() * 3 < unpacked.len(), "{head}");
+    plant.stop().await;
+}

@@ -15,6 +15,7 @@ use model::{AgreementId, Reason, RequestId};
 use pdp::Permit;
 use registry::UpstreamRequest;
 use std::sync::Arc;
+use std::time::Duration;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -28,6 +29,8 @@ pub struct Question<'a> {
     pub target: &'a UpstreamRequest,
     /// What is done to the answer.
     pub plan: &'a Plan,
+    /// The caller takes it compressed.
+    pub gzip: bool,
     pub body: Body,
     pub content_type: Option<HeaderValue>,
     /// W3C trace context, if there is any.
@@ -90,7 +93,7 @@ pub async fn forward(broker: &Broker, admitted: Admitted, question: Question<'_>
     if let Some(refusal) = refused_answer(answer.status()) {
         return Err(failed(exchange, Ended::SourceFailed, refusal));
     }
-    let answer = match shaped(answer, question.plan, upstream).await {
+    let answer = match shaped(answer, question.plan, question.gzip, upstream.idle_timeout).await {
         Ok(answer) => answer,
         Err((ended, refusal)) => return Err(failed(exchange, ended, refusal)),
     };
@@ -113,7 +116,8 @@ enum Answer {
 async fn shaped(
     answer: Response<Incoming>,
     plan: &Plan,
-    upstream: &Upstream,
+    gzip: bool,
+    idle: Duration,
 ) -> Result<Response<Answer>, (Ended, Refusal)> {
     let Plan::Shaped(shaping) = plan else { return Ok(answer.map(Answer::Whole)) };
     if answer.body().is_end_stream() {
@@ -130,7 +134,7 @@ async fn shaped(
         tracing::warn!("a source's answer is not of the type that the catalog declares, or is encoded");
         return Err(malformed());
     }
-    match Shaped::begin(body, shaping, upstream.idle_timeout).await {
+    match Shaped::begin(body, shaping, idle, gzip).await {
         Ok(body) => Ok(Response::from_parts(parts, Answer::Shaped(Box::new(body)))),
         Err(NotBegun::Malformed(what)) => {
             tracing::warn!(%what, "a source's answer is not what the catalog declares");
@@ -246,19 +250,21 @@ fn serve(
 ) -> Response<Body> {
     let (parts, body) = answer.into_parts();
     watched.exchange.answering(parts.status.as_u16());
+    let mut is_compressed = false;
     let body = match body {
         Answer::Whole(body) => {
             watched.exchange.showing(plan.word(), None);
             Recorded::new(body, watched, &broker.vigil).boxed_unsync()
         }
         Answer::Shaped(body) => {
+            is_compressed = body.is_compressed();
             watched.exchange.showing(plan.word(), Some(body.rows()));
             Recorded::new(body, watched, &broker.vigil).boxed_unsync()
         }
     };
     let mut response = Response::new(body);
     *response.status_mut() = parts.status;
-    shape::headers(plan, &parts.headers, response.headers_mut());
+    shape::headers(plan, is_compressed, &parts.headers, response.headers_mut());
     crate::respond::ours(response.headers_mut(), request);
     if let Some(agreement) = agreement
         && let Ok(value) = HeaderValue::from_str(agreement.as_str())

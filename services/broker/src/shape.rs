@@ -11,7 +11,7 @@ pub mod plan;
 pub mod rows;
 pub mod view;
 
-pub use body::{NotBegun, Shaped};
+pub use body::{NotBegun, Shaped, takes_gzip};
 pub use plan::{Plan, Pseudonyms, Views};
 
 use crate::authorize::Standing;
@@ -42,10 +42,14 @@ pub const PASSED: [HeaderName; 5] = [
 
 /// Copies the declared headers of an answer; a header that stands twice has two readings and is left out. Of one that is
 /// shaped nothing holds any longer, not its type either.
-pub fn headers(plan: &Plan, from_source: &HeaderMap, to_caller: &mut HeaderMap) {
+pub fn headers(plan: &Plan, is_compressed: bool, from_source: &HeaderMap, to_caller: &mut HeaderMap) {
     match plan {
         Plan::Shaped(shaping) => {
             to_caller.insert(header::CONTENT_TYPE, HeaderValue::from_static(shaping.content_type()));
+            to_caller.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+            if is_compressed {
+                to_caller.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            }
         }
         Plan::Whole => {
             for name in &PASSED {

@@ -9,7 +9,7 @@ use crate::listener::Peer;
 use crate::record::{self, Circumstances, Target};
 use crate::resolve::{self, Asked, resolve};
 use crate::respond::{self, Body, Refusal};
-use crate::shape::Plan;
+use crate::shape::{self, Plan};
 use crate::share::Share;
 use http::request::Parts;
 use http::{Request, Response};
@@ -117,6 +117,7 @@ async fn serve(
         certificate: peer.certificate,
         target: &resolved.upstream,
         plan: &plan,
+        gzip: shape::takes_gzip(&parts.headers),
         body,
         content_type,
         traceparent: step.traceparent().map(|t| t.to_string()),
