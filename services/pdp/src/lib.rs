@@ -19,6 +19,7 @@
 
 mod agreement;
 mod answer;
+pub mod cases;
 mod contents;
 mod credential;
 mod decide;

@@ -1,0 +1,223 @@
+//! Cases: questions with the answers that a policy set must give, in files.
+//!
+//! A file is a JSON list of cases. What an expectation does not say is expected to be empty, so a case says all that is
+//! decided, and a policy that begins to take part in it is noticed.
+
+use crate::{Decision, PolicySet, Snapshot};
+use model::{
+    AccessRequest, Action, Actor, Assertion, Authenticated, AuthenticationMethod, Binding, Digest, InvalidId, IssuerId,
+    OrganisationId, Principal, PrincipalKind, ResourceRef, Shape, Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    pub title: String,
+    pub request: Asked,
+    pub expect: Expected,
+}
+
+/// Who asks what, and how it has proven itself.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asked {
+    organisation: String,
+    subject: String,
+    #[serde(default)]
+    service: bool,
+    action: Action,
+    /// `Dataset/ID`, `Signal/ID`, `AuditScope/ORGANISATION`, `AuditScope/*`.
+    resource: String,
+    purpose: Option<String>,
+    agreement: Option<String>,
+    #[serde(default)]
+    resolution_ms: i64,
+    #[serde(default)]
+    window_ms: i64,
+    #[serde(default)]
+    rows: i64,
+    /// RFC 3339; a moment of the reader's choice if left out.
+    at: Option<String>,
+    /// Who acts for it, the one who sends first.
+    #[serde(default)]
+    actors: Vec<Who>,
+    /// `none`, `certificate`, `dpop`.
+    #[serde(default)]
+    binding: Option<String>,
+    /// 0 to 3.
+    #[serde(default)]
+    assurance: u8,
+    /// Those that the token's groups stand for.
+    #[serde(default)]
+    roles: Vec<String>,
+}
+
+/// Somebody who acts for the caller.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Who {
+    organisation: String,
+    subject: String,
+    #[serde(default)]
+    service: bool,
+}
+
+/// What a decision comes to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expected {
+    /// `permit`, `deny`, or `hidden` for a denial that looks like nothing.
+    pub decision: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes_hidden: Vec<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub records_hidden: bool,
+}
+
+/// A case that cannot be asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadCase {
+    #[error(transparent)]
+    Id(#[from] InvalidId),
+    #[error("`{0}` is not a resource: write `Dataset/ID`, `Signal/ID`, `AuditScope/ORGANISATION` or `AuditScope/*`")]
+    Resource(String),
+    #[error("`{0}` is not a time: write it as in 2026-11-22T08:00:00Z")]
+    Time(String),
+    #[error("`{0}` is not a binding: write `none`, `certificate` or `dpop`")]
+    Binding(String),
+}
+
+impl Case {
+    /// The cases of a file.
+    ///
+    /// # Errors
+    /// Where the text is no list of cases.
+    pub fn read(text: &str) -> Result<Vec<Self>, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+
+    /// What the snapshot decides, at `now` unless the case says when.
+    ///
+    /// # Errors
+    /// When the case asks what nobody could.
+    pub fn decide(&self, snapshot: &Snapshot, now: Timestamp) -> Result<Expected, BadCase> {
+        let request = self.request.request(&snapshot.parties, now)?;
+        Ok(Expected::of(&snapshot.decide(request, &["p-0001"])))
+    }
+}
+
+impl Asked {
+    fn request(&self, parties: &model::party::Parties, now: Timestamp) -> Result<AccessRequest, BadCase> {
+        let now = match &self.at {
+            None => now,
+            Some(text) => Timestamp::parse_rfc3339(text).ok_or_else(|| BadCase::Time(text.clone()))?,
+        };
+        let binding = match self.binding.as_deref() {
+            None | Some("none") => Binding::None,
+            Some("certificate") => Binding::Certificate,
+            Some("dpop") => Binding::Dpop,
+            Some(other) => return Err(BadCase::Binding(other.to_owned())),
+        };
+        let principal = somebody(&self.organisation, &self.subject, self.service)?;
+        let actors = self.actors.iter().map(|who| {
+            let principal = somebody(&who.organisation, &who.subject, who.service)?;
+            Ok(Actor { issuer: issuer_of(parties, &principal.organisation)?, principal, token_id: None })
+        });
+        let caller = Assertion {
+            issuer: issuer_of(parties, &principal.organisation)?,
+            principal,
+            method: AuthenticationMethod::Jwt,
+            binding,
+            expires: now.plus_millis(60_000),
+            fingerprint: Digest::of(b""),
+            token_id: None,
+            certificate: None,
+            assurance: self.assurance.min(3),
+            roles: self.roles.iter().map(|role| role.parse()).collect::<Result<BTreeSet<_>, _>>()?,
+            actors: actors.collect::<Result<_, BadCase>>()?,
+        };
+        #[expect(clippy::disallowed_methods, reason = "nobody is let in: it is asked what would be decided")]
+        let caller = Authenticated::assertion(caller);
+        Ok(AccessRequest {
+            caller,
+            action: self.action,
+            resource: resource(&self.resource)?,
+            purpose: optional(self.purpose.as_deref())?,
+            agreement: optional(self.agreement.as_deref())?,
+            shape: Shape { resolution_ms: self.resolution_ms, window_ms: self.window_ms, rows: self.rows },
+            now,
+        })
+    }
+}
+
+fn somebody(organisation: &str, subject: &str, is_service: bool) -> Result<Principal, InvalidId> {
+    let kind = if is_service { PrincipalKind::Service } else { PrincipalKind::User };
+    Ok(Principal { organisation: organisation.parse()?, kind, subject: subject.parse()? })
+}
+
+/// One that the registry has for the organisation: policies may ask for it.
+fn issuer_of(parties: &model::party::Parties, organisation: &OrganisationId) -> Result<IssuerId, InvalidId> {
+    let found = parties.issuers.values().find(|issuer| issuer.organisation == *organisation);
+    found.map_or_else(|| IssuerId::new(&format!("{organisation}-login")), |issuer| Ok(issuer.id.clone()))
+}
+
+fn optional<T: FromStr<Err = InvalidId>>(text: Option<&str>) -> Result<Option<T>, InvalidId> {
+    text.map(str::parse).transpose()
+}
+
+fn resource(text: &str) -> Result<ResourceRef, BadCase> {
+    match text.split_once('/') {
+        Some(("Dataset", id)) => Ok(ResourceRef::Dataset(id.parse()?)),
+        Some(("Signal", id)) => Ok(ResourceRef::Signal(id.parse()?)),
+        Some(("AuditScope", "*")) => Ok(ResourceRef::AuditScope(None)),
+        Some(("AuditScope", id)) => Ok(ResourceRef::AuditScope(Some(id.parse()?))),
+        _ => Err(BadCase::Resource(text.to_owned())),
+    }
+}
+
+impl Expected {
+    /// What this decision comes to.
+    pub fn of(decision: &Decision) -> Self {
+        fn texts<T: ToString>(items: &[T]) -> Vec<String> {
+            items.iter().map(T::to_string).collect()
+        }
+        match decision {
+            Decision::Permit(permit) => Self {
+                decision: String::from("permit"),
+                reasons: Vec::new(),
+                policies: permit.policies().to_vec(),
+                agreement: permit.agreement().map(ToString::to_string),
+                classes_hidden: texts(permit.classes_hidden()),
+                records_hidden: !permit.kinds_hidden().is_empty(),
+            },
+            Decision::Denied(denial) => Self {
+                decision: String::from(if denial.hidden { "hidden" } else { "deny" }),
+                reasons: texts(&denial.reasons),
+                policies: denial.policies.clone(),
+                agreement: denial.agreement.as_ref().map(ToString::to_string),
+                classes_hidden: texts(&denial.classes_hidden),
+                records_hidden: denial.records_hidden,
+            },
+        }
+    }
+}
+
+/// How many cases each policy of a set determines.
+pub fn coverage<'c>(policies: &PolicySet, cases: impl IntoIterator<Item = &'c Expected>) -> BTreeMap<String, usize> {
+    let mut counts: BTreeMap<String, usize> = policies.notes.keys().map(|id| (id.clone(), 0)).collect();
+    for id in cases.into_iter().flat_map(|case| &case.policies) {
+        if let Some(count) = counts.get_mut(id) {
+            *count += 1;
+        }
+    }
+    counts
+}
