@@ -11,6 +11,7 @@ mod client;
 pub mod demo;
 pub mod identity_cmd;
 mod out;
+pub mod policy_cmd;
 pub mod serve;
 mod table;
 

@@ -1,7 +1,7 @@
 //! `millgate`: the one executable.
 
 use clap::{Parser, Subcommand};
-use millgate::{audit_cmd, check, demo, identity_cmd, serve};
+use millgate::{audit_cmd, check, demo, identity_cmd, policy_cmd, serve};
 use std::process::ExitCode;
 
 /// Requests are many small allocations that end on other threads than they began on.
@@ -32,6 +32,9 @@ enum Command {
     /// Say what Millgate makes of a token or a certificate
     #[command(subcommand)]
     Identity(identity_cmd::Command),
+    /// Try policies before the plant does
+    #[command(subcommand)]
+    Policy(policy_cmd::Command),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
             Command::Check(args) => check::run(&args),
             Command::Audit(command) => audit_cmd::run(command).await,
             Command::Identity(command) => identity_cmd::run(command).await,
+            Command::Policy(command) => policy_cmd::run(command),
         }
     });
     // Blocking tasks (a read of standard input) must not hold up the end.
