@@ -102,7 +102,7 @@ fn view(shown: usize, masks: &[(&str, Mask)]) -> anyhow::Result<Arc<View>> {
         records: RecordAttributes::default(),
     };
     let shown: BTreeSet<FieldClassId> = (0..shown).map(class).collect::<Result<_, _>>()?;
-    Ok(Arc::new(View::new(&dataset, &shown)))
+    Ok(Arc::new(View::new(&dataset, &shown, false)))
 }
 
 /// User and system time of this process.

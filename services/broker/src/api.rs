@@ -272,7 +272,7 @@ fn follow(broker: &Broker, id: RequestId, mut query: Query, mut exchange: Exchan
         entries: broker.log.follow(query),
         exchange,
         expires: stay.permit.request().caller.expires(),
-        standing: broker.standing(&stay.permit, stay.certificate),
+        standing: broker.standing(&stay.permit, &broker.world(), stay.certificate),
         worlds: broker.worlds.subscribe(),
         _place: stay.place,
         _share: stay.share,

@@ -6,7 +6,8 @@ use crate::respond::Refusal;
 use crate::world::World;
 use identity::PeerCertificate;
 use model::party::Parties;
-use model::{AccessRequest, Action, Authenticated, AuthenticationMethod, Clock, Reason};
+use model::plant::{Plant, RecordKind};
+use model::{AccessRequest, Action, Authenticated, AuthenticationMethod, Clock, FieldClassId, Reason, ResourceRef};
 use pdp::{Decision, Denial, Permit};
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,12 +77,24 @@ pub struct Standing {
     certificate: Option<Arc<PeerCertificate>>,
     /// The generation that permitted it last.
     generation: u64,
+    hidden: Hidden,
     clock: Arc<dyn Clock>,
 }
 
 impl Standing {
-    pub fn new(permit: &Permit, certificate: Option<Arc<PeerCertificate>>, clock: Arc<dyn Clock>) -> Self {
-        Self { request: permit.request().clone(), certificate, generation: permit.generation(), clock }
+    pub fn new(
+        permit: &Permit,
+        world: &World,
+        certificate: Option<Arc<PeerCertificate>>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let (request, generation) = (permit.request().clone(), permit.generation());
+        let hidden = Hidden {
+            classes: permit.classes_hidden().into(),
+            kinds: permit.kinds_hidden().into(),
+            plant: world.catalog.plant.clone(),
+        };
+        Self { request, certificate, generation, hidden, clock }
     }
 
     /// Returns when a new generation no longer permits it, or the caller's certificate no longer counts. May be dropped
@@ -154,9 +167,41 @@ impl Standing {
         }
         let request = AccessRequest { now: self.clock.now(), ..self.request.clone() };
         match world.snapshot.decide(request, &[]) {
-            Decision::Permit(_) => None,
+            Decision::Permit(permit) if self.hidden.covers(&permit, &world.catalog.plant) => None,
+            Decision::Permit(_) => {
+                let what = "what you may see of this data has changed; ask again";
+                Some(Refusal::denied(Reason::NOT_PERMITTED, what))
+            }
             Decision::Denied(denial) => Some(refusal(&denial)),
         }
+    }
+}
+
+/// What is kept from an answer under way, which goes on as it began.
+#[derive(Debug)]
+struct Hidden {
+    classes: Box<[FieldClassId]>,
+    kinds: Box<[RecordKind]>,
+    /// What it was planned by.
+    plant: Arc<Plant>,
+}
+
+impl Hidden {
+    /// Whether nothing is hidden now that was not hidden then, and the data is described as it was.
+    fn covers(&self, permit: &Permit, plant: &Arc<Plant>) -> bool {
+        let classes = permit.classes_hidden().iter().all(|class| self.classes.contains(class));
+        let kinds = permit.kinds_hidden().iter().all(|kind| self.kinds.contains(kind));
+        let described = match &permit.request().resource {
+            _ if Arc::ptr_eq(plant, &self.plant) => true,
+            ResourceRef::Dataset(id) => {
+                let of = |plant: &Plant| {
+                    plant.datasets.get(id).map(|d| (d.format, d.fields.clone(), d.masks.clone(), d.records.clone()))
+                };
+                of(plant) == of(&self.plant)
+            }
+            ResourceRef::Signal(_) | ResourceRef::AuditScope(_) => true,
+        };
+        classes && kinds && described
     }
 }
 
@@ -188,6 +233,10 @@ mod tests {
     }
 
     fn world(generation: u64, revoked: Option<&str>) -> World {
+        world_with(generation, revoked, |_, _| {})
+    }
+
+    fn world_with(generation: u64, revoked: Option<&str>, change: impl FnOnce(&mut Plant, &mut Parties)) -> World {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies");
         let folders = crate::Folders {
             catalog: root.join("plants/munich/catalog"),
@@ -199,6 +248,12 @@ mod tests {
         let organisations = revoked.iter().map(|o| o.parse().unwrap()).collect();
         let now = model::party::Revocations { organisations, ..Default::default() };
         parts.parties = crate::world::revoke(&parts.parties, now);
+        let (mut plant, mut parties) = ((*parts.catalog.plant).clone(), (*parts.parties).clone());
+        change(&mut plant, &mut parties);
+        let mut catalog = (*parts.catalog).clone();
+        catalog.plant = Arc::new(plant);
+        parts.catalog = Arc::new(catalog);
+        parts.parties = Arc::new(parties);
         World::join(&parts, generation, crate::upstream::Upstreams::new()).unwrap()
     }
 
@@ -236,7 +291,7 @@ mod tests {
             Decision::Denied(denial) => panic!("{:?}", denial.reasons),
         };
         let clock = Arc::new(Hand(AtomicI64::new(NOW.millis())));
-        (Standing::new(&permit, None, clock.clone()), clock)
+        (Standing::new(&permit, world, None, clock.clone()), clock)
     }
 
     #[test]
@@ -258,6 +313,45 @@ mod tests {
         let refusal = standing.ended(&world(3, Some("acme"))).unwrap();
         assert_eq!((refusal.status().as_u16(), &refusal.reason), (403, &Reason::ORGANISATION_SUSPENDED));
         assert!(standing.ended(&world(4, None)).is_none(), "and the next one may give it again");
+    }
+
+    #[test]
+    fn an_answer_under_way_ends_when_more_of_it_is_to_be_hidden() {
+        let before = world(1, None);
+        let notifications = ResourceRef::Dataset("quality-notifications".parse().unwrap());
+        let (standing, _) = standing(&before, AuthenticationMethod::Jwt);
+        let request = AccessRequest {
+            action: Action::Read,
+            resource: notifications,
+            purpose: Some("quality-analysis".parse().unwrap()),
+            shape: Shape { resolution_ms: 0, window_ms: 3_600_000, rows: 10 },
+            ..standing.request
+        };
+        let permit = |world: &World| match world.snapshot.decide(request.clone(), &["p"]) {
+            Decision::Permit(permit) => permit,
+            Decision::Denied(denial) => panic!("{:?}", denial.reasons),
+        };
+        let mut standing = Standing::new(&permit(&before), &before, None, standing.clock.clone());
+        let agreement: model::AgreementId = "acme-maintenance-2026".parse().unwrap();
+        let reveals = |parties: &mut Parties, class: &str, yes: bool| {
+            let of = parties.agreements.get_mut(&agreement).unwrap();
+            let class = class.parse().unwrap();
+            if yes {
+                of.reveals.insert(class)
+            } else {
+                of.reveals.remove(&class)
+            };
+        };
+        let more = world_with(2, None, |_, parties| reveals(parties, "commercial", true));
+        assert!(standing.ended(&more).is_none(), "what may be seen beside is no reason");
+        let less = world_with(3, None, |_, parties| reveals(parties, "quality", false));
+        let refusal = standing.ended(&less).unwrap();
+        assert_eq!((refusal.status().as_u16(), &refusal.reason), (403, &Reason::NOT_PERMITTED), "{}", refusal.detail);
+        let other = world_with(4, None, |plant, _| {
+            let dataset = plant.datasets.get_mut("quality-notifications").unwrap();
+            dataset.fields.insert("defectCode".into(), "commercial".parse().unwrap());
+        });
+        assert!(standing.ended(&other).is_some(), "a field is of another class");
     }
 
     #[test]

@@ -4,8 +4,9 @@ use crate::Broker;
 use crate::assertion::AssertionError;
 use crate::record::{Admitted, Exchange};
 use crate::respond::{AGREEMENT, Body, BodyError, REQUEST_ID, Refusal};
-use crate::shape::{self, NotBegun, Plan, Recorded, Shaped, Watched};
+use crate::shape::{self, NotBegun, Plan, Recorded, Shaped, Shaping, Times, Watched};
 use crate::upstream::{Upstream, contains};
+use crate::world::World;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
@@ -15,7 +16,7 @@ use model::{AgreementId, Reason, RequestId};
 use pdp::Permit;
 use registry::UpstreamRequest;
 use std::sync::Arc;
-use std::time::Duration;
+use tokio::time::Instant;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -23,6 +24,8 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 #[derive(Debug)]
 pub struct Question<'a> {
     pub request: RequestId,
+    /// That it was decided in.
+    pub world: &'a World,
     pub upstream: &'a Upstream,
     /// Of the caller's connection.
     pub certificate: Option<Arc<PeerCertificate>>,
@@ -44,7 +47,7 @@ pub struct Question<'a> {
 pub async fn forward(broker: &Broker, admitted: Admitted, question: Question<'_>) -> Result<Response<Body>, Refusal> {
     let (permit, exchange) = admitted.into_exchange();
     let upstream = question.upstream;
-    let mut standing = broker.standing(&permit, question.certificate.clone());
+    let mut standing = broker.standing(&permit, question.world, question.certificate.clone());
     let slot = match tokio::time::timeout(upstream.queue_timeout, upstream.slots.clone().acquire_owned()).await {
         Ok(Ok(slot)) => slot,
         _ => {
@@ -93,16 +96,31 @@ pub async fn forward(broker: &Broker, admitted: Admitted, question: Question<'_>
     if let Some(refusal) = refused_answer(answer.status()) {
         return Err(failed(exchange, Ended::SourceFailed, refusal));
     }
-    let answer = match shaped(answer, question.plan, question.gzip, upstream.idle_timeout).await {
+    let times = Times { idle: upstream.idle_timeout, end: Instant::now() + upstream.answer_timeout };
+    let answer = match question.plan {
+        Plan::Whole => Ok(answer.map(Answer::Whole)),
+        Plan::Shaped(shaping) => {
+            let mut worlds = broker.worlds.subscribe();
+            tokio::select! {
+                answer = shaped(answer, shaping, question.gzip, times) => answer,
+                // Said below, with its reason.
+                () = standing.withdrawn(&mut worlds) => Err((Ended::Withdrawn, withdrawn())),
+            }
+        }
+    };
+    let answer = match answer {
         Ok(answer) => answer,
-        Err((ended, refusal)) => return Err(failed(exchange, ended, refusal)),
+        Err((ended, refusal)) => {
+            let refusal = standing.ended(&broker.world()).filter(|_| ended == Ended::Withdrawn).unwrap_or(refusal);
+            return Err(failed(exchange, ended, refusal));
+        }
     };
     if let Some(refusal) = standing.ended(&broker.world()) {
         return Err(failed(exchange, Ended::Withdrawn, refusal));
     }
     let agreement = permit.agreement().cloned();
     let answer = without_secrets(answer, upstream, assertion.as_ref());
-    let watched = Watched { exchange, standing, idle: upstream.idle_timeout, longest: upstream.answer_timeout, slot };
+    let watched = Watched { exchange, standing, idle: upstream.idle_timeout, end: times.end, heard: None, slot };
     Ok(serve(broker, answer, watched, question.plan, agreement.as_ref(), question.request))
 }
 
@@ -115,11 +133,10 @@ enum Answer {
 /// The beginning of the answer as it may be seen, or why there is none.
 async fn shaped(
     answer: Response<Incoming>,
-    plan: &Plan,
+    shaping: &Shaping,
     gzip: bool,
-    idle: Duration,
+    times: Times,
 ) -> Result<Response<Answer>, (Ended, Refusal)> {
-    let Plan::Shaped(shaping) = plan else { return Ok(answer.map(Answer::Whole)) };
     if answer.body().is_end_stream() {
         return Ok(answer.map(Answer::Whole));
     }
@@ -134,7 +151,7 @@ async fn shaped(
         tracing::warn!("a source's answer is not of the type that the catalog declares, or is encoded");
         return Err(malformed());
     }
-    match Shaped::begin(body, shaping, idle, gzip).await {
+    match Shaped::begin(body, shaping, times, gzip).await {
         Ok(body) => Ok(Response::from_parts(parts, Answer::Shaped(Box::new(body)))),
         Err(NotBegun::Malformed(what)) => {
             tracing::warn!(%what, "a source's answer is not what the catalog declares");
@@ -236,6 +253,10 @@ fn refused_answer(status: StatusCode) -> Option<Refusal> {
     Some(refusal)
 }
 
+fn withdrawn() -> Refusal {
+    Refusal::denied(Reason::NOT_PERMITTED, "the permission ended while the source was answering")
+}
+
 fn no_such_item() -> Refusal {
     Refusal::new(Reason::SOURCE_NOT_FOUND, "the source has no such item")
 }
@@ -258,6 +279,7 @@ fn serve(
         }
         Answer::Shaped(body) => {
             is_compressed = body.is_compressed();
+            watched.heard = Some(body.heard());
             watched.exchange.showing(plan.word(), Some(body.rows()));
             Recorded::new(body, watched, &broker.vigil).boxed_unsync()
         }

@@ -156,8 +156,14 @@ impl Broker {
         self.worlds.send_replace(world);
     }
 
-    fn standing(&self, permit: &pdp::Permit, certificate: Option<Arc<PeerCertificate>>) -> authorize::Standing {
-        authorize::Standing::new(permit, certificate, self.clock.clone())
+    /// `world` is the one that the permit was given in.
+    fn standing(
+        &self,
+        permit: &pdp::Permit,
+        world: &World,
+        certificate: Option<Arc<PeerCertificate>>,
+    ) -> authorize::Standing {
+        authorize::Standing::new(permit, world, certificate, self.clock.clone())
     }
 
     fn request_id(&self) -> RequestId {

@@ -100,8 +100,12 @@ pub async fn admit(
         members.texts("hides", permit.classes_hidden());
     }
     if !permit.kinds_hidden().is_empty() {
-        // Not those that are hidden: an organisation may read the entries about itself, and would learn of others in them.
-        members.objects("records", permit.kinds_shown().iter().map(kind));
+        // None that names somebody else: an organisation may read the entries about itself, and would learn of others.
+        let own = |kind: &&RecordKind| {
+            let named = [&kind.supplier, &kind.customer];
+            named.into_iter().flatten().all(|party| *party == *request.caller.organisation())
+        };
+        members.objects("records", permit.kinds_shown().iter().filter(own).map(kind));
     }
     let organisation = request.caller.organisation().clone();
     let mut draft = draft(log, about, who, members)?;
@@ -116,7 +120,7 @@ pub async fn admit(
         started: now,
         status: None,
         bytes: 0,
-        view: "whole",
+        view: None,
         rows: None,
         ended: None,
         reason: None,
@@ -363,8 +367,8 @@ pub struct Exchange {
     started: Timestamp,
     status: Option<u16>,
     bytes: u64,
-    /// What is shown of the answer, in a word.
-    view: &'static str,
+    /// What is shown of the answer, in a word, once there is one.
+    view: Option<&'static str>,
     /// Where it is counted.
     rows: Option<Arc<AtomicU64>>,
     ended: Option<Ended>,
@@ -391,7 +395,7 @@ impl Exchange {
 
     /// What the caller is shown of it, and where its rows are counted.
     pub fn showing(&mut self, view: &'static str, rows: Option<Arc<AtomicU64>>) {
-        (self.view, self.rows) = (view, rows);
+        (self.view, self.rows) = (Some(view), rows);
     }
 
     /// Why it will have ended as it does.
@@ -431,7 +435,7 @@ impl Exchange {
         members.text("ended", self.ended.unwrap_or(Ended::NotForwarded).as_str());
         members.count("bytes", self.bytes);
         members.int("duration_ms", duration.max(0));
-        members.text("view", self.view);
+        text_if(&mut members, "view", self.view);
         if let Some(rows) = &self.rows {
             members.count("rows", rows.load(Ordering::Relaxed));
         }

@@ -11,8 +11,8 @@ pub mod plan;
 pub mod rows;
 pub mod view;
 
-pub use body::{NotBegun, Shaped, takes_gzip};
-pub use plan::{Plan, Pseudonyms, Views};
+pub use body::{NotBegun, Shaped, Times, takes_gzip};
+pub use plan::{Plan, Pseudonyms, Shaping, Views};
 
 use crate::authorize::Standing;
 use crate::record::Exchange;
@@ -25,6 +25,7 @@ use http_body::{Body, Frame, SizeHint};
 use model::Reason;
 use model::entry::Ended;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -72,8 +73,10 @@ pub struct Watched {
     pub standing: Standing,
     /// Longest time without a byte, whoever keeps the other waiting.
     pub idle: Duration,
-    /// Longest time to the last byte, however steadily they come.
-    pub longest: Duration,
+    /// By then the last byte has left, however steadily they come.
+    pub end: Instant,
+    /// Pieces that have come from the source, where they need not be pieces for the caller.
+    pub heard: Option<Arc<AtomicU64>>,
     /// Held until the answer is through: the source's cap counts answers, not only questions.
     pub slot: OwnedSemaphorePermit,
 }
@@ -105,6 +108,8 @@ struct Open<B> {
     exchange: Exchange,
     standing: Standing,
     patience: Patience,
+    /// With what it was when it was looked at last.
+    heard: Option<(Arc<AtomicU64>, u64)>,
     _slot: OwnedSemaphorePermit,
     waits_for: Side,
     since: Instant,
@@ -139,7 +144,7 @@ where
     B: Body<Data = Bytes, Error: Into<BodyError>> + Unpin + Send + 'static,
 {
     pub fn new(inner: B, watched: Watched, vigil: &Arc<Vigil>) -> Self {
-        let Watched { mut exchange, standing, idle, longest, slot } = watched;
+        let Watched { mut exchange, standing, idle, end, heard, slot } = watched;
         if inner.is_end_stream() {
             // Nobody polls a body that is over before it began.
             exchange.end(Ended::Complete);
@@ -150,7 +155,8 @@ where
             inner,
             exchange,
             standing,
-            patience: Patience { idle, end: since + longest },
+            patience: Patience { idle, end },
+            heard: heard.map(|heard| (heard, 0)),
             _slot: slot,
             waits_for: Side::Caller,
             since,
@@ -188,6 +194,7 @@ impl<B> Flow<B> {
     fn look(&mut self, world: &World) {
         let Self::Open(open) = self else { return };
         let now = Instant::now();
+        open.listen(now);
         let cut = if open.standing.ended(world).is_some() {
             Cut::Withdrawn
         } else if now >= open.since + open.patience.idle {
@@ -216,6 +223,15 @@ impl<B> Open<B> {
             Side::Caller => waited.caller += last,
         }
         waited
+    }
+
+    /// A source that sends what is not shown is at work too.
+    fn listen(&mut self, now: Instant) {
+        let Some((heard, before)) = &mut self.heard else { return };
+        let heard = heard.load(Ordering::Relaxed);
+        if std::mem::replace(before, heard) != heard && self.waits_for == Side::Source {
+            (self.waited, self.since) = (self.waited_until(now), now);
+        }
     }
 
     fn slower(&self) -> Side {

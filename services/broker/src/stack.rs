@@ -113,6 +113,7 @@ async fn serve(
     let step = trace.upstream("forward");
     let question = Question {
         request: id,
+        world: &world,
         upstream: &upstream,
         certificate: peer.certificate,
         target: &resolved.upstream,

@@ -154,30 +154,52 @@ impl Step {
         Some(Self { digits, decimals })
     }
 
-    pub fn value(self) -> f64 {
-        f64::from(self.digits) / 10_f64.powi(i32::from(self.decimals))
+    /// How many whole steps of a decimal number lie below it, and how many its nearest multiple has, away from zero when
+    /// it lies halfway. `None` for what is no decimal number, or has more digits than 128 bits hold.
+    pub fn count(self, number: &str) -> Option<(i128, i128)> {
+        let (digits, scale) = decimal(number)?;
+        let common = scale.max(u32::from(self.decimals));
+        let value = digits.checked_mul(10_i128.checked_pow(common - scale)?)?;
+        let step = i128::from(self.digits).checked_mul(10_i128.checked_pow(common - u32::from(self.decimals))?)?;
+        let nearest = value.checked_abs()?.checked_mul(2)?.checked_add(step)? / step.checked_mul(2)?;
+        Some((value.div_euclid(step), nearest * value.signum()))
     }
 
-    /// A multiple of it, with as many digits behind the point.
-    pub fn print(self, value: f64) -> String {
-        #[expect(clippy::cast_possible_truncation, reason = "within what a float holds exactly")]
-        if self.decimals == 0 && value.abs() < 9e15 {
-            return (value.round() as i64).to_string();
+    /// So many steps, with as many digits behind the point as the step has.
+    pub fn times(self, count: i128) -> Option<String> {
+        let units = count.checked_mul(i128::from(self.digits))?;
+        let (sign, digits) = (if units < 0 { "-" } else { "" }, units.unsigned_abs().to_string());
+        let decimals = usize::from(self.decimals);
+        if decimals == 0 {
+            return Some(format!("{sign}{digits}"));
         }
-        // No `-0`.
-        format!("{:.*}", usize::from(self.decimals), value + 0.0)
+        let digits = format!("{digits:0>width$}", width = decimals + 1);
+        let (whole, fraction) = digits.split_at_checked(digits.len() - decimals)?;
+        Some(format!("{sign}{whole}.{fraction}"))
+    }
+}
+
+/// Digits and how many of them stand behind the point. RFC 8259 section 6, as far as it is exact in 128 bits.
+fn decimal(number: &str) -> Option<(i128, u32)> {
+    let (number, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let digits: i128 = format!("{whole}{fraction}").parse().ok()?;
+    let scale = i32::try_from(fraction.len()).ok()?.checked_sub(exponent.parse().ok()?)?;
+    match u32::try_from(scale) {
+        Ok(scale) => Some((digits, scale)),
+        Err(_) => Some((digits.checked_mul(10_i128.checked_pow(scale.unsigned_abs())?)?, 0)),
     }
 }
 
 impl std::fmt::Display for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.print(self.value()))
+        f.write_str(&self.times(1).unwrap_or_default())
     }
 }
 
 /// The values that attributes of the dataset's records can have: a closed world, so that every combination can be asked.
 /// An empty set says that no record carries the attribute.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecordAttributes {
     pub suppliers: BTreeSet<OrganisationId>,
     pub customers: BTreeSet<OrganisationId>,
@@ -314,5 +336,43 @@ impl Plant {
             next = e.parent.as_ref().and_then(|p| self.equipment.get(p));
         }
         path
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Step;
+
+    #[test]
+    fn steps_are_counted_in_decimals_and_not_in_floats() {
+        for (step, number, below, nearest) in [
+            ("0.1", "0.3", "0.3", "0.3"),
+            ("0.1", "0.7", "0.7", "0.7"),
+            ("0.1", "0.15", "0.1", "0.2"),
+            ("0.1", "0.35", "0.3", "0.4"),
+            ("0.1", "-0.05", "-0.1", "-0.1"),
+            ("0.5", "-3", "-3.0", "-3.0"),
+            ("100", "-3", "-100", "0"),
+            ("100", "1.5e2", "100", "200"),
+            ("50", "173.26", "150", "150"),
+            ("0.3", "8000000000000000", "7999999999999999.8", "8000000000000000.1"),
+            ("7", "9007199254740993", "9007199254740988", "9007199254740995"),
+            ("0.25", "1e-3", "0.00", "0.00"),
+        ] {
+            let of = Step::parse(step).unwrap();
+            let (floor, round) = of.count(number).unwrap();
+            let got = (of.times(floor).unwrap(), of.times(round).unwrap());
+            assert_eq!(got, (below.to_owned(), nearest.to_owned()), "{number} by {step}");
+        }
+        for number in ["1e400", "1e-400", "123456789012345678901234567890123456789012", "NaN", "", "x"] {
+            assert_eq!(Step::parse("0.1").unwrap().count(number), None, "{number}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_step_is_none() {
+        for text in ["", "0", "0.0", "-1", "1.", ".5", "1e3", "1.0000001", "12345678901", "1,5", " 1"] {
+            assert_eq!(Step::parse(text), None, "{text}");
+        }
     }
 }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// So much of an answer is looked at before its head leaves: most are shorter, and a fault in one of them can still be told
 /// as what it is.
@@ -38,6 +39,20 @@ pub fn takes_gzip(headers: &HeaderMap) -> bool {
     })
 }
 
+/// How long an answer may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// The longest time without a byte.
+    pub idle: Duration,
+    /// By then all of it has come.
+    pub end: Instant,
+}
+
+/// An answer that comes slowly leaves as it comes, after so long.
+const HELD_FOR: Duration = Duration::from_secs(1);
+/// Pieces that are read without anything to hand out, before others have their turn.
+const PIECES_AT_ONCE: usize = 32;
+
 /// Why an answer did not begin.
 #[derive(Debug)]
 pub enum NotBegun {
@@ -54,6 +69,8 @@ pub struct Shaped<B> {
     inner: B,
     shaper: Shaper,
     rows: Arc<AtomicU64>,
+    /// Pieces that have come.
+    heard: Arc<AtomicU64>,
     /// Rewritten and not handed out.
     held: Vec<u8>,
     ended: bool,
@@ -66,22 +83,26 @@ impl<B> Shaped<B>
 where
     B: Body<Data = Bytes, Error = hyper::Error> + Unpin,
 {
-    /// Reads the beginning, or all of a short body. `idle` is the longest time without a byte.
+    /// Reads the beginning, or all of a short body.
     ///
     /// # Errors
     /// When the beginning is not what was declared, or does not come.
-    pub async fn begin(inner: B, shaping: &Shaping, idle: Duration, gzip: bool) -> Result<Self, NotBegun> {
+    pub async fn begin(inner: B, shaping: &Shaping, times: Times, gzip: bool) -> Result<Self, NotBegun> {
         let mut this = Self {
             inner,
             shaper: shaping.shaper(),
             rows: Arc::default(),
+            heard: Arc::default(),
             held: Vec::new(),
             ended: false,
             gzip: None,
             is_compressed: false,
         };
+        let begun = Instant::now();
         while !this.ended && this.held.len() < HELD_BYTES {
-            match tokio::time::timeout(idle, this.inner.frame()).await {
+            let wait = if this.held.is_empty() { times.idle } else { times.idle.min(HELD_FOR) };
+            let until = (Instant::now() + wait).min(times.end);
+            match tokio::time::timeout_at(until, this.inner.frame()).await {
                 Ok(Some(Ok(frame))) => {
                     let Ok(data) = frame.into_data() else { continue };
                     this.shaper.push(&data, &mut this.held).map_err(NotBegun::Malformed)?;
@@ -91,7 +112,11 @@ where
                     this.shaper.finish(&mut this.held).map_err(NotBegun::Malformed)?;
                     this.ended = true;
                 }
-                Err(_) => return Err(NotBegun::Idle),
+                Err(_) if this.held.is_empty() || Instant::now() >= times.end => return Err(NotBegun::Idle),
+                Err(_) => break,
+            }
+            if !this.held.is_empty() && begun.elapsed() >= HELD_FOR {
+                break;
             }
         }
         if this.shaper.is_nothing() {
@@ -131,6 +156,11 @@ where
         self.rows.clone()
     }
 
+    /// Counts the pieces that have come.
+    pub fn heard(&self) -> Arc<AtomicU64> {
+        self.heard.clone()
+    }
+
     fn count(&self) {
         self.rows.store(self.shaper.rows(), Ordering::Relaxed);
     }
@@ -150,14 +180,16 @@ where
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        loop {
+        for _ in 0..PIECES_AT_ONCE {
             if !this.held.is_empty() {
                 return this.take();
             }
             if this.ended {
                 return Poll::Ready(None);
             }
-            let malformed = match std::task::ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
+            let piece = std::task::ready!(Pin::new(&mut this.inner).poll_frame(cx));
+            this.heard.fetch_add(1, Ordering::Relaxed);
+            let malformed = match piece {
                 Some(Ok(frame)) => {
                     let Ok(data) = frame.into_data() else { continue };
                     this.shaper.push(&data, &mut this.held).err()
@@ -176,6 +208,9 @@ where
             }
             this.pack();
         }
+        // Nothing of all that is shown, and more has come already.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn is_end_stream(&self) -> bool {

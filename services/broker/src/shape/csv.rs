@@ -80,6 +80,12 @@ impl CsvRewriter {
     /// # Errors
     /// When the last row is not whole, or there was none.
     pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), Malformed> {
+        // A line end ends the last row, unless it stands within quotes: then all that came since they began, rows of others
+        // among it, is one cell.
+        self.push(b"\n", out)?;
+        if self.used != (0, 0) {
+            return Err(self.malformed("a quote is not closed"));
+        }
         loop {
             let (result, _) = self.read(&[]);
             let is_end = matches!(result, ReadRecordResult::End);
@@ -156,6 +162,7 @@ impl CsvRewriter {
                     return Ok(());
                 }
                 let shown = cells.iter().zip(columns).filter_map(|(cell, column)| match column.treatment.as_ref()? {
+                    Treatment::Drop => None,
                     Treatment::Show => Some(std::borrow::Cow::Borrowed(*cell)),
                     Treatment::Mask(mask) => Some(match masked(mask, scalar(cell), &self.key) {
                         Masked::Null => "".into(),
@@ -175,7 +182,8 @@ fn columns(view: &View, names: &[&str]) -> Result<Vec<Column>, &'static str> {
         .iter()
         .map(|name| {
             let node = view.find(name);
-            Column { treatment: node.and_then(|node| node.treatment.clone()), tells: node.and_then(|node| node.tells) }
+            let treatment = node.and_then(|node| node.treatment.clone()).filter(|what| *what != Treatment::Drop);
+            Column { treatment, tells: node.and_then(|node| node.tells) }
         })
         .collect();
     let matters = |(_, column): &(&&str, &Column)| column.treatment.is_some() || column.tells.is_some();
@@ -191,8 +199,8 @@ fn columns(view: &View, names: &[&str]) -> Result<Vec<Column>, &'static str> {
 fn told(columns: &[Column], cells: &[&str]) -> Told {
     let mut told = Told::default();
     for (column, cell) in columns.iter().zip(cells) {
-        if let Some(attribute) = column.tells {
-            told.says(attribute, Some(*cell).filter(|cell| !cell.is_empty()));
+        if let Some(attribute) = column.tells.filter(|_| !cell.is_empty()) {
+            told.says(attribute, Some(*cell));
         }
     }
     told
@@ -267,7 +275,7 @@ mod tests {
 
     fn rewrite(filtered: bool, input: &[u8], size: usize) -> Result<(String, u64), &'static str> {
         let dataset = dataset();
-        let view = View::new(&dataset, &BTreeSet::from(["open".parse().unwrap()]));
+        let view = View::new(&dataset, &BTreeSet::from(["open".parse().unwrap()]), filtered);
         let kinds = dataset.records.kinds(64).unwrap();
         let bolt: Vec<_> =
             kinds.into_iter().filter(|kind| kind.get(RecordAttribute::Supplier) == Some("bolt")).collect();
@@ -314,6 +322,7 @@ mod tests {
             (b"serial,serial\n1,2\n", "a column stands twice"),
             (b"serial,owner,owner\n1,2,3\n", "a column stands twice"),
             (b"serial,cost\n1\n", "a row has not as many cells as there are columns"),
+            (b"serial,owner\nA,\"acme\nB,bolt\n", "a quote is not closed"),
             (b"serial\n1,2\n", "a row has not as many cells as there are columns"),
             (b"serial\n\xff\n", "it is not UTF-8"),
             (wide.as_bytes(), "a row has too many cells"),

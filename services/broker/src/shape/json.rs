@@ -21,8 +21,10 @@ const DEPTH_MAX: usize = 128;
 const TOKEN_BYTES_MAX: usize = 64 * 1024;
 /// What a row that may have to be left out is held for.
 const ROW_BYTES_MAX: usize = 1024 * 1024;
-/// Members with names that the plant does not know beforehand, of one object.
-const NAMES_MAX: usize = 65_536;
+/// Names that the plant does not know beforehand, of all objects that are open at a time.
+const NAMES_BYTES_MAX: usize = 1024 * 1024;
+/// What each takes beside its bytes, about.
+const NAME_BYTES_BESIDE: usize = 48;
 
 /// Why a text is not one that can be shaped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +68,8 @@ pub struct Rewriter {
     told: Vec<u8>,
     /// The text as a whole was a row that is not seen.
     left_out: bool,
+    /// What [`Seen::others`] of all frames take.
+    names_bytes: usize,
 }
 
 /// A row that is not known to be seen yet.
@@ -147,6 +151,8 @@ struct Seen {
     later: Vec<usize>,
     /// Names that were not declared and are shown.
     others: HashSet<Box<[u8]>>,
+    /// Bytes of these names.
+    others_bytes: usize,
 }
 
 impl Seen {
@@ -168,9 +174,18 @@ impl Seen {
         }
     }
 
-    /// Whether it is new; `None` where there are too many.
-    fn other(&mut self, name: &[u8]) -> Option<bool> {
-        (self.others.len() < NAMES_MAX).then(|| self.others.insert(name.into()))
+    /// Whether it is new. `held` is what the names of all objects around it take.
+    fn other(&mut self, name: &[u8], held: &mut usize) -> Result<(), &'static str> {
+        let bytes = name.len() + NAME_BYTES_BESIDE;
+        if *held + bytes > NAMES_BYTES_MAX {
+            return Err("an object has too many members");
+        }
+        if !self.others.insert(name.into()) {
+            return Err("a member stands twice");
+        }
+        *held += bytes;
+        self.others_bytes += bytes;
+        Ok(())
     }
 }
 
@@ -194,6 +209,7 @@ impl Rewriter {
             telling: None,
             told: Vec::new(),
             left_out: false,
+            names_bytes: 0,
         }
     }
 
@@ -281,7 +297,7 @@ impl Rewriter {
         }
         let Some(byte) = bytes.first().copied() else { return Ok(0) };
         if byte == b'\n' && self.many == Many::Lines {
-            self.end_of_line(out)?;
+            self.end_of_line()?;
             return Ok(1);
         }
         if is_space(byte) {
@@ -320,6 +336,12 @@ impl Rewriter {
     /// A comma has come.
     fn next(&mut self) -> Result<(), &'static str> {
         let frame = self.stack.last().ok_or("it is not JSON")?;
+        if let (true, Fate::Node(node), Some(row)) = (frame.is_array, frame.fate, &mut self.row)
+            && self.view.leads_to_telling(node)
+        {
+            // A second item may be somebody else's, whatever it says.
+            row.told.is_unclear();
+        }
         self.expects = if frame.is_array { Expects::Value } else { Expects::Name };
         if frame.is_array {
             self.fate = frame.fate;
@@ -338,11 +360,15 @@ impl Rewriter {
         let tells = self.tells();
         let mask = self.treatment().and_then(|treatment| match treatment {
             Treatment::Mask(mask) => Some(mask.clone()),
-            Treatment::Show => None,
+            Treatment::Show | Treatment::Drop => None,
         });
+        let dropped = self.treatment() == Some(&Treatment::Drop);
+        let bare = matches!(self.fate, Fate::Node(node) if node != NodeId::ROOT && self.view.is_bare(node));
+        self.placed_well(is_array)?;
         let elementwise =
             matches!(mask, Some(Mask::Pseudonym | Mask::Partial { .. } | Mask::Round { .. } | Mask::Bucket { .. }));
         let fate = match (self.fate, &mask) {
+            _ if dropped || bare => Fate::Hidden,
             // How many there are, or what is in it, is not to be seen either.
             (Fate::Node(_), Some(mask)) if !(is_array && elementwise) => {
                 self.begin_value(out);
@@ -385,11 +411,26 @@ impl Rewriter {
 
     fn close(&mut self, is_array: bool, out: &mut Vec<u8>) -> Result<(), &'static str> {
         let frame = self.stack.pop().filter(|frame| frame.is_array == is_array).ok_or("it is not JSON")?;
+        self.names_bytes -= frame.seen.others_bytes;
         if matches!(frame.fate, Fate::Node(_)) {
             out.push(if is_array { b']' } else { b'}' });
+            if self.stack.is_empty() && self.many == Many::Lines {
+                // Here, and not where the source ends its line: one that is left out leaves nothing.
+                out.push(b'\n');
+            }
         }
         self.end_of_value();
         Ok(())
+    }
+
+    /// Where rows are left out, nothing around them may tell how many: one list of them, or one on each line.
+    fn placed_well(&self, is_array: bool) -> Result<(), &'static str> {
+        let above_rows = self.filter.is_some() && self.row.is_none() && self.fate != Fate::Hidden;
+        match self.stack.last() {
+            Some(around) if above_rows && is_array && around.is_array => Err("records lie in a list of lists"),
+            None if above_rows && is_array && self.many == Many::Lines => Err("a line is a list and no record"),
+            _ => Ok(()),
+        }
     }
 
     /// What the value to come tells of its row.
@@ -427,13 +468,9 @@ impl Rewriter {
         }
     }
 
-    fn end_of_line(&mut self, out: &mut Vec<u8>) -> Result<(), &'static str> {
+    fn end_of_line(&mut self) -> Result<(), &'static str> {
         match self.expects {
             Expects::Nothing => {
-                // Nor how many there are that are not seen.
-                if !std::mem::take(&mut self.left_out) {
-                    out.push(b'\n');
-                }
                 self.expects = Expects::Value;
                 self.fate = Fate::Node(NodeId::ROOT);
                 Ok(())
@@ -460,7 +497,7 @@ impl Rewriter {
             }
             Some(Treatment::Mask(_)) => Fate::Masked(node),
             // Nothing was declared to stand here but further fields.
-            None => Fate::Hidden,
+            Some(Treatment::Drop) | None => Fate::Hidden,
         };
         Ok(())
     }
@@ -601,11 +638,7 @@ impl Rewriter {
                 frame.guess = place + 1;
                 Ok(Fate::Node(child))
             }
-            Some((child, None)) => match frame.seen.other(name) {
-                Some(true) => Ok(Fate::Node(child)),
-                Some(false) => Err("a member stands twice"),
-                None => Err("an object has too many members"),
-            },
+            Some((child, None)) => frame.seen.other(name, &mut self.names_bytes).map(|()| Fate::Node(child)),
         }
     }
 

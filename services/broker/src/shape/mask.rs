@@ -12,6 +12,8 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Treatment {
     Show,
+    /// Nothing of it is written, its name neither.
+    Drop,
     Mask(Mask),
 }
 
@@ -19,9 +21,6 @@ pub enum Treatment {
 pub const REDACTED: &str = "[redacted]";
 /// Of a pseudonym: 128 bits, so that two values never share one.
 const PSEUDONYM_BYTES: usize = 16;
-/// Beyond it a float no longer holds every integer, and rounding would be a guess.
-const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
-
 /// The key of one agreement's pseudonyms: stable under it, and without a way to those of another.
 #[derive(Clone)]
 pub struct PseudonymKey(Option<Arc<hmac::Key>>);
@@ -80,17 +79,16 @@ pub(super) fn masked(mask: &Mask, value: Scalar<'_>, key: &PseudonymKey) -> Mask
         (Mask::Pseudonym, Scalar::Text(text)) => Masked::Text(key.pseudonym(b't', text.as_bytes())),
         (Mask::Pseudonym, Scalar::Number(number)) => Masked::Text(key.pseudonym(b'n', number.as_bytes())),
         (Mask::Partial { last }, Scalar::Text(text)) => Masked::Text(partial(text, *last)),
-        (Mask::Round { to }, Scalar::Number(number)) => match parse(number) {
-            Some(value) => Masked::Number(to.print((value / to.value()).round() * to.value())),
-            None => Masked::Null,
-        },
-        (Mask::Bucket { width }, Scalar::Number(number)) => match parse(number) {
-            Some(value) => {
-                let from = (value / width.value()).floor() * width.value();
-                Masked::Text(format!("{}..{}", width.print(from), width.print(from + width.value())))
-            }
-            None => Masked::Null,
-        },
+        (Mask::Round { to }, Scalar::Number(number)) => {
+            let nearest = to.count(number).and_then(|(_, nearest)| to.times(nearest));
+            nearest.map_or(Masked::Null, Masked::Number)
+        }
+        (Mask::Bucket { width }, Scalar::Number(number)) => {
+            let range = width.count(number).and_then(|(below, _)| {
+                Some(format!("{}..{}", width.times(below)?, width.times(below.checked_add(1)?)?))
+            });
+            range.map_or(Masked::Null, Masked::Text)
+        }
         _ => Masked::Null,
     }
 }
@@ -102,11 +100,6 @@ pub(super) fn write(mask: &Mask, value: Scalar<'_>, key: &PseudonymKey, out: &mu
         Masked::Text(text) => canonical::encode_text(&text, out),
         Masked::Number(number) => out.extend_from_slice(number.as_bytes()),
     }
-}
-
-/// `None` for what a float cannot hold.
-fn parse(number: &str) -> Option<f64> {
-    number.parse::<f64>().ok().filter(|value| value.abs() < EXACT_MAX)
 }
 
 /// The last characters, and never more than half: what is short would be told by them. How long it was is not told.

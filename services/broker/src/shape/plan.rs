@@ -30,14 +30,22 @@ impl Pseudonyms {
         Self(secret)
     }
 
-    /// Of the agreement, or where none is needed of the caller's organisation.
+    /// Of the agreement, or where none is needed of the organisation. Of all of them where somebody acts: the tools of two
+    /// suppliers that act for one owner must not be able to join what they got.
     fn key(&self, permit: &Permit) -> PseudonymKey {
-        let organisation = permit.request().caller.organisation();
-        let scope = match permit.agreement() {
-            Some(agreement) => format!("agreement {agreement}"),
-            None => format!("organisation {organisation}"),
-        };
-        PseudonymKey::new(&self.0, &scope)
+        let agreements =
+            std::iter::once(permit.agreement()).chain(permit.actor_agreements().iter().map(Option::as_ref));
+        let scopes: BTreeSet<String> = permit
+            .request()
+            .caller
+            .principals()
+            .zip(agreements)
+            .map(|(principal, agreement)| match agreement {
+                Some(agreement) => format!("agreement {agreement}"),
+                None => format!("organisation {}", principal.organisation),
+            })
+            .collect();
+        PseudonymKey::new(&self.0, &scopes.into_iter().collect::<Vec<_>>().join("\n"))
     }
 }
 
@@ -73,8 +81,9 @@ impl Views {
         let (_, hidden) = &key;
         let all = world.catalog.plant.field_classes.keys();
         let shown: BTreeSet<FieldClassId> = all.filter(|class| !hidden.classes.contains(class)).cloned().collect();
-        let view = Arc::new(View::new(dataset, &shown));
-        let sight = Sight { view, filter: RowFilter::new(dataset, &hidden.kinds).map(Arc::new) };
+        let filter = RowFilter::new(dataset, &hidden.kinds).map(Arc::new);
+        let view = Arc::new(View::new(dataset, &shown, filter.is_some()));
+        let sight = Sight { view, filter };
         if views.len() >= VIEWS_MAX {
             views.clear();
         }
@@ -117,7 +126,7 @@ impl Plan {
         if !dataset.can_be_shaped() {
             return Ok(Self::Whole);
         }
-        if !hidden.is_empty() {
+        if !hidden.is_empty() || !permit.kinds_hidden().is_empty() {
             let route = world.catalog.routes.get(&resolved.route);
             let route = route.ok_or_else(|| Refusal::new(Reason::SHAPING_REQUIRED, "the route is not known"))?;
             asks_nothing_hidden(route, dataset, hidden, canonical)?;

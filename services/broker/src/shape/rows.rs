@@ -19,7 +19,7 @@ pub struct RowFilter {
 /// What one record has said of itself so far.
 #[derive(Debug, Default)]
 pub(super) struct Told {
-    /// `None`: it carries no such attribute, or has not said yet.
+    /// Only of what has come. `None`: it says that it carries no such attribute.
     values: BTreeMap<RecordAttribute, Option<String>>,
     /// It says two things at once, or what cannot be read.
     is_unclear: bool,
@@ -55,12 +55,15 @@ impl RowFilter {
         }
         let mut stated = Vec::with_capacity(self.told_by.len());
         for (attribute, by) in &self.told_by {
-            let text = told.values.get(attribute).and_then(Option::as_deref);
-            match text.map(|text| meaning(by, text)) {
-                None => stated.push((*attribute, None)),
-                Some(Some(id)) => stated.push((*attribute, id)),
-                // Nobody has said what this stands for.
-                Some(None) => return false,
+            match told.values.get(attribute).map(Option::as_deref) {
+                // It may have any.
+                None => {}
+                Some(None) => stated.push((*attribute, None)),
+                Some(Some(text)) => match meaning(by, text) {
+                    Some(id) => stated.push((*attribute, id)),
+                    // Nobody has said what this stands for.
+                    None => return false,
+                },
             }
         }
         let mut possible =
@@ -135,6 +138,7 @@ mod tests {
             (vec![(Supplier, Some("acme")), (Customer, Some("car"))], true),
             (vec![(Supplier, Some("acme"))], true),
             (vec![(Supplier, Some("acme")), (Customer, None)], true),
+            (vec![(Supplier, None)], false),
             (vec![(Supplier, Some("bolt")), (Customer, Some("car"))], false),
             (vec![(Customer, Some("car"))], false),
             (vec![], false),
@@ -159,6 +163,17 @@ mod tests {
         let filter = RowFilter::new(&dataset, &trucks).unwrap();
         assert!(filter.shows(&told(&[(Customer, Some("car"))])), "whoever's it is");
         assert!(!filter.shows(&told(&[(Customer, Some("truck")), (Supplier, Some("acme"))])));
+    }
+
+    #[test]
+    fn only_a_record_that_says_it_is_nobodys_is() {
+        use RecordAttribute::Supplier;
+        let dataset = dataset(&[(Supplier, "s", &[])]);
+        let kinds = dataset.records.kinds(64).unwrap();
+        let bolts: Vec<_> = kinds.into_iter().filter(|kind| kind.get(Supplier) == Some("bolt")).collect();
+        let filter = RowFilter::new(&dataset, &bolts).unwrap();
+        assert!(filter.shows(&told(&[(Supplier, None)])));
+        assert!(!filter.shows(&told(&[])), "it may be bolt's");
     }
 
     #[test]

@@ -42,15 +42,20 @@ impl NodeId {
 const ANY: &str = "*";
 
 impl View {
-    /// `shown` are the field classes to show beside the public ones, which are in it too.
-    pub fn new(dataset: &Dataset, shown: &BTreeSet<FieldClassId>) -> Self {
+    /// `shown` are the field classes to show, the public ones among them. Where records are left out, what stands beside
+    /// them is too: a count of all of them, for instance.
+    pub fn new(dataset: &Dataset, shown: &BTreeSet<FieldClassId>, filtered: bool) -> Self {
         let mut view = Self { nodes: vec![Node::default()], rows: NodeId::ROOT };
+        let in_rows = if dataset.records.at.is_empty() { String::new() } else { format!("{}.", dataset.records.at) };
         for (path, class) in &dataset.fields {
-            let treatment = if shown.contains(class) {
+            let treatment = if filtered && !path.starts_with(&in_rows) {
+                Treatment::Drop
+            } else if shown.contains(class) {
                 Treatment::Show
             } else {
                 match dataset.masks.get(path) {
-                    None | Some(Mask::Drop) => continue,
+                    // It has its place all the same: beside `*` it would be one of the others.
+                    None | Some(Mask::Drop) => Treatment::Drop,
                     Some(mask) => Treatment::Mask(mask.clone()),
                 }
             };
@@ -117,6 +122,19 @@ impl View {
 
     pub(super) fn node(&self, id: NodeId) -> Option<&Node> {
         self.nodes.get(id.0 as usize)
+    }
+
+    /// Whether a row says something of itself there or further in.
+    pub(super) fn leads_to_telling(&self, at: NodeId) -> bool {
+        let Some(node) = self.node(at) else { return false };
+        let children = node.children.iter().map(|(_, child)| *child).chain(node.any);
+        // Declared paths are short, and children come after their parents.
+        node.tells.is_some() || children.into_iter().any(|child| self.leads_to_telling(child))
+    }
+
+    /// Whether no field is declared in what stands there.
+    pub(super) fn is_bare(&self, at: NodeId) -> bool {
+        self.node(at).is_none_or(|node| node.children.is_empty() && node.any.is_none() && node.treatment.is_none())
     }
 
     /// Whether a value is to be shown by a pseudonym.

@@ -184,6 +184,10 @@ fn dataset(id: DatasetId, table: &Table<'_>, merged: &Merged<'_>, foreign: &mut 
     }
     let records = table.table("records").map_or_else(RecordAttributes::default, |t| records(t, merged, foreign));
     overlapping(&classes, &records, table);
+    if !records.at.is_empty() && !classes.keys().any(|field| field.starts_with(&format!("{}.", records.at))) {
+        let what = format!("no field of {} lies in `{}`, where its records are said to be", table.what, records.at);
+        table.wrong("records", what, "`at` is the path of the list of records; their fields begin with it");
+    }
     Some(Dataset {
         title,
         product: product?,
@@ -319,6 +323,15 @@ fn records(table: Table<'_>, merged: &Merged<'_>, foreign: &mut Foreign) -> Reco
             let what = format!("`{}` of {} does not lie in `{}`", told.field, table.what, attributes.at);
             table.wrong("at", what, "`at` is the path of the list of records, and what they say begins with it");
         }
+    }
+    let paths = std::iter::once(("at", &attributes.at));
+    let told = attributes.told_by.values().map(|told| ("supplier_field", &told.field));
+    for (key, path) in paths.chain(told).filter(|(_, path)| path.split('.').any(|name| name == "*")) {
+        table.wrong(
+            key,
+            format!("`{path}` in {} has `*` in it", table.what),
+            "records lie in one place, and say whose they are in one",
+        );
     }
     table.finish();
     attributes

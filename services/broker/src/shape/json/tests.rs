@@ -21,7 +21,7 @@ fn view(shown: &[&str], masks: &[(&str, Mask)]) -> Arc<View> {
         masks: masks.iter().map(|(field, mask)| ((*field).to_owned(), mask.clone())).collect(),
         records: RecordAttributes::default(),
     };
-    Arc::new(View::new(&dataset, &BTreeSet::from([class("open")])))
+    Arc::new(View::new(&dataset, &BTreeSet::from([class("open")]), false))
 }
 
 fn key() -> PseudonymKey {
@@ -119,7 +119,7 @@ fn one_item_a_line() {
     let lines = |input: &str, size| rewrite_in(&view, Many::Lines, input.as_bytes(), size);
     let input = "{\"a\":1,\"b\":2}\n\n{\"b\":2}\r\n{\"a\":3}";
     for size in [1, 7, 1_000] {
-        assert_eq!(lines(input, size), Ok((String::from("{\"a\":1}\n{}\n{\"a\":3}"), 3)));
+        assert_eq!(lines(input, size), Ok((String::from("{\"a\":1}\n{}\n{\"a\":3}\n"), 3)));
     }
     assert_eq!(lines("", 1), Ok((String::new(), 0)));
     for (bad, why) in [
@@ -250,7 +250,7 @@ fn of_acme(at: &str, field: &str, fields: &[&str]) -> (Arc<View>, Arc<RowFilter>
     let kinds = dataset.records.kinds(64).unwrap();
     let hidden: Vec<_> =
         kinds.into_iter().filter(|kind| kind.supplier.as_ref().is_none_or(|s| s.as_str() != "acme")).collect();
-    let view = View::new(&dataset, &BTreeSet::from(["open".parse().unwrap()]));
+    let view = View::new(&dataset, &BTreeSet::from(["open".parse().unwrap()]), true);
     (Arc::new(view), Arc::new(RowFilter::new(&dataset, &hidden).unwrap()))
 }
 
@@ -275,8 +275,9 @@ fn rows_of_others_are_not_there_wherever_they_say_whose_they_are() {
     let of = of_acme("", "owner.name", &["a"]);
     let input = r#"[{"a":1,"owner":{"name":"bolt"}},{"owner":{"name":"acme"},"a":2},{"a":3},{"a":4,"owner":null},
         {"a":5,"owner":{"name":["acme","bolt"]}},{"a":6,"owner":{"name":{"x":"acme"}}},{"a":7,"owner":{"name":"\u0061cme"}},
-        {"a":8,"owner":[{"name":"acme"}]},{"a":9,"owner":{"name":"acme"},"b":{"owner":{"name":"bolt"}}},[{"a":10}],11]"#;
-    let expected = r#"[{"owner":{},"a":2},{"a":7,"owner":{}},{"a":8,"owner":[{}]},{"a":9,"owner":{}},[]]"#;
+        {"a":8,"owner":[{"name":"acme"}]},{"a":9,"owner":{"name":"acme"},"b":{"owner":{"name":"bolt"}}},11,
+        {"a":12,"owner":[{"name":"acme"},{"x":1}]}]"#;
+    let expected = r#"[{"owner":{},"a":2},{"a":7,"owner":{}},{"a":8,"owner":[{}]},{"a":9,"owner":{}}]"#;
     for size in [1, 5, 10_000] {
         assert_eq!(filter_in(&of, Many::One, input, size), Ok((expected.to_owned(), 4)), "{size}");
     }
@@ -308,10 +309,48 @@ fn rows_may_lie_in_an_envelope() {
     let of = of_acme("data.rows", "data.rows.owner", &["page", "data.rows.a"]);
     let row = |n: u8, owner: &str| format!(r#"{{"a":{n},"owner":"{owner}"}}"#);
     let input = format!(r#"{{"page":1,"data":{{"rows":[{},{},{}]}}}}"#, row(1, "bolt"), row(2, "acme"), row(3, "bolt"));
-    assert_eq!(filter_in(&of, Many::One, &input, 3), Ok((String::from(r#"{"page":1,"data":{"rows":[{"a":2}]}}"#), 1)));
+    assert_eq!(
+        filter_in(&of, Many::One, &input, 3),
+        Ok((String::from(r#"{"data":{"rows":[{"a":2}]}}"#), 1)),
+        "and no count of all"
+    );
     // One record in place of the list is a record too.
     let input = format!(r#"{{"data":{{"rows":{}}},"page":1}}"#, row(1, "bolt"));
-    assert_eq!(filter_in(&of, Many::One, &input, 3), Ok((String::from(r#"{"data":{},"page":1}"#), 0)));
+    assert_eq!(filter_in(&of, Many::One, &input, 3), Ok((String::from(r#"{"data":{}}"#), 0)));
+}
+
+#[test]
+fn nothing_around_rows_tells_how_many_are_left_out() {
+    let of = of_acme("", "owner", &["a"]);
+    let lists = r#"[[{"a":1,"owner":"bolt"}],[{"a":2,"owner":"acme"}]]"#;
+    assert_eq!(filter_in(&of, Many::One, lists, 9), Err("records lie in a list of lists"));
+    assert_eq!(filter_in(&of, Many::Lines, "[{\"a\":1}]\n", 9), Err("a line is a list and no record"));
+    for last in ["{\"a\":1,\"owner\":\"bolt\"}", "{\"a\":1,\"owner\":\"bolt\"}\n", ""] {
+        let input = format!("{{\"a\":2,\"owner\":\"acme\"}}\n{last}");
+        assert_eq!(filter_in(&of, Many::Lines, &input, 9), Ok((String::from("{\"a\":2}\n"), 1)), "{last}");
+    }
+    // What only tells leaves no trace of itself either.
+    let input = r#"[{"a":1,"owner":["acme"]},{"a":2,"owner":"acme"}]"#;
+    assert_eq!(filter_in(&of, Many::One, input, 9), Ok((String::from(r#"[{"a":2}]"#), 1)));
+}
+
+#[test]
+fn a_field_that_is_left_out_is_none_of_the_others() {
+    let map = view(&["*", "m.*.value"], &[("person", Mask::Drop), ("m.salary.value", Mask::Drop)]);
+    let input = r#"{"a":1,"person":"anna","m":{"force":{"value":2},"salary":{"value":3}},"b":{"c":4}}"#;
+    assert_eq!(rewrite(&map, input).as_deref(), Ok(r#"{"a":1,"m":{"force":{"value":2},"salary":{}},"b":{}}"#));
+    let flat = view(&["*"], &[("person", Mask::Drop)]);
+    assert_eq!(rewrite(&flat, r#"{"person":{"name":"anna"},"x":[1]}"#).as_deref(), Ok(r#"{"x":[1]}"#));
+}
+
+#[test]
+fn names_that_nobody_knows_do_not_fill_the_memory() {
+    let view = view(&["m.*"], &[]);
+    let members: Vec<String> = (0..30_000).map(|n| format!("\"n{n}\":1")).collect();
+    assert_eq!(rewrite(&view, &format!("{{\"m\":{{{}}}}}", members.join(","))), Err("an object has too many members"));
+    let few: Vec<String> = members.into_iter().take(10_000).collect();
+    let once = format!("{{\"m\":{{{}}}}}", few.join(","));
+    assert_eq!(rewrite(&view, &format!("[{once},{once},{once}]")).map(|out| out.len()), Ok(once.len() * 3 + 4));
 }
 
 #[test]
