@@ -237,3 +237,36 @@ async fn a_shaped_answer_is_compressed_for_whoever_takes_it() {
     assert!(head.contains("content-encoding: gzip") && packed.len() * 3 < unpacked.len(), "{head}");
     plant.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_cut_off_while_a_source_only_seems_to_answer_is_told_so_and_the_source_is_let_go() {
+    let source = Source::start(
+        None,
+        Behaviour::SayAndHang(
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n   ".to_vec(),
+        ),
+    )
+    .await
+    .unwrap();
+    let plant = Plant::start_with_source(source.address.port()).await.unwrap();
+    let registry = plant.directory.path().join("policies/plants/munich/registry/out.toml");
+    let cut_off = async {
+        acceptance::wait::until("the question", async || (source.asked() == 1).then_some(())).await.unwrap();
+        std::fs::write(&registry, "[revoked]\nprincipals = [\"norden/mes-analytics\"]\n").unwrap();
+    };
+    let (answer, ()) = tokio::join!(plant.get("analytics", NOTIFICATIONS, &[]), cut_off);
+    let answer = answer.unwrap();
+    assert_eq!((answer.status, answer.reason().as_str()), (403, "revoked"), "{}", answer.text());
+    let entries = plant.closed(answer.request_id()).await.unwrap();
+    assert_eq!((&entries[1]["ended"], entries[1].get("view")), (&"withdrawn".into(), None));
+    std::fs::remove_file(&registry).unwrap();
+    plant.shutdown.reload();
+    // Nobody is cut off now, and there is an end all the same.
+    let answer = acceptance::wait::until("an answer", async || {
+        let answer = plant.get("analytics", NOTIFICATIONS, &[]).await.unwrap();
+        (answer.reason() != "revoked").then_some(answer)
+    });
+    let answer = answer.await.unwrap();
+    assert_eq!((answer.status, answer.reason().as_str()), (504, "source_timeout"), "{}", answer.text());
+    plant.stop().await;
+}

@@ -57,6 +57,7 @@ fn advice(reason: &Reason, action: Action) -> &'static str {
         r if *r == Reason::AGREEMENT_UNKNOWN => {
             "your organisation has no agreement of this name for this data; name another, or none"
         }
+        r if *r == Reason::REVOKED => "you, or what you have shown, is revoked; ask the data office of the plant",
         r if *r == Reason::POLICY_ERROR => "a policy failed, so this was denied; tell the product's steward",
         r if *r == Reason::ORGANISATION_SUSPENDED => "your organisation is suspended; ask the data office of the plant",
         _ if action == Action::ReadAudit => {
