@@ -9,6 +9,8 @@ pub mod json;
 pub mod mask;
 pub mod plan;
 pub mod rows;
+#[cfg(test)]
+mod stand;
 pub mod view;
 
 pub use body::{NotBegun, Shaped, Times, takes_gzip};

@@ -240,8 +240,9 @@ fn write_row<T: AsRef<str>>(cells: impl Iterator<Item = T>, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::plant::{Dataset, Format, Governance, Mask, RecordAttributes, Step, ToldBy};
-    use std::collections::{BTreeMap, BTreeSet};
+    use crate::shape::stand;
+    use model::plant::{Dataset, Mask, RecordAttributes, Step, ToldBy};
+    use std::collections::BTreeMap;
 
     fn dataset() -> Dataset {
         let masks = [
@@ -250,32 +251,23 @@ mod tests {
             ("order", Mask::Partial { last: 2 }),
             ("cause", Mask::Drop),
         ];
-        let shown = ["serial", "plant.country", "owner"].map(|field| (field.to_owned(), "open".parse().unwrap()));
-        let hidden = masks.iter().map(|(field, _)| ((*field).to_owned(), "closed".parse().unwrap()));
-        Dataset {
-            id: "d".parse().unwrap(),
-            title: String::new(),
-            product: "p".parse().unwrap(),
-            source: "s".parse().unwrap(),
-            equipment: "e".parse().unwrap(),
-            governance: Governance { sensitivity: 0, export_class: None, trade_secret: false, supplier: None },
-            format: Format::Csv,
-            fields: shown.into_iter().chain(hidden).collect(),
-            masks: masks.iter().map(|(field, mask)| ((*field).to_owned(), mask.clone())).collect(),
-            records: RecordAttributes {
-                suppliers: ["acme", "bolt"].map(|id| id.parse().unwrap()).into(),
-                told_by: BTreeMap::from([(
-                    RecordAttribute::Supplier,
-                    ToldBy { field: "owner".into(), values: BTreeMap::new() },
-                )]),
-                ..RecordAttributes::default()
-            },
+        let told = ToldBy { field: "owner".into(), values: BTreeMap::new() };
+        let records = RecordAttributes {
+            suppliers: ["acme", "bolt"].map(|id| id.parse().unwrap()).into(),
+            told_by: BTreeMap::from([(RecordAttribute::Supplier, told)]),
+            ..RecordAttributes::default()
+        };
+        let mut dataset = stand::dataset(&["serial", "plant.country", "owner"], records);
+        for (field, mask) in masks {
+            dataset.fields.insert(field.to_owned(), "closed".parse().unwrap());
+            dataset.masks.insert(field.to_owned(), mask);
         }
+        dataset
     }
 
     fn rewrite(filtered: bool, input: &[u8], size: usize) -> Result<(String, u64), &'static str> {
         let dataset = dataset();
-        let view = View::new(&dataset, &BTreeSet::from(["open".parse().unwrap()]), filtered);
+        let view = View::new(&dataset, &stand::open(), filtered);
         let kinds = dataset.records.kinds(64).unwrap();
         let bolt: Vec<_> =
             kinds.into_iter().filter(|kind| kind.get(RecordAttribute::Supplier) == Some("bolt")).collect();

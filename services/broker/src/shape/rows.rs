@@ -83,7 +83,8 @@ fn meaning<'a>(by: &'a ToldBy, text: &'a str) -> Option<Option<&'a str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::plant::{Format, Governance, RecordAttributes};
+    use crate::shape::stand;
+    use model::plant::RecordAttributes;
 
     /// An attribute, the field that tells it, and what the texts in that stand for.
     type Telling<'a> = (RecordAttribute, &'a str, &'a [(&'a str, &'a str)]);
@@ -103,18 +104,7 @@ mod tests {
             told_by: told_by.collect(),
             ..RecordAttributes::default()
         };
-        Dataset {
-            id: "d".parse().unwrap(),
-            title: String::new(),
-            product: "p".parse().unwrap(),
-            source: "s".parse().unwrap(),
-            equipment: "e".parse().unwrap(),
-            governance: Governance { sensitivity: 0, export_class: None, trade_secret: false, supplier: None },
-            format: Format::Json,
-            fields: BTreeMap::new(),
-            masks: BTreeMap::new(),
-            records,
-        }
+        stand::dataset(&[], records)
     }
 
     /// All kinds but those of acme's parts.

@@ -1,27 +1,18 @@
 use super::*;
-use model::plant::{Dataset, Format, Governance, RecordAttributes};
+use crate::shape::stand;
+use model::plant::RecordAttributes;
 use proptest::prelude::*;
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// A dataset of which `shown` may be seen, and the rest is masked by `masks` or left out.
 fn view(shown: &[&str], masks: &[(&str, Mask)]) -> Arc<View> {
-    let class = |name: &str| name.parse().unwrap();
-    let shown_fields = shown.iter().map(|field| ((*field).to_owned(), class("open")));
-    let hidden_fields = masks.iter().map(|(field, _)| ((*field).to_owned(), class("closed")));
-    let dataset = Dataset {
-        id: "d".parse().unwrap(),
-        title: String::new(),
-        product: "p".parse().unwrap(),
-        source: "s".parse().unwrap(),
-        equipment: "e".parse().unwrap(),
-        governance: Governance { sensitivity: 0, export_class: None, trade_secret: false, supplier: None },
-        format: Format::Json,
-        fields: shown_fields.chain(hidden_fields).collect(),
-        masks: masks.iter().map(|(field, mask)| ((*field).to_owned(), mask.clone())).collect(),
-        records: RecordAttributes::default(),
-    };
-    Arc::new(View::new(&dataset, &BTreeSet::from([class("open")]), false))
+    let mut dataset = stand::dataset(shown, RecordAttributes::default());
+    for (field, mask) in masks {
+        dataset.fields.insert((*field).to_owned(), "closed".parse().unwrap());
+        dataset.masks.insert((*field).to_owned(), mask.clone());
+    }
+    Arc::new(View::new(&dataset, &stand::open(), false))
 }
 
 fn key() -> PseudonymKey {
@@ -229,28 +220,18 @@ fn rows_are_the_items_of_the_outermost_list() {
 fn of_acme(at: &str, field: &str, fields: &[&str]) -> (Arc<View>, Arc<RowFilter>) {
     use model::plant::{RecordAttribute, ToldBy};
     let told = ToldBy { field: field.to_owned(), values: BTreeMap::new() };
-    let dataset = Dataset {
-        id: "d".parse().unwrap(),
-        title: String::new(),
-        product: "p".parse().unwrap(),
-        source: "s".parse().unwrap(),
-        equipment: "e".parse().unwrap(),
-        governance: Governance { sensitivity: 0, export_class: None, trade_secret: false, supplier: None },
-        format: Format::Json,
-        fields: fields.iter().map(|field| ((*field).to_owned(), "open".parse().unwrap())).collect(),
-        masks: BTreeMap::new(),
-        records: RecordAttributes {
-            suppliers: ["acme", "bolt"].map(|id| id.parse().unwrap()).into(),
-            unassigned: true,
-            at: at.to_owned(),
-            told_by: BTreeMap::from([(RecordAttribute::Supplier, told)]),
-            ..RecordAttributes::default()
-        },
+    let records = RecordAttributes {
+        suppliers: ["acme", "bolt"].map(|id| id.parse().unwrap()).into(),
+        unassigned: true,
+        at: at.to_owned(),
+        told_by: BTreeMap::from([(RecordAttribute::Supplier, told)]),
+        ..RecordAttributes::default()
     };
+    let dataset = stand::dataset(fields, records);
     let kinds = dataset.records.kinds(64).unwrap();
     let hidden: Vec<_> =
         kinds.into_iter().filter(|kind| kind.supplier.as_ref().is_none_or(|s| s.as_str() != "acme")).collect();
-    let view = View::new(&dataset, &BTreeSet::from(["open".parse().unwrap()]), true);
+    let view = View::new(&dataset, &stand::open(), true);
     (Arc::new(view), Arc::new(RowFilter::new(&dataset, &hidden).unwrap()))
 }
 
