@@ -115,6 +115,18 @@ async fn two_competitors_read_the_same_list_and_each_sees_its_own() {
         numbers.push(items.len());
     }
     assert!(numbers.iter().sum::<usize>() < 21, "three a day, and some are of neither: {numbers:?}");
+
+    // A page of one is one of one's own, wherever it lies: nobody counts the others by pages.
+    for caller in ["acme", "bolt"] {
+        for limit in [1, 2] {
+            let page = WEEK.replace("limit=50", &format!("limit={limit}"));
+            let answer = plant.get(caller, &page, &[("millgate-purpose", "quality-analysis")]).await.unwrap();
+            let items = answer.json().unwrap();
+            let items = items.as_array().unwrap();
+            assert_eq!(items.len(), limit, "{}", answer.text());
+            assert!(items.iter().all(|item| item["supplier"] == caller), "{}", answer.text());
+        }
+    }
     plant.stop().await;
 }
 

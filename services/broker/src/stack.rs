@@ -116,7 +116,7 @@ async fn serve(
         world: &world,
         upstream: &upstream,
         certificate: peer.certificate,
-        target: &resolved.upstream,
+        target: plan.question().unwrap_or(&resolved.upstream),
         plan: &plan,
         gzip: shape::takes_gzip(&parts.headers),
         body,

@@ -39,6 +39,13 @@ pub struct Route {
     pub body: Option<BodyRule>,
 }
 
+impl ShapeRule {
+    /// The parameter that says how many rows are wanted.
+    pub fn rows_parameter(&self) -> Option<&str> {
+        if let Rows::Parameter(name) = &self.rows { Some(name) } else { None }
+    }
+}
+
 impl Route {
     /// Whether a parameter says no more than which resource is read, or how much of it.
     pub fn is_of_frame(&self, name: &str) -> bool {
@@ -46,9 +53,9 @@ impl Route {
             Resource::SignalParameter(of) | Resource::DatasetParameter(of) => Some(of),
             Resource::Signal(_) | Resource::Dataset(_) => None,
         };
-        let rows = if let Rows::Parameter(of) = &self.shape.rows { Some(of) } else { None };
         let window = self.shape.window.iter().flat_map(|(from, to)| [from, to]);
-        resource.into_iter().chain(rows).chain(window).chain(&self.shape.resolution).any(|of| of == name)
+        let named = resource.into_iter().chain(window).chain(&self.shape.resolution).map(String::as_str);
+        named.chain(self.shape.rows_parameter()).any(|of| of == name)
     }
 }
 

@@ -28,6 +28,7 @@ pub struct CsvRewriter {
     columns: Option<Vec<Column>>,
     offset: u64,
     rows: u64,
+    rows_max: u64,
 }
 
 /// What happens to the cells of one column.
@@ -56,7 +57,13 @@ impl CsvRewriter {
             columns: None,
             offset: 0,
             rows: 0,
+            rows_max: u64::MAX,
         }
+    }
+
+    /// No more rows than so many.
+    pub fn at_most(self, rows_max: u64) -> Self {
+        Self { rows_max, ..self }
     }
 
     /// Rows that were written, without the one of names.
@@ -155,6 +162,7 @@ impl CsvRewriter {
             Some(columns) if columns.len() != cells.len() => {
                 return Err("a row has not as many cells as there are columns");
             }
+            Some(_) if self.rows >= self.rows_max => {}
             Some(columns) => {
                 if let Some(filter) = &self.filter
                     && !filter.shows(&told(columns, &cells))

@@ -70,6 +70,7 @@ pub struct Rewriter {
     left_out: bool,
     /// What [`Seen::others`] of all frames take.
     names_bytes: usize,
+    rows_max: u64,
 }
 
 /// A row that is not known to be seen yet.
@@ -210,12 +211,13 @@ impl Rewriter {
             told: Vec::new(),
             left_out: false,
             names_bytes: 0,
+            rows_max: u64::MAX,
         }
     }
 
-    /// With rows left out.
-    pub fn filtered(self, filter: Arc<RowFilter>) -> Self {
-        Self { filter: Some(filter), ..self }
+    /// With rows left out, and no more than so many of the others.
+    pub fn filtered(self, filter: Arc<RowFilter>, rows_max: u64) -> Self {
+        Self { filter: Some(filter), rows_max, ..self }
     }
 
     /// Items so far: objects of the outermost array, or the one object.
@@ -274,7 +276,7 @@ impl Rewriter {
             return Ok(used);
         }
         // It has ended.
-        let shown = self.filter.as_ref().is_none_or(|filter| filter.shows(&row.told));
+        let shown = self.rows < self.rows_max && self.filter.as_ref().is_none_or(|filter| filter.shows(&row.told));
         if shown {
             out.extend_from_slice(&held);
             self.rows += 1;

@@ -11,7 +11,8 @@ use crate::world::World;
 use model::plant::{Dataset, Format, RecordKind};
 use model::{DatasetId, FieldClassId, Reason, ResourceRef};
 use pdp::Permit;
-use registry::{Parameter, Resolved, Route};
+use registry::route::parameter::Kind;
+use registry::{Parameter, Resolved, Route, UpstreamRequest};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -107,6 +108,28 @@ pub struct Shaping {
     format: Format,
     /// Classes that are not shown as they are.
     hidden: Box<[FieldClassId]>,
+    page: Option<Page>,
+}
+
+/// A page of records of which some are left out: the source is asked for all that it gives at once, and as many as the caller
+/// asked for are taken from what may be seen. So a page is full, and tells nothing of the others.
+#[derive(Debug)]
+struct Page {
+    question: UpstreamRequest,
+    rows_max: u64,
+}
+
+impl Page {
+    /// `None` where the route's parameters do not say how many.
+    fn of(world: &World, canonical: &Canonical, resolved: &Resolved) -> Option<Self> {
+        let route = world.catalog.routes.get(&resolved.route)?;
+        let parameter = route.parameters.get(route.shape.rows_parameter()?).filter(|p| !p.is_in_path())?;
+        let Kind::Integer { max, .. } = parameter.kind else { return None };
+        let others = canonical.query.iter().filter(|(name, _)| *name != parameter.name).cloned();
+        let query: Vec<_> = others.chain([(parameter.name.clone(), max.to_string())]).collect();
+        let widened = world.catalog.resolve(canonical.method.as_str(), &canonical.segments, &query).ok()?;
+        Some(Self { question: widened.upstream, rows_max: u64::try_from(resolved.shape.rows).ok()? })
+    }
 }
 
 impl Plan {
@@ -134,7 +157,16 @@ impl Plan {
         let sight = world.views.of(world, dataset, permit);
         let key = if sight.view.has_pseudonyms() { pseudonyms.key(permit) } else { PseudonymKey::none() };
         let format = dataset.format;
-        Ok(Self::Shaped(Shaping { sight, key, format, hidden: hidden.into() }))
+        let page = sight.filter.as_ref().and_then(|_| Page::of(world, canonical, resolved));
+        Ok(Self::Shaped(Shaping { sight, key, format, hidden: hidden.into(), page }))
+    }
+
+    /// What the source is asked, if it is not what the caller asked.
+    pub fn question(&self) -> Option<&UpstreamRequest> {
+        match self {
+            Self::Shaped(Shaping { page: Some(page), .. }) => Some(&page.question),
+            _ => None,
+        }
     }
 
     /// In the outcome entry.
@@ -164,14 +196,17 @@ impl Plan {
 impl Shaping {
     pub fn shaper(&self) -> Shaper {
         let Sight { view, filter } = self.sight.clone();
+        let rows_max = self.page.as_ref().map_or(u64::MAX, |page| page.rows_max);
         let many = match self.format {
-            Format::Csv => return Shaper::Csv(Box::new(CsvRewriter::new(view, self.key.clone(), filter))),
+            Format::Csv => {
+                return Shaper::Csv(Box::new(CsvRewriter::new(view, self.key.clone(), filter).at_most(rows_max)));
+            }
             Format::NdJson => Many::Lines,
             Format::Json | Format::Opaque => Many::One,
         };
         let rewriter = Rewriter::new(view, self.key.clone(), many);
         Shaper::Json(Box::new(match filter {
-            Some(filter) => rewriter.filtered(filter),
+            Some(filter) => rewriter.filtered(filter, rows_max),
             None => rewriter,
         }))
     }

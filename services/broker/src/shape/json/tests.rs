@@ -241,7 +241,7 @@ fn filter_in(
     input: &str,
     size: usize,
 ) -> Result<(String, u64), &'static str> {
-    let mut rewriter = Rewriter::new(of.0.clone(), key(), many).filtered(of.1.clone());
+    let mut rewriter = Rewriter::new(of.0.clone(), key(), many).filtered(of.1.clone(), u64::MAX);
     let mut out = Vec::new();
     for piece in input.as_bytes().chunks(size) {
         rewriter.push(piece, &mut out).map_err(|malformed| malformed.what)?;
@@ -270,12 +270,24 @@ fn one_record_of_somebody_else_is_as_none() {
     for (input, is_nothing) in
         [(r#"{"a":1,"owner":"bolt"}"#, true), (r#"{"a":1,"owner":"acme"}"#, false), ("[]", false)]
     {
-        let mut rewriter = Rewriter::new(of.0.clone(), key(), Many::One).filtered(of.1.clone());
+        let mut rewriter = Rewriter::new(of.0.clone(), key(), Many::One).filtered(of.1.clone(), u64::MAX);
         let mut out = Vec::new();
         rewriter.push(input.as_bytes(), &mut out).unwrap();
         rewriter.finish(&mut out).unwrap();
         assert_eq!((rewriter.is_nothing(), out.is_empty()), (is_nothing, is_nothing), "{input}");
     }
+}
+
+#[test]
+fn a_page_has_as_many_rows_as_were_asked_for_of_those_that_may_be_seen() {
+    let (view, filter) = of_acme("", "owner", &["a"]);
+    let row = |n: u8, owner: &str| format!(r#"{{"a":{n},"owner":"{owner}"}}"#);
+    let rows = [row(1, "bolt"), row(2, "acme"), row(3, "bolt"), row(4, "acme"), row(5, "acme")].join(",");
+    let mut rewriter = Rewriter::new(view, key(), Many::One).filtered(filter, 2);
+    let mut out = Vec::new();
+    rewriter.push(format!("[{rows}]").as_bytes(), &mut out).unwrap();
+    rewriter.finish(&mut out).unwrap();
+    assert_eq!((String::from_utf8(out).unwrap().as_str(), rewriter.rows()), (r#"[{"a":2},{"a":4}]"#, 2));
 }
 
 #[test]
