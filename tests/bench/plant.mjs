@@ -20,7 +20,9 @@ const ports = { upstream: 19310, issuer: 19320, plain: 19401, checked: 19402, ch
 const PRINCIPALS = 100;
 const TOKENS = 1000;
 /// The whole answer of the source, in bytes.
-const BODY_BYTES = 1024;
+const BODY_BYTES = Number(process.env.BENCH_BODY_BYTES ?? 1024);
+/// Whether Millgate passes it on as it is, to see what shaping costs.
+const WHOLE = process.env.BENCH_WHOLE === '1';
 const at = (port) => `http://127.0.0.1:${port}`;
 
 rmSync(directory, { recursive: true, force: true });
@@ -44,6 +46,7 @@ cpSync(join(repository, 'policies'), join(directory, 'policies'), { recursive: t
 const plant = join(directory, 'policies/plants/munich');
 edit(join(plant, 'catalog'), (text) => text
   .replace('[dataset.acme-parts.fields]\n', `$&rows.serial = "identity"\nrows.result = "quality"\nrows.force_kn = "quality"\npad = "identity"\n`)
+  .replace('[dataset.acme-parts]\n', WHOLE ? '$&format = "opaque"\n' : '$&')
   .replaceAll('http://127.0.0.1:9310', at(ports.upstream))
   .replaceAll('http://127.0.0.1:9311', at(ports.upstream))
   .replaceAll(/^concurrency = \d+$/gm, 'concurrency = 256'));

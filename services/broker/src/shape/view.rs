@@ -72,7 +72,27 @@ impl View {
                 node.tells = Some(*attribute);
             }
         }
+        view.drop_what_holds_nothing();
         view
+    }
+
+    /// What leads to dropped fields alone is not there either: its name would tell that there is something.
+    fn drop_what_holds_nothing(&mut self) {
+        // Children come after their parents.
+        for at in (1..self.nodes.len()).rev() {
+            let Some(node) = self.nodes.get(at) else { continue };
+            let mut children = node.children.iter().map(|(_, child)| *child).chain(node.any).peekable();
+            let is_dropped = |child: NodeId| {
+                self.node(child).is_some_and(|c| c.treatment == Some(Treatment::Drop) && c.tells.is_none())
+            };
+            let holds_nothing = node.treatment.is_none() && node.tells.is_none() && children.peek().is_some();
+            if holds_nothing
+                && children.all(is_dropped)
+                && let Some(node) = self.nodes.get_mut(at)
+            {
+                node.treatment = Some(Treatment::Drop);
+            }
+        }
     }
 
     fn at(&mut self, path: &str) -> Option<&mut Node> {
