@@ -144,6 +144,10 @@ async fn nobody_chooses_by_a_field_that_it_may_not_see() {
         let entries = plant.entries_of(answer.request_id()).await.unwrap();
         let decision = if answer.status == 200 { "allow" } else { "deny" };
         assert_eq!(entries[0]["decision"], decision, "{target}: {entries:?}");
+        let metrics = plant.demo.running.broker.metrics.registry().render();
+        let denials = u8::from(decision == "deny");
+        let counted = format!("millgate_decisions_total{{decision=\"deny\"}} {denials}\n");
+        assert!(metrics.contains(&counted), "{target}: {metrics}");
         plant.stop().await;
     }
 }

@@ -146,6 +146,7 @@ async fn read(
         now: broker.clock.now(),
     };
     let permit = authorize(broker, &world, question, &about).await?;
+    broker.metrics.decision(true);
     let (permit, exchange) =
         record::admit(&broker.log, permit, &about, broker.clock.now(), &broker.cut_off).await?.into_exchange();
     let place = match broker.readers.place(wanted.follow).await {

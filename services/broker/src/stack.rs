@@ -95,7 +95,9 @@ async fn serve(
         now: broker.clock.now(),
     };
     let permit = authorize(broker, &world, question, &about).await?;
-    let plan = match Plan::new(&world, &broker.pseudonyms, &canonical, &resolved, &permit) {
+    let plan = Plan::new(&world, &broker.pseudonyms, &canonical, &resolved, &permit);
+    broker.metrics.decision(plan.is_ok());
+    let plan = match plan {
         Ok(plan) => plan,
         Err(refusal) => {
             // Who gets so far may know that it exists.
