@@ -10,6 +10,7 @@
 mod bodies;
 mod bound;
 mod crash;
+mod databases;
 mod disk;
 mod faults;
 mod masks;

@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use std::net::SocketAddr;
@@ -57,6 +57,19 @@ pub async fn send(method: &str, url: &str, headers: &[(&str, &str)], body: Bytes
     let (parts, body) = response.into_parts();
     let body = body.collect().await.context("the answer broke off")?.to_bytes();
     Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
+}
+
+/// A GET whose answer is not read: whoever drops it leaves.
+///
+/// # Errors
+/// When there is no answer.
+pub async fn open(url: &str, headers: &[(&str, &str)]) -> anyhow::Result<http::Response<Incoming>> {
+    let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+    let mut request = http::Request::builder().uri(url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    client.request(request.body(Full::new(Bytes::new()))?).await.with_context(|| url.to_owned())
 }
 
 /// Sends bytes as they are and reads until the peer closes.

@@ -4,6 +4,7 @@
 //! their misbehaviour, and third-party programs where the test is about working together.
 
 pub mod http;
+pub mod postgres;
 pub mod process;
 pub mod providers;
 pub mod source;

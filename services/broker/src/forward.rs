@@ -1,24 +1,21 @@
 //! `Admitted` → the source's answer. Every header towards the source is made here; none is passed through.
 
 use crate::Broker;
-use crate::assertion::AssertionError;
+use crate::ask::{Prepared, SourceBody, describe, no_such_item};
 use crate::record::{Admitted, Exchange};
-use crate::respond::{AGREEMENT, Body, BodyError, REQUEST_ID, Refusal};
+use crate::respond::{AGREEMENT, Body, Refusal};
 use crate::shape::{self, NotBegun, Plan, Recorded, Shaped, Shaping, Times, Watched};
 use crate::upstream::{Upstream, contains};
 use crate::world::World;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderValue, Response, header};
 use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use identity::PeerCertificate;
 use model::entry::Ended;
 use model::{AgreementId, Reason, RequestId};
-use pdp::Permit;
 use registry::UpstreamRequest;
 use std::sync::Arc;
 use tokio::time::Instant;
-
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// What goes to the source beside the permit.
 #[derive(Debug)]
@@ -59,50 +56,30 @@ pub async fn forward(broker: &Broker, admitted: Admitted, question: Question<'_>
     if let Some(refusal) = standing.ended(&broker.world()) {
         return Err(failed(exchange, Ended::NotForwarded, refusal));
     }
-    // Now, not before: it lives from here, and a request may have waited for its turn.
-    let assertion = match assertion(broker, upstream, &permit, question.request) {
-        Ok(assertion) => assertion,
+    // Now, not before: what it is asked with lives from here, and a request may have waited for its turn.
+    let (plan, gzip, id) = (question.plan, question.gzip, question.request);
+    let asked = match Prepared::new(broker, &permit, question) {
+        Ok(asked) => asked,
         Err(error) => {
-            tracing::error!(%error, request = %question.request, "an assertion for a source could not be made");
+            tracing::error!(%error, request = %id, "a question to a source could not be built");
             let refusal = Refusal::new(Reason::SOURCE_FAILED, "the question to the source could not be built");
             return Err(failed(exchange, Ended::NotForwarded, refusal));
         }
     };
-    let request = match build(&question, assertion.as_ref()) {
-        Ok(request) => request.map(|()| question.body),
-        Err(error) => {
-            tracing::error!(%error, request = %question.request, "a request to a source could not be built");
-            let refusal = Refusal::new(Reason::SOURCE_FAILED, "the question to the source could not be built");
-            return Err(failed(exchange, Ended::NotForwarded, refusal));
-        }
-    };
+    let assertion = asked.assertion().cloned();
     let mut exchange = exchange;
     exchange.forwarded();
-    let answer = match tokio::time::timeout(upstream.response_timeout, upstream.client.request(request)).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => {
-            if let Some(refusal) = callers_fault(&error) {
-                return Err(failed(exchange, Ended::CallerAborted, refusal));
-            }
-            tracing::warn!(error = %describe(&error), request = %question.request, "a source could not be asked");
-            let refusal = Refusal::new(Reason::SOURCE_UNREACHABLE, "the source cannot be reached or broke off");
-            return Err(failed(exchange, Ended::SourceFailed, refusal));
-        }
-        Err(_) => {
-            let refusal = Refusal::new(Reason::SOURCE_TIMEOUT, "the source did not answer in time");
-            return Err(failed(exchange, Ended::SourceTimeout, refusal));
-        }
+    let answer = match asked.send(upstream, id).await {
+        Ok(answer) => answer,
+        Err((ended, refusal)) => return Err(failed(exchange, ended, refusal)),
     };
-    if let Some(refusal) = refused_answer(answer.status()) {
-        return Err(failed(exchange, Ended::SourceFailed, refusal));
-    }
     let times = Times { idle: upstream.idle_timeout, end: Instant::now() + upstream.answer_timeout };
-    let answer = match question.plan {
+    let answer = match plan {
         Plan::Whole => Ok(answer.map(Answer::Whole)),
         Plan::Shaped(shaping) => {
             let mut worlds = broker.worlds.subscribe();
             tokio::select! {
-                answer = shaped(answer, shaping, question.gzip, times) => answer,
+                answer = shaped(answer, shaping, gzip, times) => answer,
                 // Said below, with its reason.
                 () = standing.withdrawn(&mut worlds) => Err((Ended::Withdrawn, withdrawn())),
             }
@@ -121,18 +98,18 @@ pub async fn forward(broker: &Broker, admitted: Admitted, question: Question<'_>
     let agreement = permit.agreement().cloned();
     let answer = without_secrets(answer, upstream, assertion.as_ref());
     let watched = Watched { exchange, standing, idle: upstream.idle_timeout, end: times.end, heard: None, slot };
-    Ok(serve(broker, answer, watched, question.plan, agreement.as_ref(), question.request))
+    Ok(serve(broker, answer, watched, plan, agreement.as_ref(), id))
 }
 
 /// What becomes of an answer's body.
 enum Answer {
-    Whole(Incoming),
-    Shaped(Box<Shaped<Incoming>>),
+    Whole(SourceBody),
+    Shaped(Box<Shaped<SourceBody>>),
 }
 
 /// The beginning of the answer as it may be seen, or why there is none.
 async fn shaped(
-    answer: Response<Incoming>,
+    answer: Response<SourceBody>,
     shaping: &Shaping,
     gzip: bool,
     times: Times,
@@ -171,16 +148,6 @@ async fn shaped(
     }
 }
 
-fn assertion(
-    broker: &Broker,
-    upstream: &Upstream,
-    permit: &Permit,
-    request: RequestId,
-) -> Result<Option<HeaderValue>, AssertionError> {
-    let Some(to) = &upstream.assertion else { return Ok(None) };
-    broker.assertions.sign(to, permit, request, broker.clock.now()).map(Some)
-}
-
 /// A source that repeats what it was sent must not tell the caller what only the broker may know.
 fn without_secrets<B>(mut answer: Response<B>, upstream: &Upstream, assertion: Option<&HeaderValue>) -> Response<B> {
     // The signature is what makes it one; what is before it, the caller knows.
@@ -202,63 +169,8 @@ fn failed(exchange: Exchange, ended: Ended, refusal: Refusal) -> Refusal {
     refusal
 }
 
-fn build(question: &Question<'_>, assertion: Option<&HeaderValue>) -> Result<Request<()>, http::Error> {
-    let upstream = question.upstream;
-    let uri = Uri::builder()
-        .scheme(upstream.scheme.clone())
-        .authority(upstream.authority.clone())
-        .path_and_query(question.target.path_and_query.as_str())
-        .build()?;
-    let mut request = Request::new(());
-    *request.method_mut() = Method::from_bytes(question.target.method.as_bytes())?;
-    *request.uri_mut() = uri;
-    let headers = request.headers_mut();
-    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("millgate/", env!("CARGO_PKG_VERSION"))));
-    headers.insert(REQUEST_ID, HeaderValue::try_from(question.request.to_string())?);
-    for (name, value) in &question.target.headers {
-        headers.append(HeaderName::try_from(name)?, HeaderValue::from_str(value)?);
-    }
-    if let Some(authorization) = &upstream.authorization {
-        headers.append(header::AUTHORIZATION, authorization.clone());
-    }
-    if let (Some(to), Some(assertion)) = (&upstream.assertion, assertion) {
-        headers.append(to.header.clone(), assertion.clone());
-    }
-    if let Some(content_type) = &question.content_type {
-        headers.append(header::CONTENT_TYPE, content_type.clone());
-    }
-    if let Some(traceparent) = &question.traceparent {
-        headers.append(TRACEPARENT, HeaderValue::from_str(traceparent)?);
-    }
-    Ok(request)
-}
-
-/// Only a plain success is passed on. An error page can hold anything, so its body never leaves.
-fn refused_answer(status: StatusCode) -> Option<Refusal> {
-    let refusal = match status {
-        s if s == StatusCode::PARTIAL_CONTENT => {
-            Refusal::new(Reason::SOURCE_FAILED, "the source sent a part of an answer that was not asked for")
-        }
-        s if s.is_success() => return None,
-        s if s.is_redirection() => {
-            Refusal::new(Reason::SOURCE_REDIRECTED, "the source pointed elsewhere; redirects are not followed")
-        }
-        StatusCode::NOT_FOUND | StatusCode::GONE => no_such_item(),
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-            Refusal::new(Reason::SOURCE_BUSY, "the source says that it is busy").retry_after(5)
-        }
-        s => Refusal::new(Reason::SOURCE_FAILED, format!("the source answered with status {}", s.as_u16())),
-    };
-    Some(refusal)
-}
-
 fn withdrawn() -> Refusal {
     Refusal::denied(Reason::NOT_PERMITTED, "the permission ended while the source was answering")
-}
-
-fn no_such_item() -> Refusal {
-    Refusal::new(Reason::SOURCE_NOT_FOUND, "the source has no such item")
 }
 
 fn serve(
@@ -294,33 +206,4 @@ fn serve(
         response.headers_mut().insert(AGREEMENT, value);
     }
     response
-}
-
-/// The refusal when it was the caller's body that ended the question, and not the source.
-fn callers_fault(error: &(dyn std::error::Error + 'static)) -> Option<Refusal> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        match error.downcast_ref::<BodyError>() {
-            Some(BodyError::TooLarge) => {
-                return Some(Refusal::new(Reason::BODY_TOO_LARGE, "the body is larger than this route takes"));
-            }
-            Some(BodyError::Caller(_)) => {
-                return Some(Refusal::new(Reason::AMBIGUOUS_REQUEST, "the body is not as long as was said"));
-            }
-            _ => cause = error.source(),
-        }
-    }
-    None
-}
-
-/// The chain of causes in one line; hyper's own text says only "client error (Connect)".
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -7,10 +7,12 @@
 //! no file format (`registry`).
 
 mod api;
+mod ask;
 pub mod assertion;
 mod authenticate;
 mod authorize;
 pub mod canonical;
+pub mod database;
 mod forward;
 pub mod handshake;
 pub mod listener;

@@ -1,5 +1,6 @@
 //! Every refusal → status and problem document (RFC 9457). Status codes are chosen here and nowhere else.
 
+use crate::ask::SourceError;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
@@ -18,7 +19,7 @@ pub type Body = UnsyncBoxBody<Bytes, BodyError>;
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
     #[error("the source broke off")]
-    Source(#[source] hyper::Error),
+    Source(#[source] SourceError),
     #[error("the source's answer is not what was declared")]
     Malformed,
     #[error("the source sent nothing for too long")]
@@ -37,8 +38,8 @@ pub enum BodyError {
     Own(#[source] axum::Error),
 }
 
-impl From<hyper::Error> for BodyError {
-    fn from(error: hyper::Error) -> Self {
+impl From<SourceError> for BodyError {
+    fn from(error: SourceError) -> Self {
         Self::Source(error)
     }
 }

@@ -1,9 +1,10 @@
-//! Connections to plant sources: one client, one cap and one credential per source.
+//! Connections to plant sources: one client or pool, one cap and one credential per source.
 //!
 //! A redirect is never followed, a cookie never kept, nothing decompressed: what a source says is either passed on as it
 //! is or refused.
 
 use crate::assertion::Addressee;
+use crate::database::{Access, Database};
 use crate::respond::Body;
 use crate::tls::{self, CertificateError, Roots};
 use base64::Engine as _;
@@ -14,7 +15,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use model::{Digest, SourceId};
-use registry::{Credentials, Source};
+use registry::{Address, BaseUrl, Credentials, Source};
 use runtime::secret::{self, Secret, SecretError};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -28,16 +29,9 @@ pub type HttpClient = Client<HttpsConnector<HttpConnector>, Body>;
 /// A source that can be asked.
 #[derive(Debug)]
 pub struct Upstream {
-    pub client: HttpClient,
+    pub to: To,
     /// Requests that may be with the source at one time; a fragile historian is not to be overrun.
     pub slots: Arc<Semaphore>,
-    /// Value of `authorization` towards the source.
-    pub authorization: Option<HeaderValue>,
-    /// Where the source is told for whom it is asked, if it is.
-    pub assertion: Option<Addressee>,
-    /// What is asked; paths come from the route, with the source's base path.
-    pub scheme: Scheme,
-    pub authority: Authority,
     pub response_timeout: Duration,
     pub idle_timeout: Duration,
     pub answer_timeout: Duration,
@@ -47,6 +41,27 @@ pub struct Upstream {
     /// Of the client certificate and its key.
     certificate: Option<Digest>,
     roots: Roots,
+}
+
+/// How a source is asked.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each source")]
+pub enum To {
+    Http(Http),
+    Database(Database),
+}
+
+/// A source that is asked over HTTP.
+#[derive(Debug)]
+pub struct Http {
+    pub client: HttpClient,
+    /// Value of `authorization` towards the source.
+    pub authorization: Option<HeaderValue>,
+    /// Where the source is told for whom it is asked, if it is.
+    pub assertion: Option<Addressee>,
+    /// What is asked; paths come from the route, with the source's base path.
+    pub scheme: Scheme,
+    pub authority: Authority,
 }
 
 /// Why a source cannot be used.
@@ -109,7 +124,58 @@ impl Upstream {
         {
             return Ok(previous.clone());
         }
-        let authorization = match (&source.credentials, &secret) {
+        let to = match &source.address {
+            Address::Http(url) => To::Http(Http::build(source, url, secret.as_ref(), &roots)?),
+            Address::Database { url, tls } => {
+                let certificate = source.client_certificate.as_ref();
+                To::Database(Database::new(&Access {
+                    url,
+                    tls: *tls,
+                    ca_file: source.ca_file.as_deref(),
+                    certificate: certificate.map(|c| (c.certificate_file.as_path(), c.key_file.as_path())),
+                    username: match &source.credentials {
+                        Credentials::Basic { username, .. } | Credentials::Name { username } => username,
+                        Credentials::None | Credentials::Bearer { .. } => "",
+                    },
+                    password: secret.as_ref().map(Secret::expose),
+                    connections_max: source.concurrency_max,
+                    connect_timeout: Duration::from_millis(source.connect_timeout_ms),
+                    statement_timeout: Duration::from_millis(source.response_timeout_ms),
+                }))
+            }
+        };
+        // Answers that are still running hold slots of before: the cap stays one cap.
+        let slots = previous.filter(|p| p.source.concurrency_max == source.concurrency_max).map(|p| p.slots.clone());
+        Ok(Arc::new(Self {
+            to,
+            slots: slots.unwrap_or_else(|| Arc::new(Semaphore::new(source.concurrency_max as usize))),
+            response_timeout: Duration::from_millis(source.response_timeout_ms),
+            idle_timeout: Duration::from_millis(source.idle_timeout_ms),
+            answer_timeout: Duration::from_millis(source.answer_timeout_ms),
+            queue_timeout: Duration::from_millis(source.queue_timeout_ms),
+            source: source.clone(),
+            secret,
+            certificate,
+            roots,
+        }))
+    }
+
+    pub fn as_http(&self) -> Option<&Http> {
+        if let To::Http(http) = &self.to { Some(http) } else { None }
+    }
+
+    /// Whether a text of the source's repeats what the broker logged in with.
+    pub fn repeats_a_secret(&self, text: &[u8]) -> bool {
+        let authorization = self.as_http().and_then(|http| http.authorization.as_ref());
+        let credential = authorization.and_then(|v| v.as_bytes().split(|b| *b == b' ').nth(1));
+        let secret = self.secret.as_ref().map(|s| s.expose().as_bytes());
+        secret.into_iter().chain(credential).any(|secret| contains(text, secret))
+    }
+}
+
+impl Http {
+    fn build(source: &Source, url: &BaseUrl, secret: Option<&Secret>, roots: &Roots) -> Result<Self, UpstreamError> {
+        let authorization = match (&source.credentials, secret) {
             (Credentials::Basic { username, .. }, Some(password)) => {
                 let pair =
                     base64::engine::general_purpose::STANDARD.encode(format!("{username}:{}", password.expose()));
@@ -130,35 +196,13 @@ impl Upstream {
             let bad = |_| UpstreamError::BadHeader { id: source.id.clone(), header: to.header.clone() };
             Addressee::new(to).map_err(bad)
         });
-        // Answers that are still running hold slots of before: the cap stays one cap.
-        let slots = previous.filter(|p| p.source.concurrency_max == source.concurrency_max).map(|p| p.slots.clone());
-        Ok(Arc::new(Self {
-            client: client(source, &roots)?,
-            slots: slots.unwrap_or_else(|| Arc::new(Semaphore::new(source.concurrency_max as usize))),
+        Ok(Self {
+            client: client(source, roots)?,
             authorization,
             assertion: assertion.transpose()?,
-            scheme: if source.url.scheme() == "https" { Scheme::HTTPS } else { Scheme::HTTP },
-            authority: source
-                .url
-                .authority()
-                .parse()
-                .map_err(|_| UpstreamError::BadAddress { id: source.id.clone() })?,
-            response_timeout: Duration::from_millis(source.response_timeout_ms),
-            idle_timeout: Duration::from_millis(source.idle_timeout_ms),
-            answer_timeout: Duration::from_millis(source.answer_timeout_ms),
-            queue_timeout: Duration::from_millis(source.queue_timeout_ms),
-            source: source.clone(),
-            secret,
-            certificate,
-            roots,
-        }))
-    }
-
-    /// Whether a text of the source's repeats what the broker logged in with.
-    pub fn repeats_a_secret(&self, text: &[u8]) -> bool {
-        let credential = self.authorization.as_ref().and_then(|v| v.as_bytes().split(|b| *b == b' ').nth(1));
-        let secret = self.secret.as_ref().map(|s| s.expose().as_bytes());
-        secret.into_iter().chain(credential).any(|secret| contains(text, secret))
+            scheme: if url.https { Scheme::HTTPS } else { Scheme::HTTP },
+            authority: url.authority().parse().map_err(|_| UpstreamError::BadAddress { id: source.id.clone() })?,
+        })
     }
 }
 
@@ -169,7 +213,7 @@ pub fn contains(text: &[u8], part: &[u8]) -> bool {
 
 fn secret(source: &Source) -> Result<Option<Secret>, UpstreamError> {
     let reference = match &source.credentials {
-        Credentials::None => return Ok(None),
+        Credentials::None | Credentials::Name { .. } => return Ok(None),
         Credentials::Basic { password, .. } => password,
         Credentials::Bearer { token } => token,
     };

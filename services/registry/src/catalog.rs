@@ -65,7 +65,7 @@ pub(crate) fn read_catalog(dir: &Path) -> Reading<Catalog> {
     let mut uses = Foreign::default();
     let plant = plant::read(&merged, folder.digest, &mut uses);
     let sources = read_all(&merged, "source", |id, table| Source::from_table(id, table, &folder.path));
-    let routes = read_all(&merged, "route", |id, table| route(id, table, &merged, &plant));
+    let routes = read_all(&merged, "route", |id, table| route(id, table, &merged, &plant, &sources));
     overlaps(&routes, &merged);
     filters(&routes, &plant, &merged);
     let (names, complete) = (names(&merged), merged.complete);

@@ -11,13 +11,15 @@ pub(crate) mod read;
 mod read_parameter;
 mod read_upstream;
 mod resolve;
+pub mod statement;
 pub(crate) mod template;
 #[cfg(test)]
 mod tests;
 
 pub use parameter::{Kind, Parameter, Place, Value};
 pub use path::{PathTemplate, Segment};
-pub use resolve::{ResolveError, Resolved, UpstreamRequest};
+pub use resolve::{HttpRequest, ResolveError, Resolved, UpstreamRequest};
+pub use statement::{Bind, SqlQuestion, Statement};
 pub use template::Template;
 
 use model::{Action, DatasetId, RouteId, SignalId, SourceId};
@@ -98,9 +100,16 @@ pub enum Rows {
     WindowByResolution,
 }
 
+/// How the source is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Upstream {
+    Http(HttpTemplate),
+    Sql(Statement),
+}
+
 /// The request to the source, as templates.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Upstream {
+pub struct HttpTemplate {
     pub path: Vec<Template>,
     /// In the order they are written.
     pub query: Vec<(String, Template)>,

@@ -9,7 +9,7 @@ pub use assertion::AssertionTo;
 use crate::problem::Problem;
 use crate::secret;
 use crate::table::Table;
-use crate::url::BaseUrl;
+use crate::url::{BaseUrl, DatabaseUrl};
 use model::SourceId;
 use model::party::SecretRef;
 use std::path::{Path, PathBuf};
@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 pub struct Source {
     pub id: SourceId,
     pub title: String,
-    pub url: BaseUrl,
-    /// PEM file with the only authorities this https source may be vouched for by; otherwise the machine's own.
+    pub address: Address,
+    /// PEM file with the only authorities this source may be vouched for by over TLS; otherwise the machine's own.
     pub ca_file: Option<PathBuf>,
     pub credentials: Credentials,
     /// What the broker shows in the TLS handshake, if the source asks for it.
@@ -39,11 +39,48 @@ pub struct Source {
     pub queue_timeout_ms: u64,
 }
 
+/// Where a source is and how it is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    Http(BaseUrl),
+    /// PostgreSQL's own protocol.
+    Database {
+        url: DatabaseUrl,
+        /// Without it whoever sits in between reads along, and the password may go to anybody.
+        tls: bool,
+    },
+}
+
+impl Address {
+    fn is_tls(&self) -> bool {
+        match self {
+            Self::Http(url) => url.https,
+            Self::Database { tls, .. } => *tls,
+        }
+    }
+
+    pub fn is_database(&self) -> bool {
+        matches!(self, Self::Database { .. })
+    }
+
+    /// What to write for TLS.
+    fn way_to_tls(&self) -> &'static str {
+        match self {
+            Self::Http(_) => "use `https://`",
+            Self::Database { .. } => "remove `tls = false`",
+        }
+    }
+}
+
 /// How the broker logs in. The caller's own credential never goes to a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credentials {
     None,
-    /// RFC 7617.
+    /// To a database that knows the broker by its certificate or its place.
+    Name {
+        username: String,
+    },
+    /// RFC 7617, or the roles of a database.
     Basic {
         username: String,
         password: SecretRef,
@@ -73,15 +110,14 @@ const ANSWER_MAX: i64 = 24 * HOUR;
 impl Source {
     pub(crate) fn from_table(id: SourceId, table: &Table<'_>, folder: &Path) -> Option<Self> {
         let title = table.text("title").unwrap_or(id.as_str()).to_owned();
-        let url = url(table);
+        let address = address(table);
         let ca_file = table.text("ca_file").map(|file| folder.join(file));
-        if ca_file.is_some() && url.as_ref().is_some_and(|u| !u.https) {
-            table.wrong("ca_file", format!("{} has a `ca_file` but no https `url`", table.what), "use `https://`");
-        }
         let client_certificate = client_certificate(table, folder);
-        if client_certificate.is_some() && url.as_ref().is_some_and(|u| !u.https) {
-            let what = format!("{} has a `certificate_file` but no https `url`", table.what);
-            table.wrong("certificate_file", what, "use `https://`");
+        let files = [("ca_file", ca_file.is_some()), ("certificate_file", client_certificate.is_some())];
+        if let Some(address) = address.as_ref().filter(|address| !address.is_tls()) {
+            for (key, _) in files.iter().filter(|(_, there)| *there) {
+                table.wrong(key, format!("{} has a `{key}` but no TLS", table.what), address.way_to_tls());
+            }
         }
         let timeout = |key, default, max| {
             table.duration(key, 1..=max).unwrap_or(default).unsigned_abs() // 1 or more
@@ -92,13 +128,18 @@ impl Source {
         let answer_timeout_ms = timeout("answer_timeout", ANSWER_DEFAULT, ANSWER_MAX);
         let queue_timeout_ms = timeout("queue_timeout", 2 * SECOND, HOUR);
         let concurrency = table.integer("concurrency", 1..=10_000).unwrap_or(CONCURRENCY_DEFAULT);
-        let credentials = credentials(table, folder);
+        let is_database = address.as_ref().is_some_and(Address::is_database);
+        let credentials = credentials(table, folder, is_database);
         let has_credentials = credentials.as_ref().is_none_or(|c| *c != Credentials::None);
         let assertion = assertion::from_table(table, has_credentials);
+        if assertion.is_some() && is_database {
+            let what = format!("{} is a database, which takes no assertion", table.what);
+            table.wrong("assertion", what, "remove it");
+        }
         Some(Self {
             id,
             title,
-            url: url?,
+            address: address?,
             ca_file,
             credentials: credentials?,
             client_certificate,
@@ -116,7 +157,7 @@ impl Source {
     pub(crate) fn unreadable(&self, folder: &Path) -> Vec<Problem> {
         let what = format!("source `{}`", self.id);
         let secret = match &self.credentials {
-            Credentials::None => None,
+            Credentials::None | Credentials::Name { .. } => None,
             Credentials::Basic { password, .. } => secret::problem(password, folder, &what),
             Credentials::Bearer { token } => secret::problem(token, folder, &what),
         };
@@ -149,11 +190,19 @@ pub(crate) fn unreadable_file(file: &Path, what: &str) -> Option<Problem> {
     Some(Problem { file: file.to_owned(), line: None, column: None, what, help: None })
 }
 
-fn url(table: &Table<'_>) -> Option<BaseUrl> {
+fn address(table: &Table<'_>) -> Option<Address> {
     let text = table.required_text("url")?;
-    text.parse()
-        .map_err(|e| table.wrong("url", format!("`url` of {} {e}", table.what), "write `https://HOST:PORT/BASE`"))
-        .ok()
+    let tls = table.boolean("tls");
+    let wrong = |e, help| table.wrong("url", format!("`url` of {} {e}", table.what), help);
+    if DatabaseUrl::is_meant(text) {
+        let url = text.parse().map_err(|e| wrong(e, "write `postgresql://HOST:PORT/DATABASE`")).ok()?;
+        return Some(Address::Database { url, tls: tls.unwrap_or(true) });
+    }
+    if tls.is_some() {
+        table.wrong("tls", format!("{} is no database", table.what), "remove it: `https://` or `http://` says it");
+    }
+    let help = "write `https://HOST:PORT/BASE`, or `postgresql://HOST:PORT/DATABASE`";
+    text.parse().map(Address::Http).map_err(|e| wrong(e, help)).ok()
 }
 
 fn client_certificate(table: &Table<'_>, folder: &Path) -> Option<ClientCertificate> {
@@ -167,16 +216,25 @@ fn client_certificate(table: &Table<'_>, folder: &Path) -> Option<ClientCertific
     None
 }
 
-fn credentials(table: &Table<'_>, folder: &Path) -> Option<Credentials> {
+fn credentials(table: &Table<'_>, folder: &Path, is_database: bool) -> Option<Credentials> {
     // Asked for in any case, so that each is a known key.
     let username = table.text("username").map(str::to_owned);
     let has = |key| table.get(key).is_some();
     match (has("username"), has("password"), has("token")) {
+        (_, _, true) if is_database => {
+            table.wrong("token", format!("{} is a database, which takes no token", table.what), "remove it");
+            None
+        }
+        (false, _, false) if is_database => {
+            table.missing("username", "\"…\"");
+            None
+        }
+        (true, false, false) if is_database => Some(Credentials::Name { username: username? }),
         (false, false, false) => Some(Credentials::None),
         (false, false, true) => Some(Credentials::Bearer { token: secret::from_table(table, "token", folder)? }),
         (true, true, false) => {
             let password = secret::from_table(table, "password", folder)?;
-            if username.as_ref().is_some_and(|u| u.contains(':')) {
+            if !is_database && username.as_ref().is_some_and(|u| u.contains(':')) {
                 table.wrong("username", format!("`username` of {} holds a colon", table.what), "RFC 7617 forbids it");
             }
             Some(Credentials::Basic { username: username?, password })

@@ -90,6 +90,30 @@ impl<'a> Table<'a> {
         Some(text)
     }
 
+    /// As [`Self::text`], of several lines.
+    pub(crate) fn required_lines(&self, key: &'static str) -> Option<&'a str> {
+        let Some(entry) = self.get(key) else {
+            self.missing(key, "\"…\"");
+            return None;
+        };
+        match &entry.node.value {
+            Val::Text(text)
+                if !text.trim().is_empty()
+                    && !text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) =>
+            {
+                Some(text)
+            }
+            Val::Text(_) => {
+                self.wrong(key, format!("`{key}` of {} is empty or has control characters", self.what), "write text");
+                None
+            }
+            other => {
+                self.wrong(key, format!("`{key}` of {} is {}", self.what, other.kind()), "write text in quotes");
+                None
+            }
+        }
+    }
+
     pub(crate) fn required_text(&self, key: &'static str) -> Option<&'a str> {
         if self.get(key).is_none() {
             self.missing(key, "\"…\"");

@@ -1,4 +1,4 @@
-//! Addresses of sources and issuers: `http` and `https`, nothing hidden in them.
+//! Addresses of sources and issuers: `http`, `https` and `postgresql`, nothing hidden in them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -29,16 +29,14 @@ pub enum InvalidUrl {
     Port,
     #[error("has a path other than `/a/b` of plain letters, digits, `-`, `.`, `_`, `~`")]
     Path,
+    #[error("does not end in the name of a database: `/NAME` of letters, digits, `-`, `_`, `.`")]
+    Database,
 }
 
 impl BaseUrl {
     /// `host:port`, with brackets around an IPv6 address: for `Host` and for connecting.
     pub fn authority(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+        authority(&self.host, self.port)
     }
 
     pub fn scheme(&self) -> &'static str {
@@ -55,6 +53,57 @@ impl fmt::Display for BaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}{}", self.scheme(), self.authority(), self.base_path)
     }
+}
+
+/// `postgresql://host:port/name`: no user, no settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseUrl {
+    /// As [`BaseUrl::host`].
+    pub host: String,
+    pub port: u16,
+    /// Of the database.
+    pub name: String,
+}
+
+impl DatabaseUrl {
+    const SCHEME: &str = "postgresql://";
+
+    /// Whether `text` is meant as the address of a database.
+    pub(crate) fn is_meant(text: &str) -> bool {
+        text.starts_with(Self::SCHEME)
+    }
+}
+
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}/{}", Self::SCHEME, authority(&self.host, self.port), self.name)
+    }
+}
+
+impl FromStr for DatabaseUrl {
+    type Err = InvalidUrl;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUrl> {
+        let rest = text.strip_prefix(Self::SCHEME).ok_or(InvalidUrl::Scheme)?;
+        if rest.contains(['?', '#']) {
+            return Err(InvalidUrl::Query);
+        }
+        let (place, name) = rest.split_once('/').ok_or(InvalidUrl::Database)?;
+        if place.contains('@') {
+            return Err(InvalidUrl::User);
+        }
+        let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+        if name.is_empty() || !name.bytes().all(good) {
+            return Err(InvalidUrl::Database);
+        }
+        let (host, port) = host_and_port(place)?;
+        let port = port.map_or(Some(5432), port_number).ok_or(InvalidUrl::Port)?;
+        Ok(Self { host, port, name: name.to_owned() })
+    }
+}
+
+fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// Checks the address of an endpoint, which unlike a [`BaseUrl`] may have any path and a query. `Ok` says whether nobody on

@@ -2,6 +2,7 @@
 
 use super::json::Malformed;
 use super::plan::{Shaper, Shaping};
+use crate::ask::SourceError;
 use crate::respond::BodyError;
 use bytes::Bytes;
 use flate2::Compression;
@@ -57,7 +58,7 @@ const PIECES_AT_ONCE: usize = 32;
 #[derive(Debug)]
 pub enum NotBegun {
     Malformed(Malformed),
-    Source(hyper::Error),
+    Source(SourceError),
     Idle,
     /// It is one record, and not one that the caller may see.
     Nothing,
@@ -81,7 +82,7 @@ pub struct Shaped<B> {
 
 impl<B> Shaped<B>
 where
-    B: Body<Data = Bytes, Error = hyper::Error> + Unpin,
+    B: Body<Data = Bytes, Error: Into<SourceError>> + Unpin,
 {
     /// Reads the beginning, or all of a short body.
     ///
@@ -107,7 +108,7 @@ where
                     let Ok(data) = frame.into_data() else { continue };
                     this.shaper.push(&data, &mut this.held).map_err(NotBegun::Malformed)?;
                 }
-                Ok(Some(Err(error))) => return Err(NotBegun::Source(error)),
+                Ok(Some(Err(error))) => return Err(NotBegun::Source(error.into())),
                 Ok(None) => {
                     this.shaper.finish(&mut this.held).map_err(NotBegun::Malformed)?;
                     this.ended = true;
@@ -173,7 +174,7 @@ where
 
 impl<B> Body for Shaped<B>
 where
-    B: Body<Data = Bytes, Error = hyper::Error> + Unpin,
+    B: Body<Data = Bytes, Error: Into<SourceError>> + Unpin,
 {
     type Data = Bytes;
     type Error = BodyError;
@@ -194,7 +195,7 @@ where
                     let Ok(data) = frame.into_data() else { continue };
                     this.shaper.push(&data, &mut this.held).err()
                 }
-                Some(Err(error)) => return Poll::Ready(Some(Err(BodyError::Source(error)))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(BodyError::Source(error.into())))),
                 None => {
                     this.ended = true;
                     this.shaper.finish(&mut this.held).err()

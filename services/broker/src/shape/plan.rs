@@ -3,17 +3,19 @@
 use super::csv::CsvRewriter;
 use super::json::{Malformed, Many, Rewriter};
 use super::mask::PseudonymKey;
-use super::rows::RowFilter;
+use super::rows::{Condition, RowFilter};
 use super::view::View;
 use crate::canonical::Canonical;
+use crate::database::{Records, Wanted};
 use crate::respond::Refusal;
 use crate::world::World;
 use model::plant::{Dataset, Format, RecordKind};
 use model::{DatasetId, FieldClassId, Reason, ResourceRef};
 use pdp::Permit;
 use registry::route::parameter::Kind;
-use registry::{Parameter, Resolved, Route, UpstreamRequest};
+use registry::{Parameter, Resolved, Route, SqlQuestion, UpstreamRequest};
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What the pseudonyms of all agreements are made with. Whoever has it can tell which value a pseudonym stands for by
@@ -66,6 +68,17 @@ struct Hidden {
 struct Sight {
     view: Arc<View>,
     filter: Option<Arc<RowFilter>>,
+    table: Arc<Table>,
+}
+
+/// The same for a dataset that is a table.
+#[derive(Debug)]
+struct Table {
+    /// `None`: all.
+    columns: Option<BTreeSet<String>>,
+    condition: Option<Condition>,
+    /// The condition has let other records through than the filter does.
+    is_distrusted: Arc<AtomicBool>,
 }
 
 /// Policies that hide another set for each caller must not fill the memory.
@@ -84,7 +97,12 @@ impl Views {
         let shown: BTreeSet<FieldClassId> = all.filter(|class| !hidden.classes.contains(class)).cloned().collect();
         let filter = RowFilter::new(dataset, &hidden.kinds).map(Arc::new);
         let view = Arc::new(View::new(dataset, &shown, filter.is_some()));
-        let sight = Sight { view, filter };
+        let table = Arc::new(Table {
+            columns: view.columns(filter.is_some()),
+            condition: filter.as_ref().and_then(|filter| filter.condition()),
+            is_distrusted: Arc::default(),
+        });
+        let sight = Sight { view, filter, table };
         if views.len() >= VIEWS_MAX {
             views.clear();
         }
@@ -169,6 +187,28 @@ impl Plan {
         }
     }
 
+    /// What a database is asked for.
+    pub fn wanted(&self, question: &SqlQuestion) -> Wanted<'_> {
+        let (rows, rows_widened) = (question.rows_max, question.rows_max);
+        match self {
+            Self::Whole => Wanted { form: Format::Json, columns: None, records: None, rows_widened, rows },
+            Self::Shaped(shaping) => {
+                let Sight { filter, table, .. } = &shaping.sight;
+                Wanted {
+                    form: shaping.format,
+                    columns: table.columns.as_ref(),
+                    records: filter.as_ref().map(|filter| Records {
+                        filter,
+                        condition: table.condition.as_ref(),
+                        is_distrusted: &table.is_distrusted,
+                    }),
+                    rows_widened,
+                    rows: shaping.page.as_ref().map_or(rows, |page| i64::try_from(page.rows_max).unwrap_or(rows)),
+                }
+            }
+        }
+    }
+
     /// In the outcome entry.
     pub fn word(&self) -> &'static str {
         let Self::Shaped(shaping) = self else { return "whole" };
@@ -195,7 +235,7 @@ impl Plan {
 
 impl Shaping {
     pub fn shaper(&self) -> Shaper {
-        let Sight { view, filter } = self.sight.clone();
+        let Sight { view, filter, .. } = self.sight.clone();
         let rows_max = self.page.as_ref().map_or(u64::MAX, |page| page.rows_max);
         let many = match self.format {
             Format::Csv => {

@@ -1,5 +1,7 @@
 //! Which records of an answer somebody sees.
 //!
+//! A database can be given the same as a [`Condition`].
+//!
 //! The decision says which kinds of records must not leave; a record says of itself what kind it is of. One that does not
 //! say enough could be of several kinds, and is shown only if all of them are.
 
@@ -16,9 +18,30 @@ pub struct RowFilter {
     told_by: BTreeMap<RecordAttribute, ToldBy>,
 }
 
+/// What a [`RowFilter`] lets through of records that are rows with a column for each attribute they tell: those to which
+/// one of the alternatives applies in full.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Condition(Vec<Vec<Test>>);
+
+/// What a column holds.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Test {
+    pub field: String,
+    /// One of these.
+    pub texts: Vec<String>,
+    /// Or nothing.
+    pub or_nothing: bool,
+}
+
+impl Condition {
+    pub fn alternatives(&self) -> impl Iterator<Item = &[Test]> {
+        self.0.iter().map(Vec::as_slice)
+    }
+}
+
 /// What one record has said of itself so far.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(crate) struct Told {
     /// Only of what has come. `None`: it says that it carries no such attribute.
     values: BTreeMap<RecordAttribute, Option<String>>,
     /// It says two things at once, or what cannot be read.
@@ -26,7 +49,7 @@ pub(super) struct Told {
 }
 
 impl Told {
-    pub(super) fn says(&mut self, attribute: RecordAttribute, value: Option<&str>) {
+    pub(crate) fn says(&mut self, attribute: RecordAttribute, value: Option<&str>) {
         // Also of the same value: a record of two parties is nobody's alone.
         if self.values.insert(attribute, value.map(str::to_owned)).is_some() {
             self.is_unclear = true;
@@ -49,7 +72,38 @@ impl RowFilter {
         Some(Self { kinds: kinds.collect(), told_by: dataset.records.told_by.clone() })
     }
 
-    pub(super) fn shows(&self, told: &Told) -> bool {
+    /// The attributes that records tell, in the order of [`Self::fields`].
+    pub fn attributes(&self) -> impl Iterator<Item = RecordAttribute> {
+        self.told_by.keys().copied()
+    }
+
+    /// Where they tell them.
+    pub fn fields(&self) -> impl Iterator<Item = &str> {
+        self.told_by.values().map(|by| by.field.as_str())
+    }
+
+    /// The same for a database. `None` where an attribute is not told by a column of its own.
+    pub fn condition(&self) -> Option<Condition> {
+        if self.told_by.is_empty() || self.fields().any(|field| field.contains('.')) {
+            return None;
+        }
+        // What can be told, and whether all that it can be are shown.
+        let mut told: BTreeMap<Vec<Option<&str>>, bool> = BTreeMap::new();
+        for (kind, seen) in &self.kinds {
+            let ids = self.told_by.keys().map(|attribute| kind.get(*attribute)).collect();
+            *told.entry(ids).or_insert(true) &= seen;
+        }
+        let shown = told.into_iter().filter(|(_, seen)| *seen).map(|(ids, _)| ids);
+        let tests = |ids: Vec<Option<&str>>| self.told_by.values().zip(ids).map(|(by, id)| Test::of(by, id)).collect();
+        let mut alternatives: Vec<Vec<Test>> = shown.map(tests).collect();
+        if self.told_by.len() == 1 {
+            let one = alternatives.into_iter().flatten().reduce(Test::or);
+            alternatives = one.into_iter().map(|test| vec![test]).collect();
+        }
+        Some(Condition(alternatives))
+    }
+
+    pub(crate) fn shows(&self, told: &Told) -> bool {
         if told.is_unclear {
             return false;
         }
@@ -69,6 +123,24 @@ impl RowFilter {
         let mut possible =
             self.kinds.iter().filter(|(kind, _)| stated.iter().all(|(a, id)| kind.get(*a) == *id)).peekable();
         possible.peek().is_some() && possible.all(|(_, seen)| *seen)
+    }
+}
+
+impl Test {
+    /// That it stands for `id`, or for nobody.
+    fn of(by: &ToldBy, id: Option<&str>) -> Self {
+        let mut texts: Vec<String> =
+            by.values.iter().filter(|(_, of)| of.as_deref() == id).map(|(text, _)| text.clone()).collect();
+        if by.values.is_empty() {
+            texts.extend(id.map(str::to_owned));
+        }
+        Self { field: by.field.clone(), texts, or_nothing: id.is_none() }
+    }
+
+    fn or(mut self, other: Self) -> Self {
+        self.texts.extend(other.texts);
+        self.or_nothing |= other.or_nothing;
+        self
     }
 }
 

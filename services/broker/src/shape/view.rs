@@ -95,6 +95,23 @@ impl View {
         }
     }
 
+    /// Names of the members of an item of which anything is needed: to show it, or where records are left out to tell whose
+    /// it is. `None` where that cannot be said by name.
+    pub fn columns(&self, filtered: bool) -> Option<BTreeSet<String>> {
+        let root = self.node(NodeId::ROOT)?;
+        if root.any.is_some() {
+            return None;
+        }
+        let is_needed = |node: &Node| match &node.treatment {
+            Some(Treatment::Show | Treatment::Mask(_)) => true,
+            Some(Treatment::Drop) => node.tells.is_some() && filtered,
+            None => !node.children.is_empty() || node.any.is_some() || (node.tells.is_some() && filtered),
+        };
+        let children = root.children.iter();
+        let needed = children.filter(|(_, child)| self.node(*child).is_some_and(is_needed));
+        Some(needed.map(|(name, _)| name.to_string()).collect())
+    }
+
     fn at(&mut self, path: &str) -> Option<&mut Node> {
         let at = self.place(path);
         self.nodes.get_mut(at.0 as usize)

@@ -1,4 +1,5 @@
 use super::*;
+use crate::source::Address;
 use crate::testing::{folder, messages};
 
 /// A minimal good catalog, to be spoilt.
@@ -37,7 +38,8 @@ fn a_small_catalog_loads_and_a_signal_is_its_machines_builders() {
     let catalog = load_catalog(dir.path()).unwrap();
     let signal = catalog.plant.signals.get("press-3.force").unwrap();
     assert_eq!(signal.governance.supplier.as_ref().map(|s| s.as_str()), Some("acme"));
-    assert_eq!(catalog.sources.get("historian").unwrap().url.base_path, "/base");
+    let Address::Http(url) = &catalog.sources.get("historian").unwrap().address else { panic!("a database") };
+    assert_eq!(url.base_path, "/base");
 }
 
 #[test]

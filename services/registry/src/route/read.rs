@@ -3,12 +3,14 @@
 use super::parameter::{Kind, Parameter, Value};
 use super::read_parameter::parameters;
 use super::read_upstream::upstream;
-use super::{BodyRule, METHODS, PathTemplate, Resource, Route, Rows, ShapeRule, is_safe};
+use super::statement::declared_filters;
+use super::{BodyRule, METHODS, PathTemplate, Resource, Route, Rows, ShapeRule, Upstream, is_safe};
 use crate::document::{Spot, Val};
 use crate::merge::Merged;
 use crate::near;
+use crate::source::Source;
 use crate::table::Table;
-use model::plant::Plant;
+use model::plant::{Dataset, Format, Plant};
 use model::{Action, DatasetId, RouteId, SignalId, SourceId};
 use std::collections::BTreeMap;
 
@@ -23,9 +25,17 @@ pub(super) struct Scope<'a> {
     pub declared: Vec<&'a str>,
     pub parameters: &'a BTreeMap<String, Parameter>,
     pub resource: Option<&'a Resource>,
+    /// `None` where the source is not known.
+    pub is_database: Option<bool>,
 }
 
-pub(crate) fn route(id: RouteId, table: &Table<'_>, merged: &Merged<'_>, plant: &Plant) -> Option<Route> {
+pub(crate) fn route(
+    id: RouteId,
+    table: &Table<'_>,
+    merged: &Merged<'_>,
+    plant: &Plant,
+    sources: &BTreeMap<SourceId, Source>,
+) -> Option<Route> {
     let methods = METHODS.map(|m| (m, m));
     let title = table.text("title").unwrap_or(id.as_str()).to_owned();
     let method = table.required_word("method", &methods);
@@ -39,10 +49,15 @@ pub(crate) fn route(id: RouteId, table: &Table<'_>, merged: &Merged<'_>, plant: 
     let action = action(table, resource.as_ref());
     let shape = shape(table, resource.as_ref(), &parameters);
     let declared = declared(table);
-    let scope = Scope { declared, parameters: &parameters, resource: resource.as_ref() };
+    let is_database = source.as_ref().and_then(|id| sources.get(id)).map(|source| source.address.is_database());
+    let scope = Scope { declared, parameters: &parameters, resource: resource.as_ref(), is_database };
     let upstream = upstream(table, &scope);
     if let Some(upstream) = &upstream {
-        all_used(table, &parameters, upstream, resource.as_ref());
+        all_used(table, &parameters, upstream, resource.as_ref(), shape.as_ref());
+    }
+    if let (Some(Upstream::Sql(statement)), Some(shape)) = (&upstream, &shape) {
+        declared_filters(table, &scope, shape.rows_parameter(), statement);
+        of_a_database(table, method, source.as_ref(), resource.as_ref(), plant);
     }
     let body = body(table, method);
     Some(Route {
@@ -233,10 +248,15 @@ fn rows_parameter(table: &Table<'_>, parameters: &BTreeMap<String, Parameter>) -
 fn all_used(
     table: &Table<'_>,
     parameters: &BTreeMap<String, Parameter>,
-    upstream: &super::Upstream,
+    upstream: &Upstream,
     resource: Option<&Resource>,
+    shape: Option<&ShapeRule>,
 ) {
-    let used = upstream.parameters();
+    let mut used = upstream.parameters();
+    if matches!(upstream, Upstream::Sql(_)) {
+        // Of a database the broker takes so many itself.
+        used.extend(shape.and_then(ShapeRule::rows_parameter));
+    }
     for name in parameters.keys().filter(|name| !used.contains(name.as_str())) {
         let (told, way) = match resource {
             Some(Resource::SignalParameter(n)) if n == name => (upstream.tells_signal(), "{signal.address}"),
@@ -245,9 +265,39 @@ fn all_used(
         };
         if !told {
             let way = way.replace('…', name);
+            let key = if matches!(upstream, Upstream::Sql(_)) { "sql" } else { "upstream" };
             let what = format!("{} never tells its source `{name}`", table.what);
-            table.wrong("upstream", what, format!("use `{way}` in `upstream`, or remove the parameter"));
+            table.wrong(key, what, format!("use `{way}` in `{key}`, or remove the parameter"));
         }
+    }
+}
+
+/// What a statement can be asked for: records, with GET, in a form that can be shaped.
+fn of_a_database(
+    table: &Table<'_>,
+    method: Option<&str>,
+    source: Option<&SourceId>,
+    resource: Option<&Resource>,
+    plant: &Plant,
+) {
+    if method.is_some_and(|m| m != "GET") {
+        let what = format!("{} asks a database, which is only read", table.what);
+        table.wrong("method", what, "write `method = \"GET\"`");
+    }
+    let datasets: Vec<&Dataset> = match resource {
+        Some(Resource::Dataset(id)) => plant.datasets.get(id).into_iter().collect(),
+        Some(Resource::DatasetParameter(_)) => plant.datasets.values().filter(|d| Some(&d.source) == source).collect(),
+        None => Vec::new(),
+        Some(Resource::Signal(_) | Resource::SignalParameter(_)) => {
+            let what = format!("{} asks a database for a series", table.what);
+            return table.wrong("sql", what, "declare a dataset whose records are the values");
+        }
+    };
+    let is_bad = |d: &&Dataset| d.fields.is_empty() || d.format == Format::Opaque || !d.records.at.is_empty();
+    for dataset in datasets.into_iter().filter(is_bad) {
+        let what = format!("dataset `{}` is read from a database, by {}", dataset.id, table.what);
+        let help = "declare its `fields`; its `format` is `json`, `ndjson` or `csv`, and its `records` have no `at`";
+        table.wrong("sql", what, help);
     }
 }
 

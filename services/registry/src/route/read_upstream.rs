@@ -3,7 +3,7 @@
 use super::parameter::Kind;
 use super::read::Scope;
 use super::template::{Format, Of, Piece, Template, Type, Written, split};
-use super::{Resource, Upstream, influxql};
+use super::{HttpTemplate, Resource, Upstream, influxql, statement};
 use crate::document::{Entry, Spot, Val};
 use crate::near;
 use crate::table::Table;
@@ -36,6 +36,33 @@ const HEADERS: [&str; 3] = ["accept", "accept-language", "prefer"];
 impl Upstream {
     /// Names of the parameters that the source is told.
     pub(super) fn parameters(&self) -> BTreeSet<&str> {
+        match self {
+            Self::Http(template) => template.parameters(),
+            Self::Sql(statement) => statement.parameters(),
+        }
+    }
+
+    pub(super) fn tells_signal(&self) -> bool {
+        match self {
+            Self::Http(template) => template.holes().any(|of| matches!(of, Of::SignalId | Of::SignalAddress)),
+            Self::Sql(statement) => statement.tells_signal(),
+        }
+    }
+
+    pub(super) fn tells_dataset(&self) -> bool {
+        match self {
+            Self::Http(template) => template.holes().any(|of| matches!(of, Of::DatasetId)),
+            Self::Sql(statement) => statement.tells_dataset(),
+        }
+    }
+
+    pub fn as_http(&self) -> Option<&HttpTemplate> {
+        if let Self::Http(template) = self { Some(template) } else { None }
+    }
+}
+
+impl HttpTemplate {
+    fn parameters(&self) -> BTreeSet<&str> {
         self.holes()
             .filter_map(|of| match of {
                 Of::Parameter(name) => Some(name.as_str()),
@@ -44,20 +71,34 @@ impl Upstream {
             .collect()
     }
 
-    pub(super) fn tells_signal(&self) -> bool {
-        self.holes().any(|of| matches!(of, Of::SignalId | Of::SignalAddress))
-    }
-
-    pub(super) fn tells_dataset(&self) -> bool {
-        self.holes().any(|of| matches!(of, Of::DatasetId))
-    }
-
     fn holes(&self) -> impl Iterator<Item = &Of> {
         self.path.iter().chain(self.query.iter().map(|(_, t)| t)).flat_map(Template::holes)
     }
 }
 
+/// A database is asked with a statement, every other source with a request.
 pub(super) fn upstream(route: &Table<'_>, scope: &Scope<'_>) -> Option<Upstream> {
+    let has = |key| route.get(key).is_some();
+    match scope.is_database {
+        Some(true) if has("upstream") => {
+            let what = format!("{} asks a database and has `upstream`", route.what);
+            route.wrong("upstream", what, "write the query as `sql = \"SELECT …\"`");
+            None
+        }
+        Some(false) if has("sql") => {
+            let what = format!("{} has `sql`, and its source is no database", route.what);
+            route.wrong("sql", what, "use a source whose `url` begins with `postgresql://`");
+            None
+        }
+        Some(true) => statement::statement(route, scope).map(Upstream::Sql),
+        Some(false) => http(route, scope).map(Upstream::Http),
+        // What is wrong with the source has been said.
+        None if has("sql") => statement::statement(route, scope).map(Upstream::Sql),
+        None => http(route, scope).map(Upstream::Http),
+    }
+}
+
+fn http(route: &Table<'_>, scope: &Scope<'_>) -> Option<HttpTemplate> {
     if route.get("upstream").is_none() {
         route.missing("upstream", "{ path = \"/…\" }");
     }
@@ -69,7 +110,7 @@ pub(super) fn upstream(route: &Table<'_>, scope: &Scope<'_>) -> Option<Upstream>
     );
     let headers = table.table("headers").map_or_else(Vec::new, |h| headers(&h));
     table.finish();
-    Some(Upstream { path: path?, query: query?, headers })
+    Some(HttpTemplate { path: path?, query: query?, headers })
 }
 
 fn path(table: &Table<'_>, scope: &Scope<'_>) -> Option<Vec<Template>> {
@@ -215,7 +256,7 @@ fn hole_value(table: &Table<'_>, hole: &str, whole: bool, spot: Spot, scope: &Sc
 }
 
 /// What a placeholder is filled with, its type, and whether its text is one word or of a closed list.
-fn filling(name: &str, scope: &Scope<'_>) -> Option<(Of, Type, bool)> {
+pub(super) fn filling(name: &str, scope: &Scope<'_>) -> Option<(Of, Type, bool)> {
     if let Some(parameter) = scope.parameters.get(name) {
         let (kind, closed) = match &parameter.kind {
             Kind::Text { characters, .. } => (Type::Text, characters.is_word()),

@@ -12,9 +12,10 @@
 
 use super::parameter::{Kind, Place, Value};
 use super::template::{Of, Values, percent_encode};
-use super::{BodyRule, Resource, Route, Rows, ShapeRule};
+use super::{BodyRule, HttpTemplate, Resource, Route, Rows, ShapeRule, SqlQuestion, Upstream};
 use crate::catalog::Catalog;
 use crate::near;
+use crate::source::Address;
 use model::{Action, DatasetId, ProductId, Reason, ResourceRef, RouteId, Shape, SignalId, SourceId, Timestamp};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -35,9 +36,26 @@ pub struct Resolved {
     pub body: Option<BodyRule>,
 }
 
-/// All of it comes from the catalog and from typed values.
+/// What a source is asked. All of it comes from the catalog and from typed values.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UpstreamRequest {
+pub enum UpstreamRequest {
+    Http(HttpRequest),
+    Sql(SqlQuestion),
+}
+
+impl UpstreamRequest {
+    pub fn as_http(&self) -> Option<&HttpRequest> {
+        if let Self::Http(request) = self { Some(request) } else { None }
+    }
+
+    pub fn as_sql(&self) -> Option<&SqlQuestion> {
+        if let Self::Sql(question) = self { Some(question) } else { None }
+    }
+}
+
+/// A request over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpRequest {
     pub method: &'static str,
     /// With the base path of the source's address; percent-encoded.
     pub path_and_query: String,
@@ -87,14 +105,14 @@ impl Catalog {
         let known = |e: Fault| e.at(route, Some(&target));
         let mut values = read_values(route, &raw, &target).map_err(known)?;
         let shape = shape(&route.shape, &mut values).map_err(known)?;
-        let path_and_query = self.path_and_query(route, &target, &values).map_err(known)?;
+        let upstream = self.question(route, &target, &values, shape.rows).map_err(known)?;
         Ok(Resolved {
             route: route.id.clone(),
             action: route.action,
             source: route.source.clone(),
             shape,
             parameters: values.iter().map(|(name, value)| ((*name).to_owned(), value.to_text())).collect(),
-            upstream: UpstreamRequest { method: route.method, path_and_query, headers: route.upstream.headers.clone() },
+            upstream,
             body: route.body.clone(),
             resource: target.resource,
             product: target.product,
@@ -168,28 +186,50 @@ impl Catalog {
         })
     }
 
-    fn path_and_query(&self, route: &Route, target: &Target, values: &Read<'_>) -> Result<String, Fault> {
+    fn question(
+        &self,
+        route: &Route,
+        target: &Target,
+        values: &Read<'_>,
+        rows_max: i64,
+    ) -> Result<UpstreamRequest, Fault> {
         let filling = Filling { catalog: self, target, values };
-        // Loading has checked that every hole can be filled; if that is ever untrue, there is no such request.
-        let broken = || Fault::new(Reason::NOT_FOUND, "there is no such route".into());
-        let source = self.sources.get(&route.source).ok_or_else(broken)?;
-        let mut out = source.url.base_path.clone();
-        for template in &route.upstream.path {
-            let segment = template.fill(&filling).ok_or_else(broken)?;
+        match &route.upstream {
+            Upstream::Http(template) => {
+                let path_and_query = self.path_and_query(route, template, &filling)?;
+                let headers = template.headers.clone();
+                Ok(UpstreamRequest::Http(HttpRequest { method: route.method, path_and_query, headers }))
+            }
+            Upstream::Sql(statement) => statement.fill(&filling, rows_max).map(UpstreamRequest::Sql).ok_or_else(broken),
+        }
+    }
+
+    fn path_and_query(&self, route: &Route, request: &HttpTemplate, filling: &Filling<'_>) -> Result<String, Fault> {
+        let Some(Address::Http(url)) = self.sources.get(&route.source).map(|source| &source.address) else {
+            return Err(broken());
+        };
+        let mut out = url.base_path.clone();
+        for template in &request.path {
+            let segment = template.fill(filling).ok_or_else(broken)?;
             if matches!(segment.as_str(), "" | "." | "..") {
                 return Err(dot_segment(template.holes()));
             }
             out.push('/');
             percent_encode(&segment, &mut out);
         }
-        for (i, (name, template)) in route.upstream.query.iter().enumerate() {
+        for (i, (name, template)) in request.query.iter().enumerate() {
             out.push(if i == 0 { '?' } else { '&' });
             percent_encode(name, &mut out);
             out.push('=');
-            percent_encode(&template.fill(&filling).ok_or_else(broken)?, &mut out);
+            percent_encode(&template.fill(filling).ok_or_else(broken)?, &mut out);
         }
         Ok(out)
     }
+}
+
+/// Loading has checked that every hole can be filled; if that is ever untrue, there is no such request.
+fn broken() -> Fault {
+    Fault::new(Reason::NOT_FOUND, "there is no such route".into())
 }
 
 /// Servers take `.` and `..` for steps in the tree, percent-encoded or not.

@@ -79,14 +79,17 @@ fn a_series_is_one_question_and_one_query() {
         parameters,
         ["from=2026-11-22T08:00:00.000Z", "resolution=1m", "signal=press-3.force", "to=2026-11-22T09:00:00.000Z"]
     );
-    assert_eq!(resolved.upstream.method, "GET");
-    insta::assert_snapshot!(resolved.upstream.path_and_query, @"/query?db=press_shop&epoch=ms&q=SELECT%20mean%28%22value%22%29%20AS%20%22value%22%20FROM%20%22PL1.PR03.FORCE%22%20WHERE%20time%20%3E%3D%201795334400000ms%20AND%20time%20%3C%201795338000000ms%20GROUP%20BY%20time%2860000ms%29%20fill%28none%29");
+    assert_eq!(resolved.upstream.as_http().unwrap().method, "GET");
+    insta::assert_snapshot!(resolved.upstream.as_http().unwrap().path_and_query, @"/query?db=press_shop&epoch=ms&q=SELECT%20mean%28%22value%22%29%20AS%20%22value%22%20FROM%20%22PL1.PR03.FORCE%22%20WHERE%20time%20%3E%3D%201795334400000ms%20AND%20time%20%3C%201795338000000ms%20GROUP%20BY%20time%2860000ms%29%20fill%28none%29");
 }
 
 #[test]
 fn records_are_asked_for_with_constants_and_typed_values() {
     let part = get(&MUNICH, "/parts/acme/AC-00042", &[]).unwrap();
-    assert_eq!(part.upstream.path_and_query, "/api/v1/serial-parts?supplier=acme&serial=AC-00042&limit=1");
+    assert_eq!(
+        part.upstream.as_http().unwrap().path_and_query,
+        "/api/v1/serial-parts?supplier=acme&serial=AC-00042&limit=1"
+    );
     assert_eq!((part.shape.rows, part.shape.window_ms), (1, 0));
     let parts = get(&MUNICH, "/parts/acme", &[("limit", "7")]).unwrap();
     assert_eq!((parts.shape.rows, parts.resource), (7, ResourceRef::Dataset("acme-parts".parse().unwrap())));
@@ -168,7 +171,7 @@ upstream.path = "/last/{signal.address}"
 "#;
     let catalog = load(routes).unwrap();
     let found = get(&catalog, "/last/force", &[]).unwrap();
-    assert_eq!(found.upstream.path_and_query, "/base/v1/last/PR%2203");
+    assert_eq!(found.upstream.as_http().unwrap().path_and_query, "/base/v1/last/PR%2203");
     for id in ["elsewhere", "others", "unknown"] {
         assert_eq!(get(&catalog, &format!("/last/{id}"), &[]).unwrap_err().reason, Reason::NOT_FOUND, "{id}");
     }
@@ -196,8 +199,8 @@ body = { max_bytes = 1024, content_types = ["application/json"] }
         catalog.resolve("POST", &segments("/search"), &query)
     };
     let resolved = search(&[("of", "parts")]).unwrap();
-    assert_eq!(resolved.upstream.path_and_query, "/v2/parts/search?open=false&age=1h");
-    assert_eq!(resolved.upstream.headers, [("accept".to_owned(), "application/json".to_owned())]);
+    assert_eq!(resolved.upstream.as_http().unwrap().path_and_query, "/v2/parts/search?open=false&age=1h");
+    assert_eq!(resolved.upstream.as_http().unwrap().headers, [("accept".to_owned(), "application/json".to_owned())]);
     assert_eq!(resolved.body.map(|b| b.max_bytes), Some(1024));
     assert_eq!(search(&[]).unwrap_err().reason, Reason::MISSING_PARAMETER);
     assert_eq!(search(&[("of", "parts"), ("of", "parts")]).unwrap_err().reason, Reason::DUPLICATE_PARAMETER);
@@ -248,7 +251,7 @@ proptest! {
                 prop_assert!(query.iter().all(|(name, _)| route.parameters.contains_key(name)));
                 prop_assert!(resolved.parameters.keys().eq(route.parameters.keys()));
                 let plain = |b: u8| b.is_ascii_alphanumeric() || b"/?&=%-._~".contains(&b);
-                prop_assert!(resolved.upstream.path_and_query.bytes().all(plain));
+                prop_assert!(resolved.upstream.as_http().unwrap().path_and_query.bytes().all(plain));
             }
             Err(e) => prop_assert!(!e.detail.chars().any(char::is_control)),
         }

@@ -93,7 +93,7 @@ fn find(name: &str, tag: &str) -> Result<Resolved, ResolveError> {
 
 fn stays_a_value(name: &str, tag: &str) -> Result<(), TestCaseError> {
     let Ok(resolved) = find(name, tag) else { return Ok(()) };
-    let pairs = decoded(&resolved.upstream.path_and_query);
+    let pairs = decoded(&resolved.upstream.as_http().unwrap().path_and_query);
     let names: Vec<&str> = pairs.iter().map(|(n, _)| n.as_str()).collect();
     prop_assert_eq!(names, ["db", "q", "plain"]);
     prop_assert_eq!(&pairs[2].1, name);
@@ -160,7 +160,7 @@ shape.rows = 1
 upstream = { path = "/query", query = { q = "SELECT last(value) FROM {signal.address|influxql_identifier}" } }
 "#;
     let last = get(&load(routes).unwrap(), "/last", &[]).unwrap();
-    assert_eq!(decoded(&last.upstream.path_and_query)[0].1, r#"SELECT last(value) FROM "PR\"03""#);
+    assert_eq!(decoded(&last.upstream.as_http().unwrap().path_and_query)[0].1, r#"SELECT last(value) FROM "PR\"03""#);
 }
 
 #[test]
@@ -176,7 +176,7 @@ shape.rows = 1
 upstream.path = "/api/{id}"
 "#;
     let catalog = load(routes).unwrap();
-    assert_eq!(get(&catalog, "/part/...", &[]).unwrap().upstream.path_and_query, "/api/...");
+    assert_eq!(get(&catalog, "/part/...", &[]).unwrap().upstream.as_http().unwrap().path_and_query, "/api/...");
     for step in [".", ".."] {
         let refused = get(&catalog, &format!("/part/{step}"), &[]).unwrap_err();
         assert_eq!(refused.reason, Reason::BAD_PARAMETER);

@@ -1,0 +1,168 @@
+//! A real PostgreSQL on 127.0.0.1, in a folder of its own.
+
+use anyhow::{Context as _, ensure};
+use broker::database::{Access, Database};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// It ends with this value.
+#[derive(Debug)]
+pub struct Postgres {
+    process: Child,
+    pub port: u16,
+    directory: TempDir,
+}
+
+/// The role that the broker logs in as, which may read what it is given.
+pub const READER: &str = "millgate";
+pub const READER_PASSWORD: &str = "only for tests";
+
+impl Postgres {
+    /// Starts a server with a database `plant` and runs `schema` in it.
+    ///
+    /// # Errors
+    /// When it is not installed or does not start.
+    pub async fn start(schema: &str) -> anyhow::Result<Self> {
+        Self::start_with(schema, None).await
+    }
+
+    /// With TLS: the PEM of its certificate and of its key.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_with(schema: &str, tls: Option<(&str, &str)>) -> anyhow::Result<Self> {
+        let directory = tempfile::Builder::new().prefix("millgate-pg-").tempdir()?;
+        let base = directory.path();
+        std::fs::write(base.join("password"), "of the superuser")?;
+        if let Some((certificate, key)) = tls {
+            std::fs::write(base.join("server.crt"), certificate)?;
+            std::fs::write(base.join("server.key"), key)?;
+            ensure!(Command::new("chmod").arg("600").arg(base.join("server.key")).status()?.success(), "chmod");
+        }
+        own(base)?;
+        let data = base.join("data");
+        let initialised = program("initdb")?
+            .args(["-U", "postgres", "-A", "scram-sha-256", "-E", "UTF8", "--locale=C", "--no-sync", "--pwfile"])
+            .arg(base.join("password"))
+            .arg("-D")
+            .arg(&data)
+            .output()?;
+        ensure!(initialised.status.success(), "initdb: {}", String::from_utf8_lossy(&initialised.stderr));
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let mut server = program("postgres")?;
+        server.arg("-D").arg(&data).arg("-k").arg(base).args(["-p", &port.to_string()]);
+        server.args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "log_statement=all"]);
+        if tls.is_some() {
+            let file = |name: &str| base.join(name).display().to_string();
+            server.args(["-c", "ssl=on", "-c", &format!("ssl_cert_file={}", file("server.crt"))]);
+            server.args(["-c", &format!("ssl_key_file={}", file("server.key"))]);
+        }
+        let log = std::fs::File::create(base.join("log"))?;
+        let process = server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().context("postgres")?;
+        let server = Self { process, port, directory };
+        server.fill(schema).await?;
+        Ok(server)
+    }
+
+    async fn fill(&self, schema: &str) -> anyhow::Result<()> {
+        let mut first = crate::wait::until("PostgreSQL", async || self.connect("postgres").await.ok()).await?;
+        first.execute("CREATE DATABASE plant").await?;
+        let role = format!("CREATE ROLE {READER} LOGIN PASSWORD '{READER_PASSWORD}'");
+        first.execute(AssertSqlSafe(role)).await?;
+        self.run(schema).await
+    }
+
+    async fn connect(&self, database: &str) -> Result<PgConnection, sqlx::Error> {
+        let options = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(self.port).database(database);
+        let options = options.username("postgres").password("of the superuser").ssl_mode(PgSslMode::Disable);
+        options.connect().await
+    }
+
+    /// As the superuser, in the database `plant`.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn run(&self, sql: &str) -> anyhow::Result<()> {
+        let mut connection = self.connect("plant").await?;
+        connection.execute(sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))).await?;
+        Ok(())
+    }
+
+    /// The one number that a query of the superuser's gives.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn count(&self, sql: &str) -> anyhow::Result<i64> {
+        let mut connection = self.connect("plant").await?;
+        Ok(sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(&mut connection).await?)
+    }
+
+    /// As the broker reaches it.
+    ///
+    /// # Panics
+    /// Never: the address is one.
+    #[expect(clippy::unwrap_used, reason = "the address is one")]
+    pub fn database(&self) -> Database {
+        let second = Duration::from_secs(10);
+        Database::new(&Access {
+            url: &format!("postgresql://127.0.0.1:{}/plant", self.port).parse().unwrap(),
+            tls: false,
+            ca_file: None,
+            certificate: None,
+            username: READER,
+            password: Some(READER_PASSWORD),
+            connections_max: 2,
+            connect_timeout: second,
+            statement_timeout: second,
+        })
+    }
+
+    /// Everything that the server has logged: each statement with its values.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        // Immediate shutdown: its processes end with it, and so does its shared memory.
+        let _ = Command::new("kill").args(["-s", "QUIT", &self.process.id().to_string()]).status();
+        let _ = self.process.wait();
+    }
+}
+
+/// PostgreSQL refuses to run as root; Debian's package brings a user for it.
+fn program(name: &str) -> anyhow::Result<Command> {
+    let path = installed(name).with_context(|| format!("`{name}` is not installed; `bash tests/run` installs it"))?;
+    if !is_root() {
+        return Ok(Command::new(path));
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]).arg(path).current_dir("/");
+    Ok(command)
+}
+
+fn installed(name: &str) -> Option<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
+    let mut found: Vec<PathBuf> = versions.filter_map(|v| Some(v.ok()?.path().join("bin").join(name))).collect();
+    found.retain(|path| path.exists());
+    found.sort();
+    found.pop()
+}
+
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0)
+}
+
+fn own(directory: &Path) -> anyhow::Result<()> {
+    if is_root() {
+        let status = Command::new("chown").args(["-R", "postgres:postgres"]).arg(directory).status()?;
+        ensure!(status.success(), "chown: {status}");
+    }
+    Ok(())
+}
