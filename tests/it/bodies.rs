@@ -98,7 +98,7 @@ async fn large_bodies_stream_both_ways_in_bounded_memory() {
     let data = facts["data"].as_str().unwrap();
     let bearer = format!("Authorization: Bearer {}", plant.token("analytics"));
 
-    let series = format!("{data}/series/press-3.vibration?from=2026-11-22T08:00:00Z&to=2026-11-22T09:00:00Z");
+    let series = format!("{data}/plain/press-3.vibration?from=2026-11-22T08:00:00Z&to=2026-11-22T09:00:00Z");
     let down = curl(&["-s", "-o", "/dev/null", "-w", "%{http_code} %{size_download}", "-H", &bearer, &series]);
     assert_eq!(down, format!("200 {SIZE}"));
 

@@ -287,8 +287,14 @@ async fn what_the_database_leaves_out_is_what_the_decision_hides() {
         for is_distrusted in [false, true] {
             let is_distrusted = Arc::new(AtomicBool::new(is_distrusted));
             let records = Records { filter: &filter, condition: condition.as_ref(), is_distrusted: &is_distrusted };
-            let wanted =
-                Wanted { form: told.format, columns: None, records: Some(records), rows_widened: 1000, rows: 1000 };
+            let wanted = Wanted {
+                form: told.format,
+                columns: None,
+                records: Some(records),
+                series: None,
+                rows_widened: 1000,
+                rows: 1000,
+            };
             let question =
                 SqlQuestion { text: "SELECT * FROM row ORDER BY n".into(), binds: Vec::new(), rows_max: 1000 };
             let body = database.ask(&question, &wanted).await.unwrap().collect().await.unwrap().to_bytes();

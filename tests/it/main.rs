@@ -21,6 +21,7 @@ mod providers;
 mod reload;
 mod requests;
 mod review;
+mod series;
 mod story;
 mod telemetry;
 mod tls;

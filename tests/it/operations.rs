@@ -4,7 +4,7 @@ use acceptance::source::{Behaviour, Source};
 use acceptance::{Plant, http, process, wait};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-const TARGET: &str = "/series/press-3.vibration?from=2026-11-22T08:00:00Z&to=2026-11-22T09:00:00Z&resolution=1m";
+const TARGET: &str = "/plain/press-3.vibration?from=2026-11-22T08:00:00Z&to=2026-11-22T09:00:00Z&resolution=1m";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn health_readiness_and_metrics_are_on_the_operators_listener() {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-const SERIES: &str = "/series/press-3.vibration";
+const SERIES: &str = "/plain/press-3.vibration";
 const WINDOW: &str = "?from=2026-11-22T08:00:00Z&to=2026-11-22T09:00:00Z&resolution=1m";
 
 struct Key {
@@ -134,7 +134,7 @@ async fn a_bound_token_is_served_with_a_new_proof_each_time_and_the_log_says_so(
     let stolen = holder.ask(&format!("Bearer {}", holder.token), &[]).await;
     assert_eq!((stolen.status, stolen.reason().as_str()), (401, "bad_binding"));
     // A refusal by policy hands out the nonce too.
-    let elsewhere = format!("{}/series/feeder-2.torque", holder.plant.data());
+    let elsewhere = format!("{}/plain/feeder-2.torque", holder.plant.data());
     let (token, proof) = (format!("DPoP {}", holder.token), holder.proof(&elsewhere, Some(&nonce)));
     let headers = [("authorization", token.as_str()), ("dpop", proof.as_str())];
     let nowhere = http::get(&format!("{elsewhere}{WINDOW}"), &headers).await.unwrap();

@@ -3,7 +3,7 @@
 use acceptance::{Plant, wait};
 use std::path::PathBuf;
 
-const TARGET: &str = "/series/press-3.vibration?from=2026-11-22T08:00:00Z&to=2026-11-22T09:00:00Z&resolution=1m";
+const TARGET: &str = "/plain/press-3.vibration?from=2026-11-22T08:00:00Z&to=2026-11-22T09:00:00Z&resolution=1m";
 const PURPOSE: [(&str, &str); 1] = [("millgate-purpose", "predictive-maintenance")];
 
 fn file(plant: &Plant, name: &str) -> PathBuf {

@@ -14,7 +14,7 @@ async fn watched() -> (Plant, Source) {
 }
 
 fn target() -> &'static str {
-    "/series/press-3.vibration?from=2026-11-22T08:00:00Z&to=2026-11-22T09:00:00Z&resolution=1m"
+    "/plain/press-3.vibration?from=2026-11-22T08:00:00Z&to=2026-11-22T09:00:00Z&resolution=1m"
 }
 
 async fn raw(plant: &Plant, head: &str, rest: &str) -> String {
@@ -33,17 +33,17 @@ fn status(answer: &str) -> &str {
 async fn ambiguous_paths_are_refused_and_never_reach_the_source() {
     let (plant, source) = watched().await;
     for path in [
-        "/series/../series/press-3.vibration",
-        "/series/%2e%2e/series/press-3.vibration",
-        "/series//press-3.vibration",
-        "/series/press-3.vibration/",
+        "/plain/../plain/press-3.vibration",
+        "/plain/%2e%2e/plain/press-3.vibration",
+        "/plain//press-3.vibration",
+        "/plain/press-3.vibration/",
         "/series%2fpress-3.vibration",
-        "/series/press-3.vibration%00",
-        "/series/press-3.vibration%5c",
-        "/series/%c0%ae%c0%ae/press-3.vibration",
-        "/series/press-3.vibration%2",
-        "/series/press-3.vibration;x=1",
-        "/series/%252e%252e/press-3.vibration",
+        "/plain/press-3.vibration%00",
+        "/plain/press-3.vibration%5c",
+        "/plain/%c0%ae%c0%ae/press-3.vibration",
+        "/plain/press-3.vibration%2",
+        "/plain/press-3.vibration;x=1",
+        "/plain/%252e%252e/press-3.vibration",
     ] {
         let query = target().split_once('?').unwrap().1;
         let answer = raw(&plant, &format!("GET {path}?{query} HTTP/1.1\r\nhost: broker"), "\r\n").await;
@@ -183,7 +183,7 @@ async fn who_may_not_discover_a_machine_cannot_tell_it_from_nothing() {
         target().to_owned(),
         target().replace("resolution=1m", "resolution=junk"),
         format!("{}&q=1", target()),
-        String::from("/series/press-3.vibration"),
+        String::from("/plain/press-3.vibration"),
     ] {
         let answer = plant.get("bolt", &hidden, &[("millgate-purpose", "quality-analysis")]).await.unwrap();
         assert_eq!(answer.status, 404, "{hidden}: {}", answer.text());
@@ -200,7 +200,7 @@ async fn who_may_not_discover_a_machine_cannot_tell_it_from_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_method_is_told_only_to_who_may_discover_the_path_and_recorded_with_its_resource() {
     let (plant, source) = watched().await;
-    let url = format!("{}/series/press-3.vibration", plant.data());
+    let url = format!("{}/plain/press-3.vibration", plant.data());
     let mut seen = Vec::new();
     for (caller, status, reason) in [("acme", 405, "method_not_allowed"), ("bolt", 404, "not_found")] {
         let bearer = format!("Bearer {}", plant.token(caller));

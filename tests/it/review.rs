@@ -9,7 +9,7 @@ use std::path::Path;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-const SERIES: &str = "/series/press-3.vibration?from=2026-11-22T08:00:00Z&to=2026-11-22T09:00:00Z&resolution=1m";
+const SERIES: &str = "/plain/press-3.vibration?from=2026-11-22T08:00:00Z&to=2026-11-22T09:00:00Z&resolution=1m";
 const PURPOSE: (&str, &str) = ("millgate-purpose", "predictive-maintenance");
 
 const CONFIG: &str = r#"
@@ -434,7 +434,7 @@ async fn an_http_2_request_is_one_reading_too() {
         (build("GET", at(SERIES)).header("host", "elsewhere").body(none()).unwrap(), 400),
         (build("GET", at(SERIES)).header("authorization", "Bearer x.y.z").body(none()).unwrap(), 400),
         (build("GET", at(SERIES)).body(http_body_util::Full::from("body")).unwrap(), 400),
-        (build("GET", at("/series/%2e%2e/x")).body(none()).unwrap(), 400),
+        (build("GET", at("/plain/%2e%2e/x")).body(none()).unwrap(), 400),
         (build("CONNECT", String::from("b:80")).body(none()).unwrap(), 404),
         (build("GET", at(SERIES)).body(none()).unwrap(), 200),
     ] {

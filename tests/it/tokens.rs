@@ -4,7 +4,7 @@ use acceptance::{Plant, http};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-const TARGET: &str = "/series/press-3.vibration?from=2026-11-22T08:00:00Z&to=2026-11-22T09:00:00Z&resolution=1m";
+const TARGET: &str = "/plain/press-3.vibration?from=2026-11-22T08:00:00Z&to=2026-11-22T09:00:00Z&resolution=1m";
 
 async fn with(plant: &Plant, headers: &[(&str, &str)]) -> http::Answer {
     let mut all = vec![("millgate-purpose", "predictive-maintenance")];

@@ -15,6 +15,25 @@ use millgate::demo::{self, Demo};
 use runtime::shutdown::Shutdown;
 use std::path::{Path, PathBuf};
 
+/// A route whose answers are passed on as the source gives them.
+const PLAIN: &str = r#"
+[route.plain]
+method = "GET"
+path = "/plain/{signal}"
+source = "historian"
+signal = "{signal}"
+parameters.signal = { type = "signal" }
+parameters.from = { type = "timestamp" }
+parameters.to = { type = "timestamp" }
+parameters.resolution = { type = "duration", values = ["1s", "10s", "1m", "10m", "1h", "1d"], default = "1m" }
+shape = { from = "from", to = "to", resolution = "resolution" }
+upstream.path = "/query"
+[route.plain.upstream.query]
+db = "press_shop"
+epoch = "ms"
+q = 'SELECT mean("value") FROM {signal.address|influxql_identifier} WHERE time >= {from|epoch_ms}ms AND time < {to|epoch_ms}ms GROUP BY time({resolution|ms}ms) fill(none)'
+"#;
+
 /// The demo's plant in this process, with its directory for the test to change.
 #[derive(Debug)]
 pub struct Plant {
@@ -31,6 +50,9 @@ impl Plant {
     /// `prepare` may write files of the plant before the broker reads them; what it writes stays.
     pub async fn start_with(prepare: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir().context("temporary directory")?;
+        let catalog = directory.path().join("policies/plants/munich/catalog");
+        std::fs::create_dir_all(&catalog)?;
+        std::fs::write(catalog.join("plain.toml"), PLAIN)?;
         prepare(directory.path())?;
         let shutdown = Shutdown::new();
         let demo = demo::start(Some(directory.path().to_owned()), shutdown.clone()).await?;

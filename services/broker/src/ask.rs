@@ -6,13 +6,13 @@ use crate::database::{Database, DatabaseError, Rows, RowsError};
 use crate::forward::Question;
 use crate::respond::{Body, BodyError, REQUEST_ID, Refusal};
 use crate::shape::Plan;
+use crate::shape::plan::content_type;
 use crate::upstream::{Http, To, Upstream};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use model::entry::Ended;
-use model::plant::Format;
 use model::{Reason, RequestId};
 use pdp::Permit;
 use registry::{HttpRequest, SqlQuestion, UpstreamRequest};
@@ -70,7 +70,10 @@ impl<'a> Prepared<'a> {
                 _ => Err((Ended::SourceFailed, unreachable_source())),
             }
         };
-        tokio::time::timeout(upstream.response_timeout, answered).await.unwrap_or_else(|_| Err(too_late()))
+        match tokio::time::timeout(upstream.response_timeout, answered).await {
+            Ok(answered) => answered,
+            Err(_) => Err(too_late()),
+        }
     }
 }
 
@@ -144,14 +147,6 @@ async fn ask_sql(
                 }
             })
         }
-    }
-}
-
-fn content_type(form: Format) -> &'static str {
-    match form {
-        Format::Json | Format::Opaque => "application/json",
-        Format::NdJson => "application/x-ndjson",
-        Format::Csv => "text/csv; charset=utf-8; header=present",
     }
 }
 

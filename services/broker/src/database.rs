@@ -11,7 +11,7 @@ pub use rows::{Rows, RowsError};
 pub use statement::{Records, Wanted};
 
 use crate::database::rows::Reading;
-use crate::database::statement::{Column, Composed, compose};
+use crate::database::statement::{Column, Composed, compose, series};
 use futures_util::FutureExt as _;
 use registry::{Bind, DatabaseUrl, SqlQuestion};
 use sqlx::pool::PoolConnection;
@@ -144,13 +144,16 @@ impl Database {
         let pool = self.pool.get_or_init(|| self.pool_options.clone().connect_lazy_with(self.options.clone()));
         let mut session = Session(Some(pool.acquire().await?));
         let connection = session.connection()?;
-        let columns = self.columns(connection, &question.text).await?;
-        let Composed { text, texts, rows_max, names, sieve, check } = compose(question, wanted, &columns)?;
+        let composed = match wanted.series {
+            Some(of) => series(question, of),
+            None => compose(question, wanted, &self.columns(connection, &question.text).await?)?,
+        };
+        let Composed { text, texts, rows_max, names, sieve, check } = composed;
         begin(connection, self.statement_timeout).await?;
         let with = Given { binds: question.binds.clone(), texts };
         let declare = format!("DECLARE answer NO SCROLL CURSOR FOR {text}");
         with.query(&declare, rows_max).execute(connection).await?;
-        let check = check.filter(|_| self.asked.fetch_add(1, Ordering::Relaxed) % CHECKED_EVERY == 0);
+        let check = check.filter(|_| self.asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(CHECKED_EVERY));
         Reading::new(session, sieve, check.map(|check| (check, with)), wanted.form, names).begin().await
     }
 

@@ -4,7 +4,7 @@ use crate::Broker;
 use crate::ask::{Prepared, SourceBody, describe, no_such_item};
 use crate::record::{Admitted, Exchange};
 use crate::respond::{AGREEMENT, Body, Refusal};
-use crate::shape::{self, NotBegun, Plan, Recorded, Shaped, Shaping, Times, Watched};
+use crate::shape::{self, NotBegun, Plan, Recorded, Shaped, Times, Watched};
 use crate::upstream::{Upstream, contains};
 use crate::world::World;
 use http::{HeaderValue, Response, header};
@@ -76,10 +76,10 @@ pub async fn forward(broker: &Broker, admitted: Admitted, question: Question<'_>
     let times = Times { idle: upstream.idle_timeout, end: Instant::now() + upstream.answer_timeout };
     let answer = match plan {
         Plan::Whole => Ok(answer.map(Answer::Whole)),
-        Plan::Shaped(shaping) => {
+        plan => {
             let mut worlds = broker.worlds.subscribe();
             tokio::select! {
-                answer = shaped(answer, shaping, gzip, times) => answer,
+                answer = shaped(answer, plan, gzip, times) => answer,
                 // Said below, with its reason.
                 () = standing.withdrawn(&mut worlds) => Err((Ended::Withdrawn, withdrawn())),
             }
@@ -110,25 +110,25 @@ enum Answer {
 /// The beginning of the answer as it may be seen, or why there is none.
 async fn shaped(
     answer: Response<SourceBody>,
-    shaping: &Shaping,
+    plan: &Plan,
     gzip: bool,
     times: Times,
 ) -> Result<Response<Answer>, (Ended, Refusal)> {
-    if answer.body().is_end_stream() {
+    let Some(shaper) = plan.shaper().filter(|_| !answer.body().is_end_stream()) else {
         return Ok(answer.map(Answer::Whole));
-    }
+    };
     let (parts, body) = answer.into_parts();
     let malformed = || {
         let what = "the source's answer is not what the plant declares, so nothing of it can be shown";
         (Ended::SourceFailed, Refusal::new(Reason::SOURCE_MALFORMED, what))
     };
     let mut types = parts.headers.get_all(header::CONTENT_TYPE).iter().map(HeaderValue::to_str);
-    let declared = matches!((types.next(), types.next()), (Some(Ok(one)), None) if shaping.is_declared(one));
+    let declared = matches!((types.next(), types.next()), (Some(Ok(one)), None) if plan.is_declared(one));
     if !declared || parts.headers.contains_key(header::CONTENT_ENCODING) {
         tracing::warn!("a source's answer is not of the type that the catalog declares, or is encoded");
         return Err(malformed());
     }
-    match Shaped::begin(body, shaping, times, gzip).await {
+    match Shaped::begin(body, shaper, times, gzip).await {
         Ok(body) => Ok(Response::from_parts(parts, Answer::Shaped(Box::new(body)))),
         Err(NotBegun::Malformed(what)) => {
             tracing::warn!(%what, "a source's answer is not what the catalog declares");

@@ -15,6 +15,7 @@ pub mod canonical;
 pub mod database;
 mod forward;
 pub mod handshake;
+mod ladder;
 pub mod listener;
 mod metrics;
 mod operator;

@@ -56,7 +56,12 @@ pub async fn resolve(
     canonical: &Canonical,
     about: &mut Circumstances<'_>,
 ) -> Result<Resolved, Refusal> {
-    let error = match world.catalog.resolve(canonical.method.as_str(), &canonical.segments, &canonical.query) {
+    let error = match world.catalog.resolve(
+        canonical.method.as_str(),
+        &canonical.segments,
+        &canonical.query,
+        broker.clock.now(),
+    ) {
         Ok(resolved) => return Ok(resolved),
         Err(error) => error,
     };

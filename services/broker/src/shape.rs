@@ -1,7 +1,8 @@
 //! What leaves of a source's answer: declared headers, and a body that is shaped, counted, timed and recorded to its end.
 //!
-//! Fields and rows are hidden as the decision says (`plan`, `view`, `mask`, `rows`, `json`, `body`). Series are not made
-//! coarser here yet; an answer that cannot be shaped is refused before the source is asked (`shaping_required`).
+//! Fields and rows are hidden as the decision says (`plan`, `view`, `mask`, `rows`, `json`, `body`), a series leaves as the
+//! one that was asked for (`series`). An answer that cannot be shaped is refused before the source is asked
+//! (`shaping_required`).
 
 mod body;
 pub mod csv;
@@ -9,6 +10,7 @@ pub mod json;
 pub mod mask;
 pub mod plan;
 pub mod rows;
+pub mod series;
 #[cfg(test)]
 mod stand;
 pub mod view;
@@ -47,8 +49,9 @@ pub const PASSED: [HeaderName; 5] = [
 /// shaped nothing holds any longer, not its type either.
 pub fn headers(plan: &Plan, is_compressed: bool, from_source: &HeaderMap, to_caller: &mut HeaderMap) {
     match plan {
-        Plan::Shaped(shaping) => {
-            to_caller.insert(header::CONTENT_TYPE, HeaderValue::from_static(shaping.content_type()));
+        Plan::Shaped(_) | Plan::Series(_) => {
+            let content_type = plan.content_type().unwrap_or("application/json");
+            to_caller.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
             to_caller.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
             if is_compressed {
                 to_caller.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));

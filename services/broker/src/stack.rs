@@ -5,6 +5,7 @@ use crate::authenticate::{Door, authenticate};
 use crate::authorize::authorize;
 use crate::canonical::Canonical;
 use crate::forward::{Question, forward};
+use crate::ladder;
 use crate::listener::Peer;
 use crate::record::{self, Circumstances, Target};
 use crate::resolve::{self, Asked, resolve};
@@ -16,6 +17,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use model::entry::Kind;
 use model::{AccessRequest, Authenticated, Reason, RequestId};
+use registry::Resolved;
 use runtime::trace::RequestTrace;
 
 /// One request on the data listener, from its first byte to the head of its answer.
@@ -85,17 +87,20 @@ async fn serve(
     drop(step);
 
     let step = trace.child("authorize");
-    let question = AccessRequest {
-        caller,
+    let now = broker.clock.now();
+    let question = |resolved: &Resolved| AccessRequest {
+        caller: caller.clone(),
         action: resolved.action,
         resource: resolved.resource.clone(),
-        purpose: asked.purpose,
-        agreement: asked.agreement,
+        purpose: asked.purpose.clone(),
+        agreement: asked.agreement.clone(),
         shape: resolved.shape,
-        now: broker.clock.now(),
+        now,
     };
-    let permit = authorize(broker, &world, question, &about).await?;
-    let plan = Plan::new(&world, &broker.pseudonyms, &canonical, &resolved, &permit);
+    let coarser = ladder::finest(&world, &canonical, &resolved, question);
+    let resolved = coarser.as_ref().unwrap_or(&resolved);
+    let permit = authorize(broker, &world, question(resolved), &about).await?;
+    let plan = Plan::new(&world, &broker.pseudonyms, &canonical, resolved, &permit);
     broker.metrics.decision(plan.is_ok());
     let plan = match plan {
         Ok(plan) => plan,

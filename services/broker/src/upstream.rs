@@ -45,7 +45,6 @@ pub struct Upstream {
 
 /// How a source is asked.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one for each source")]
 pub enum To {
     Http(Http),
     Database(Database),

@@ -34,6 +34,9 @@ pub use party::load_registry;
 pub use problem::Problem;
 pub use revocation::load_revocations;
 pub use route::parameter::Parameter;
-pub use route::{Bind, BodyRule, HttpRequest, ResolveError, Resolved, Route, SqlQuestion, UpstreamRequest};
+pub use route::{
+    Aggregate, Bind, BodyRule, HttpRequest, ResolveError, Resolved, Route, SeriesAnswer, SeriesQuestion, SqlQuestion,
+    TimeUnit, UpstreamRequest, ValuesAt,
+};
 pub use source::{Address, AssertionTo, ClientCertificate, Credentials, Source};
 pub use url::{BaseUrl, DatabaseUrl, InvalidUrl};

@@ -11,6 +11,7 @@ pub(crate) mod read;
 mod read_parameter;
 mod read_upstream;
 mod resolve;
+pub mod series;
 pub mod statement;
 pub(crate) mod template;
 #[cfg(test)]
@@ -19,6 +20,7 @@ mod tests;
 pub use parameter::{Kind, Parameter, Place, Value};
 pub use path::{PathTemplate, Segment};
 pub use resolve::{HttpRequest, ResolveError, Resolved, UpstreamRequest};
+pub use series::{Aggregate, SeriesAnswer, SeriesQuestion, SeriesRule, TimeUnit, ValuesAt};
 pub use statement::{Bind, SqlQuestion, Statement};
 pub use template::Template;
 
@@ -98,6 +100,8 @@ pub enum Rows {
     Parameter(String),
     /// One row per step of the window.
     WindowByResolution,
+    /// The same; of raw values the parameter with this name says how many.
+    Steps { limit: String },
 }
 
 /// How the source is asked.
@@ -105,6 +109,8 @@ pub enum Rows {
 pub enum Upstream {
     Http(HttpTemplate),
     Sql(Statement),
+    /// For a series, in whatever way its source has.
+    Series(Box<SeriesRule>),
 }
 
 /// The request to the source, as templates.

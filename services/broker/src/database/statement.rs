@@ -4,7 +4,7 @@
 use super::DatabaseError;
 use crate::shape::rows::{Condition, RowFilter};
 use model::plant::Format;
-use registry::SqlQuestion;
+use registry::{Aggregate, SeriesQuestion, SqlQuestion};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +25,8 @@ pub struct Wanted<'a> {
     pub columns: Option<&'a BTreeSet<String>>,
     /// The rows to leave out.
     pub records: Option<Records<'a>>,
+    /// The rows are values of a series.
+    pub series: Option<&'a SeriesQuestion>,
     /// As many as the source gives at once, where rows are left out on the way.
     pub rows_widened: i64,
     /// As many as the caller wants.
@@ -130,6 +132,50 @@ pub(super) fn compose(
     let rows_max = if check.is_some() { wanted.rows } else { wanted.rows_widened };
     let names = names.into_iter().map(str::to_owned).collect();
     Ok(Composed { text, texts, rows_max, names, sieve, check })
+}
+
+/// The steps of a series, or its raw values: lists of milliseconds, what is shown of each, and of how many it is.
+pub(super) fn series(question: &SqlQuestion, series: &SeriesQuestion) -> Composed {
+    let time = |ms: i64| format!("timestamptz 'epoch' + {ms} * interval '1 millisecond'");
+    let rows = format!(
+        "SELECT * FROM (SELECT q.time::timestamptz AS time, q.value AS value FROM (\n{}\n) q) q WHERE time >= {} AND time < {}",
+        question.text,
+        time(series.from_ms),
+        time(series.to_ms),
+    );
+    let limit = question.binds.len() + 1;
+    let text = if series.step_ms == 0 {
+        format!("SELECT json_build_array({}, value)::text FROM ({rows}) q ORDER BY time LIMIT ${limit}", ms("time"))
+    } else {
+        let shown = series.aggregates.iter().map(|of| aggregate(*of)).chain([String::from("count(v)")]);
+        format!(
+            "SELECT json_build_array({}, {})::text FROM (SELECT date_bin({} * interval '1 millisecond', time, timestamptz \
+             'epoch') AS step, time, {NUMBER} AS v FROM ({rows}) q) q GROUP BY step ORDER BY step LIMIT ${limit}",
+            ms("step"),
+            shown.collect::<Vec<_>>().join(", "),
+            series.step_ms,
+        )
+    };
+    Composed { text, texts: Vec::new(), rows_max: question.rows_max, names: Vec::new(), sieve: None, check: None }
+}
+
+/// What JSON has no number for is no value.
+const NUMBER: &str = "CASE WHEN value::float8 IN ('NaN', 'Infinity', '-Infinity') THEN NULL ELSE value::float8 END";
+
+fn ms(time: &str) -> String {
+    format!("floor(extract(epoch FROM {time}) * 1000)::bigint")
+}
+
+fn aggregate(of: Aggregate) -> String {
+    String::from(match of {
+        Aggregate::Mean => "avg(v)",
+        Aggregate::Min => "min(v)",
+        Aggregate::Max => "max(v)",
+        Aggregate::Sum => "sum(v)",
+        Aggregate::Count => "count(v)",
+        Aggregate::First => "(array_agg(v ORDER BY time) FILTER (WHERE v IS NOT NULL))[1]",
+        Aggregate::Last => "(array_agg(v ORDER BY time DESC) FILTER (WHERE v IS NOT NULL))[1]",
+    })
 }
 
 /// What a row tells of itself, for each attribute of the filter: the text that JSON has of it.

@@ -1,7 +1,7 @@
 //! A source's body, rewritten on its way.
 
 use super::json::Malformed;
-use super::plan::{Shaper, Shaping};
+use super::plan::Shaper;
 use crate::ask::SourceError;
 use crate::respond::BodyError;
 use bytes::Bytes;
@@ -88,10 +88,10 @@ where
     ///
     /// # Errors
     /// When the beginning is not what was declared, or does not come.
-    pub async fn begin(inner: B, shaping: &Shaping, times: Times, gzip: bool) -> Result<Self, NotBegun> {
+    pub async fn begin(inner: B, shaper: Shaper, times: Times, gzip: bool) -> Result<Self, NotBegun> {
         let mut this = Self {
             inner,
-            shaper: shaping.shaper(),
+            shaper,
             rows: Arc::default(),
             heard: Arc::default(),
             held: Vec::new(),

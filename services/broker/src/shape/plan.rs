@@ -4,16 +4,17 @@ use super::csv::CsvRewriter;
 use super::json::{Malformed, Many, Rewriter};
 use super::mask::PseudonymKey;
 use super::rows::{Condition, RowFilter};
+use super::series::SeriesReader;
 use super::view::View;
 use crate::canonical::Canonical;
 use crate::database::{Records, Wanted};
 use crate::respond::Refusal;
 use crate::world::World;
 use model::plant::{Dataset, Format, RecordKind};
-use model::{DatasetId, FieldClassId, Reason, ResourceRef};
+use model::{DatasetId, FieldClassId, Reason, ResourceRef, Timestamp};
 use pdp::Permit;
 use registry::route::parameter::Kind;
-use registry::{Parameter, Resolved, Route, SqlQuestion, UpstreamRequest};
+use registry::{Parameter, Resolved, Route, SeriesQuestion, SqlQuestion, UpstreamRequest};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -117,6 +118,8 @@ pub enum Plan {
     /// As it comes: all of it may be seen.
     Whole,
     Shaped(Shaping),
+    /// As the series that was asked for, whatever the source makes of it.
+    Series(Arc<SeriesQuestion>),
 }
 
 #[derive(Debug)]
@@ -139,13 +142,13 @@ struct Page {
 
 impl Page {
     /// `None` where the route's parameters do not say how many.
-    fn of(world: &World, canonical: &Canonical, resolved: &Resolved) -> Option<Self> {
+    fn of(world: &World, canonical: &Canonical, resolved: &Resolved, now: Timestamp) -> Option<Self> {
         let route = world.catalog.routes.get(&resolved.route)?;
         let parameter = route.parameters.get(route.shape.rows_parameter()?).filter(|p| !p.is_in_path())?;
         let Kind::Integer { max, .. } = parameter.kind else { return None };
         let others = canonical.query.iter().filter(|(name, _)| *name != parameter.name).cloned();
         let query: Vec<_> = others.chain([(parameter.name.clone(), max.to_string())]).collect();
-        let widened = world.catalog.resolve(canonical.method.as_str(), &canonical.segments, &query).ok()?;
+        let widened = world.catalog.resolve(canonical.method.as_str(), &canonical.segments, &query, now).ok()?;
         Some(Self { question: widened.upstream, rows_max: u64::try_from(resolved.shape.rows).ok()? })
     }
 }
@@ -160,6 +163,9 @@ impl Plan {
         resolved: &Resolved,
         permit: &Permit,
     ) -> Result<Self, Refusal> {
+        if let Some(series) = &resolved.series {
+            return Ok(Self::Series(Arc::new(series.clone())));
+        }
         let ResourceRef::Dataset(id) = &resolved.resource else { return Ok(Self::Whole) };
         let Some(dataset) = world.catalog.plant.datasets.get(id) else { return Ok(Self::Whole) };
         let hidden = permit.classes_hidden();
@@ -175,7 +181,7 @@ impl Plan {
         let sight = world.views.of(world, dataset, permit);
         let key = if sight.view.has_pseudonyms() { pseudonyms.key(permit) } else { PseudonymKey::none() };
         let format = dataset.format;
-        let page = sight.filter.as_ref().and_then(|_| Page::of(world, canonical, resolved));
+        let page = sight.filter.as_ref().and_then(|_| Page::of(world, canonical, resolved, permit.request().now));
         Ok(Self::Shaped(Shaping { sight, key, format, hidden: hidden.into(), page }))
     }
 
@@ -191,7 +197,14 @@ impl Plan {
     pub fn wanted(&self, question: &SqlQuestion) -> Wanted<'_> {
         let (rows, rows_widened) = (question.rows_max, question.rows_max);
         match self {
-            Self::Whole => Wanted { form: Format::Json, columns: None, records: None, rows_widened, rows },
+            Self::Whole | Self::Series(_) => Wanted {
+                form: Format::Json,
+                columns: None,
+                records: None,
+                series: if let Self::Series(series) = self { Some(series) } else { None },
+                rows_widened,
+                rows,
+            },
             Self::Shaped(shaping) => {
                 let Sight { filter, table, .. } = &shaping.sight;
                 Wanted {
@@ -202,6 +215,7 @@ impl Plan {
                         condition: table.condition.as_ref(),
                         is_distrusted: &table.is_distrusted,
                     }),
+                    series: None,
                     rows_widened,
                     rows: shaping.page.as_ref().map_or(rows, |page| i64::try_from(page.rows_max).unwrap_or(rows)),
                 }
@@ -211,7 +225,12 @@ impl Plan {
 
     /// In the outcome entry.
     pub fn word(&self) -> &'static str {
-        let Self::Shaped(shaping) = self else { return "whole" };
+        let shaping = match self {
+            Self::Whole => return "whole",
+            Self::Series(series) if series.step_ms == 0 => return "whole",
+            Self::Series(_) => return "coarse",
+            Self::Shaped(shaping) => shaping,
+        };
         match (shaping.hidden.is_empty(), &shaping.sight.filter) {
             (true, None) => "whole",
             (true, Some(_)) => "filtered",
@@ -223,18 +242,47 @@ impl Plan {
     /// In the header `millgate-view`: a structured field (RFC 9651), the word and the classes that are hidden.
     pub fn header(&self) -> String {
         let mut header = String::from(self.word());
-        if let Self::Shaped(shaping) = self
-            && !shaping.hidden.is_empty()
-        {
-            let hidden: Vec<&str> = shaping.hidden.iter().map(FieldClassId::as_str).collect();
-            header.push_str(&format!(";hidden=\"{}\"", hidden.join(" ")));
+        match self {
+            Self::Shaped(shaping) if !shaping.hidden.is_empty() => {
+                let hidden: Vec<&str> = shaping.hidden.iter().map(FieldClassId::as_str).collect();
+                header.push_str(&format!(";hidden=\"{}\"", hidden.join(" ")));
+            }
+            Self::Series(series) => header.push_str(&format!(";resolution=\"{}\"", series.resolution())),
+            Self::Whole | Self::Shaped(_) => {}
         }
         header
+    }
+
+    /// What shapes one answer. `None`: nothing does.
+    pub fn shaper(&self) -> Option<Shaper> {
+        match self {
+            Self::Whole => None,
+            Self::Shaped(shaping) => Some(shaping.shaper()),
+            Self::Series(series) => Some(Shaper::Series(Box::new(SeriesReader::new(series.clone())))),
+        }
+    }
+
+    /// Whether an answer says that it is what the catalog declares.
+    pub fn is_declared(&self, content_type: &str) -> bool {
+        match self {
+            Self::Whole => true,
+            Self::Shaped(shaping) => is_declared(shaping.format, content_type),
+            Self::Series(_) => is_declared(Format::Json, content_type),
+        }
+    }
+
+    /// Of an answer that is shaped.
+    pub fn content_type(&self) -> Option<&'static str> {
+        match self {
+            Self::Whole => None,
+            Self::Shaped(shaping) => Some(content_type(shaping.format)),
+            Self::Series(_) => Some(content_type(Format::Json)),
+        }
     }
 }
 
 impl Shaping {
-    pub fn shaper(&self) -> Shaper {
+    fn shaper(&self) -> Shaper {
         let Sight { view, filter, .. } = self.sight.clone();
         let rows_max = self.page.as_ref().map_or(u64::MAX, |page| page.rows_max);
         let many = match self.format {
@@ -250,29 +298,28 @@ impl Shaping {
             None => rewriter,
         }))
     }
+}
 
-    /// Whether an answer says that it is what the catalog declares.
-    pub fn is_declared(&self, content_type: &str) -> bool {
-        let mut parts = content_type.split(';').map(str::trim);
-        let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
-        let declared = match self.format {
-            Format::Json => {
-                essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
-            }
-            Format::NdJson => ["application/x-ndjson", "application/ndjson", "application/jsonl"].contains(&&*essence),
-            Format::Csv => essence == "text/csv",
-            Format::Opaque => false,
-        };
-        // JSON is UTF-8 (RFC 8259 section 8.1), and so is what else is shaped.
-        declared && parts.all(|parameter| parameter.split_once('=').is_none_or(|(name, value)| agrees(name, value)))
-    }
-
-    pub fn content_type(&self) -> &'static str {
-        match self.format {
-            Format::Json | Format::Opaque => "application/json",
-            Format::NdJson => "application/x-ndjson",
-            Format::Csv => "text/csv; charset=utf-8; header=present",
+fn is_declared(format: Format, content_type: &str) -> bool {
+    let mut parts = content_type.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let declared = match format {
+        Format::Json => {
+            essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
         }
+        Format::NdJson => ["application/x-ndjson", "application/ndjson", "application/jsonl"].contains(&&*essence),
+        Format::Csv => essence == "text/csv",
+        Format::Opaque => false,
+    };
+    // JSON is UTF-8 (RFC 8259 section 8.1), and so is what else is shaped.
+    declared && parts.all(|parameter| parameter.split_once('=').is_none_or(|(name, value)| agrees(name, value)))
+}
+
+pub fn content_type(format: Format) -> &'static str {
+    match format {
+        Format::Json | Format::Opaque => "application/json",
+        Format::NdJson => "application/x-ndjson",
+        Format::Csv => "text/csv; charset=utf-8; header=present",
     }
 }
 
@@ -281,6 +328,7 @@ impl Shaping {
 pub enum Shaper {
     Json(Box<Rewriter>),
     Csv(Box<CsvRewriter>),
+    Series(Box<SeriesReader>),
 }
 
 impl Shaper {
@@ -290,6 +338,7 @@ impl Shaper {
         match self {
             Self::Json(json) => json.push(bytes, out),
             Self::Csv(csv) => csv.push(bytes, out),
+            Self::Series(series) => series.push(bytes),
         }
     }
 
@@ -299,6 +348,7 @@ impl Shaper {
         match self {
             Self::Json(json) => json.finish(out),
             Self::Csv(csv) => csv.finish(out),
+            Self::Series(series) => series.finish(out),
         }
     }
 
@@ -306,6 +356,7 @@ impl Shaper {
         match self {
             Self::Json(json) => json.rows(),
             Self::Csv(csv) => csv.rows(),
+            Self::Series(series) => series.rows(),
         }
     }
 

@@ -104,5 +104,5 @@ fn the_examples_of_the_reference_are_a_plant_without_problems() {
     ]);
     let loaded = load_folders(&dir.path().join("catalog"), &dir.path().join("registry"));
     let (catalog, _) = loaded.unwrap_or_else(|problems| panic!("{}", messages(&problems, dir.path())));
-    assert_eq!((catalog.routes.len(), catalog.plant.signals.len()), (3, 3));
+    assert_eq!((catalog.routes.len(), catalog.plant.signals.len()), (5, 4));
 }

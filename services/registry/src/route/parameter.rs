@@ -1,6 +1,7 @@
 //! What a caller may say: a name, a type with bounds, and a default or none.
 
 use super::characters::Characters;
+use super::series::{FINEST, RAW};
 use crate::near;
 use model::time::{format_duration_ms, parse_duration_ms};
 use model::{DatasetId, ProductId, SignalId, Timestamp};
@@ -53,6 +54,8 @@ pub enum Kind {
     },
     /// Milliseconds, one of a closed list from fine to coarse.
     Steps(Vec<i64>),
+    /// The same for a series, where 0 is raw, or the finest that is permitted.
+    Ladder(Vec<i64>),
     /// The route's resource: a signal of the route's source, of this product if one is named.
     Signal {
         product: Option<ProductId>,
@@ -72,6 +75,10 @@ pub enum Value {
     Timestamp(Timestamp),
     /// Milliseconds.
     Duration(i64),
+    /// Of a series, in milliseconds; 0 is raw.
+    Step(i64),
+    /// The finest step that is permitted.
+    Finest,
     Signal(SignalId),
     Dataset(DatasetId),
 }
@@ -85,6 +92,9 @@ impl Value {
             Self::Boolean(b) => b.to_string(),
             Self::Timestamp(t) => t.to_rfc3339(),
             Self::Duration(ms) => format_duration_ms(*ms),
+            Self::Step(0) => RAW.to_owned(),
+            Self::Step(ms) => format_duration_ms(*ms),
+            Self::Finest => FINEST.to_owned(),
             Self::Signal(id) => id.to_string(),
             Self::Dataset(id) => id.to_string(),
         }
@@ -111,6 +121,11 @@ impl Kind {
                 parse_duration_ms(text).filter(|ms| (min_ms..=max_ms).contains(&ms)).map(Value::Duration)
             }
             Self::Steps(steps) => parse_duration_ms(text).filter(|ms| steps.contains(ms)).map(Value::Duration),
+            Self::Ladder(_) if text == FINEST => Some(Value::Finest),
+            Self::Ladder(steps) => {
+                let step = if text == RAW { Some(0) } else { parse_duration_ms(text).filter(|ms| *ms > 0) };
+                step.filter(|ms| steps.contains(ms)).map(Value::Step)
+            }
             Self::Signal { .. } => SignalId::new(text).ok().map(Value::Signal),
             Self::Dataset { .. } => DatasetId::new(text).ok().map(Value::Dataset),
         }
@@ -131,6 +146,12 @@ impl Kind {
             }
             Self::Steps(steps) => {
                 let steps: Vec<String> = steps.iter().map(|ms| format_duration_ms(*ms)).collect();
+                format!("one of {}", near::list(&steps))
+            }
+            Self::Ladder(steps) if steps.is_empty() => format!("`{FINEST}`"),
+            Self::Ladder(steps) => {
+                let steps = steps.iter().map(|ms| Value::Step(*ms).to_text());
+                let steps: Vec<String> = std::iter::once(FINEST.to_owned()).chain(steps).collect();
                 format!("one of {}", near::list(&steps))
             }
             Self::Signal { .. } => String::from("the id of a signal"),

@@ -3,8 +3,9 @@
 use super::parameter::{Kind, Parameter, Value};
 use super::read_parameter::parameters;
 use super::read_upstream::upstream;
+use super::series::{series, window_of_series};
 use super::statement::declared_filters;
-use super::{BodyRule, METHODS, PathTemplate, Resource, Route, Rows, ShapeRule, Upstream, is_safe};
+use super::{BodyRule, METHODS, PathTemplate, Resource, Route, Rows, SeriesRule, ShapeRule, Upstream, is_safe};
 use crate::document::{Spot, Val};
 use crate::merge::Merged;
 use crate::near;
@@ -41,17 +42,29 @@ pub(crate) fn route(
     let method = table.required_word("method", &methods);
     let path = path(table);
     let source: Option<SourceId> = table.required_reference("source", "source", merged);
-    let parameters = parameters(table, path.as_ref(), merged);
+    let mut parameters = parameters(table, path.as_ref(), merged);
+    let is_series = table.get("series").is_some();
+    if is_series {
+        window_of_series(&mut parameters);
+    }
     let resource = resource(table, &parameters, merged);
     if let (Some(resource), Some(source)) = (&resource, &source) {
         on_source(table, resource, source, plant);
     }
     let action = action(table, resource.as_ref());
-    let shape = shape(table, resource.as_ref(), &parameters);
+    let shape = if is_series { None } else { shape(table, resource.as_ref(), &parameters) };
     let declared = declared(table);
+    let declared_again = declared.clone();
     let is_database = source.as_ref().and_then(|id| sources.get(id)).map(|source| source.address.is_database());
     let scope = Scope { declared, parameters: &parameters, resource: resource.as_ref(), is_database };
-    let upstream = upstream(table, &scope);
+    let series = if is_series { series(table, &scope) } else { None };
+    let upstream = if is_series { None } else { upstream(table, &scope) };
+    if let Some(rule) = &series {
+        rule.parameters(&mut parameters);
+    }
+    let shape = series.as_ref().map(|_| SeriesRule::shape()).or(shape);
+    let upstream = series.map(|rule| Upstream::Series(Box::new(rule))).or(upstream);
+    let scope = Scope { declared: declared_again, parameters: &parameters, resource: resource.as_ref(), is_database };
     if let Some(upstream) = &upstream {
         all_used(table, &parameters, upstream, resource.as_ref(), shape.as_ref());
     }
@@ -290,7 +303,7 @@ fn of_a_database(
         None => Vec::new(),
         Some(Resource::Signal(_) | Resource::SignalParameter(_)) => {
             let what = format!("{} asks a database for a series", table.what);
-            return table.wrong("sql", what, "declare a dataset whose records are the values");
+            return table.wrong("sql", what, "move it into `series`");
         }
     };
     let is_bad = |d: &&Dataset| d.fields.is_empty() || d.format == Format::Opaque || !d.records.at.is_empty();

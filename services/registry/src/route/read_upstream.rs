@@ -3,7 +3,7 @@
 use super::parameter::Kind;
 use super::read::Scope;
 use super::template::{Format, Of, Piece, Template, Type, Written, split};
-use super::{HttpTemplate, Resource, Upstream, influxql, statement};
+use super::{HttpTemplate, Resource, SeriesRule, Upstream, influxql, statement};
 use crate::document::{Entry, Spot, Val};
 use crate::near;
 use crate::table::Table;
@@ -39,6 +39,7 @@ impl Upstream {
         match self {
             Self::Http(template) => template.parameters(),
             Self::Sql(statement) => statement.parameters(),
+            Self::Series(rule) => rule.told(),
         }
     }
 
@@ -46,6 +47,8 @@ impl Upstream {
         match self {
             Self::Http(template) => template.holes().any(|of| matches!(of, Of::SignalId | Of::SignalAddress)),
             Self::Sql(statement) => statement.tells_signal(),
+            // Read with the rule.
+            Self::Series(_) => true,
         }
     }
 
@@ -53,16 +56,28 @@ impl Upstream {
         match self {
             Self::Http(template) => template.holes().any(|of| matches!(of, Of::DatasetId)),
             Self::Sql(statement) => statement.tells_dataset(),
+            Self::Series(_) => false,
         }
     }
 
-    pub fn as_http(&self) -> Option<&HttpTemplate> {
-        if let Self::Http(template) = self { Some(template) } else { None }
+    pub fn as_series(&self) -> Option<&SeriesRule> {
+        if let Self::Series(rule) = self { Some(rule) } else { None }
     }
 }
 
 impl HttpTemplate {
-    fn parameters(&self) -> BTreeSet<&str> {
+    /// InfluxDB 1's `/query`.
+    pub(super) fn influxdb(database: &str, q: &str) -> Self {
+        let constant = |text: &str| Template { pieces: vec![Piece::Literal(text.to_owned())] };
+        let query = [("db", constant(database)), ("epoch", constant("ms")), ("q", constant(q))];
+        Self {
+            path: vec![constant("query")],
+            query: query.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            headers: Vec::new(),
+        }
+    }
+
+    pub(super) fn parameters(&self) -> BTreeSet<&str> {
         self.holes()
             .filter_map(|of| match of {
                 Of::Parameter(name) => Some(name.as_str()),
@@ -98,7 +113,7 @@ pub(super) fn upstream(route: &Table<'_>, scope: &Scope<'_>) -> Option<Upstream>
     }
 }
 
-fn http(route: &Table<'_>, scope: &Scope<'_>) -> Option<HttpTemplate> {
+pub(super) fn http(route: &Table<'_>, scope: &Scope<'_>) -> Option<HttpTemplate> {
     if route.get("upstream").is_none() {
         route.missing("upstream", "{ path = \"/…\" }");
     }
@@ -191,7 +206,7 @@ fn headers(table: &Table<'_>) -> Vec<(String, String)> {
 }
 
 /// Compiles one template and checks that what a caller chooses stays a value in it.
-fn compile(table: &Table<'_>, text: &str, spot: Spot, scope: &Scope<'_>) -> Option<Template> {
+pub(super) fn compile(table: &Table<'_>, text: &str, spot: Spot, scope: &Scope<'_>) -> Option<Template> {
     let written =
         split(text).map_err(|e| table.problem(spot, format!("`{text}` in {} has {e}", table.what), None)).ok()?;
     let whole = written.len() == 1;
@@ -265,7 +280,7 @@ pub(super) fn filling(name: &str, scope: &Scope<'_>) -> Option<(Of, Type, bool)>
             Kind::Integer { .. } => (Type::Integer, true),
             Kind::Boolean => (Type::Boolean, true),
             Kind::Timestamp => (Type::Timestamp, true),
-            Kind::Duration { .. } | Kind::Steps(_) => (Type::Duration, true),
+            Kind::Duration { .. } | Kind::Steps(_) | Kind::Ladder(_) => (Type::Duration, true),
         };
         return Some((Of::Parameter(name.to_owned()), kind, closed));
     }

@@ -11,8 +11,11 @@
 //! caller who may not know the resource.
 
 use super::parameter::{Kind, Place, Value};
+use super::series::{Asking, FROM, RESOLUTION, TO};
 use super::template::{Of, Values, percent_encode};
-use super::{BodyRule, HttpTemplate, Resource, Route, Rows, ShapeRule, SqlQuestion, Upstream};
+use super::{
+    BodyRule, HttpTemplate, Resource, Route, Rows, SeriesQuestion, SeriesRule, ShapeRule, SqlQuestion, Upstream,
+};
 use crate::catalog::Catalog;
 use crate::near;
 use crate::source::Address;
@@ -32,6 +35,10 @@ pub struct Resolved {
     /// Every parameter in its one spelling, defaults included, windows as they were cut: for the audit log.
     pub parameters: BTreeMap<String, String>,
     pub upstream: UpstreamRequest,
+    /// What the answer is, where it is a series.
+    pub series: Option<SeriesQuestion>,
+    /// Where the caller wants the finest step that is permitted: those after the one that this asks for.
+    pub coarser: Vec<i64>,
     /// `None`: a body is refused.
     pub body: Option<BodyRule>,
 }
@@ -89,7 +96,8 @@ struct Target {
 
 impl Catalog {
     /// Finds the route for `method`, the percent-decoded `segments` of the path and the percent-decoded `query`, and
-    /// builds the request to its source. Pure, and total: it answers for any input.
+    /// builds the request to its source. Pure, and total: it answers for any input. Steps of a series that have not ended
+    /// at `now` are not part of its window.
     ///
     /// # Errors
     /// The reason code, and a text that names the parameter and what it takes.
@@ -98,14 +106,34 @@ impl Catalog {
         method: &str,
         segments: &[String],
         query: &[(String, String)],
+        now: Timestamp,
+    ) -> Result<Resolved, ResolveError> {
+        self.resolve_at(method, segments, query, now, None)
+    }
+
+    /// The same at one step of a ladder, in milliseconds, where the caller wants the finest that is permitted.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`].
+    pub fn resolve_at(
+        &self,
+        method: &str,
+        segments: &[String],
+        query: &[(String, String)],
+        now: Timestamp,
+        step: Option<i64>,
     ) -> Result<Resolved, ResolveError> {
         let (route, captures) = self.route(method, segments)?;
         let raw = Raw { captures, query };
         let target = self.target(route, &raw)?;
         let known = |e: Fault| e.at(route, Some(&target));
         let mut values = read_values(route, &raw, &target).map_err(known)?;
-        let shape = shape(&route.shape, &mut values).map_err(known)?;
-        let upstream = self.question(route, &target, &values, shape.rows).map_err(known)?;
+        let rule = route.upstream.as_series();
+        let coarser = rule.map_or_else(Vec::new, |rule| choose_step(rule, step, &mut values));
+        // A caller that asks for a step before it has ended would see values of a part of it.
+        let ended = Timestamp(now.millis().saturating_sub(rule.map_or(0, |rule| rule.settle_ms)));
+        let shape = shape(&route.shape, &mut values, ended).map_err(known)?;
+        let (upstream, series) = self.question(route, &target, &values, &shape).map_err(known)?;
         Ok(Resolved {
             route: route.id.clone(),
             action: route.action,
@@ -113,6 +141,8 @@ impl Catalog {
             shape,
             parameters: values.iter().map(|(name, value)| ((*name).to_owned(), value.to_text())).collect(),
             upstream,
+            series,
+            coarser,
             body: route.body.clone(),
             resource: target.resource,
             product: target.product,
@@ -191,16 +221,37 @@ impl Catalog {
         route: &Route,
         target: &Target,
         values: &Read<'_>,
-        rows_max: i64,
-    ) -> Result<UpstreamRequest, Fault> {
+        shape: &Shape,
+    ) -> Result<(UpstreamRequest, Option<SeriesQuestion>), Fault> {
         let filling = Filling { catalog: self, target, values };
         match &route.upstream {
             Upstream::Http(template) => {
                 let path_and_query = self.path_and_query(route, template, &filling)?;
                 let headers = template.headers.clone();
-                Ok(UpstreamRequest::Http(HttpRequest { method: route.method, path_and_query, headers }))
+                Ok((UpstreamRequest::Http(HttpRequest { method: route.method, path_and_query, headers }), None))
             }
-            Upstream::Sql(statement) => statement.fill(&filling, rows_max).map(UpstreamRequest::Sql).ok_or_else(broken),
+            Upstream::Sql(statement) => {
+                let question = statement.fill(&filling, shape.rows).ok_or_else(broken)?;
+                Ok((UpstreamRequest::Sql(question), None))
+            }
+            Upstream::Series(rule) => {
+                let signal = target.signal.as_ref().and_then(|id| self.plant.signals.get(id)).ok_or_else(broken)?;
+                let ms = |name: &str| match values.get(name) {
+                    Some(Value::Timestamp(t)) => Ok(t.millis()),
+                    _ => Err(broken()),
+                };
+                let asking = Asking {
+                    step_ms: shape.resolution_ms,
+                    from_ms: ms(FROM)?,
+                    to_ms: ms(TO)?,
+                    rows_max: shape.rows,
+                    signal: &signal.id,
+                    unit: &signal.unit,
+                };
+                let asked = rule.ask(&asking, &filling, |template| self.path_and_query(route, template, &filling))?;
+                let (request, question) = asked.ok_or_else(broken)?;
+                Ok((request, Some(question)))
+            }
         }
     }
 
@@ -338,14 +389,14 @@ fn shown(text: &str) -> String {
 }
 
 /// The shape of the request. Windows are cut to whole steps here, so that shape, log and source see the same.
-fn shape(rule: &ShapeRule, values: &mut Read<'_>) -> Result<Shape, Fault> {
+fn shape(rule: &ShapeRule, values: &mut Read<'_>, ended: Timestamp) -> Result<Shape, Fault> {
     let duration = |name: &String| match values.get(name.as_str()) {
-        Some(Value::Duration(ms)) => *ms,
+        Some(Value::Duration(ms) | Value::Step(ms)) => *ms,
         _ => 0,
     };
     let resolution_ms = rule.resolution.as_ref().map_or(0, duration);
     let window_ms = match &rule.window {
-        Some((from, to)) => cut_window(from, to, resolution_ms, values)?,
+        Some((from, to)) => cut_window(from, to, resolution_ms, values, ended)?,
         None => 0,
     };
     let rows = match &rule.rows {
@@ -354,14 +405,32 @@ fn shape(rule: &ShapeRule, values: &mut Read<'_>) -> Result<Shape, Fault> {
             Some(Value::Integer(n)) => *n,
             _ => i64::MAX,
         },
+        Rows::Steps { limit } if resolution_ms == 0 => match values.get(limit.as_str()) {
+            Some(Value::Integer(n)) => *n,
+            _ => i64::MAX,
+        },
         // Whole steps, so this is ceil as well as floor.
-        Rows::WindowByResolution => window_ms.checked_div(resolution_ms).unwrap_or(i64::MAX),
+        Rows::WindowByResolution | Rows::Steps { .. } => window_ms.checked_div(resolution_ms).unwrap_or(i64::MAX),
     };
     Ok(Shape { resolution_ms, window_ms, rows })
 }
 
-/// Cuts the window to the whole steps inside it. A mean over a part of a step would be a value finer than the step.
-fn cut_window(from: &str, to: &str, step: i64, values: &mut Read<'_>) -> Result<i64, Fault> {
+/// Settles the step: the caller's, or where it wants the finest the one that is tried now. Those after it come next.
+fn choose_step(rule: &SeriesRule, step: Option<i64>, values: &mut Read<'_>) -> Vec<i64> {
+    if values.get(RESOLUTION) != Some(&Value::Finest) {
+        return Vec::new();
+    }
+    let at = step.and_then(|step| rule.steps.iter().position(|s| *s == step)).unwrap_or(0);
+    let mut steps = rule.steps.iter().skip(at).copied();
+    if let (Some(step), Some(value)) = (steps.next(), values.get_mut(RESOLUTION)) {
+        *value = Value::Step(step);
+    }
+    steps.collect()
+}
+
+/// Cuts the window to the whole steps inside it that have ended. A mean over a part of a step would be a value finer than
+/// the step.
+fn cut_window(from: &str, to: &str, step: i64, values: &mut Read<'_>, ended: Timestamp) -> Result<i64, Fault> {
     let time = |name: &str| match values.get(name) {
         Some(Value::Timestamp(t)) => t.millis(),
         _ => 0,
@@ -373,11 +442,12 @@ fn cut_window(from: &str, to: &str, step: i64, values: &mut Read<'_>) -> Result<
     }
     if step > 0 {
         begin = begin.saturating_add(step - 1).div_euclid(step).saturating_mul(step);
-        end = end.div_euclid(step).saturating_mul(step);
+        end = end.min(ended.millis()).div_euclid(step).saturating_mul(step);
         if begin >= end {
             let step = model::time::format_duration_ms(step);
-            let detail =
-                format!("between `{from}` and `{to}` is no whole step of `{step}` (steps begin at multiples of it)");
+            let detail = format!(
+                "between `{from}` and `{to}` no whole step of `{step}` has ended (steps begin at multiples of it)"
+            );
             return Err(Fault::of(Reason::BAD_PARAMETER, to, detail));
         }
         for (name, ms) in [(from, begin), (to, end)] {

@@ -1,12 +1,17 @@
 use super::*;
 use crate::testing::{folder, messages, munich};
 use crate::{Catalog, Problem, load_catalog};
+use model::Timestamp;
 use model::{Reason, ResourceRef};
 use proptest::prelude::*;
 use std::sync::LazyLock;
 
 mod escape;
 mod refusals;
+mod series;
+
+/// Long after the windows that are asked for.
+const NOW: Timestamp = Timestamp(4_000_000_000_000);
 
 static MUNICH: LazyLock<Catalog> = LazyLock::new(|| load_catalog(&munich("catalog")).unwrap());
 
@@ -63,24 +68,82 @@ fn segments(path: &str) -> Vec<String> {
 
 fn get(catalog: &Catalog, path: &str, query: &[(&str, &str)]) -> Result<Resolved, ResolveError> {
     let query: Vec<_> = query.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-    catalog.resolve("GET", &segments(path), &query)
+    catalog.resolve("GET", &segments(path), &query, NOW)
 }
 
 const HOUR: [(&str, &str); 2] = [("from", "2026-11-22T08:00:00Z"), ("to", "2026-11-22T10:00:00+01:00")];
 
 #[test]
 fn a_series_is_one_question_and_one_query() {
-    let resolved = get(&MUNICH, "/series/press-3.force", &HOUR).unwrap();
+    let [from, to] = HOUR;
+    let resolved = get(&MUNICH, "/series/press-3.force", &[from, to, ("resolution", "1m")]).unwrap();
     assert_eq!(resolved.resource.to_text(), "Signal/press-3.force");
     assert_eq!(resolved.product.as_str(), "press-3-telemetry");
     assert_eq!(resolved.shape, model::Shape { resolution_ms: 60_000, window_ms: 3_600_000, rows: 60 });
     let parameters: Vec<String> = resolved.parameters.iter().map(|(n, v)| format!("{n}={v}")).collect();
     assert_eq!(
         parameters,
-        ["from=2026-11-22T08:00:00.000Z", "resolution=1m", "signal=press-3.force", "to=2026-11-22T09:00:00.000Z"]
+        [
+            "from=2026-11-22T08:00:00.000Z",
+            "limit=100000",
+            "resolution=1m",
+            "signal=press-3.force",
+            "to=2026-11-22T09:00:00.000Z"
+        ]
     );
     assert_eq!(resolved.upstream.as_http().unwrap().method, "GET");
-    insta::assert_snapshot!(resolved.upstream.as_http().unwrap().path_and_query, @"/query?db=press_shop&epoch=ms&q=SELECT%20mean%28%22value%22%29%20AS%20%22value%22%20FROM%20%22PL1.PR03.FORCE%22%20WHERE%20time%20%3E%3D%201795334400000ms%20AND%20time%20%3C%201795338000000ms%20GROUP%20BY%20time%2860000ms%29%20fill%28none%29");
+    let query = decoded(&resolved.upstream.as_http().unwrap().path_and_query);
+    insta::assert_snapshot!(query, @r#"/query?db=press_shop&epoch=ms&q=SELECT mean("value"), min("value"), max("value"), count("value") FROM "PL1.PR03.FORCE" WHERE time >= 1795334400000ms AND time < 1795338000000ms GROUP BY time(60000ms) fill(none) LIMIT 60"#);
+    let raw = get(&MUNICH, "/series/press-3.force", &[from, to, ("resolution", "raw"), ("limit", "500")]).unwrap();
+    assert_eq!(raw.shape, model::Shape { resolution_ms: 0, window_ms: 3_600_000, rows: 500 });
+    let query = decoded(&raw.upstream.as_http().unwrap().path_and_query);
+    insta::assert_snapshot!(query, @r#"/query?db=press_shop&epoch=ms&q=SELECT "value" FROM "PL1.PR03.FORCE" WHERE time >= 1795334400000ms AND time < 1795338000000ms LIMIT 500"#);
+}
+
+/// Of `%` and two digits what they stand for.
+fn decoded(text: &str) -> String {
+    let mut parts = text.split('%');
+    let mut out = parts.next().unwrap().to_owned();
+    for part in parts {
+        let (digits, rest) = part.split_at(2);
+        out.push(char::from(u8::from_str_radix(digits, 16).unwrap()));
+        out.push_str(rest);
+    }
+    out
+}
+
+#[test]
+fn the_finest_step_is_tried_first_and_the_next_where_it_is_asked_for() {
+    let query: Vec<_> = HOUR.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+    let path = segments("/series/press-3.force");
+    let at = |step| MUNICH.resolve_at("GET", &path, &query, NOW, step).unwrap();
+    let first = at(None);
+    assert_eq!(
+        (first.shape.resolution_ms, first.coarser.as_slice()),
+        (0, &[1_000, 10_000, 60_000, 600_000, 3_600_000, 86_400_000][..])
+    );
+    let next = at(Some(60_000));
+    assert_eq!((next.shape.resolution_ms, next.coarser.as_slice()), (60_000, &[600_000, 3_600_000, 86_400_000][..]));
+    assert_eq!(next.parameters.get("resolution").unwrap(), "1m");
+    // An hour has no whole day.
+    assert!(MUNICH.resolve_at("GET", &path, &query, NOW, Some(86_400_000)).is_err());
+    // A caller who names a step gets that one or none.
+    let [from, to] = HOUR;
+    assert!(get(&MUNICH, "/series/press-3.force", &[from, to, ("resolution", "10s")]).unwrap().coarser.is_empty());
+}
+
+#[test]
+fn a_step_that_has_not_ended_is_not_in_the_window() {
+    let query: Vec<_> =
+        [HOUR[0], HOUR[1], ("resolution", "10m")].iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+    let path = segments("/series/press-3.force");
+    let until = |now: &str| {
+        let resolved = MUNICH.resolve("GET", &path, &query, Timestamp::parse_rfc3339(now).unwrap());
+        resolved.map(|r| r.parameters.get("to").unwrap().clone()).map_err(|e| e.to_string())
+    };
+    assert_eq!(until("2026-11-22T08:59:59.999Z").unwrap(), "2026-11-22T08:50:00.000Z");
+    assert_eq!(until("2026-11-22T09:00:00Z").unwrap(), "2026-11-22T09:00:00.000Z");
+    insta::assert_snapshot!(until("2026-11-22T08:09:59Z").unwrap_err(), @"between `from` and `to` no whole step of `10m` has ended (steps begin at multiples of it)");
 }
 
 #[test]
@@ -107,7 +170,7 @@ fn windows_are_cut_to_whole_steps_so_that_no_part_of_a_step_is_averaged() {
     // The mean of one millisecond is a raw value.
     let sliver = window("2026-11-22T08:00:00.000Z", "2026-11-22T08:00:00.001Z", "1m").unwrap_err();
     assert_eq!(sliver.reason, Reason::BAD_PARAMETER);
-    insta::assert_snapshot!(sliver, @"between `from` and `to` is no whole step of `1m` (steps begin at multiples of it)");
+    insta::assert_snapshot!(sliver, @"between `from` and `to` no whole step of `1m` has ended (steps begin at multiples of it)");
     let backwards = window("2026-11-22T09:00:00Z", "2026-11-22T08:00:00Z", "1m").unwrap_err();
     insta::assert_snapshot!(backwards, @"`to` is not after `from`");
 }
@@ -147,14 +210,14 @@ fn the_resource_is_judged_before_the_parameters() {
 
 #[test]
 fn only_the_declared_method_and_only_the_declared_path() {
-    let resolve = |method: &str, path: &str| MUNICH.resolve(method, &segments(path), &[]).unwrap_err().reason;
+    let resolve = |method: &str, path: &str| MUNICH.resolve(method, &segments(path), &[], NOW).unwrap_err().reason;
     for method in ["HEAD", "POST", "get", "OPTIONS", ""] {
         assert_eq!(resolve(method, "/parts/acme"), Reason::METHOD_NOT_ALLOWED, "{method}");
     }
     for path in ["/", "/parts", "/parts/ACME", "/parts/acme/", "/parts//acme", "/series/a/b"] {
         assert_eq!(resolve("GET", path), Reason::NOT_FOUND, "{path}");
     }
-    assert_eq!(MUNICH.resolve("GET", &[], &[]).unwrap_err().reason, Reason::NOT_FOUND);
+    assert_eq!(MUNICH.resolve("GET", &[], &[], NOW).unwrap_err().reason, Reason::NOT_FOUND);
 }
 
 #[test]
@@ -196,7 +259,7 @@ body = { max_bytes = 1024, content_types = ["application/json"] }
     let catalog = load(routes).unwrap();
     let search = |query: &[(&str, &str)]| {
         let query: Vec<_> = query.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        catalog.resolve("POST", &segments("/search"), &query)
+        catalog.resolve("POST", &segments("/search"), &query, NOW)
     };
     let resolved = search(&[("of", "parts")]).unwrap();
     assert_eq!(resolved.upstream.as_http().unwrap().path_and_query, "/v2/parts/search?open=false&age=1h");
@@ -245,7 +308,7 @@ proptest! {
         segments in prop::collection::vec(words(), 0..5),
         query in prop::collection::vec((words(), words()), 0..5),
     ) {
-        match MUNICH.resolve(&method, &segments, &query) {
+        match MUNICH.resolve(&method, &segments, &query, NOW) {
             Ok(resolved) => {
                 let route = MUNICH.routes.get(&resolved.route).unwrap();
                 prop_assert!(query.iter().all(|(name, _)| route.parameters.contains_key(name)));
@@ -261,7 +324,7 @@ proptest! {
     fn a_series_request_with_any_times_has_a_shape_that_fits_its_window(
         from in 0_i64..4_000_000_000_000, length in 1_i64..1_000_000_000, step in prop::sample::select(vec!["1s", "1m", "1h"]),
     ) {
-        let time = |ms| model::Timestamp(ms).to_rfc3339();
+        let time = |ms| Timestamp(ms).to_rfc3339();
         let query = [("from", time(from)), ("to", time(from + length)), ("resolution", step.to_owned())];
         let query: Vec<(&str, &str)> = query.iter().map(|(n, v)| (*n, v.as_str())).collect();
         if let Ok(resolved) = get(&MUNICH, "/series/press-3.force", &query) {

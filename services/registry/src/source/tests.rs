@@ -85,7 +85,7 @@ fn a_client_certificate_has_its_key_and_goes_over_tls_only() {
          [source.c]\nurl = \"https://c\"\nkey_file = \"c.key\"",
     );
     insta::assert_snapshot!(text, @r#"
-    a.toml:3:20: source `mes` has a `certificate_file` but no https `url`; help: use `https://`
+    a.toml:3:20: source `mes` has a `certificate_file` but no TLS; help: use `https://`
     a.toml:5:9: source `b` has no `key_file`; help: add `key_file = "…"`
     a.toml:8:9: source `c` has no `certificate_file`; help: add `certificate_file = "…"`
     "#);

@@ -1,4 +1,4 @@
-//! `GET /query` of InfluxDB 1: the two statements that the example catalog declares, and nothing else.
+//! `GET /query` of InfluxDB 1: the statements that series routes are asked with, and nothing else.
 
 use super::chance;
 use axum::Json;
@@ -34,6 +34,8 @@ const TAGS: [Tag; 11] = [
 const RAW_MS: i64 = 1_000;
 /// A shift: the slow cycle of every tag.
 const SHIFT_MS: i64 = 8 * 3_600_000;
+/// Values of an interval that are looked at.
+const LOOKED_AT: i64 = 600;
 /// What one answer holds at the most, as a historian would cap it.
 const VALUES_MAX: i64 = 100_000;
 
@@ -47,6 +49,8 @@ impl Tag {
 }
 
 struct Statement<'a> {
+    /// `mean`, `min`, `max`, `count`; none of raw values.
+    functions: Vec<&'a str>,
     tag: &'a str,
     from: i64,
     to: i64,
@@ -64,14 +68,35 @@ pub async fn query(Query(parameters): Query<BTreeMap<String, String>>) -> Respon
         return error(StatusCode::BAD_REQUEST, "error parsing query");
     };
     let series = TAGS.iter().find(|t| t.name == statement.tag).map(|tag| {
-        let values: Vec<Value> = times(&statement).map(|ms| json!([ms, tag.at(ms)])).collect();
-        json!({ "name": tag.name, "columns": ["time", "value"], "values": values })
+        let values: Vec<Value> = times(&statement).map(|ms| row(tag, &statement, ms)).collect();
+        let columns = if statement.functions.is_empty() { vec!["value"] } else { statement.functions.clone() };
+        let columns: Vec<&str> = std::iter::once("time").chain(columns).collect();
+        json!({ "name": tag.name, "columns": columns, "values": values })
     });
     let result = match series {
         Some(series) => json!({ "statement_id": 0, "series": [series] }),
         None => json!({ "statement_id": 0 }),
     };
     Json(json!({ "results": [result] })).into_response()
+}
+
+/// A raw value, or what the functions make of those of an interval.
+fn row(tag: &Tag, statement: &Statement<'_>, ms: i64) -> Value {
+    let Some(interval) = statement.interval else { return json!([ms, tag.at(ms)]) };
+    let values = (interval / RAW_MS).max(1);
+    // Of a day's 86,400 values every hundredth is looked at.
+    let step = (values / LOOKED_AT).max(1);
+    let looked_at: Vec<f64> =
+        (0..values).step_by(usize::try_from(step).unwrap_or(1)).map(|n| tag.at(ms + n * RAW_MS)).collect();
+    #[expect(clippy::cast_precision_loss, reason = "a few hundred values")]
+    let mean = looked_at.iter().sum::<f64>() / looked_at.len() as f64;
+    let cells = statement.functions.iter().map(|function| match *function {
+        "min" => json!(looked_at.iter().copied().fold(f64::INFINITY, f64::min)),
+        "max" => json!(looked_at.iter().copied().fold(f64::NEG_INFINITY, f64::max)),
+        "count" => json!(values),
+        _ => json!((mean * 1000.0).round() / 1000.0),
+    });
+    Value::Array(std::iter::once(json!(ms)).chain(cells).collect())
 }
 
 fn error(status: StatusCode, text: &str) -> Response {
@@ -89,9 +114,10 @@ fn times(statement: &Statement<'_>) -> impl Iterator<Item = i64> {
     (0..limit).map(move |i| first + i * step).take_while(move |ms| *ms < to)
 }
 
-/// `SELECT … FROM "TAG" WHERE time >= Nms AND time < Nms [GROUP BY time(Nms) fill(none)] [LIMIT N]`
+/// `SELECT "value" | mean("value"), … FROM "TAG" WHERE time >= Nms AND time < Nms [GROUP BY time(Nms) fill(none)] [LIMIT N]`
 fn parse(q: &str) -> Option<Statement<'_>> {
-    let (_, rest) = q.split_once(" FROM \"")?;
+    let (select, rest) = q.strip_prefix("SELECT ")?.split_once(" FROM \"")?;
+    let functions = select.split(", ").filter_map(|column| column.strip_suffix("(\"value\")")).collect();
     let (tag, rest) = rest.split_once("\" WHERE time >= ")?;
     let (from, rest) = rest.split_once("ms AND time < ")?;
     let (to, rest) = rest.split_once("ms")?;
@@ -100,5 +126,5 @@ fn parse(q: &str) -> Option<Statement<'_>> {
         None => None,
     };
     let limit = rest.split_once(" LIMIT ").map_or(Some(VALUES_MAX), |(_, n)| n.trim().parse().ok())?;
-    Some(Statement { tag, from: from.parse().ok()?, to: to.parse().ok()?, interval, limit })
+    Some(Statement { functions, tag, from: from.parse().ok()?, to: to.parse().ok()?, interval, limit })
 }

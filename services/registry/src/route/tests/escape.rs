@@ -88,7 +88,7 @@ static FIND: LazyLock<Catalog> = LazyLock::new(|| load(WIDE).unwrap_or_else(|e| 
 
 fn find(name: &str, tag: &str) -> Result<Resolved, ResolveError> {
     let query = [("tag".to_owned(), tag.to_owned())];
-    FIND.resolve("GET", &["find".to_owned(), name.to_owned()], &query)
+    FIND.resolve("GET", &["find".to_owned(), name.to_owned()], &query, NOW)
 }
 
 fn stays_a_value(name: &str, tag: &str) -> Result<(), TestCaseError> {
