@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-const TARGET: &str = "/plain/press-3.vibration?from=2026-11-22T08:00:00Z&to=2026-11-22T08:05:00Z&resolution=1m";
+const TARGET: &str = "/series/press-3.vibration?from=2026-11-22T08:00:00Z&to=2026-11-22T08:05:00Z&resolution=1m";
 /// Kill points in this run; the long command takes more.
 const ROUNDS: usize = 6;
 

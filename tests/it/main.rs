@@ -9,6 +9,7 @@
 
 mod bodies;
 mod bound;
+mod catalogue;
 mod crash;
 mod databases;
 mod disk;

@@ -211,7 +211,7 @@ async fn another_method_is_told_only_to_who_may_discover_the_path_and_recorded_w
     }
     for entry in seen {
         assert_eq!(entry["reasons"], serde_json::json!(["method_not_allowed"]), "the log tells the true reason");
-        assert_eq!((&entry["resource"], &entry["route"]), (&"Signal/press-3.vibration".into(), &"series".into()));
+        assert_eq!((&entry["resource"], &entry["route"]), (&"Signal/press-3.vibration".into(), &"plain".into()));
     }
     assert_eq!(source.asked(), 0);
     plant.stop().await;

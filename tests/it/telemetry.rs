@@ -83,7 +83,7 @@ async fn a_sampled_request_is_one_trace_from_the_caller_to_the_source() {
     })
     .await
     .unwrap();
-    for step in ["GET series", request.request_id(), "authenticate", "authorize", "record", "forward"] {
+    for step in ["GET plain", request.request_id(), "authenticate", "authorize", "record", "forward"] {
         assert!(text.contains(step), "no span `{step}` in\n{text}");
     }
     assert!(!text.contains(plant.token("acme")), "a token must not stand in a trace");

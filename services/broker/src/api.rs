@@ -1,7 +1,10 @@
 //! Millgate's own endpoints for callers, under the same identity, policy and audit log as the proxy.
 //!
 //! `GET /v1/audit/entries` answers questions to the audit log: decided by Cedar (`readAudit`), and itself recorded before
-//! the first entry leaves.
+//! the first entry leaves. `GET /v1/catalogue` is what the caller may know of (`catalogue`); it holds none of the plant's
+//! data and is counted, not recorded.
+
+mod catalogue;
 
 use crate::authenticate::{Door, authenticate};
 use crate::authorize::{Standing, authorize};
@@ -35,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 pub fn router(broker: Arc<Broker>) -> axum::Router {
     axum::Router::new()
         .route("/v1/audit/entries", get(entries))
+        .route("/v1/catalogue", get(catalogue))
         .fallback(nothing)
         .method_not_allowed_fallback(nothing)
         .with_state(broker)
@@ -84,6 +88,42 @@ async fn entries(
         unknown(&broker, id, peer, &parts, &mut door).await
     };
     answer(&broker, id, started, door, result).map(axum::body::Body::new)
+}
+
+async fn catalogue(
+    State(broker): State<Arc<Broker>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> impl IntoResponse {
+    let (parts, _) = request.into_parts();
+    let (id, started) = (broker.request_id(), broker.metrics.begin());
+    let mut door = Door::new(&broker.api_origins);
+    let result = offered(&broker, id, peer, &parts, &mut door).await;
+    answer(&broker, id, started, door, result).map(axum::body::Body::new)
+}
+
+/// Pages are made on a thread of their own: a large plant takes a decision for each of its signals.
+async fn offered(
+    broker: &Arc<Broker>,
+    id: RequestId,
+    peer: Peer,
+    parts: &Parts,
+    door: &mut Door<'_>,
+) -> Result<Response<Body>, Refusal> {
+    let canonical = Canonical::parse(parts)?;
+    let world = broker.world();
+    let caller = authenticate(broker, &world, id, &peer, parts, &canonical, door).await?;
+    let _share = stack::share(broker, &caller)?;
+    if caller.is_revoked(&world.parties.revocations) {
+        return Err(Refusal::denied(Reason::REVOKED, "you, or what you have shown, is revoked"));
+    }
+    let wanted = catalogue::Wanted::parse(&canonical.query)?;
+    let now = broker.clock.now();
+    let made = tokio::task::spawn_blocking(move || {
+        serde_json::to_string(&catalogue::page(&world, &caller, &wanted, now)).unwrap_or_default()
+    });
+    let body = made.await.map_err(|_| Refusal::new(Reason::OVERLOADED, "the catalogue could not be made"))?;
+    Ok(json(id, respond::full(body), "application/json"))
 }
 
 fn answer(

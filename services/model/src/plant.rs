@@ -8,6 +8,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 /// Levels of the ISA-95 (IEC 62264-1) equipment hierarchy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -132,6 +133,21 @@ pub enum Mask {
     Bucket { width: Step },
 }
 
+impl fmt::Display for Mask {
+    /// As the catalog writes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Drop => f.write_str("drop"),
+            Self::Null => f.write_str("null"),
+            Self::Redact => f.write_str("redact"),
+            Self::Pseudonym => f.write_str("pseudonym"),
+            Self::Partial { last } => write!(f, "partial {last}"),
+            Self::Round { to } => write!(f, "round {}", to),
+            Self::Bucket { width } => write!(f, "bucket {}", width),
+        }
+    }
+}
+
 /// A decimal number above zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
@@ -191,8 +207,8 @@ fn decimal(number: &str) -> Option<(i128, u32)> {
     }
 }
 
-impl std::fmt::Display for Step {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.times(1).unwrap_or_default())
     }
 }
