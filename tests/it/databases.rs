@@ -284,6 +284,7 @@ async fn what_the_database_leaves_out_is_what_the_decision_hides() {
             (0..rows.len()).filter(|n| random::is_seen(&told, &kinds, &hidden, &rows[*n])).collect();
         let condition = filter.condition();
         let database = postgres.database();
+        let slot = Arc::new(Arc::new(tokio::sync::Semaphore::new(1)).acquire_owned().await.unwrap());
         for is_distrusted in [false, true] {
             let is_distrusted = Arc::new(AtomicBool::new(is_distrusted));
             let records = Records { filter: &filter, condition: condition.as_ref(), is_distrusted: &is_distrusted };
@@ -297,7 +298,8 @@ async fn what_the_database_leaves_out_is_what_the_decision_hides() {
             };
             let question =
                 SqlQuestion { text: "SELECT * FROM row ORDER BY n".into(), binds: Vec::new(), rows_max: 1000 };
-            let body = database.ask(&question, &wanted).await.unwrap().collect().await.unwrap().to_bytes();
+            let body =
+                database.ask(&question, &wanted, slot.clone()).await.unwrap().collect().await.unwrap().to_bytes();
             let got: Vec<usize> = random::numbers(told.format, &body);
             assert_eq!(got, expected, "round {round}: {:?} {hidden:?} {rows:?}", told.records);
         }

@@ -113,16 +113,23 @@ async fn offered(
     let canonical = Canonical::parse(parts)?;
     let world = broker.world();
     let caller = authenticate(broker, &world, id, &peer, parts, &canonical, door).await?;
-    let _share = stack::share(broker, &caller)?;
+    let share = stack::share(broker, &caller)?;
     if caller.is_revoked(&world.parties.revocations) {
         return Err(Refusal::denied(Reason::REVOKED, "you, or what you have shown, is revoked"));
     }
     let wanted = catalogue::Wanted::parse(&canonical.query)?;
     let now = broker.clock.now();
+    let place = broker.readers.catalogue().await?;
+    // Goes when the caller does.
+    let waiting = Arc::new(());
+    let waits = Arc::downgrade(&waiting);
     let made = tokio::task::spawn_blocking(move || {
-        serde_json::to_string(&catalogue::page(&world, &caller, &wanted, now)).unwrap_or_default()
+        let _held = (share, place);
+        let given_up = || waits.strong_count() == 0;
+        serde_json::to_string(&catalogue::page(&world, &caller, &wanted, now, given_up)).unwrap_or_default()
     });
     let body = made.await.map_err(|_| Refusal::new(Reason::OVERLOADED, "the catalogue could not be made"))?;
+    drop(waiting);
     Ok(json(id, respond::full(body), "application/json"))
 }
 
@@ -253,30 +260,39 @@ fn row(found: &Found) -> String {
 pub struct Readers {
     searches: Arc<Semaphore>,
     tails: Arc<Semaphore>,
+    catalogues: Arc<Semaphore>,
 }
 
 /// Below the six connections that the store has for reading.
 const SEARCHES_MAX: usize = 4;
 const TAILS_MAX: usize = 16;
+/// A page of a large plant is a second of work, which nobody else shall wait for.
+const CATALOGUES_MAX: usize = 2;
 const PLACE_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
 
 impl Default for Readers {
     fn default() -> Self {
-        Self { searches: Arc::new(Semaphore::new(SEARCHES_MAX)), tails: Arc::new(Semaphore::new(TAILS_MAX)) }
+        let places = |n| Arc::new(Semaphore::new(n));
+        Self { searches: places(SEARCHES_MAX), tails: places(TAILS_MAX), catalogues: places(CATALOGUES_MAX) }
     }
 }
 
 impl Readers {
     /// A search waits its turn; a tail, which may never end, does not.
     async fn place(&self, follow: bool) -> Result<OwnedSemaphorePermit, Refusal> {
-        let place = if follow {
-            self.tails.clone().try_acquire_owned().ok()
-        } else {
-            tokio::time::timeout(PLACE_WAIT, self.searches.clone().acquire_owned()).await.ok().and_then(Result::ok)
-        };
+        let place = if follow { self.tails.clone().try_acquire_owned().ok() } else { turn(&self.searches).await };
         let busy = || Refusal::new(Reason::OVERLOADED, "others are reading the audit log; try again").retry_after(5);
         place.ok_or_else(busy)
     }
+
+    async fn catalogue(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        let busy = || Refusal::new(Reason::OVERLOADED, "others are reading the catalogue; try again").retry_after(5);
+        turn(&self.catalogues).await.ok_or_else(busy)
+    }
+}
+
+async fn turn(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    tokio::time::timeout(PLACE_WAIT, places.clone().acquire_owned()).await.ok().and_then(Result::ok)
 }
 
 /// What lets a reader stay.

@@ -2,7 +2,7 @@
 
 use crate::Broker;
 use crate::assertion::AssertionError;
-use crate::database::{Database, DatabaseError, Rows, RowsError};
+use crate::database::{Database, DatabaseError, Rows, RowsError, Slot};
 use crate::forward::Question;
 use crate::respond::{Body, BodyError, REQUEST_ID, Refusal};
 use crate::shape::Plan;
@@ -62,11 +62,18 @@ impl<'a> Prepared<'a> {
 
     /// # Errors
     /// The refusal, where there is no answer that may be looked at.
-    pub async fn send(self, upstream: &Upstream, id: RequestId) -> Result<Response<SourceBody>, (Ended, Refusal)> {
+    pub async fn send(
+        self,
+        upstream: &Upstream,
+        id: RequestId,
+        slot: &Slot,
+    ) -> Result<Response<SourceBody>, (Ended, Refusal)> {
         let answered = async {
             match (self, &upstream.to) {
                 (Self::Http { request, .. }, To::Http(http)) => ask_http(http, *request, id).await,
-                (Self::Sql { question, plan }, To::Database(database)) => ask_sql(database, question, plan, id).await,
+                (Self::Sql { question, plan }, To::Database(database)) => {
+                    ask_sql(database, question, plan, id, slot).await
+                }
                 _ => Err((Ended::SourceFailed, unreachable_source())),
             }
         };
@@ -126,10 +133,11 @@ async fn ask_sql(
     question: &SqlQuestion,
     plan: &Plan,
     id: RequestId,
+    slot: &Slot,
 ) -> Result<Response<SourceBody>, (Ended, Refusal)> {
     let wanted = plan.wanted(question);
     let form = wanted.form;
-    match database.ask(question, &wanted).await {
+    match database.ask(question, &wanted, slot.clone()).await {
         Ok(rows) => {
             let mut answer = Response::new(SourceBody::Rows(rows));
             answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type(form)));
@@ -139,7 +147,6 @@ async fn ask_sql(
             tracing::warn!(%error, request = %id, "a database gave no answer");
             Err(match error {
                 DatabaseError::Timeout => too_late(),
-                DatabaseError::Busy => (Ended::SourceFailed, busy()),
                 DatabaseError::Unreachable(_) | DatabaseError::Login(_) => (Ended::SourceFailed, unreachable_source()),
                 DatabaseError::Failed(_) | DatabaseError::TwoColumns(_) | DatabaseError::NoColumn(_) => {
                     let refusal = Refusal::new(Reason::SOURCE_FAILED, "the source refused the question or failed");
@@ -148,10 +155,6 @@ async fn ask_sql(
             })
         }
     }
-}
-
-fn busy() -> Refusal {
-    Refusal::new(Reason::SOURCE_BUSY, "the source has all the requests it can bear; try again").retry_after(2)
 }
 
 fn too_late() -> (Ended, Refusal) {

@@ -17,15 +17,15 @@ use registry::{Bind, DatabaseUrl, SqlQuestion};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgSslMode};
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, Column as _, Executor as _, Postgres, SqlSafeStr as _, TypeInfo as _};
+use sqlx::{AssertSqlSafe, Column as _, ConnectOptions as _, Executor as _, Postgres, SqlSafeStr as _, TypeInfo as _};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// How to reach a database, and as whom.
-#[derive(Debug)]
 pub struct Access<'a> {
     pub url: &'a DatabaseUrl,
     pub tls: bool,
@@ -40,8 +40,14 @@ pub struct Access<'a> {
     pub statement_timeout: Duration,
 }
 
+impl std::fmt::Debug for Access<'_> {
+    /// Without the password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Access").field("url", &self.url).field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
 /// A source that is asked in SQL. Connects when it is asked for the first time.
-#[derive(Debug)]
 pub struct Database {
     options: PgConnectOptions,
     pool_options: PgPoolOptions,
@@ -51,6 +57,13 @@ pub struct Database {
     asked: AtomicU64,
 }
 
+impl std::fmt::Debug for Database {
+    /// Without the password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").field("host", &self.options.get_host()).finish_non_exhaustive()
+    }
+}
+
 /// Why a database gave no answer. What the database said of it is in the log by its code alone.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
@@ -58,8 +71,6 @@ pub enum DatabaseError {
     Unreachable(String),
     #[error("it refused the login (SQLSTATE {0})")]
     Login(String),
-    #[error("it has no connection free")]
-    Busy,
     #[error("the statement took longer than the source's response timeout")]
     Timeout,
     /// A SQLSTATE, or what else is known.
@@ -74,7 +85,8 @@ pub enum DatabaseError {
 impl From<sqlx::Error> for DatabaseError {
     fn from(error: sqlx::Error) -> Self {
         match error {
-            sqlx::Error::PoolTimedOut => Self::Busy,
+            // The pool tries again until then, whatever the reason; a place in it there is for everybody who asks.
+            sqlx::Error::PoolTimedOut => Self::Unreachable(String::from("no connection in time")),
             sqlx::Error::Database(e) => {
                 let code = e.code().unwrap_or_default().into_owned();
                 match code.as_str() {
@@ -111,10 +123,11 @@ impl Database {
             .application_name("millgate")
             // Statements differ with the caller's view: remembering each would fill the server.
             .statement_cache_capacity(0)
-            .ssl_mode(if access.tls { PgSslMode::VerifyFull } else { PgSslMode::Disable });
-        if let Some(password) = access.password {
-            options = options.password(password);
-        }
+            .ssl_mode(if access.tls { PgSslMode::VerifyFull } else { PgSslMode::Disable })
+            // Also where there is none: not that of somebody else from the environment.
+            .password(access.password.unwrap_or_default())
+            // Statements and what the server says of them are the plant's.
+            .disable_statement_logging();
         if let Some(file) = access.ca_file {
             options = options.ssl_root_cert(file);
         }
@@ -138,11 +151,26 @@ impl Database {
 
     /// Asks, and reads the first rows.
     ///
+    /// `slot` is kept for as long as the database may be at work on it.
+    ///
     /// # Errors
     /// When it cannot be reached, refuses the statement, or does not answer in time.
-    pub async fn ask(&self, question: &SqlQuestion, wanted: &Wanted<'_>) -> Result<Rows, DatabaseError> {
+    pub async fn ask(&self, question: &SqlQuestion, wanted: &Wanted<'_>, slot: Slot) -> Result<Rows, DatabaseError> {
+        let answered = self.answer(question, wanted, slot).await;
+        if let Err(DatabaseError::Failed(_)) = &answered {
+            // Its columns may be others by now.
+            self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&question.text);
+        }
+        answered
+    }
+
+    async fn answer(&self, question: &SqlQuestion, wanted: &Wanted<'_>, slot: Slot) -> Result<Rows, DatabaseError> {
         let pool = self.pool.get_or_init(|| self.pool_options.clone().connect_lazy_with(self.options.clone()));
-        let mut session = Session(Some(pool.acquire().await?));
+        let connection = pool.acquire().await?;
+        // Before it, a server notices that nobody listens when it next sends something.
+        let notices = connection.server_version_num().is_some_and(|version| version >= 140_000);
+        let works_on = if notices { NOTICED } else { self.statement_timeout };
+        let mut session = Session { connection: Some(connection), slot: Some(slot), works_on };
         let connection = session.connection()?;
         let composed = match wanted.series {
             Some(of) => series(question, of),
@@ -154,7 +182,9 @@ impl Database {
         let declare = format!("DECLARE answer NO SCROLL CURSOR FOR {text}");
         with.query(&declare, rows_max).execute(connection).await?;
         let check = check.filter(|_| self.asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(CHECKED_EVERY));
-        Reading::new(session, sieve, check.map(|check| (check, with)), wanted.form, names).begin().await
+        Reading::new(session, sieve, check.map(|check| (check, with)), wanted.form, names)
+            .begin(self.statement_timeout)
+            .await
     }
 
     /// What a statement gives, asked once.
@@ -181,7 +211,11 @@ impl Database {
 
 /// Of a new connection. A caller who leaves takes the statement with it where the server can notice (PostgreSQL 14).
 async fn settle(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    connection.execute(sqlx::raw_sql("SET TIME ZONE 'UTC'; SET default_transaction_read_only = on")).await?;
+    connection
+        .execute(sqlx::raw_sql(
+            "SET client_min_messages = error; SET TIME ZONE 'UTC'; SET default_transaction_read_only = on",
+        ))
+        .await?;
     if connection.server_version_num().is_some_and(|version| version >= 140_000) {
         connection.execute(sqlx::raw_sql("SET client_connection_check_interval = '1s'")).await?;
     }
@@ -222,26 +256,46 @@ fn bound(query: Query<'static, Postgres, PgArguments>, bind: &Bind) -> Query<'st
     }
 }
 
+/// A place among the questions that a source bears at once.
+pub type Slot = Arc<OwnedSemaphorePermit>;
+
+/// A server that looks for its client every second has noticed by then that it has gone.
+const NOTICED: Duration = Duration::from_secs(2);
+
 /// A connection that is closed unless it is known to be at rest: a pool would wait for what it is still sending.
 #[derive(Debug)]
-struct Session(Option<PoolConnection<Postgres>>);
+struct Session {
+    connection: Option<PoolConnection<Postgres>>,
+    slot: Option<Slot>,
+    /// The longest that the server goes on after a connection is closed.
+    works_on: Duration,
+}
 
 impl Session {
     fn connection(&mut self) -> Result<&mut PgConnection, DatabaseError> {
-        self.0.as_deref_mut().ok_or_else(|| DatabaseError::Failed(String::from("closed")))
+        self.connection.as_deref_mut().ok_or_else(|| DatabaseError::Failed(String::from("closed")))
     }
 
     /// Ends the transaction and gives the connection back.
     async fn rest(&mut self) {
-        let Some(connection) = self.0.as_deref_mut() else { return };
+        let Some(connection) = self.connection.as_deref_mut() else { return };
         if connection.execute("ROLLBACK").await.is_ok() {
-            drop(self.0.take());
+            drop(self.connection.take());
         }
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        drop(self.0.take().map(PoolConnection::detach));
+        let Some(connection) = self.connection.take() else { return };
+        drop(connection.detach());
+        // Whoever leaves again and again would otherwise have more statements at work than the source bears.
+        if let (Some(slot), Ok(runtime)) = (self.slot.take(), tokio::runtime::Handle::try_current()) {
+            let works_on = self.works_on;
+            runtime.spawn(async move {
+                tokio::time::sleep(works_on).await;
+                drop(slot);
+            });
+        }
     }
 }

@@ -46,7 +46,7 @@ pub async fn forward(broker: &Broker, admitted: Admitted, question: Question<'_>
     let upstream = question.upstream;
     let mut standing = broker.standing(&permit, question.world, question.certificate.clone());
     let slot = match tokio::time::timeout(upstream.queue_timeout, upstream.slots.clone().acquire_owned()).await {
-        Ok(Ok(slot)) => slot,
+        Ok(Ok(slot)) => Arc::new(slot),
         _ => {
             let refusal = Refusal::new(Reason::SOURCE_BUSY, "the source has all the requests it can bear; try again");
             return Err(failed(exchange, Ended::NotForwarded, refusal.retry_after(2)));
@@ -69,7 +69,7 @@ pub async fn forward(broker: &Broker, admitted: Admitted, question: Question<'_>
     let assertion = asked.assertion().cloned();
     let mut exchange = exchange;
     exchange.forwarded();
-    let answer = match asked.send(upstream, id).await {
+    let answer = match asked.send(upstream, id, &slot).await {
         Ok(answer) => answer,
         Err((ended, refusal)) => return Err(failed(exchange, ended, refusal)),
     };

@@ -1,13 +1,17 @@
-//! The ladder of a series: where a caller leaves the step open, the finest that is permitted is served.
+//! The ladder of a series: where a caller leaves the step open, the finest that it may see is served.
 
 use crate::canonical::Canonical;
 use crate::world::World;
-use model::AccessRequest;
+use model::{AccessRequest, Shape};
+use pdp::Decision;
 use registry::Resolved;
 
 /// Of the steps that `first` and those after it ask for, the first that is permitted; where none is, the last that the
 /// window has, whose denial the caller hears. `None`: it is `first`. `ask` makes the question of a step; nothing is recorded
 /// of those that are only tried.
+///
+/// A step is tried with as little of it as can be asked for. With the caller's own window and rows it could choose among
+/// steps by asking for too much of one, and take a step that it has from another.
 pub fn finest(
     world: &World,
     canonical: &Canonical,
@@ -18,10 +22,14 @@ pub fn finest(
     loop {
         let tried = chosen.as_ref().unwrap_or(first);
         let Some(next) = tried.coarser.first().copied() else { break };
-        let request = ask(tried);
+        let mut request = ask(tried);
+        request.shape = Shape { resolution_ms: request.shape.resolution_ms, window_ms: 0, rows: 1 };
         let now = request.now;
-        if world.snapshot.decide(request, &[]).is_permit() {
-            break;
+        match world.snapshot.decide(request, &[]) {
+            Decision::Permit(_) => break,
+            // It is the same for all of them, and must take no longer than for what is not there.
+            Decision::Denied(denial) if denial.hidden => break,
+            Decision::Denied(_) => {}
         }
         let (method, segments, query) = (canonical.method.as_str(), &canonical.segments, &canonical.query);
         // A window without a whole step of this has none of a coarser one either.

@@ -83,7 +83,7 @@ pub struct Watched {
     /// Pieces that have come from the source, where they need not be pieces for the caller.
     pub heard: Option<Arc<AtomicU64>>,
     /// Held until the answer is through: the source's cap counts answers, not only questions.
-    pub slot: OwnedSemaphorePermit,
+    pub slot: Arc<OwnedSemaphorePermit>,
 }
 
 /// A source's body on its way to the caller. Writes the exchange's outcome, once, however it ends.
@@ -115,7 +115,7 @@ struct Open<B> {
     patience: Patience,
     /// With what it was when it was looked at last.
     heard: Option<(Arc<AtomicU64>, u64)>,
-    _slot: OwnedSemaphorePermit,
+    _slot: Arc<OwnedSemaphorePermit>,
     waits_for: Side,
     since: Instant,
     /// How long each side has been waited for before `since`.

@@ -122,6 +122,16 @@ impl Source {
         let timeout = |key, default, max| {
             table.duration(key, 1..=max).unwrap_or(default).unsigned_abs() // 1 or more
         };
+        if let Some(Address::Database { tls: true, .. }) = &address
+            && table.get("ca_file").is_none()
+        {
+            let what = format!("{} has no `ca_file`, and nobody else vouches for a database", table.what);
+            table.problem(
+                table.spot,
+                what,
+                Some("add `ca_file = \"…\"`, or `tls = false` where nobody sits in between".into()),
+            );
+        }
         let connect_timeout_ms = timeout("connect_timeout", 2 * SECOND, HOUR);
         let response_timeout_ms = timeout("response_timeout", 30 * SECOND, HOUR);
         let idle_timeout_ms = timeout("idle_timeout", 30 * SECOND, HOUR);

@@ -149,19 +149,28 @@ impl Wanted {
     }
 }
 
-/// A page for `caller`.
-pub fn page<'w>(world: &'w World, caller: &Authenticated, wanted: &Wanted, now: Timestamp) -> Catalogue<'w> {
+/// A page for `caller`. `given_up`: nobody waits for it any longer.
+pub fn page<'w>(
+    world: &'w World,
+    caller: &Authenticated,
+    wanted: &Wanted,
+    now: Timestamp,
+    given_up: impl Fn() -> bool,
+) -> Catalogue<'w> {
     let looking = Looking { world, caller, now };
     let plant = &world.catalog.plant;
     let datasets = plant.datasets.values().map(Described::Dataset);
     let all = datasets.chain(plant.signals.values().map(Described::Signal));
     let after = wanted.after.as_deref();
     // In the order of their texts: `Dataset/…` comes before `Signal/…`, and each in the order of ids.
+    // What is asked for comes after what may be known: otherwise the time of an answer would tell of things between two names,
+    // or of a product.
     let mut all = all
-        .filter(|one| wanted.product.as_ref().is_none_or(|product| product == one.product()))
+        .take_while(|_| !given_up())
         .map(|one| (one.resource(), one))
-        .skip_while(|(resource, _)| after.is_some_and(|after| resource.to_text().as_str() <= after))
-        .filter(|(resource, _)| world.snapshot.may_discover(caller, resource, now));
+        .filter(|(resource, _)| world.snapshot.may_discover(caller, resource, now))
+        .filter(|(_, one)| wanted.product.as_ref().is_none_or(|product| product == one.product()))
+        .skip_while(|(resource, _)| after.is_some_and(|after| resource.to_text().as_str() <= after));
     let mut items = Vec::new();
     let mut next = None;
     while let Some((resource, one)) = all.next() {
@@ -169,6 +178,7 @@ pub fn page<'w>(world: &'w World, caller: &Authenticated, wanted: &Wanted, now: 
         items.extend(looking.item(resource, one));
         if items.len() >= wanted.limit {
             next = all.next().map(|_| text);
+            all.by_ref().for_each(drop);
             break;
         }
     }
@@ -211,7 +221,12 @@ struct Looking<'w, 'c> {
 }
 
 impl<'w> Looking<'w, '_> {
+    /// Of its organisation; a tool of another that acts for it has no business with them.
     fn agreements(&self) -> Vec<Terms<'w>> {
+        let organisation = self.caller.organisation();
+        if self.caller.actors().iter().any(|actor| actor.principal.organisation != *organisation) {
+            return Vec::new();
+        }
         let own = self.world.parties.agreements.values().filter(|a| a.consumer == *self.caller.organisation());
         let duration = model::time::format_duration_ms;
         own.map(|a| Terms {
@@ -243,8 +258,11 @@ impl<'w> Looking<'w, '_> {
         if without.allowed || access.is_empty() {
             access.push(without);
         }
-        let hidden: BTreeSet<&FieldClassId> = access.iter().flat_map(|access| &access.hidden).collect();
-        let ways = routes.iter().map(|route| way(route, one, &hidden)).collect();
+        // Hidden under each of them; where nothing may be read, all is.
+        let mut allowed = access.iter().filter(|access| access.allowed).map(|access| access.hidden.iter().collect());
+        let hidden: Option<BTreeSet<&FieldClassId>> =
+            allowed.next().map(|first: BTreeSet<_>| allowed.fold(first, |all, next: BTreeSet<_>| &all & &next));
+        let ways = routes.iter().map(|route| way(route, one, hidden.as_ref())).collect();
         Some(Item {
             resource: resource.to_text(),
             title: one.title(),
@@ -389,7 +407,7 @@ fn fields<'w>(dataset: &'w Dataset, hidden: &[FieldClassId]) -> Vec<Field<'w>> {
     dataset.fields.iter().filter_map(field).collect()
 }
 
-fn way<'w>(route: &'w Route, one: Described<'_>, hidden: &BTreeSet<&FieldClassId>) -> Way<'w> {
+fn way<'w>(route: &'w Route, one: Described<'_>, hidden: Option<&BTreeSet<&FieldClassId>>) -> Way<'w> {
     let id = match one {
         Described::Dataset(d) => d.id.as_str(),
         Described::Signal(s) => s.id.as_str(),
@@ -400,12 +418,13 @@ fn way<'w>(route: &'w Route, one: Described<'_>, hidden: &BTreeSet<&FieldClassId
     };
     let path = route.path.to_string();
     let path = resource.map_or(path.clone(), |name| path.replace(&format!("{{{name}}}"), id));
-    let is_of_hidden = |parameter: &Parameter| match (one, &parameter.filters) {
-        (Described::Dataset(d), Some(fields)) => {
+    let is_of_hidden = |parameter: &Parameter| match (one, hidden, &parameter.filters) {
+        (Described::Signal(_), ..) => false,
+        (_, None, _) => !route.is_of_frame(&parameter.name),
+        (Described::Dataset(d), Some(hidden), Some(fields)) => {
             fields.iter().any(|field| d.fields.get(field).is_none_or(|class| hidden.contains(class)))
         }
-        (Described::Dataset(_), None) => !hidden.is_empty() && !route.is_of_frame(&parameter.name),
-        (Described::Signal(_), _) => false,
+        (_, Some(hidden), None) => !hidden.is_empty() && !route.is_of_frame(&parameter.name),
     };
     let parameters = route.parameters.values();
     let parameters = parameters.filter(|p| Some(p.name.as_str()) != resource && (p.is_in_path() || !is_of_hidden(p)));

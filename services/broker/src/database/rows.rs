@@ -12,6 +12,7 @@ use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Rows of the first `FETCH`, which are held together.
@@ -82,7 +83,8 @@ impl Reading {
     }
 
     /// Reads the first rows here, so that a statement that fails at once is an error, and the others behind the answer.
-    pub(super) async fn begin(mut self) -> Result<Rows, DatabaseError> {
+    /// What comes after the answer takes `timeout` at the most.
+    pub(super) async fn begin(mut self, timeout: Duration) -> Result<Rows, DatabaseError> {
         self.open();
         let first = match self.fetch(None).await {
             Ok(more) => more,
@@ -92,16 +94,16 @@ impl Reading {
         if !first {
             self.close();
             let piece = std::mem::take(&mut self.piece);
-            tokio::spawn(self.end());
+            tokio::spawn(self.end(timeout));
             return Ok(Rows { first: Some(piece.into()), rest: None });
         }
         let first = Bytes::from(std::mem::take(&mut self.piece));
         let (pieces, rest) = mpsc::channel(PIECES);
-        tokio::spawn(self.run(pieces));
+        tokio::spawn(self.run(pieces, timeout));
         Ok(Rows { first: Some(first), rest: Some(rest) })
     }
 
-    async fn run(mut self, pieces: mpsc::Sender<Result<Bytes, RowsError>>) {
+    async fn run(mut self, pieces: mpsc::Sender<Result<Bytes, RowsError>>, timeout: Duration) {
         let ended = tokio::select! {
             ended = self.fetch_all(&pieces) => ended,
             // Nobody listens any longer: the connection is closed, whatever the database is doing.
@@ -114,21 +116,24 @@ impl Reading {
                     let _ = pieces.send(Ok(std::mem::take(&mut self.piece).into())).await;
                 }
                 drop(pieces);
-                self.end().await;
+                self.end(timeout).await;
             }
             Err(error) => drop(pieces.send(Err(error)).await),
         }
     }
 
-    /// Nobody waits for this any longer.
-    async fn end(mut self) {
-        if let Some((check, with)) = self.check.take()
-            && let Err(error) = check.run(&mut self.session, with).await
-        {
-            tracing::warn!(%error, "what a database leaves out could not be compared with the record filter");
-            return;
-        }
-        self.session.rest().await;
+    /// Nobody waits for this any longer. A connection that does not come to rest is closed.
+    async fn end(mut self, timeout: Duration) {
+        let _ = tokio::time::timeout(timeout, async {
+            if let Some((check, with)) = self.check.take()
+                && let Err(error) = check.run(&mut self.session, with).await
+            {
+                tracing::warn!(%error, "what a database leaves out could not be compared with the record filter");
+                return;
+            }
+            self.session.rest().await;
+        })
+        .await;
     }
 
     async fn fetch_all(&mut self, pieces: &mpsc::Sender<Result<Bytes, RowsError>>) -> Result<(), RowsError> {
@@ -190,7 +195,8 @@ fn append(text: &str, form: Format, names: &[String], before: u64, piece: &mut V
             write_record(cells.iter().map(|cell| cell.as_deref().unwrap_or_default()), piece);
         }
         Format::NdJson => {
-            piece.extend_from_slice(text.as_bytes());
+            // Between JSON's words alone: a value of type `json` is kept as it was written.
+            piece.extend(text.bytes().map(|b| if matches!(b, b'\n' | b'\r') { b' ' } else { b }));
             piece.push(b'\n');
         }
         Format::Json | Format::Opaque => {

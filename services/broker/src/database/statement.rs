@@ -77,6 +77,9 @@ pub(super) struct Check {
     pub is_distrusted: Arc<AtomicBool>,
 }
 
+/// Rows that are read one by one for the sake of those among them that may be seen.
+const SIEVED_MAX: i64 = 10_000_000;
+
 /// A row is not larger: the next would have to wait for it, and so would everybody's memory.
 pub(super) const ROW_BYTES_MAX: usize = 1024 * 1024;
 
@@ -121,15 +124,21 @@ pub(super) fn compose(
     let fetched: Vec<String> = fetched.iter().map(|name| format!("q.{}", quoted(name))).collect();
     // The query stands on lines of its own: its last one may end in a comment.
     let text = format!(
-        "SELECT CASE WHEN octet_length(row_text) <= {ROW_BYTES_MAX} THEN row_text END{} FROM (SELECT {} AS \
+        "SELECT {}{} FROM (SELECT {} AS \
          row_text{told} FROM (SELECT {} FROM (\n{}\n) q{restricted} LIMIT ${}) r) s",
-        (0..sieve.as_ref().map_or(0, |s| s.filter.fields().count())).map(|n| format!(", told{n}")).collect::<String>(),
+        not_too_long("row_text"),
+        told_again(sieve.as_ref()),
         row_text(&names, is_csv),
         fetched.join(", "),
         question.text,
         question.binds.len() + texts.len() + 1,
     );
-    let rows_max = if check.is_some() { wanted.rows } else { wanted.rows_widened };
+    let rows_max = match (&check, &sieve) {
+        (Some(_), _) => wanted.rows,
+        // It is read until there are enough. Any lower number would tell how many others there are up to it.
+        (None, Some(_)) => SIEVED_MAX.max(wanted.rows_widened),
+        (None, None) => wanted.rows_widened,
+    };
     let names = names.into_iter().map(str::to_owned).collect();
     Ok(Composed { text, texts, rows_max, names, sieve, check })
 }
@@ -145,7 +154,11 @@ pub(super) fn series(question: &SqlQuestion, series: &SeriesQuestion) -> Compose
     );
     let limit = question.binds.len() + 1;
     let text = if series.step_ms == 0 {
-        format!("SELECT json_build_array({}, value)::text FROM ({rows}) q ORDER BY time LIMIT ${limit}", ms("time"))
+        format!(
+            "SELECT {} FROM (SELECT json_build_array({}, value)::text AS row_text FROM ({rows}) q ORDER BY time LIMIT ${limit}) s",
+            not_too_long("row_text"),
+            ms("time")
+        )
     } else {
         let shown = series.aggregates.iter().map(|of| aggregate(*of)).chain([String::from("count(v)")]);
         format!(
@@ -176,6 +189,20 @@ fn aggregate(of: Aggregate) -> String {
         Aggregate::First => "(array_agg(v ORDER BY time) FILTER (WHERE v IS NOT NULL))[1]",
         Aggregate::Last => "(array_agg(v ORDER BY time DESC) FILTER (WHERE v IS NOT NULL))[1]",
     })
+}
+
+/// Nothing in the place of what is longer than a row may be.
+fn not_too_long(text: &str) -> String {
+    format!("CASE WHEN octet_length({text}) <= {ROW_BYTES_MAX} THEN {text} END")
+}
+
+/// What is too long is no id, and no text that the plant knows.
+fn told_again(sieve: Option<&Sieve>) -> String {
+    let told = 0..sieve.map_or(0, |sieve| sieve.filter.fields().count());
+    told.map(|n| {
+        format!(", CASE WHEN octet_length(told{n}) <= 1024 THEN told{n} WHEN told{n} IS NOT NULL THEN '\u{fffd}' END")
+    })
+    .collect()
 }
 
 /// What a row tells of itself, for each attribute of the filter: the text that JSON has of it.

@@ -163,6 +163,9 @@ impl Plan {
         resolved: &Resolved,
         permit: &Permit,
     ) -> Result<Self, Refusal> {
+        if let Some(detail) = &resolved.too_long {
+            return Err(Refusal::new(Reason::BAD_PARAMETER, detail.clone()));
+        }
         if let Some(series) = &resolved.series {
             return Ok(Self::Series(Arc::new(series.clone())));
         }

@@ -7,13 +7,21 @@
 use super::json::Malformed;
 use model::Timestamp;
 use registry::{Aggregate, SeriesAnswer, SeriesQuestion, TimeUnit, ValuesAt};
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use std::fmt;
 use std::io::Write as _;
 use std::sync::Arc;
 
-/// A million rows of a mean and a count; the answer is held until its end, because a step is complete only then.
+/// The answer is held until its end, because a step is complete only then; so it is no longer than its rows can be. A number
+/// has at most 25 characters, a row's punctuation a few.
+const CELL_BYTES: usize = 32;
+/// Of a source's row that holds more than a time and a value.
+const FOREIGN_ROW_BYTES: usize = 256;
+/// What stands around the rows, or a few long texts among them.
+const AROUND_BYTES: usize = 64 * 1024;
+/// Whatever the rows.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
 /// A raw value that is a text: a state, a batch number.
 const TEXT_BYTES_MAX: usize = 1_024;
@@ -23,6 +31,7 @@ const TEXT_BYTES_MAX: usize = 1_024;
 pub struct SeriesReader {
     question: Arc<SeriesQuestion>,
     read: Vec<u8>,
+    bytes_max: usize,
     rows: u64,
 }
 
@@ -39,13 +48,21 @@ struct Row {
 
 impl SeriesReader {
     pub fn new(question: Arc<SeriesQuestion>) -> Self {
-        Self { question, read: Vec::new(), rows: 0 }
+        let rows_max = usize::try_from(question.rows_max).unwrap_or(usize::MAX);
+        let (rows, row) = match &question.answer {
+            SeriesAnswer::Values(at) => (at.values_max, FOREIGN_ROW_BYTES),
+            // A raw value can be a text.
+            _ if question.step_ms == 0 => (rows_max, 2 * CELL_BYTES + TEXT_BYTES_MAX),
+            _ => (rows_max, CELL_BYTES * (question.aggregates.len() + 2)),
+        };
+        let bytes_max = rows.saturating_mul(row).saturating_add(AROUND_BYTES).min(BYTES_MAX);
+        Self { question, read: Vec::new(), bytes_max, rows: 0 }
     }
 
     /// # Errors
     /// When the answer is longer than any that was asked for.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
-        if self.read.len() + bytes.len() > BYTES_MAX {
+        if self.read.len() + bytes.len() > self.bytes_max {
             return Err(malformed("a series is too long"));
         }
         self.read.extend_from_slice(bytes);
@@ -126,46 +143,206 @@ fn plain(rows: Vec<Vec<Value>>) -> Result<Vec<Row>, Malformed> {
     rows.into_iter().map(row).collect::<Option<_>>().ok_or_else(|| malformed("a row without a time"))
 }
 
-/// Measured values, in the order of their times.
+/// Measured values of the window, in the order of their times.
 fn values(bytes: &[u8], at: &ValuesAt, question: &SeriesQuestion) -> Result<Vec<Row>, Malformed> {
-    let mut answer: Value = serde_json::from_slice(bytes).map_err(|_| malformed("no JSON"))?;
-    let mut list = &mut answer;
-    for name in at.rows.split('.').filter(|name| !name.is_empty()) {
-        list = member_mut(list, name).ok_or_else(|| malformed("no list where the catalog says"))?;
+    let path: Vec<&str> = at.rows.split('.').filter(|name| !name.is_empty()).collect();
+    let mut found = Found { at, question, rows: Vec::new(), seen: 0, is_there: false, is_bad: false };
+    let mut answer = serde_json::Deserializer::from_slice(bytes);
+    let read = Place { path: &path, found: &mut found }.deserialize(&mut answer).and_then(|()| answer.end());
+    if read.is_err() || !found.is_there || found.is_bad {
+        return Err(malformed("no list of times and values where the catalog says"));
     }
-    let Value::Array(items) = list.take() else { return Err(malformed("no list where the catalog says")) };
     // A source that stops counting gives a part, and a step made of a part is none.
-    if items.len() >= at.values_max && question.step_ms > 0 {
+    if found.seen >= at.values_max && question.step_ms > 0 {
         return Err(malformed("more values than one answer of the source holds; ask for a shorter window"));
     }
-    let mut rows = Vec::with_capacity(items.len());
-    for item in &items {
-        let time = member(item, &at.time).and_then(|time| ms(time, at.unit));
-        let (Some(ms), Some(value)) = (time, member(item, &at.value)) else {
-            return Err(malformed("a row without its time or its value"));
-        };
-        // Sources differ in whether the ends of a window belong to it.
-        if (question.from_ms..question.to_ms).contains(&ms) {
-            rows.push(Row { ms, cells: vec![value.clone()] });
-        }
-    }
+    let mut rows = found.rows;
     rows.sort_by_key(|row| row.ms);
+    if question.step_ms == 0 {
+        rows.truncate(usize::try_from(question.rows_max).unwrap_or(usize::MAX));
+    }
     Ok(rows)
 }
 
-fn member<'v>(of: &'v Value, name: &str) -> Option<&'v Value> {
-    match of {
-        Value::Object(members) => members.get(name),
-        Value::Array(items) => items.get(name.parse::<usize>().ok()?),
-        _ => None,
+/// What has been read of an answer. Of all that it holds only times and values are kept.
+struct Found<'a> {
+    at: &'a ValuesAt,
+    question: &'a SeriesQuestion,
+    rows: Vec<Row>,
+    seen: usize,
+    is_there: bool,
+    is_bad: bool,
+}
+
+impl Found<'_> {
+    fn add(&mut self, time: Option<Value>, value: Option<Value>) {
+        self.seen += 1;
+        let ms = time.and_then(|time| ms(&time, self.at.unit));
+        match (ms, value) {
+            // Sources differ in whether the ends of a window belong to it.
+            (Some(ms), Some(value)) if (self.question.from_ms..self.question.to_ms).contains(&ms) => {
+                self.rows.push(Row { ms, cells: vec![value] });
+            }
+            (Some(_), Some(_)) => {}
+            _ => self.is_bad = true,
+        }
     }
 }
 
-fn member_mut<'v>(of: &'v mut Value, name: &str) -> Option<&'v mut Value> {
-    match of {
-        Value::Object(members) => members.get_mut(name),
-        Value::Array(items) => items.get_mut(name.parse::<usize>().ok()?),
-        _ => None,
+/// A place in an answer on the way to the list.
+struct Place<'p, 'f, 'a> {
+    path: &'p [&'p str],
+    found: &'f mut Found<'a>,
+}
+
+impl<'de> DeserializeSeed<'de> for Place<'_, '_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Place<'_, '_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list, or what leads to it")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        let (name, rest) = self.path.split_first().ok_or_else(|| serde::de::Error::custom("an object"))?;
+        let mut taken = false;
+        while let Some(member) = members.next_key::<String>()? {
+            // One that stands twice has two readings.
+            if member == *name && std::mem::replace(&mut taken, true) {
+                return Err(serde::de::Error::custom("a member twice"));
+            }
+            match member == *name {
+                true => members.next_value_seed(Place { path: rest, found: &mut *self.found })?,
+                false => drop(members.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        let Some((name, rest)) = self.path.split_first() else {
+            self.found.is_there = true;
+            while items.next_element_seed(RowOf(&mut *self.found))?.is_some() {
+                if self.found.seen > self.found.at.values_max {
+                    return Err(serde::de::Error::custom("too many rows"));
+                }
+            }
+            return Ok(());
+        };
+        let position: usize = name.parse().map_err(|_| serde::de::Error::custom("a list"))?;
+        for _ in 0..position {
+            if items.next_element::<IgnoredAny>()?.is_none() {
+                return Ok(());
+            }
+        }
+        items.next_element_seed(Place { path: rest, found: &mut *self.found })?;
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(())
+    }
+}
+
+/// One row: an object, or a list.
+struct RowOf<'f, 'a>(&'f mut Found<'a>);
+
+impl<'de> DeserializeSeed<'de> for RowOf<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for RowOf<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a row")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        let (mut time, mut value) = (None, None);
+        while let Some(member) = members.next_key::<String>()? {
+            let place = match member.as_str() {
+                m if m == self.0.at.time => &mut time,
+                m if m == self.0.at.value => &mut value,
+                _ => {
+                    members.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            };
+            if place.replace(members.next_value::<Scalar>()?.0).is_some() {
+                return Err(serde::de::Error::custom("a member twice"));
+            }
+        }
+        self.0.add(time, value);
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        let position = |name: &str| name.parse::<usize>().ok();
+        let (of_time, of_value) = (position(&self.0.at.time), position(&self.0.at.value));
+        let (mut time, mut value) = (None, None);
+        let mut n = 0;
+        while let Some(cell) = items.next_element::<Scalar>()? {
+            match Some(n) {
+                at if at == of_time => time = Some(cell.0),
+                at if at == of_value => value = Some(cell.0),
+                _ => {}
+            }
+            n += 1;
+        }
+        self.0.add(time, value);
+        Ok(())
+    }
+}
+
+/// A value without others in it; of any other, that it is one.
+struct Scalar(Value);
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl<'de> Visitor<'de> for Read {
+            type Value = Scalar;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value")
+            }
+            fn visit_unit<E>(self) -> Result<Scalar, E> {
+                Ok(Scalar(Value::Null))
+            }
+            fn visit_bool<E>(self, is: bool) -> Result<Scalar, E> {
+                Ok(Scalar(is.into()))
+            }
+            fn visit_i64<E>(self, n: i64) -> Result<Scalar, E> {
+                Ok(Scalar(n.into()))
+            }
+            fn visit_u64<E>(self, n: u64) -> Result<Scalar, E> {
+                Ok(Scalar(n.into()))
+            }
+            fn visit_f64<E>(self, n: f64) -> Result<Scalar, E> {
+                Ok(Scalar(n.into()))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Scalar, E> {
+                Ok(Scalar(text.into()))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Scalar, A::Error> {
+                while items.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Scalar(Value::Array(Vec::new())))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Scalar, A::Error> {
+                while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Scalar(Value::Array(Vec::new())))
+            }
+        }
+        deserializer.deserialize_any(Read)
     }
 }
 
@@ -423,6 +600,11 @@ mod tests {
             let out = read(question(MINUTE, SeriesAnswer::Values(at(unit))), &answer(times)).unwrap();
             assert_eq!(out["values"].to_string(), expected, "{unit:?}");
         }
+        // Of raw values, as many as are wanted.
+        let mut raw = question(0, SeriesAnswer::Values(at(TimeUnit::Milliseconds)));
+        raw.rows_max = 2;
+        let out = read(raw, &answer(["600000", "660000", "600001", "720000", "720001", "1200000"])).unwrap();
+        assert_eq!((out["values"].to_string().as_str(), &out["more"]), ("[[600000,1],[600001,9]]", &true.into()));
         // As many as the source ever gives: there may be more of the last step.
         let mut full = at(TimeUnit::Milliseconds);
         full.values_max = 6;

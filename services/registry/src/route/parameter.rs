@@ -148,7 +148,6 @@ impl Kind {
                 let steps: Vec<String> = steps.iter().map(|ms| format_duration_ms(*ms)).collect();
                 format!("one of {}", near::list(&steps))
             }
-            Self::Ladder(steps) if steps.is_empty() => format!("`{FINEST}`"),
             Self::Ladder(steps) => {
                 let steps = steps.iter().map(|ms| Value::Step(*ms).to_text());
                 let steps: Vec<String> = std::iter::once(FINEST.to_owned()).chain(steps).collect();

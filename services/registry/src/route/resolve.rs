@@ -39,6 +39,8 @@ pub struct Resolved {
     pub series: Option<SeriesQuestion>,
     /// Where the caller wants the finest step that is permitted: those after the one that this asks for.
     pub coarser: Vec<i64>,
+    /// Why this step is not served where it is the finest that is permitted: the window has too many of them.
+    pub too_long: Option<String>,
     /// `None`: a body is refused.
     pub body: Option<BodyRule>,
 }
@@ -129,10 +131,19 @@ impl Catalog {
         let known = |e: Fault| e.at(route, Some(&target));
         let mut values = read_values(route, &raw, &target).map_err(known)?;
         let rule = route.upstream.as_series();
+        let is_finest = values.get(RESOLUTION) == Some(&Value::Finest);
         let coarser = rule.map_or_else(Vec::new, |rule| choose_step(rule, step, &mut values));
         // A caller that asks for a step before it has ended would see values of a part of it.
         let ended = Timestamp(now.millis().saturating_sub(rule.map_or(0, |rule| rule.settle_ms)));
         let shape = shape(&route.shape, &mut values, ended).map_err(known)?;
+        let too_long = rule.filter(|rule| shape.rows > rule.rows_max).map(|rule| {
+            let detail = format!("the window has {} steps; one answer has at most {}", shape.rows, rule.rows_max);
+            Fault::of(Reason::BAD_PARAMETER, TO, detail)
+        });
+        let too_long = match too_long {
+            Some(fault) if !is_finest => return Err(known(fault)),
+            fault => fault.map(|fault| fault.detail),
+        };
         let (upstream, series) = self.question(route, &target, &values, &shape).map_err(known)?;
         Ok(Resolved {
             route: route.id.clone(),
@@ -143,6 +154,7 @@ impl Catalog {
             upstream,
             series,
             coarser,
+            too_long,
             body: route.body.clone(),
             resource: target.resource,
             product: target.product,

@@ -23,7 +23,8 @@ pub struct SeriesRule {
     pub steps: Vec<i64>,
     /// What a step shows of its values, in this order.
     pub aggregates: Vec<Aggregate>,
-    /// Steps made of fewer values are not shown.
+    /// Steps made of fewer values are not shown. Then there is one step only: with two of them, what is left out of one could
+    /// be taken from the other.
     pub values_min: u64,
     /// Of one answer.
     pub rows_max: i64,
@@ -152,9 +153,7 @@ impl SeriesRule {
         add(FROM, "begin of the window", Kind::Timestamp, None);
         add(TO, "end of the window, not in it", Kind::Timestamp, None);
         let finest = Some(Value::Finest);
-        // Of a small group one step only: with two of them, one could be taken from the other.
-        let steps = if self.values_min > 1 { Vec::new() } else { self.steps.clone() };
-        add(RESOLUTION, "the step", Kind::Ladder(steps), finest);
+        add(RESOLUTION, "the step", Kind::Ladder(self.steps.clone()), finest);
         let limit = Kind::Integer { min: 1, max: self.rows_max };
         add(LIMIT, "most raw values", limit, Some(Value::Integer(self.rows_max)));
     }
@@ -311,9 +310,15 @@ pub(super) fn series(route: &Table<'_>, scope: &Scope<'_>) -> Option<SeriesRule>
     let values_min = table.integer("values_min", 1..=1_000_000).unwrap_or(1).unsigned_abs();
     let rows_max = table.integer("rows_max", 1..=ROWS_MAX).unwrap_or(ROWS_DEFAULT);
     let settle_ms = table.duration("settle", 0..=SETTLE_MAX_MS).unwrap_or(0);
-    if values_min > 1 && steps.as_ref().is_some_and(|steps| steps.contains(&0)) {
-        let what = format!("{} has `values_min` and the step `raw`", table.what);
-        table.wrong("steps", what, "a raw value is a step of one: remove `raw`");
+    if values_min > 1 && steps.as_ref().is_some_and(|steps| !matches!(steps.as_slice(), [step] if *step > 0)) {
+        let what = format!("{} has `values_min` and more than one step, or `raw`", table.what);
+        table.wrong("steps", what, "keep one: what is left out of one step could be calculated from another");
+    }
+    for name in scope.parameters.keys().filter(|name| ![FROM, TO].contains(&name.as_str())) {
+        if !matches!(scope.resource, Some(Resource::SignalParameter(signal)) if signal == name) {
+            let what = format!("{} has the parameter `{name}` beside its signal", route.what);
+            route.wrong("parameters", what, "remove it: whoever chooses among values finds out what they are");
+        }
     }
     let source = source(route, &table, scope, rows_max);
     table.finish();

@@ -162,9 +162,16 @@ struct Lexer {
     has_first: bool,
     /// What stands before, outside of quotes.
     before: Option<char>,
+    /// What stands before that.
+    earlier: Option<char>,
+    /// Parentheses that are open.
+    depth: u32,
     /// The tag of a dollar quote, as far as it is read.
     tag: Option<String>,
 }
+
+/// Stands for a value among the characters before; no text has it.
+const HOLE: char = '\0';
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 enum State {
@@ -205,7 +212,7 @@ impl Lexer {
                 _ => (State::Quoted(quote, escapes), false),
             },
             State::Escaped(quote) => (State::Quoted(quote, true), false),
-            State::Line => (if c == '\n' { State::Outside } else { State::Line }, false),
+            State::Line => (if matches!(c, '\n' | '\r') { State::Outside } else { State::Line }, false),
             State::Block(depth) => match (c, next, depth) {
                 ('/', Some('*'), _) => (State::Block(depth + 1), true),
                 ('*', Some('/'), 1) => (State::Outside, true),
@@ -234,8 +241,19 @@ impl Lexer {
             }
             return Ok(false);
         }
+        if self.before == Some(HOLE) && (c.is_alphanumeric() || matches!(c, '_' | '[' | '$' | ':')) {
+            return Err("goes on right behind a placeholder");
+        }
         let pair = match (c, next) {
             (';', _) => return Err("has a `;`"),
+            ('(', _) => {
+                self.depth += 1;
+                false
+            }
+            (')', _) => {
+                self.depth = self.depth.checked_sub(1).ok_or("closes a parenthesis that it has not opened")?;
+                false
+            }
             ('-', Some('-')) => {
                 self.state = State::Line;
                 true
@@ -245,7 +263,8 @@ impl Lexer {
                 true
             }
             ('\'' | '"', _) => {
-                let escapes = c == '\'' && matches!(self.before, Some('e' | 'E'));
+                let is_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '$');
+                let escapes = c == '\'' && matches!(self.before, Some('e' | 'E')) && !self.earlier.is_some_and(is_word);
                 self.state = State::Quoted(c, escapes);
                 false
             }
@@ -265,7 +284,7 @@ impl Lexer {
                 return Err("does not begin with a query");
             }
         }
-        self.before = Some(c);
+        (self.earlier, self.before) = (self.before, Some(c));
         Ok(pair)
     }
 
@@ -274,11 +293,10 @@ impl Lexer {
         if self.state != State::Outside || self.tag.is_some() {
             return Err("stands inside quotes or a comment");
         }
-        if self.before.is_none_or(|b| b.is_alphanumeric() || matches!(b, '_' | '$')) {
+        if self.before.is_none_or(|b| b.is_alphanumeric() || matches!(b, '_' | '$' | '[' | HOLE)) {
             return Err("is joined to the word before it");
         }
-        // What follows is a word of its own.
-        self.before = Some('$');
+        (self.earlier, self.before) = (self.before, Some(HOLE));
         Ok(())
     }
 
@@ -286,6 +304,9 @@ impl Lexer {
         match self.state {
             State::Outside | State::Line if self.tag.is_none() => {}
             _ => return Err("has a quote or a comment that is not closed"),
+        }
+        if self.depth > 0 {
+            return Err("has a parenthesis that is not closed");
         }
         match self.first.as_str() {
             "SELECT" | "WITH" | "VALUES" | "TABLE" => Ok(()),
@@ -330,6 +351,13 @@ mod tests {
             ("SELECT a FROM \"?\"", "inside quotes"),
             ("SELECT $x$ ? $x$", "inside quotes"),
             ("SELECT a FROM t?", "joined to the word"),
+            ("SELECT a FROM t WHERE b = ?x", "right behind"),
+            ("SELECT a FROM t WHERE b = ?[1]", "right behind"),
+            ("SELECT a FROM t WHERE b = ?::int", "right behind"),
+            ("SELECT 1) q; --", "not opened"),
+            ("SELECT (1", "parenthesis that is not closed"),
+            ("SELECT 1 -- x\r'", "not closed"),
+            ("SELECT type'\\' ?'", "not closed"),
             ("SELECT a FROM t WHERE b = $1", "of its own"),
             ("SELECT 1; DROP TABLE t", "`;`"),
             ("DELETE FROM t", "no query"),

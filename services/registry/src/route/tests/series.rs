@@ -31,6 +31,7 @@ const SQL: &str = r#"
 [source.db]
 url = "postgresql://db/plant"
 username = "u"
+tls = false
 [signal.stored]
 product = "telemetry"
 source = "db"
@@ -63,7 +64,7 @@ fn each_source_is_asked_in_its_own_way() {
         let resolved = get(&load(routes).unwrap(), path, &window).unwrap();
         decoded(&resolved.upstream.as_http().unwrap().path_and_query)
     };
-    let tagged = GOOD.replace(
+    let tagged = GOOD.replace("[\"1m\", \"1h\"]", "[\"1m\"]").replace(
         "database = ",
         "measurement = \"m\"\ntags = { machine = \"{signal.address}\" }\nvalues_min = 5\ndatabase = ",
     );
@@ -83,7 +84,13 @@ fn each_fault_of_a_series_is_said_with_what_to_write() {
         (GOOD, steps, ""),
         (GOOD, steps, "steps = []"),
         (GOOD, steps, "steps = [\"1m\", \"90s\", \"raw\", \"x\"]"),
-        (GOOD, steps, "steps = [\"raw\", \"1m\"]\nvalues_min = 5"),
+        (GOOD, steps, "steps = [\"raw\"]\nvalues_min = 5"),
+        (GOOD, steps, "steps = [\"1m\", \"1h\"]\nvalues_min = 5"),
+        (
+            GOOD,
+            "signal = { type = \"signal\" }",
+            "signal = { type = \"signal\" }\nparameters.above = { type = \"integer\", min = 0, max = 9 }",
+        ),
         (GOOD, database, "database = \"plant\"\naggregates = [\"mean\", \"mean\", \"median\"]"),
         (GOOD, database, ""),
         (GOOD, database, "sql = \"SELECT 1\""),
