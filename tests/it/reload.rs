@@ -1,6 +1,7 @@
 //! Changes of the folders while the broker serves.
 
 use acceptance::{Plant, wait};
+use serde_json::json;
 use std::path::PathBuf;
 
 const TARGET: &str = "/series/press-3.vibration?from=2026-11-22T08:00:00Z&to=2026-11-22T09:00:00Z&resolution=1m";
@@ -81,12 +82,29 @@ async fn a_new_policy_decides_new_requests_and_its_activation_is_in_the_log() {
     std::fs::write(file(&plant, "base/stop.cedar"), policy).unwrap();
     assert_eq!(until_status(&plant, 403).await, "line_stopped");
     let denied = plant.audit("decision=deny&reason=line_stopped&limit=1").await.unwrap();
-    assert_eq!(denied[0]["policies"], serde_json::json!(["stop-the-line"]));
-    let activations = plant.audit("kind=policy&order=oldest").await.unwrap();
+    assert_eq!(denied[0]["policies"], json!(["stop-the-line"]));
+    let mut activations = plant.audit("kind=policy&order=oldest").await.unwrap();
+    activations.retain(|entry| entry["event"] == "activated");
     assert_eq!(activations.len(), 2, "{activations:?}");
+    assert_eq!((&activations[1]["added"], &activations[1]["added_total"]), (&json!(["stop-the-line"]), &json!(1)));
     assert_eq!(denied[0]["digests"]["policies"], activations[1]["digest"]);
     assert_eq!(activations[1]["previous"], activations[0]["digest"]);
-    plant.stop().await;
+    let effects = wait::until("what the new policy changes", async || {
+        let entries = plant.audit("kind=policy").await.ok()?;
+        entries.into_iter().find(|entry| entry["event"] == "effects")
+    })
+    .await
+    .unwrap();
+    assert_eq!((&effects["digest"], &effects["previous"]), (&activations[1]["digest"], &activations[0]["digest"]));
+    let lines = effects["lines"].as_array().unwrap();
+    assert!(
+        lines.iter().any(|line| line.as_str().unwrap().starts_with("acme/engineer-1 loses: acme-parts")),
+        "{lines:?}"
+    );
+    let directory = plant.stop().await;
+    let entries = acceptance::published(directory.path()).unwrap();
+    assert!(entries.iter().any(|entry| entry["event"] == "effects"));
+    assert!(entries.iter().all(|entry| entry["v"] == "1.3"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,6 +11,7 @@ pub mod assertion;
 mod authenticate;
 mod authorize;
 pub mod canonical;
+pub mod cases;
 mod forward;
 pub mod handshake;
 pub mod listener;
@@ -64,6 +65,8 @@ pub struct Broker {
     refused_logins: Arc<RefusedLogins>,
     shares: Arc<share::Shares>,
     readers: api::Readers,
+    /// Held by whoever finds out what new policies change.
+    effects: tokio::sync::Mutex<()>,
     tracer: Tracer,
     readiness: runtime::health::Readiness,
     draining: CancellationToken,
@@ -122,6 +125,7 @@ impl Broker {
             assertions: makings.assertions,
             pseudonyms: makings.pseudonyms,
             readers: api::Readers::default(),
+            effects: tokio::sync::Mutex::default(),
             refused_logins: RefusedLogins::new(makings.refused_logins_per_minute),
             shares: share::Shares::new(makings.requests_per_organisation),
             tracer: makings.tracer,

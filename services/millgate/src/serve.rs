@@ -105,6 +105,12 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
     let sockets = Sockets::bind(config).await?;
     let identity = identity(config)?;
     let (log, publisher) = open_log(config, clock.clone()).await?;
+    if let Err(problems) = broker::cases::admit_at_start(&world, &config.folders.cases, &log).await {
+        log.seal().await;
+        publisher.stop().await.context("the log cannot be published")?;
+        log.close().await;
+        return Err(unusable(&problems));
+    }
     let log_key = publisher.key().to_text();
     let shown = match &config.tls {
         Some(tls) => Some(broker::tls::certified_key(&tls.certificate, &tls.key)?),
@@ -170,10 +176,12 @@ fn load(folders: &Folders) -> anyhow::Result<World> {
     let world = folders
         .load()
         .and_then(|parts| World::connect(&parts.catalog).and_then(|upstreams| World::join(&parts, 1, upstreams)));
-    world.map_err(|problems| {
-        let text: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        anyhow::anyhow!("the folders cannot be used; nothing was started\n{}", text.join("\n"))
-    })
+    world.map_err(|problems| unusable(&problems))
+}
+
+fn unusable(problems: &[registry::Problem]) -> anyhow::Error {
+    let text: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    anyhow::anyhow!("the folders cannot be used; nothing was started\n{}", text.join("\n"))
 }
 
 async fn open_log(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<(Log, Publisher)> {
@@ -272,7 +280,8 @@ impl Running {
             key: files.key.clone(),
             shown_by,
         });
-        let reloader = Reloader::new(self.broker.clone(), folders, certificate);
+        let cases = config.folders.cases.clone();
+        let reloader = Reloader::new(self.broker.clone(), folders, certificate).with_cases(cases);
         self.background.spawn(reloader.run(self.shutdown.reloads(), self.shutdown.draining().clone()));
         let (broker, stop) = (self.broker.clone(), self.shutdown.draining().clone());
         self.background.spawn(async move {

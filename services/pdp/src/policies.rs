@@ -3,7 +3,7 @@
 use crate::finding::line_of;
 use crate::moments::Uses;
 use crate::names::Names;
-use crate::{Finding, question};
+use crate::{Finding, gates, question};
 use cedar_policy::ffi::DetailedError;
 use cedar_policy::{
     ActionConstraint, Entities, EntityUid, Policy, PolicyId, PolicySet as CedarSet, Schema, ValidationMode, Validator,
@@ -49,14 +49,32 @@ impl PolicySet {
     ///
     /// # Errors
     /// Everything that is wrong, at once and in order of place: syntax, missing or repeated `@id`, unknown annotations,
-    /// strict validation with its warnings, level-1 validation.
+    /// strict validation with its warnings, level-1 validation, and what can fail in a `forbid`.
     pub fn load<N: AsRef<str>, T: AsRef<str>>(schema: (&str, &str), files: &[(N, T)]) -> Result<Self, Vec<Finding>> {
+        Self::load_through(schema, files, gates::check)
+    }
+
+    /// For tests of what a decision makes of a policy that fails: such a set is not loaded otherwise.
+    #[cfg(test)]
+    pub(crate) fn load_ungated<N: AsRef<str>, T: AsRef<str>>(
+        schema: (&str, &str),
+        files: &[(N, T)],
+    ) -> Result<Self, Vec<Finding>> {
+        Self::load_through(schema, files, |_, _| Vec::new())
+    }
+
+    fn load_through<N: AsRef<str>, T: AsRef<str>>(
+        schema: (&str, &str),
+        files: &[(N, T)],
+        gate: impl Fn(&CedarSet, &BTreeMap<String, Note>) -> Vec<Finding>,
+    ) -> Result<Self, Vec<Finding>> {
         let (names, parsed) = load_schema(schema.0, schema.1)?;
         let mut reader = Reader::default();
         for (file, text) in files {
             reader.read(file.as_ref(), text.as_ref());
         }
         reader.findings.extend(validate(&parsed, &reader.set, &reader.notes, files));
+        reader.findings.extend(gate(&reader.set, &reader.notes));
         Finding::check(std::mem::take(&mut reader.findings))?;
         let actions = parsed.action_entities().map_err(|e| vec![schema_finding(schema.0, e.to_string())])?;
         let by_action = names.actions.iter().map(|(a, uid)| (*a, admitting(&reader.set, uid, &actions))).collect();

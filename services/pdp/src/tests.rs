@@ -2,7 +2,9 @@
 
 mod cases;
 mod delegation;
+mod explain;
 mod fail_closed;
+mod gates;
 mod load;
 mod memo;
 mod slices;

@@ -1,3 +1,4 @@
+use super::test::{Report, TestArgs, test, text};
 use super::*;
 use crate::demo::files::Home;
 
@@ -24,7 +25,8 @@ fn tried(cases: &str) -> (tempfile::TempDir, anyhow::Result<Report>) {
     std::fs::create_dir(&folder).unwrap();
     std::fs::write(folder.join("some.json"), cases).unwrap();
     let at = time("2026-11-22T08:00:00Z").ok();
-    let args = TestArgs { config: home.config(), cases: folder, at, junit: None, json: false };
+    let chosen = Chosen { config: home.config(), policies: Vec::new() };
+    let args = TestArgs { chosen, cases: vec![folder], at, junit: None, json: false };
     let report = test(&args);
     (directory, report)
 }
