@@ -12,6 +12,7 @@ mod bound;
 mod crash;
 mod disk;
 mod faults;
+mod lifecycle;
 mod masks;
 mod mtls;
 mod operations;

@@ -4,6 +4,7 @@
 //! Each cell is asked as the least that can be asked: a plain login, nobody acting, no extent. Where that is allowed, the
 //! cell also says how far it goes: the finest resolution, the longest window and the most rows.
 
+mod alike;
 mod changes;
 mod text;
 
@@ -11,9 +12,10 @@ pub use changes::{Change, Turn, lines};
 
 use crate::cases::{Asked, BadCase, Expected};
 use crate::{Decision, Snapshot};
+use alike::{Alike, Class};
 use model::{Action, PrincipalKind, ResourceRef, Timestamp};
 use serde::{Serialize, Serializer};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// What is decided at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,13 +96,13 @@ const RESOLUTIONS_MS: [i64; 6] = [0, 1_000, 60_000, 600_000, 3_600_000, DAY_MS];
 impl Matrix {
     /// Every cell at `at`.
     pub fn of(snapshot: &Snapshot, at: Timestamp) -> Self {
+        let alike = Alike::new(snapshot);
+        let mut decided: HashMap<Class, Vec<Found>> = HashMap::new();
         let mut cells = BTreeMap::new();
-        for who in everybody(snapshot) {
-            for (action, resource) in resources(snapshot) {
-                for purpose in purposes(snapshot, action) {
-                    let key = Key { who: who.clone(), action, resource: resource.clone(), purpose, names: None };
-                    Asker { snapshot, at, key: &key }.fill(&mut cells);
-                }
+        for key in keys(snapshot) {
+            let ask = || Asker { snapshot, at, key: &key }.found();
+            for found in decided.entry(alike.class(&key)).or_insert_with(ask) {
+                cells.insert(Key { names: found.names.clone(), ..key.clone() }, found.cell.clone());
             }
         }
         Self { at, cells }
@@ -108,8 +110,8 @@ impl Matrix {
 
     /// How many cells there are to ask at the least, so that whoever has little time can leave it.
     pub fn size(snapshot: &Snapshot) -> usize {
-        let questions = resources(snapshot).map(|(action, _)| purposes(snapshot, action).count());
-        everybody(snapshot).len() * questions.sum::<usize>()
+        let alike = Alike::new(snapshot);
+        keys(snapshot).map(|key| alike.class(&key)).collect::<HashSet<_>>().len()
     }
 
     pub fn cells(&self) -> impl Iterator<Item = (&Key, &Cell)> {
@@ -144,6 +146,16 @@ impl Who {
 }
 
 // === what is asked
+
+fn keys(snapshot: &Snapshot) -> impl Iterator<Item = Key> {
+    everybody(snapshot).into_iter().flat_map(move |who| {
+        resources(snapshot).flat_map(move |(action, resource)| {
+            let who = who.clone();
+            let key = move |purpose| Key { who: who.clone(), action, resource: resource.clone(), purpose, names: None };
+            purposes(snapshot, action).map(key)
+        })
+    })
+}
 
 fn everybody(snapshot: &Snapshot) -> Vec<Who> {
     let parties = snapshot.parties();
@@ -181,6 +193,12 @@ struct Asker<'a> {
     key: &'a Key,
 }
 
+/// What was decided, and under which agreement's name.
+struct Found {
+    names: Option<String>,
+    cell: Cell,
+}
+
 #[derive(Clone, Copy)]
 struct Ask {
     resolution_ms: i64,
@@ -189,22 +207,24 @@ struct Ask {
 }
 
 impl Asker<'_> {
-    fn fill(&self, cells: &mut BTreeMap<Key, Cell>) {
+    /// The cell, and where several agreements permit one more for each that can be named. None for what nobody can ask.
+    fn found(&self) -> Vec<Found> {
         // The least of a series is its coarsest value.
         let least = Ask { resolution_ms: if self.is_series() { DAY_MS } else { 0 }, window_ms: 0, rows: 0 };
-        let Ok(decision) = self.decide(least) else { return };
-        if let Decision::Denied(denial) = &decision
-            && self.key.names.is_none()
-        {
-            for agreement in &denial.agreements {
-                let key = Key { names: Some(agreement.to_string()), ..self.key.clone() };
-                Asker { key: &key, ..*self }.fill(cells);
-            }
-        }
+        let Ok(decision) = self.decide(least) else { return Vec::new() };
         let extent = decision.is_permit().then(|| self.extent(least));
+        let agreements = match &decision {
+            Decision::Denied(denial) if self.key.names.is_none() => denial.agreements.as_slice(),
+            _ => &[],
+        };
+        let named = agreements.iter().flat_map(|agreement| {
+            let key = Key { names: Some(agreement.to_string()), ..self.key.clone() };
+            Asker { key: &key, ..*self }.found()
+        });
+        let named = named.collect::<Vec<_>>();
         let Expected { decision, reasons, agreement, classes_hidden, records_hidden, .. } = Expected::of(&decision);
         let cell = Cell { decision, reasons, agreement, classes_hidden, records_hidden, extent };
-        cells.insert(self.key.clone(), cell);
+        [Found { names: self.key.names.clone(), cell }].into_iter().chain(named).collect()
     }
 
     fn decide(&self, ask: Ask) -> Result<Decision, BadCase> {

@@ -6,6 +6,8 @@ mod explain;
 mod fail_closed;
 mod gates;
 mod load;
+mod matrix;
 mod memo;
+mod reference;
 mod slices;
 mod world;

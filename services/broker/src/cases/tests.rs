@@ -55,8 +55,8 @@ impl Plant {
             Ok(world) => failing(&world.snapshot, &[self.at("cases")]),
             Err(problems) => problems,
         };
-        let folder = format!("{}/", self.folder.path().display());
-        problems.iter().map(|p| format!("{p}\n").replace(&folder, "")).collect()
+        let [folder, base] = [self.folder.path(), &root()].map(|path| format!("{}/", path.display()));
+        problems.iter().map(|p| format!("{p}\n").replace(&folder, "").replace(&base, "")).collect()
     }
 }
 
@@ -79,7 +79,7 @@ fn the_committed_matrix_is_what_is_decided() {
     let file = root().join("policies/matrix.txt");
     let committed = std::fs::read_to_string(&file).unwrap_or_default();
     if committed.trim_end() != matrix.trim_end() {
-        let new = file.with_extension("txt.new");
+        let new = root().join("target/matrix.txt");
         std::fs::write(&new, &matrix).unwrap();
         panic!("policies decide otherwise than {} says; compare it with {}", file.display(), new.display());
     }
@@ -130,7 +130,7 @@ fn a_case_that_cannot_gate_is_refused() {
         plant.problems().starts_with("cases/one.json:3: case `the press is seen`: `press-3.force` is not a resource")
     );
     plant.write("cases/one.json", &CASE.replace("\"expect\"", "\"expects\""));
-    assert!(plant.problems().starts_with("cases/one.json:5: is no list of cases: unknown field `expects`"));
+    assert!(plant.problems().starts_with("cases/one.json:6: is no list of cases: unknown field `expects`"));
 }
 
 #[test]
@@ -161,7 +161,25 @@ fn folders_that_do_not_fit_each_other_say_what_does_not() {
     });
     let role =
         break_and_tell("registry/principals.toml", &|text| text.replace("\"plant-analytics\"", "\"plant-analysis\""));
-    insta::assert_snapshot!(format!("{equipment}---\n{classes}---\n{orphan}---\n{role}"), @"");
+    insta::assert_snapshot!(format!("{equipment}---\n{classes}---\n{orphan}---\n{role}"), @r#"
+    catalog/equipment.toml:31:10: equipment `press-3` stands below itself, or too deep; help: remove one `parent`
+    catalog/equipment.toml:37:10: equipment `die-cushion-3` stands below itself, or too deep; help: remove one `parent`
+    ---
+    catalog/vocabulary.toml:27:10: field class `process` stands below itself, or too deep; help: remove one `parent`
+    catalog/vocabulary.toml:32:10: field class `process.condition` stands below itself, or too deep; help: remove one `parent`
+    catalog/vocabulary.toml:36:10: field class `process.recipe` stands below itself, or too deep; help: remove one `parent`
+    ---
+    catalog/signals.csv:3:1: signal `press-3.force` names the unknown product `press-3-telemetry`; help: did you mean `press-4-telemetry`?
+    catalog/signals.csv:4:1: signal `press-3.vibration` names the unknown product `press-3-telemetry`; help: did you mean `press-4-telemetry`?
+    catalog/signals.csv:5:1: signal `press-3.oil-temperature` names the unknown product `press-3-telemetry`; help: did you mean `press-4-telemetry`?
+    catalog/signals.csv:6:1: signal `press-3.stroke-rate` names the unknown product `press-3-telemetry`; help: did you mean `press-4-telemetry`?
+    catalog/signals.csv:7:1: signal `press-3.motor-current` names the unknown product `press-3-telemetry`; help: did you mean `press-4-telemetry`?
+    catalog/signals.csv:8:1: signal `press-3.cushion-pressure` names the unknown product `press-3-telemetry`; help: did you mean `press-4-telemetry`?
+    registry/agreements.toml:8:13: `products` of agreement `acme-maintenance-2026` names the unknown product `press-3-telemetry`; help: did you mean `press-4-telemetry`?
+    ---
+    policies/base/internal.cedar:11: policy `analytics-reads`: `Plant::Role::"plant-analytics"` does not exist, so this policy never applies to it; help: did you mean `Plant::Role::"plant-analysis"`?
+    policies/base/internal.cedar:32: policy `analytics-sees-fields`: `Plant::Role::"plant-analytics"` does not exist, so this policy never applies to it; help: did you mean `Plant::Role::"plant-analysis"`?
+    "#);
 }
 
 // === documents
@@ -169,16 +187,20 @@ fn folders_that_do_not_fit_each_other_say_what_does_not() {
 /// A fenced block: its info string, its text.
 type Block = (String, String);
 
-/// The blocks of each section (`## `) of a document that has cases.
+fn blocks(text: &str) -> Vec<Block> {
+    let fences: Vec<&str> = text.split("\n```").collect();
+    let blocks = fences.iter().skip(1).step_by(2).filter_map(|fence| fence.split_once('\n'));
+    blocks.map(|(info, text)| (info.trim().to_owned(), format!("{text}\n"))).collect()
+}
+
+/// The sections (`## `) of a document that have cases, with their blocks.
 fn sections(document: &str) -> Vec<(String, Vec<Block>)> {
     let text = std::fs::read_to_string(root().join(document)).unwrap();
     let sections = text.split("\n## ").map(|section| {
         let title = section.lines().next().unwrap_or_default().to_owned();
-        let fences: Vec<&str> = section.split("\n```").collect();
-        let blocks = fences.iter().skip(1).step_by(2).filter_map(|fence| fence.split_once('\n'));
-        (title, blocks.map(|(info, text)| (info.trim().to_owned(), format!("{text}\n"))).collect())
+        (title, blocks(section))
     });
-    sections.filter(|(_, blocks): &(String, Vec<Block>)| blocks.iter().any(|(info, _)| info == "json")).collect()
+    sections.filter(|(_, blocks)| blocks.iter().any(|(info, _)| info == "json")).collect()
 }
 
 fn try_out(document: &str, title: &str, blocks: &[Block]) {
@@ -204,4 +226,15 @@ fn every_recipe_of_the_cookbook_does_what_it_says() {
         assert!(blocks.iter().any(|(info, _)| info == "cedar"), "{title}");
         try_out("docs/policy-cookbook.md", title, blocks);
     }
+}
+
+/// The guide is one story: its blocks belong together.
+#[test]
+fn the_first_policy_does_what_its_guide_says() {
+    let document = "docs/guides/first-policy.md";
+    let text = std::fs::read_to_string(root().join(document)).unwrap();
+    let blocks = blocks(&text);
+    let count = |kind: &str| blocks.iter().filter(|(info, _)| info == kind).count();
+    assert_eq!([count("toml registry"), count("cedar"), count("json")], [1, 1, 1]);
+    try_out(document, "all of it", &blocks);
 }

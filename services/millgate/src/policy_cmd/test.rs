@@ -7,6 +7,7 @@ use broker::cases::{self, Filed};
 use clap::Args;
 use model::{Clock as _, Timestamp};
 use pdp::cases::{Expected, coverage};
+use pdp::explain::{ConditionCoverage, Tried};
 use runtime::clock::SystemClock;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -35,20 +36,25 @@ pub struct TestArgs {
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     pub(super) ok: bool,
-    pub(super) cases: Vec<Tried>,
+    pub(super) cases: Vec<Outcome>,
     /// How many cases each policy determines.
     pub(super) coverage: BTreeMap<String, usize>,
+    /// How often each condition of each policy is the one that keeps it from applying.
+    conditions: Vec<Tried>,
 }
 
 /// What came of one case.
 #[derive(Debug, Serialize)]
-pub(super) struct Tried {
+pub(super) struct Outcome {
     pub(super) file: String,
     pub(super) title: String,
     pub(super) ok: bool,
     pub(super) expected: Expected,
     pub(super) got: Expected,
 }
+
+/// Conditions that are named one by one.
+const IDLE_MAX: usize = 20;
 
 pub(super) fn run(args: &TestArgs) -> anyhow::Result<ExitCode> {
     let report = test(args)?;
@@ -69,13 +75,18 @@ pub(super) fn test(args: &TestArgs) -> anyhow::Result<Report> {
     let filed = cases::load(folders).map_err(|problems| super::lines(&problems))?;
     let now = args.at.unwrap_or_else(|| SystemClock.now());
     let mut tried = Vec::new();
+    let mut conditions = ConditionCoverage::new(&world.snapshot);
     for Filed { file, case, .. } in filed {
         let file = file.display().to_string();
-        let got = case.decide(&world.snapshot, now).with_context(|| format!("{file}: `{}`", case.title))?;
-        tried.push(Tried { ok: got == case.expect, file, title: case.title, expected: case.expect, got });
+        let cannot = || format!("{file}: `{}`", case.title);
+        let got = case.decide(&world.snapshot, now).with_context(cannot)?;
+        let request = case.request.request(&world.parties, now).with_context(cannot)?;
+        conditions.count(request).map_err(anyhow::Error::msg).with_context(cannot)?;
+        tried.push(Outcome { ok: got == case.expect, file, title: case.title, expected: case.expect, got });
     }
     let coverage = coverage(&world.policies, tried.iter().map(|t| &t.got));
-    Ok(Report { ok: tried.iter().all(|t| t.ok), cases: tried, coverage })
+    let conditions = conditions.finish();
+    Ok(Report { ok: tried.iter().all(|t| t.ok), cases: tried, coverage, conditions })
 }
 
 pub(super) fn text(report: &Report) -> String {
@@ -89,11 +100,24 @@ pub(super) fn text(report: &Report) -> String {
     if !never.is_empty() {
         lines.push(format!("no case is determined by {}", never.join(", ")));
     }
+    // A policy that no case determines has been named already.
+    let idle = report.conditions.iter().filter(|tried| tried.decisive == 0 && !never.contains(&tried.policy.as_str()));
+    let idle: Vec<&Tried> = idle.collect();
+    if !idle.is_empty() {
+        lines.push(String::from("no case is decided by one of these conditions:"));
+        let words = |tried: &&Tried| format!("  {}:{}: {}: {}", tried.file, tried.line, tried.policy, tried.condition);
+        lines.extend(idle.iter().take(IDLE_MAX).map(words));
+        if idle.len() > IDLE_MAX {
+            lines.push(format!("  and {} more; `--json` has them all", idle.len() - IDLE_MAX));
+        }
+    }
     let covered = report.coverage.len() - never.len();
     lines.push(format!(
-        "{} passed, {failed} failed; {covered} of {} policies determine a case",
+        "{} passed, {failed} failed; {covered} of {} policies determine a case, {} of {} conditions decide one",
         report.cases.len() - failed,
-        report.coverage.len()
+        report.coverage.len(),
+        report.conditions.iter().filter(|tried| tried.decisive > 0).count(),
+        report.conditions.len()
     ));
     lines.join("\n")
 }

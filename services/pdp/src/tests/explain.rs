@@ -6,6 +6,7 @@ use crate::clauses::{self, Standing};
 use crate::explain::{Answered, ConditionCoverage};
 use crate::questions::Questions;
 use cedar_policy::{Authorizer, PolicySet};
+use std::collections::BTreeMap;
 
 fn quoted(text: &str) -> Vec<(String, usize)> {
     let policies = base_with(text);
@@ -69,6 +70,12 @@ fn conditions_one_by_one_come_to_what_cedar_says() {
            when { principal.organisation == resource.governance.owner && principal.clearance + 9223372036854775807 > 0 };"#,
     ));
     let snapshot = world.snapshot();
+    let conditions: BTreeMap<String, _> = world
+        .policies
+        .all
+        .policies()
+        .map(|policy| (policy.id().to_string(), clauses::of(policy, &world.policies.notes[&policy.id().to_string()])))
+        .collect();
     let mut seen = [0; 3];
     for (file, text) in files("cases") {
         for case in Case::read(&text).unwrap() {
@@ -77,12 +84,12 @@ fn conditions_one_by_one_come_to_what_cedar_says() {
             let questions = Questions::of(&snapshot, &request, &decision).unwrap();
             for asked in &questions.asked {
                 for policy in world.policies.by_action.get(&asked.action).unwrap().policies() {
-                    let clauses = clauses::of(policy, world.policies.notes.get(policy.id().as_ref() as &str).unwrap());
+                    let clauses = &conditions[&policy.id().to_string()];
                     let alone = PolicySet::from_policies([policy.clone()]).unwrap();
                     let response = Authorizer::new().is_authorized(&asked.request, &alone, &questions.entities);
                     let applies = response.diagnostics().reason().next().is_some();
                     let fails = response.diagnostics().errors().next().is_some();
-                    let standing = clauses::standing(&clauses, &asked.request, &questions.entities);
+                    let standing = clauses::standing(clauses, &asked.request, &questions.entities);
                     let (expected, n) = match standing {
                         Standing::Applies => ((true, false), 0),
                         Standing::Stopped { .. } => ((false, false), 1),
@@ -138,7 +145,12 @@ fn a_refusal_names_the_condition_of_each_permit_that_is_not_so() {
     let explanation = World::new().snapshot().explain(request).unwrap();
     let under: Vec<&Answered> = explanation.questions.iter().filter(|q| q.agreement.is_some()).collect();
     let [one] = under.as_slice() else { panic!("{under:?}") };
-    insta::assert_snapshot!(lines(one).join("\n"), @"");
+    insta::assert_snapshot!(lines(one).join("\n"), @r#"
+    by base/refusals.cedar:74 purpose-not-agreed
+    base/internal.cedar:11 analytics-reads: principal in Plant::Role::"plant-analytics" ["principal.organisation == resource.governance.owner"]
+    base/agreement.cedar:33 read-series-under-agreement: context.agreement.purposes.contains(context.purpose) []
+    base/internal.cedar:7 steward-reads: principal.organisation == resource.governance.owner ["principal in resource.governance.steward"]
+    "#);
 }
 
 #[test]
