@@ -141,7 +141,7 @@ async fn a_recorded_decision_is_explained_beside_what_would_be_decided_now() {
     }
     let read = plant.audit("kind=audit_read").await.unwrap();
     assert!(!read.is_empty(), "the reading is recorded");
-    plant.stop().await;
+    let _directory = plant.stop().await;
     let offline =
         ["policy", "explain", &id, "--config", &config, "--offline", &published, "--subject", "engineer-1", "--json"];
     let (code, text) = tokio::task::block_in_place(|| millgate(&offline));

@@ -91,7 +91,7 @@ const DAY_MS: i64 = 86_400_000;
 const WINDOWS_MS: [i64; 4] = [3_600_000, DAY_MS, 31 * DAY_MS, 3_660 * DAY_MS];
 const ROWS: [i64; 4] = [1, 1_000, 100_000, 1_000_000_000];
 /// From raw values on.
-const RESOLUTIONS_MS: [i64; 6] = [0, 1_000, 60_000, 600_000, 3_600_000, DAY_MS];
+const RESOLUTIONS_MS: [i64; 7] = [0, 1_000, 10_000, 60_000, 600_000, 3_600_000, DAY_MS];
 
 impl Matrix {
     /// Every cell at `at`.

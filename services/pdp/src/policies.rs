@@ -174,14 +174,16 @@ impl Reader {
             }
         };
         // Cedar numbers the statements of a text, templates among them.
-        let mut from = 0;
+        let (mut from, mut line, mut counted) = (0, 1, 0);
         for n in 0..parsed.num_of_policies() + parsed.num_of_templates() {
             let id = PolicyId::new(format!("policy{n}"));
             let source = parsed.policy(&id).and_then(Policy::to_cedar);
             let source = source.or_else(|| parsed.template(&id).map(|t| t.to_cedar())).unwrap_or_default();
             let start = text.get(from..).and_then(|rest| rest.find(source.as_str())).map_or(from, |at| from + at);
             from = start + source.len();
-            let line = line_of(text, start);
+            // From the last one on: counting from the top each time takes minutes for a long text.
+            line += line_of(text.get(counted..start).unwrap_or_default(), usize::MAX) - 1;
+            counted = start;
             match parsed.policy(&id) {
                 Some(policy) => self.policy(file, line, policy),
                 None => self.findings.push(

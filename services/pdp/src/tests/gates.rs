@@ -1,7 +1,8 @@
 //! What may not stand in a `forbid`, and what of that may.
 
-use super::world::{files, lines, schema};
-use crate::PolicySet;
+use super::world::{World, files, lines, schema};
+use crate::{PolicySet, Snapshot};
+use std::sync::Arc;
 
 fn problems(effect: &str, action: &str, condition: &str) -> String {
     let (name, text) = schema();
@@ -71,4 +72,44 @@ fn an_annotation_stands_once() {
     let policy = "@id(\"one\")\n@title(\"a\")\n@title(\"b\")\npermit (principal, action, resource);";
     let found = lines(&PolicySet::load((&name, &text), &[("twice.cedar", policy)]).unwrap_err());
     insta::assert_snapshot!(found, @"twice.cedar:3: duplicate annotation: @title");
+}
+
+fn joined_under(change: impl Fn(&str) -> String) -> String {
+    let (name, text) = schema();
+    let changed = change(&text);
+    assert_ne!(changed, text);
+    let policies = PolicySet::load((&name, &changed), &files("base")).unwrap_or_else(|f| panic!("{}", lines(&f)));
+    let World { plant, parties, .. } = World::new();
+    let joined = Snapshot::new(Arc::new(policies), Arc::new(plant), Arc::new(parties), 1);
+    lines(&joined.err().unwrap_or_default())
+}
+
+#[test]
+fn a_schema_that_agreements_or_the_catalog_do_not_fit_is_refused() {
+    let orphaned =
+        joined_under(|text| text.replace("    rowsMax: Long,\n", "    rowsMax: Long,\n    signedBy: String,\n"));
+    let disagree = joined_under(|text| {
+        text.replace("    fieldClass: FieldClass,\n", "    fieldClass: FieldClass,\n    unit: String,\n")
+    });
+    let elsewhere =
+        joined_under(|text| text.replace("entity WorkUnit in [WorkCenter, Area, ", "entity WorkUnit in [Area, "));
+    insta::assert_snapshot!(format!("{orphaned}{disagree}{elsewhere}"), @r#"
+    entity does not conform to the schema: expected entity `Plant::Agreement::"acme-maintenance-2026"` to have attribute `signedBy`, but it does not
+    entity does not conform to the schema: expected entity `Plant::Signal::"gripper-7.torque"` to have attribute `unit`, but it does not
+    entity does not conform to the schema: `Plant::WorkUnit::"press-3"` is not allowed to have an ancestor of type `Plant::WorkCenter` according to the schema
+    "#);
+}
+
+#[test]
+fn one_mistake_among_thousands_of_policies_is_found() {
+    let policy = |n: usize| {
+        format!(
+            "@id(\"p{n}\") permit (principal, action == Plant::Action::\"readAudit\", resource) when {{ principal.clearance > {n} }};\n"
+        )
+    };
+    let mut text: String = (0..3_000).map(policy).collect();
+    text.push_str("@id(\"p7\") forbid (principal, action == Plant::Action::\"readAudit\", resource) when { principal.clearance + 1 > 2 };");
+    let (name, schema) = schema();
+    let found = lines(&PolicySet::load((&name, &schema), &[("many.cedar", text)]).unwrap_err());
+    assert_eq!(found, "many.cedar:3001: policy `p7`: the id is used twice, first in many.cedar:8\n");
 }
