@@ -39,7 +39,7 @@ pub(crate) enum Standing {
 /// The conditions of a policy in the order in which they stand, those of its scope first.
 pub(crate) fn of(policy: &Policy, note: &Note) -> Vec<Clause> {
     let source = without_comments(&policy.to_cedar().unwrap_or_default());
-    let scope = scope(policy).into_iter().map(|text| clause(text.clone(), text, note.line));
+    let scope = scope(policy).into_iter().map(|text| clause(text.clone(), &text, note.line));
     let written = blocks(&source);
     let parsed: Vec<Json> =
         policy.to_json().ok().and_then(|json| json.get("conditions")?.as_array().cloned()).unwrap_or_default();
@@ -81,7 +81,7 @@ impl Clause {
     }
 }
 
-fn clause(text: String, expression: String, line: usize) -> Clause {
+fn clause(text: String, expression: &str, line: usize) -> Clause {
     Clause { text, line, expression: expression.parse().ok() }
 }
 
@@ -130,9 +130,9 @@ impl Block {
     fn clause(&self, piece: &str, line: usize) -> Clause {
         let quoted = piece.split_whitespace().collect::<Vec<_>>().join(" ");
         if self.unless {
-            clause(format!("unless {quoted}"), format!("!({piece})"), line)
+            clause(format!("unless {quoted}"), &format!("!({piece})"), line)
         } else {
-            clause(quoted, piece.to_owned(), line)
+            clause(quoted, piece, line)
         }
     }
 }

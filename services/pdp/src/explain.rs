@@ -1,12 +1,11 @@
 //! Why something is decided as it is: for each question behind a decision, which policies applied, and of each permit that
 //! did not, the condition that kept it from applying. For the steward, never for a caller.
 
-use crate::answer::answer;
 use crate::cases::Expected;
 use crate::clauses::{self, Clause, Standing};
 use crate::questions::{Asked, Questions};
 use crate::{Decision, PolicySet, Snapshot};
-use cedar_policy::{Effect, Entities, Policy};
+use cedar_policy::{AuthorizationError, Authorizer, Decision as Answer, Effect, Entities, Policy};
 use model::{AccessRequest, Action};
 use serde::Serialize;
 
@@ -60,9 +59,9 @@ impl Snapshot {
     ///
     /// # Errors
     /// In words, when the questions cannot be put together: a fault of ours.
-    pub fn explain(&self, request: AccessRequest) -> Result<Explanation, String> {
+    pub fn explain(&self, request: &AccessRequest) -> Result<Explanation, String> {
         let decision = self.decide_anew(request.clone(), &["-"]);
-        let questions = Questions::of(self, &request, &decision)?;
+        let questions = Questions::of(self, request, &decision)?;
         let decided = Expected::of(&decision);
         let hidden = decided.decision == "hidden";
         let told = questions.asked.iter().filter(|asked| hidden || asked.action != Action::Discover);
@@ -77,15 +76,18 @@ impl Snapshot {
 
 impl PolicySet {
     fn answered(&self, asked: &Asked, entities: &Entities) -> Answered {
-        let found = answer(&asked.request, &self.all, entities);
-        let mut by: Vec<Quoted> = found.policies.iter().filter_map(|id| self.quoted(id)).collect();
-        let failed = found.errors.iter().filter_map(|id| {
-            let (policy, mut quoted) = (self.all.policy(&id.parse().ok()?)?, self.quoted(id)?);
-            self.stopped(policy, &mut quoted, asked, entities);
+        let response = Authorizer::new().is_authorized(&asked.request, &self.all, entities);
+        let determining = response.diagnostics().reason().filter_map(|id| self.quoted(id.as_ref()));
+        let failed = response.diagnostics().errors().filter_map(|error| {
+            let AuthorizationError::PolicyEvaluationError(error) = error;
+            let mut quoted = self.quoted(error.policy_id().as_ref())?;
+            self.stopped(self.all.policy(error.policy_id())?, &mut quoted, asked, entities);
             Some(quoted)
         });
-        by.extend(failed);
-        let allowed = found.allow && found.errors.is_empty();
+        let failed: Vec<Quoted> = failed.collect();
+        let allowed = response.decision() == Answer::Allow && failed.is_empty();
+        let mut by: Vec<Quoted> = determining.chain(failed).collect();
+        by.sort_by(|a, b| a.policy.cmp(&b.policy));
         let permits =
             self.all.policies().filter(|policy| policy.effect() == Effect::Permit && self.asks(policy, asked));
         let missing = permits.filter(|_| !allowed).filter_map(|policy| {
@@ -181,19 +183,18 @@ impl<'s> ConditionCoverage<'s> {
     ///
     /// # Errors
     /// In words, when the questions cannot be put together: a fault of ours.
-    pub fn count(&mut self, request: AccessRequest) -> Result<(), String> {
+    pub fn count(&mut self, request: &AccessRequest) -> Result<(), String> {
         let decision = self.snapshot.decide_anew(request.clone(), &["-"]);
-        let questions = Questions::of(self.snapshot, &request, &decision)?;
+        let questions = Questions::of(self.snapshot, request, &decision)?;
         for asked in &questions.asked {
             let set = &self.snapshot.policies;
-            for (policy, clauses, counts) in self.policies.iter_mut().filter(|(policy, ..)| set.asks(policy, asked)) {
+            for (_, clauses, counts) in self.policies.iter_mut().filter(|(policy, ..)| set.asks(policy, asked)) {
                 let standing = clauses::standing(clauses, &asked.request, &questions.entities);
                 if let Standing::Stopped { clause } = standing
                     && let Some(count) = counts.get_mut(clause)
                 {
                     *count += 1;
                 }
-                let _ = policy;
             }
         }
         Ok(())

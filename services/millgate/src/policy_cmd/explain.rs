@@ -119,7 +119,7 @@ pub(super) async fn explain(args: &ExplainArgs) -> anyhow::Result<Report> {
     };
     let at = args.at.unwrap_or_else(|| SystemClock.now());
     let request = asked.request(&world.parties, at).context("the request cannot be asked")?;
-    let explanation = world.snapshot.explain(request).map_err(anyhow::Error::msg)?;
+    let explanation = world.snapshot.explain(&request).map_err(anyhow::Error::msg)?;
     Ok(Report { notes, at: at.to_rfc3339(), asked: words(&asked), recorded, explanation })
 }
 

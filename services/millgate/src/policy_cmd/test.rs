@@ -81,7 +81,7 @@ pub(super) fn test(args: &TestArgs) -> anyhow::Result<Report> {
         let cannot = || format!("{file}: `{}`", case.title);
         let got = case.decide(&world.snapshot, now).with_context(cannot)?;
         let request = case.request.request(&world.parties, now).with_context(cannot)?;
-        conditions.count(request).map_err(anyhow::Error::msg).with_context(cannot)?;
+        conditions.count(&request).map_err(anyhow::Error::msg).with_context(cannot)?;
         tried.push(Outcome { ok: got == case.expect, file, title: case.title, expected: case.expect, got });
     }
     let coverage = coverage(&world.policies, tried.iter().map(|t| &t.got));

@@ -111,7 +111,7 @@ fn the_questions_behind_a_decision_come_to_the_decision() {
     let snapshot = world.snapshot();
     for (file, text) in files("cases") {
         for case in Case::read(&text).unwrap() {
-            let explanation = snapshot.explain(case.request.request(&world.parties, now()).unwrap()).unwrap();
+            let explanation = snapshot.explain(&case.request.request(&world.parties, now()).unwrap()).unwrap();
             assert_eq!(explanation.decided, case.expect, "{file}: {}", case.title);
             let by = explanation.questions.iter().filter(|q| q.allowed).flat_map(|q| &q.by);
             let mut by: Vec<&str> = by.map(|quoted| quoted.policy.as_str()).collect();
@@ -142,7 +142,7 @@ fn lines(answered: &Answered) -> Vec<String> {
 fn a_refusal_names_the_condition_of_each_permit_that_is_not_so() {
     let mut request = anna();
     request.purpose = Some(id("quality-analysis"));
-    let explanation = World::new().snapshot().explain(request).unwrap();
+    let explanation = World::new().snapshot().explain(&request).unwrap();
     let under: Vec<&Answered> = explanation.questions.iter().filter(|q| q.agreement.is_some()).collect();
     let [one] = under.as_slice() else { panic!("{under:?}") };
     insta::assert_snapshot!(lines(one).join("\n"), @r#"
@@ -155,10 +155,10 @@ fn a_refusal_names_the_condition_of_each_permit_that_is_not_so() {
 
 #[test]
 fn what_is_hidden_is_explained_by_the_questions_of_discovery() {
-    let explanation = World::new().snapshot().explain(ask("bolt", "bert", "Signal/press-3.force")).unwrap();
+    let explanation = World::new().snapshot().explain(&ask("bolt", "bert", "Signal/press-3.force")).unwrap();
     assert_eq!((explanation.decided.decision.as_str(), explanation.ask.as_deref()), ("hidden", None));
     assert!(explanation.questions.iter().all(|q| q.action == "discover" && !q.allowed));
-    let nowhere = World::new().snapshot().explain(ask("stranger", "sam", "Signal/press-3.force")).unwrap();
+    let nowhere = World::new().snapshot().explain(&ask("stranger", "sam", "Signal/press-3.force")).unwrap();
     assert_eq!(nowhere.questions, []);
 }
 
@@ -172,8 +172,8 @@ fn a_condition_counts_where_it_alone_decides() {
     let snapshot = world.snapshot();
     let mut coverage = ConditionCoverage::new(&snapshot);
     // Somebody unknown stops at the first, ida with a clearance of 2 at the last.
-    coverage.count(ask("norden", "newcomer", "AuditScope/norden")).unwrap();
-    coverage.count(ask("norden", "ida", "AuditScope/norden")).unwrap();
+    coverage.count(&ask("norden", "newcomer", "AuditScope/norden")).unwrap();
+    coverage.count(&ask("norden", "ida", "AuditScope/norden")).unwrap();
     let found: Vec<_> = coverage.finish().into_iter().filter(|tried| tried.policy == "counted").collect();
     let counts: Vec<_> = found.iter().map(|tried| (tried.condition.as_str(), tried.decisive)).collect();
     assert_eq!(

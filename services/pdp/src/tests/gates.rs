@@ -113,3 +113,15 @@ fn one_mistake_among_thousands_of_policies_is_found() {
     let found = lines(&PolicySet::load((&name, &schema), &[("many.cedar", text)]).unwrap_err());
     assert_eq!(found, "many.cedar:3001: policy `p7`: the id is used twice, first in many.cedar:8\n");
 }
+
+#[test]
+fn the_base_policies_and_the_examples_of_the_readme_pass() {
+    let readme = include_str!("../../../../policies/README.md");
+    let examples: Vec<&str> = readme.split("```cedar\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(examples.len(), 2);
+    let (name, text) = schema();
+    let mut all = files("base");
+    all.extend(examples.iter().enumerate().map(|(n, text)| (format!("readme-{n}.cedar"), (*text).to_owned())));
+    let found = PolicySet::load((&name, &text), &all).err().unwrap_or_default();
+    assert_eq!(lines(&found), "");
+}

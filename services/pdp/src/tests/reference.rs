@@ -34,7 +34,7 @@ fn declared() -> (Members, Members) {
     (types, actions)
 }
 
-fn between<'t>(text: &'t str, mark: char) -> impl Iterator<Item = &'t str> {
+fn between(text: &str, mark: char) -> impl Iterator<Item = &str> {
     text.split(mark).skip(1).step_by(2)
 }
 

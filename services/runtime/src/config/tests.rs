@@ -360,7 +360,13 @@ fn the_charts_configuration_is_one_that_loads() {
     ] {
         let root = tempfile::tempdir().unwrap();
         let at = |name: &str| root.path().join(name);
-        for folder in ["etc/millgate/catalog", "etc/millgate/registry", "etc/millgate/policies/0", "etc/millgate/tls"] {
+        for folder in [
+            "etc/millgate/catalog",
+            "etc/millgate/registry",
+            "etc/millgate/policies/0",
+            "etc/millgate/cases/0",
+            "etc/millgate/tls",
+        ] {
             std::fs::create_dir_all(at(folder)).unwrap();
         }
         std::fs::create_dir_all(at("usr/share/millgate/policies/base")).unwrap();

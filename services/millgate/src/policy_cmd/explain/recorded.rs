@@ -45,7 +45,7 @@ pub(super) async fn find(id: &str, server: &Server, offline: Option<&Path>) -> a
     });
     let found =
         decision.with_context(|| format!("no decision of request `{id}` is in the log, or not for you to read"))?;
-    Ok((Recorded::of(found)?, notes))
+    Ok((Recorded::of(&found)?, notes))
 }
 
 async fn ask(id: &str, server: &Server) -> anyhow::Result<Vec<Value>> {
@@ -82,7 +82,7 @@ fn texts(entry: &Value, key: &str) -> Vec<String> {
 }
 
 impl Recorded {
-    fn of(found: Value) -> anyhow::Result<Self> {
+    fn of(found: &Value) -> anyhow::Result<Self> {
         let entry = found.get("entry").cloned().unwrap_or_default();
         let decision = match (text(&entry, "decision"), entry.get("hidden").and_then(Value::as_bool)) {
             (Some("allow"), _) => "permit",
@@ -101,7 +101,7 @@ impl Recorded {
             index: found.get("index").and_then(Value::as_u64).context("the entry has no index")?,
             time: text(&entry, "time").unwrap_or_default().to_owned(),
             decided,
-            principal: text(&found, "principal").map(str::to_owned),
+            principal: text(found, "principal").map(str::to_owned),
             entry,
         })
     }
