@@ -80,7 +80,9 @@ async fn a_new_policy_decides_new_requests_and_its_activation_is_in_the_log() {
     let policy = "@id(\"stop-the-line\")\n@reason(\"line_stopped\")\n@ask(\"wait until the line runs again\")\n\
                   forbid (principal, action in Plant::Action::\"dataplane\", resource);\n";
     std::fs::write(file(&plant, "base/stop.cedar"), policy).unwrap();
+    // The first to be refused may have been allowed, and its answer withdrawn; the next one is refused at once.
     assert_eq!(until_status(&plant, 403).await, "line_stopped");
+    assert_eq!(status(&plant).await.1, "line_stopped");
     let denied = plant.audit("decision=deny&reason=line_stopped&limit=1").await.unwrap();
     assert_eq!(denied[0]["policies"], json!(["stop-the-line"]));
     let mut activations = plant.audit("kind=policy&order=oldest").await.unwrap();
