@@ -1,6 +1,6 @@
 //! Changes of the folders while the broker serves.
 
-use acceptance::{Plant, wait};
+use acceptance::{Plant, process, wait};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -103,7 +103,11 @@ async fn a_new_policy_decides_new_requests_and_its_activation_is_in_the_log() {
         lines.iter().any(|line| line.as_str().unwrap().starts_with("acme/engineer-1 loses: acme-parts")),
         "{lines:?}"
     );
+    let key = plant.demo.running.log_key.clone();
     let directory = plant.stop().await;
+    let published = directory.path().join("audit/published");
+    let verified = process::run("millgate-verify", &["log", published.to_str().unwrap(), "--key", &key]).unwrap();
+    assert!(verified.status.success(), "{verified:?}");
     let entries = acceptance::published(directory.path()).unwrap();
     assert!(entries.iter().any(|entry| entry["event"] == "effects"));
     assert!(entries.iter().all(|entry| entry["v"] == "1.3"));

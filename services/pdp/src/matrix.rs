@@ -15,7 +15,7 @@ use crate::{Decision, Snapshot};
 use alike::{Alike, Class};
 use model::{Action, PrincipalKind, ResourceRef, Timestamp};
 use serde::{Serialize, Serializer};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// What is decided at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,10 +108,10 @@ impl Matrix {
         Self { at, cells }
     }
 
-    /// How many cells there are to ask at the least, so that whoever has little time can leave it.
+    /// How many cells it has at the least, so that whoever has little time can leave it.
     pub fn size(snapshot: &Snapshot) -> usize {
-        let alike = Alike::new(snapshot);
-        keys(snapshot).map(|key| alike.class(&key)).collect::<HashSet<_>>().len()
+        let questions = resources(snapshot).map(|(action, _)| purposes(snapshot, action).count());
+        everybody(snapshot).len().saturating_mul(questions.sum())
     }
 
     pub fn cells(&self) -> impl Iterator<Item = (&Key, &Cell)> {

@@ -13,8 +13,9 @@ use std::sync::Arc;
 const IDS_MAX: usize = 100;
 const LINES_MAX: usize = 50;
 const LINE_CHARS_MAX: usize = 300;
-/// Cells times policies of both sets: what a core does in some seconds. Beyond it `millgate policy diff` says it elsewhere.
-const WORK_MAX: usize = 1_000_000;
+/// Cells times policies of both sets: seconds of one core, because cells that are alike are asked once. Beyond it,
+/// `millgate policy diff` says the same where nobody is served.
+const WORK_MAX: usize = 2_000_000;
 
 /// Members of the activation's entry: which policies were added, removed and changed.
 pub(super) fn policies(world: &World, old: &World) -> Vec<(&'static str, Value)> {
