@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// Ids in each list; a policy's id has at most 64 bytes, and an entry 65,535.
 const IDS_MAX: usize = 100;
 const LINES_MAX: usize = 50;
-const LINE_CHARS_MAX: usize = 300;
+const LINE_CHARS_MAX: usize = 600;
 /// Cells times policies of both sets: seconds of one core, because cells that are alike are asked once. Beyond it,
 /// `millgate policy diff` says the same where nobody is served.
 const WORK_MAX: usize = 2_000_000;
