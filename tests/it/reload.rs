@@ -100,10 +100,11 @@ async fn a_new_policy_decides_new_requests_and_its_activation_is_in_the_log() {
     assert_eq!((&effects["digest"], &effects["previous"]), (&activations[1]["digest"], &activations[0]["digest"]));
     let lines = effects["lines"].as_array().unwrap();
     assert!(
-        lines.iter().any(|line| line.as_str().unwrap().starts_with("acme/engineer-1 loses: acme-parts")),
+        lines.iter().any(|line| line.as_str().unwrap().starts_with("a listed person of acme loses: acme-parts")),
         "{lines:?}"
     );
     let key = plant.demo.running.log_key.clone();
+    assert!(!effects.to_string().contains("engineer-1"), "an entry names no person: {effects}");
     let directory = plant.stop().await;
     let published = directory.path().join("audit/published");
     let verified = process::run("millgate-verify", &["log", published.to_str().unwrap(), "--key", &key]).unwrap();

@@ -6,7 +6,7 @@ use crate::{Broker, World};
 use model::Timestamp;
 use model::canonical::Value;
 use model::entry::Kind;
-use pdp::matrix::{self, Matrix};
+use pdp::matrix::{self, Change, Matrix};
 use std::sync::Arc;
 
 /// Ids in each list; a policy's id has at most 64 bytes, and an entry 65,535.
@@ -65,6 +65,8 @@ fn changes(world: &World, old: &World, at: Timestamp) -> Vec<(&'static str, Valu
         return Vec::new();
     }
     let changes = Matrix::of(&old.snapshot, at).changes(&Matrix::of(&world.snapshot, at));
+    // An entry cannot be erased, so it names no person.
+    let changes: Vec<Change> = changes.into_iter().map(Change::unnamed).collect();
     let lines = matrix::lines(&changes);
     let short = lines.iter().take(LINES_MAX).map(|line| line.chars().take(LINE_CHARS_MAX).collect::<String>());
     vec![("cells_total", count(changes.len())), ("lines_total", count(lines.len())), ("lines", Value::texts(short))]

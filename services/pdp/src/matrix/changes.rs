@@ -40,6 +40,14 @@ impl Turn {
     }
 }
 
+impl Change {
+    /// The same without the caller's name, for texts that nobody can erase.
+    pub fn unnamed(mut self) -> Self {
+        self.key.who.subject.clear();
+        self
+    }
+}
+
 impl Matrix {
     /// What is other in `after`.
     pub fn changes(&self, after: &Self) -> Vec<Change> {

@@ -115,6 +115,8 @@ fn wrapped(text: &str, first: usize, others: usize) -> String {
 impl fmt::Display for Who {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.unlisted, self.service) {
+            (false, false) if self.subject.is_empty() => write!(f, "a listed person of {}", self.organisation),
+            (false, true) if self.subject.is_empty() => write!(f, "a listed machine of {}", self.organisation),
             (false, _) => write!(f, "{}/{}", self.organisation, self.subject),
             (true, false) => write!(f, "any other person of {}", self.organisation),
             (true, true) => write!(f, "any other machine of {}", self.organisation),
