@@ -14,6 +14,7 @@ mod crash;
 mod databases;
 mod disk;
 mod faults;
+mod lifecycle;
 mod masks;
 mod mtls;
 mod operations;

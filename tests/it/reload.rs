@@ -1,6 +1,7 @@
 //! Changes of the folders while the broker serves.
 
-use acceptance::{Plant, wait};
+use acceptance::{Plant, process, wait};
+use serde_json::json;
 use std::path::PathBuf;
 
 const TARGET: &str = "/plain/press-3.vibration?from=2026-11-22T08:00:00Z&to=2026-11-22T09:00:00Z&resolution=1m";
@@ -79,14 +80,38 @@ async fn a_new_policy_decides_new_requests_and_its_activation_is_in_the_log() {
     let policy = "@id(\"stop-the-line\")\n@reason(\"line_stopped\")\n@ask(\"wait until the line runs again\")\n\
                   forbid (principal, action in Plant::Action::\"dataplane\", resource);\n";
     std::fs::write(file(&plant, "base/stop.cedar"), policy).unwrap();
+    // The first to be refused may have been allowed, and its answer withdrawn; the next one is refused at once.
     assert_eq!(until_status(&plant, 403).await, "line_stopped");
+    assert_eq!(status(&plant).await.1, "line_stopped");
     let denied = plant.audit("decision=deny&reason=line_stopped&limit=1").await.unwrap();
-    assert_eq!(denied[0]["policies"], serde_json::json!(["stop-the-line"]));
-    let activations = plant.audit("kind=policy&order=oldest").await.unwrap();
+    assert_eq!(denied[0]["policies"], json!(["stop-the-line"]));
+    let mut activations = plant.audit("kind=policy&order=oldest").await.unwrap();
+    activations.retain(|entry| entry["event"] == "activated");
     assert_eq!(activations.len(), 2, "{activations:?}");
+    assert_eq!((&activations[1]["added"], &activations[1]["added_total"]), (&json!(["stop-the-line"]), &json!(1)));
     assert_eq!(denied[0]["digests"]["policies"], activations[1]["digest"]);
     assert_eq!(activations[1]["previous"], activations[0]["digest"]);
-    plant.stop().await;
+    let effects = wait::until("what the new policy changes", async || {
+        let entries = plant.audit("kind=policy").await.ok()?;
+        entries.into_iter().find(|entry| entry["event"] == "effects")
+    })
+    .await
+    .unwrap();
+    assert_eq!((&effects["digest"], &effects["previous"]), (&activations[1]["digest"], &activations[0]["digest"]));
+    let lines = effects["lines"].as_array().unwrap();
+    assert!(
+        lines.iter().any(|line| line.as_str().unwrap().starts_with("a listed person of acme loses: acme-parts")),
+        "{lines:?}"
+    );
+    let key = plant.demo.running.log_key.clone();
+    assert!(!effects.to_string().contains("engineer-1"), "an entry names no person: {effects}");
+    let directory = plant.stop().await;
+    let published = directory.path().join("audit/published");
+    let verified = process::run("millgate-verify", &["log", published.to_str().unwrap(), "--key", &key]).unwrap();
+    assert!(verified.status.success(), "{verified:?}");
+    let entries = acceptance::published(directory.path()).unwrap();
+    assert!(entries.iter().any(|entry| entry["event"] == "effects"));
+    assert!(entries.iter().all(|entry| entry["v"] == "1.3"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,6 +13,7 @@ mod authenticate;
 mod authorize;
 pub mod canonical;
 pub mod database;
+pub mod cases;
 mod forward;
 pub mod handshake;
 mod ladder;
@@ -67,6 +68,8 @@ pub struct Broker {
     refused_logins: Arc<RefusedLogins>,
     shares: Arc<share::Shares>,
     readers: api::Readers,
+    /// Held by whoever finds out what new policies change.
+    effects: tokio::sync::Mutex<()>,
     tracer: Tracer,
     readiness: runtime::health::Readiness,
     draining: CancellationToken,
@@ -125,6 +128,7 @@ impl Broker {
             assertions: makings.assertions,
             pseudonyms: makings.pseudonyms,
             readers: api::Readers::default(),
+            effects: tokio::sync::Mutex::default(),
             refused_logins: RefusedLogins::new(makings.refused_logins_per_minute),
             shares: share::Shares::new(makings.requests_per_organisation),
             tracer: makings.tracer,

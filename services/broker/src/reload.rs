@@ -4,9 +4,13 @@
 //! be taken over is loud (log, metric, entry) and changes nothing, except that what is revoked counts at once.
 //! Folders are polled: that also sees a replaced symbolic link, which is how orchestrators swap mounted files.
 
-use crate::Broker;
+mod summary;
+
 use crate::handshake::Handshakes;
 use crate::world::{Folders, Parts, World, load_authorities, revoke};
+use crate::{Broker, cases};
+use audit::Log;
+use audit::query::Query;
 use model::canonical::Value;
 use model::entry::{Content, Draft, Kind};
 use registry::{Problem, Source};
@@ -34,6 +38,8 @@ pub struct Certificate {
 pub struct Reloader {
     broker: Arc<Broker>,
     folders: Folders,
+    /// Folders of cases that a policy set must pass.
+    cases: Vec<PathBuf>,
     certificate: Option<Certificate>,
     /// What is in use. Nothing at first: what changed while the log was opened must not be missed.
     seen: Marks,
@@ -49,6 +55,7 @@ struct Marks {
     catalog: Option<model::Digest>,
     registry: Option<model::Digest>,
     schema: Option<FileMark>,
+    cases: Vec<model::Digest>,
     /// The listeners' certificate and key, the keys for assertions, the sources' secrets, certificates and authorities.
     files: Vec<Option<FileMark>>,
 }
@@ -81,7 +88,12 @@ struct Outcome {
 impl Reloader {
     pub fn new(broker: Arc<Broker>, folders: Folders, certificate: Option<Certificate>) -> Self {
         let (seen, last) = (Marks::default(), Marks::default());
-        Self { broker, folders, certificate, seen, last, refused: Refused::default() }
+        Self { broker, folders, cases: Vec::new(), certificate, seen, last, refused: Refused::default() }
+    }
+
+    /// A policy set must decide the cases in these folders as they say.
+    pub fn with_cases(self, folders: Vec<PathBuf>) -> Self {
+        Self { cases: folders, ..self }
     }
 
     /// Runs until `stop`. A change of `hangups` asks for everything to be read again.
@@ -97,7 +109,7 @@ impl Reloader {
             };
             let readiness = self.broker.readiness.clone();
             let looked = tokio::task::spawn_blocking(move || {
-                let found = marks(&self.folders, self.certificate.as_ref(), &self.broker);
+                let found = marks(&self.folders, &self.cases, self.certificate.as_ref(), &self.broker);
                 let now = if everything { found.clone() } else { self.settled(&found) };
                 let due = self.due(&now, everything);
                 (self.seen, self.last) = (now, found);
@@ -123,17 +135,21 @@ impl Reloader {
     fn settled(&self, found: &Marks) -> Marks {
         let is_still = found.policies == self.last.policies
             && found.schema == self.last.schema
+            && found.cases == self.last.cases
             && found.catalog == self.last.catalog;
         if is_still {
             return found.clone();
         }
-        let Marks { policies, schema, catalog, .. } = self.seen.clone();
-        Marks { policies, schema, catalog, ..found.clone() }
+        let Marks { policies, schema, cases, catalog, .. } = self.seen.clone();
+        Marks { policies, schema, cases, catalog, ..found.clone() }
     }
 
     fn due(&self, now: &Marks, everything: bool) -> Option<Due> {
         let due = Due {
-            policies: everything || now.policies != self.seen.policies || now.schema != self.seen.schema,
+            policies: everything
+                || now.policies != self.seen.policies
+                || now.schema != self.seen.schema
+                || now.cases != self.seen.cases,
             catalog: everything || now.catalog != self.seen.catalog,
             registry: everything || now.registry != self.seen.registry,
             files: everything || now.files != self.seen.files,
@@ -189,7 +205,18 @@ impl Reloader {
             parts.authorities = authorities;
             problems.extend((!found.is_empty()).then_some(("authorities", found)));
         }
-        let world = self.join(&current, parts, &mut refused, &mut problems);
+        let before = problems.len();
+        let mut world = self.join(&current, parts.clone(), &mut refused, &mut problems);
+        if due.policies && !refused.policies {
+            let failing = cases::failing(&world.as_ref().unwrap_or(&current).snapshot, &self.cases);
+            if !failing.is_empty() {
+                refused.policies = true;
+                problems.truncate(before);
+                problems.push(("cases", failing));
+                let parts = Parts { policies: current.policies.clone(), ..parts };
+                world = self.join(&current, parts, &mut refused, &mut problems);
+            }
+        }
         Outcome { world, refused, problems }
     }
 
@@ -286,6 +313,10 @@ impl Reloader {
         tracing::info!(generation = world.snapshot.generation(), "a new generation is in use");
         broker.metrics.reload("generation", true);
         broker.replace(world);
+        let world = broker.world();
+        if world.policies.policies().digest != old.policies.policies().digest {
+            summary::follow_up(broker, world, old.clone());
+        }
         // A large snapshot takes milliseconds to free; not on a thread that serves requests.
         drop(tokio::task::spawn_blocking(move || drop(old)));
     }
@@ -339,7 +370,7 @@ fn changed(world: &World, current: &World) -> bool {
 type Record = (Kind, Vec<(&'static str, Value)>, Vec<Content>);
 
 fn refusal(what: &'static str, problems: &[Problem]) -> Record {
-    let kind = if what == "policies" { Kind::Policy } else { Kind::Admin };
+    let kind = if matches!(what, "policies" | "cases") { Kind::Policy } else { Kind::Admin };
     let texts =
         problems.iter().take(PROBLEMS_RECORDED_MAX).map(|p| p.to_string().chars().take(500).collect::<String>());
     let members = vec![
@@ -357,7 +388,9 @@ fn activations(world: &World, old: &World) -> Vec<Record> {
     if world.policies.policies().digest != old.policies.policies().digest
         || world.policies.schema().digest != old.policies.schema().digest
     {
-        records.push(policy_activation(world, Some(old)));
+        let (kind, mut members, content) = policy_activation(world, Some(old));
+        members.extend(summary::policies(world, old));
+        records.push((kind, members, content));
     }
     let mut admin = |folder: &'static str, digest: model::Digest, previous: model::Digest| {
         let members = vec![
@@ -401,6 +434,21 @@ pub(crate) fn policy_activation(world: &World, old: Option<&World>) -> Record {
     (Kind::Policy, members, vec![world.policies.policies().clone(), world.policies.schema().clone()])
 }
 
+/// Digest of the policies that were in use last, as far as the log says so.
+pub(crate) async fn active_policies(log: &Log) -> Option<String> {
+    let mut query = Query { kind: Some(Kind::Policy), ..Query::default() };
+    loop {
+        let page = log.query(&query).await.ok()?;
+        let entries =
+            page.entries.iter().filter_map(|found| serde_json::from_str::<serde_json::Value>(&found.entry).ok());
+        let activated = entries.into_iter().find(|entry| entry.get("event").is_some_and(|event| event == "activated"));
+        if let Some(entry) = activated {
+            return entry.get("digest")?.as_str().map(str::to_owned);
+        }
+        query.before = Some(page.next?);
+    }
+}
+
 /// Names the catalog and registry that the first decisions are made from.
 pub(crate) fn opening(world: &World) -> Record {
     let members = vec![
@@ -432,7 +480,7 @@ pub(crate) async fn record(broker: &Broker, (kind, members, content): Record) ->
     written.is_ok()
 }
 
-fn marks(folders: &Folders, certificate: Option<&Certificate>, broker: &Broker) -> Marks {
+fn marks(folders: &Folders, cases: &[PathBuf], certificate: Option<&Certificate>, broker: &Broker) -> Marks {
     let world = broker.world();
     let listeners = certificate.iter().flat_map(|c| [&*c.certificate, &*c.key]);
     let sources = world.catalog.sources.values().flat_map(Source::files);
@@ -443,6 +491,7 @@ fn marks(folders: &Folders, certificate: Option<&Certificate>, broker: &Broker) 
         catalog: Some(registry::fingerprint(&folders.catalog)),
         registry: Some(registry::fingerprint(&folders.registry)),
         schema: file_mark(&folders.schema),
+        cases: cases.iter().map(|p| registry::fingerprint(p)).collect(),
         files: listeners.chain(broker.assertions.files()).chain(sources).chain(authorities).map(file_mark).collect(),
     }
 }

@@ -116,7 +116,10 @@ fn examine(args: &Args) -> Result<Counts, Vec<String>> {
     let upstreams = if missing.is_empty() { World::connect(&parts.catalog) } else { Err(missing) };
     let (upstreams, found) = upstreams.map_or_else(|e| (Upstreams::new(), e), |upstreams| (upstreams, Vec::new()));
     problems.extend(texts(&found));
-    problems.extend(World::join(&parts, 0, upstreams).err().iter().flat_map(|found| texts(found)));
+    match World::join(&parts, 0, upstreams) {
+        Ok(world) => problems.extend(texts(&broker::cases::failing(&world.snapshot, &config.folders.cases))),
+        Err(found) => problems.extend(texts(&found)),
+    }
     if !problems.is_empty() {
         return Err(problems);
     }

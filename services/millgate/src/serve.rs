@@ -105,6 +105,7 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
     let sockets = Sockets::bind(config).await?;
     let identity = identity(config)?;
     let (log, publisher) = open_log(config, clock.clone()).await?;
+    Box::pin(gate(&world, &config.folders.cases, &log, &publisher)).await?;
     let log_key = publisher.key().to_text();
     let shown = match &config.tls {
         Some(tls) => Some(broker::tls::certified_key(&tls.certificate, &tls.key)?),
@@ -112,7 +113,7 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
     };
     let assertions = Assertions::open(config.assertion.issuer.clone(), assertion_keys(config))?;
     let pseudonyms = secret::key(&config.masks.key_file).context("[masks] key_file cannot be used")?;
-    let broker = Broker::start(Makings {
+    let broker = Box::pin(Broker::start(Makings {
         log,
         identity,
         data_origins: origins(&config.listen.data_origins, sockets.data.local_addr()?, shown.is_some()),
@@ -128,7 +129,7 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
         metrics: runtime::metrics::Registry::new(),
         refused_logins_per_minute: config.audit.refused_logins_per_minute,
         requests_per_organisation: config.limits.requests_per_organisation,
-    })
+    }))
     .await?;
     let mut running = Running {
         data: sockets.data.local_addr()?,
@@ -170,10 +171,21 @@ fn load(folders: &Folders) -> anyhow::Result<World> {
     let world = folders
         .load()
         .and_then(|parts| World::connect(&parts.catalog).and_then(|upstreams| World::join(&parts, 1, upstreams)));
-    world.map_err(|problems| {
-        let text: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        anyhow::anyhow!("the folders cannot be used; nothing was started\n{}", text.join("\n"))
-    })
+    world.map_err(|problems| unusable(&problems))
+}
+
+/// The cases pass, or the policies were in use before; otherwise the log is closed again.
+async fn gate(world: &World, cases: &[PathBuf], log: &Log, publisher: &Publisher) -> anyhow::Result<()> {
+    let Err(problems) = broker::cases::admit_at_start(world, cases, log).await else { return Ok(()) };
+    log.seal().await;
+    publisher.stop().await.context("the log cannot be published")?;
+    log.close().await;
+    Err(unusable(&problems))
+}
+
+fn unusable(problems: &[registry::Problem]) -> anyhow::Error {
+    let text: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    anyhow::anyhow!("the folders cannot be used; nothing was started\n{}", text.join("\n"))
 }
 
 async fn open_log(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<(Log, Publisher)> {
@@ -272,7 +284,8 @@ impl Running {
             key: files.key.clone(),
             shown_by,
         });
-        let reloader = Reloader::new(self.broker.clone(), folders, certificate);
+        let cases = config.folders.cases.clone();
+        let reloader = Reloader::new(self.broker.clone(), folders, certificate).with_cases(cases);
         self.background.spawn(reloader.run(self.shutdown.reloads(), self.shutdown.draining().clone()));
         let (broker, stop) = (self.broker.clone(), self.shutdown.draining().clone());
         self.background.spawn(async move {

@@ -24,45 +24,45 @@ pub struct Case {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Asked {
-    organisation: String,
-    subject: String,
+    pub organisation: String,
+    pub subject: String,
     #[serde(default)]
-    service: bool,
-    action: Action,
+    pub service: bool,
+    pub action: Action,
     /// `Dataset/ID`, `Signal/ID`, `AuditScope/ORGANISATION`, `AuditScope/*`.
-    resource: String,
-    purpose: Option<String>,
-    agreement: Option<String>,
+    pub resource: String,
+    pub purpose: Option<String>,
+    pub agreement: Option<String>,
     #[serde(default)]
-    resolution_ms: i64,
+    pub resolution_ms: i64,
     #[serde(default)]
-    window_ms: i64,
+    pub window_ms: i64,
     #[serde(default)]
-    rows: i64,
+    pub rows: i64,
     /// RFC 3339; a moment of the reader's choice if left out.
-    at: Option<String>,
+    pub at: Option<String>,
     /// Who acts for it, the one who sends first.
     #[serde(default)]
-    actors: Vec<Who>,
+    pub actors: Vec<Who>,
     /// `none`, `certificate`, `dpop`.
     #[serde(default)]
-    binding: Option<String>,
+    pub binding: Option<String>,
     /// 0 to 3.
     #[serde(default)]
-    assurance: u8,
+    pub assurance: u8,
     /// Those that the token's groups stand for.
     #[serde(default)]
-    roles: Vec<String>,
+    pub roles: Vec<String>,
 }
 
 /// Somebody who acts for the caller.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Who {
-    organisation: String,
-    subject: String,
+    pub organisation: String,
+    pub subject: String,
     #[serde(default)]
-    service: bool,
+    pub service: bool,
 }
 
 /// What a decision comes to.
@@ -105,6 +105,11 @@ impl Case {
         serde_json::from_str(text)
     }
 
+    /// Whether it says when it is asked, so that its answer does not depend on the day.
+    pub fn says_when(&self) -> bool {
+        self.request.at.is_some()
+    }
+
     /// What the snapshot decides, at `now` unless the case says when.
     ///
     /// # Errors
@@ -116,7 +121,30 @@ impl Case {
 }
 
 impl Asked {
-    fn request(&self, parties: &model::party::Parties, now: Timestamp) -> Result<AccessRequest, BadCase> {
+    /// The least that can be asked of a resource: no purpose, no agreement, no extent, nobody acting.
+    pub fn new(organisation: &str, subject: &str, service: bool, action: Action, resource: &str) -> Self {
+        Self {
+            organisation: organisation.to_owned(),
+            subject: subject.to_owned(),
+            service,
+            action,
+            resource: resource.to_owned(),
+            purpose: None,
+            agreement: None,
+            resolution_ms: 0,
+            window_ms: 0,
+            rows: 0,
+            at: None,
+            actors: Vec::new(),
+            binding: None,
+            assurance: 0,
+            roles: Vec::new(),
+        }
+    }
+
+    /// # Errors
+    /// When it asks what nobody could.
+    pub fn request(&self, parties: &model::party::Parties, now: Timestamp) -> Result<AccessRequest, BadCase> {
         let now = match &self.at {
             None => now,
             Some(text) => Timestamp::parse_rfc3339(text).ok_or_else(|| BadCase::Time(text.clone()))?,
@@ -185,6 +213,24 @@ fn resource(text: &str) -> Result<ResourceRef, BadCase> {
 }
 
 impl Expected {
+    /// Each member that is other in `got`, as in `decision: expected permit; got deny`.
+    pub fn differences(&self, got: &Self) -> impl Iterator<Item = String> {
+        let pairs = self.members().into_iter().zip(got.members());
+        pairs.filter(|((_, a), (_, b))| a != b).map(|((name, a), (_, b))| format!("{name}: expected {a}; got {b}"))
+    }
+
+    fn members(&self) -> [(&'static str, String); 6] {
+        let list = |items: &[String]| if items.is_empty() { String::from("none") } else { items.join(", ") };
+        [
+            ("decision", self.decision.clone()),
+            ("reasons", list(&self.reasons)),
+            ("policies", list(&self.policies)),
+            ("agreement", self.agreement.clone().unwrap_or_else(|| String::from("none"))),
+            ("classes_hidden", list(&self.classes_hidden)),
+            ("records_hidden", self.records_hidden.to_string()),
+        ]
+    }
+
     /// What this decision comes to.
     pub fn of(decision: &Decision) -> Self {
         fn texts<T: ToString>(items: &[T]) -> Vec<String> {

@@ -3,7 +3,7 @@
 use crate::finding::line_of;
 use crate::moments::Uses;
 use crate::names::Names;
-use crate::{Finding, question};
+use crate::{Finding, gates, question};
 use cedar_policy::ffi::DetailedError;
 use cedar_policy::{
     ActionConstraint, Entities, EntityUid, Policy, PolicyId, PolicySet as CedarSet, Schema, ValidationMode, Validator,
@@ -49,14 +49,32 @@ impl PolicySet {
     ///
     /// # Errors
     /// Everything that is wrong, at once and in order of place: syntax, missing or repeated `@id`, unknown annotations,
-    /// strict validation with its warnings, level-1 validation.
+    /// strict validation with its warnings, level-1 validation, and what can fail in a `forbid`.
     pub fn load<N: AsRef<str>, T: AsRef<str>>(schema: (&str, &str), files: &[(N, T)]) -> Result<Self, Vec<Finding>> {
+        Self::load_through(schema, files, gates::check)
+    }
+
+    /// For tests of what a decision makes of a policy that fails: such a set is not loaded otherwise.
+    #[cfg(test)]
+    pub(crate) fn load_ungated<N: AsRef<str>, T: AsRef<str>>(
+        schema: (&str, &str),
+        files: &[(N, T)],
+    ) -> Result<Self, Vec<Finding>> {
+        Self::load_through(schema, files, |_, _| Vec::new())
+    }
+
+    fn load_through<N: AsRef<str>, T: AsRef<str>>(
+        schema: (&str, &str),
+        files: &[(N, T)],
+        gate: impl Fn(&CedarSet, &BTreeMap<String, Note>) -> Vec<Finding>,
+    ) -> Result<Self, Vec<Finding>> {
         let (names, parsed) = load_schema(schema.0, schema.1)?;
         let mut reader = Reader::default();
         for (file, text) in files {
             reader.read(file.as_ref(), text.as_ref());
         }
         reader.findings.extend(validate(&parsed, &reader.set, &reader.notes, files));
+        reader.findings.extend(gate(&reader.set, &reader.notes));
         Finding::check(std::mem::take(&mut reader.findings))?;
         let actions = parsed.action_entities().map_err(|e| vec![schema_finding(schema.0, e.to_string())])?;
         let by_action = names.actions.iter().map(|(a, uid)| (*a, admitting(&reader.set, uid, &actions))).collect();
@@ -156,14 +174,16 @@ impl Reader {
             }
         };
         // Cedar numbers the statements of a text, templates among them.
-        let mut from = 0;
+        let (mut from, mut line, mut counted) = (0, 1, 0);
         for n in 0..parsed.num_of_policies() + parsed.num_of_templates() {
             let id = PolicyId::new(format!("policy{n}"));
             let source = parsed.policy(&id).and_then(Policy::to_cedar);
             let source = source.or_else(|| parsed.template(&id).map(|t| t.to_cedar())).unwrap_or_default();
             let start = text.get(from..).and_then(|rest| rest.find(source.as_str())).map_or(from, |at| from + at);
             from = start + source.len();
-            let line = line_of(text, start);
+            // From the last one on: counting from the top each time takes minutes for a long text.
+            line += line_of(text.get(counted..start).unwrap_or_default(), usize::MAX) - 1;
+            counted = start;
             match parsed.policy(&id) {
                 Some(policy) => self.policy(file, line, policy),
                 None => self.findings.push(

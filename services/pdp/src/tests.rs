@@ -2,8 +2,12 @@
 
 mod cases;
 mod delegation;
+mod explain;
 mod fail_closed;
+mod gates;
 mod load;
+mod matrix;
 mod memo;
+mod reference;
 mod slices;
 mod world;

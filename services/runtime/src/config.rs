@@ -64,6 +64,8 @@ pub struct Folders {
     pub policies: Vec<PathBuf>,
     /// The Cedar schema, a file.
     pub schema: PathBuf,
+    /// Cases that a policy set must pass before it is used; none if empty.
+    pub cases: Vec<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -354,8 +356,9 @@ fn read_folders(mut section: Section<'_, '_, '_>) -> Option<Folders> {
     }
     let (catalog, registry) = (section.folder("catalog"), section.folder("registry"));
     let (policies, schema) = (section.folders("policies"), section.file("schema"));
+    let cases = if section.has("cases") { section.folders("cases") } else { Some(Vec::new()) };
     section.close();
-    Some(Folders { catalog: catalog?, registry: registry?, policies: policies?, schema: schema? })
+    Some(Folders { catalog: catalog?, registry: registry?, policies: policies?, schema: schema?, cases: cases? })
 }
 
 fn read_identity(mut section: Section<'_, '_, '_>) -> Identity {

@@ -1,6 +1,6 @@
 //! The report that build servers read: JUnit's XML, as far as they agree on it.
 
-use super::{Report, differences};
+use super::test::Report;
 use std::fmt::Write as _;
 
 pub(super) fn report(report: &Report) -> String {
@@ -15,7 +15,7 @@ pub(super) fn report(report: &Report) -> String {
             out.push_str("/>\n");
             continue;
         }
-        let what: Vec<String> = differences(&tried.expected, &tried.got).collect();
+        let what: Vec<String> = tried.expected.differences(&tried.got).collect();
         let _ = write!(out, ">\n    <failure>{}</failure>\n  </testcase>\n", escaped(&what.join("\n")));
     }
     out + "</testsuite>\n"

@@ -3,7 +3,7 @@ use super::*;
 /// A folder with everything that a configuration names.
 fn plant() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    for name in ["catalog", "registry", "base", "own"] {
+    for name in ["catalog", "registry", "base", "own", "cases"] {
         std::fs::create_dir(folder.path().join(name)).unwrap();
     }
     for name in ["plant.cedarschema", "tls.pem", "tls.key"] {
@@ -71,6 +71,7 @@ catalog = "catalog"
 registry = "registry"
 policies = ["base", "own"]
 schema = "plant.cedarschema"
+cases = "cases"
 [identity]
 key_cache = "issuer-keys"
 verified_tokens = 0
@@ -125,6 +126,7 @@ follow_callers = false
             registry: at("registry"),
             policies: vec![at("base"), at("own")],
             schema: at("plant.cedarschema"),
+            cases: vec![at("cases")],
         },
         identity: Identity { key_cache: Some(at("issuer-keys")), verified_tokens: 0 },
         audit: Audit {
@@ -358,7 +360,13 @@ fn the_charts_configuration_is_one_that_loads() {
     ] {
         let root = tempfile::tempdir().unwrap();
         let at = |name: &str| root.path().join(name);
-        for folder in ["etc/millgate/catalog", "etc/millgate/registry", "etc/millgate/policies/0", "etc/millgate/tls"] {
+        for folder in [
+            "etc/millgate/catalog",
+            "etc/millgate/registry",
+            "etc/millgate/policies/0",
+            "etc/millgate/cases/0",
+            "etc/millgate/tls",
+        ] {
             std::fs::create_dir_all(at(folder)).unwrap();
         }
         std::fs::create_dir_all(at("usr/share/millgate/policies/base")).unwrap();
