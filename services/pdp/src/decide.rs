@@ -5,12 +5,13 @@ use crate::answer::Answer;
 use crate::contents::{Basis, Shown};
 use crate::credential::Told;
 use crate::decision::{Decision, Digests, Permit};
+use crate::engine::Value;
 use crate::names::uid;
 use crate::question::{About, Question, datetime};
 use crate::refusal::Refusal;
 use crate::slice::{self, Caller, Record};
 use crate::snapshot::{Base, Data, Snapshot};
-use cedar_policy::{Context, Entities, EntityUid, RestrictedExpression};
+use cedar_policy::{Context, Entities, EntityUid};
 use model::{
     AccessRequest, Action, AgreementId, Authenticated, OrganisationId, Principal, Reason, ResourceRef, RoleId, Shape,
     Timestamp,
@@ -91,8 +92,8 @@ struct Granted {
 pub(crate) struct Inquiry<'a> {
     pub snapshot: &'a Snapshot,
     pub request: &'a AccessRequest,
-    /// `request.now` for Cedar.
-    now: RestrictedExpression,
+    /// `request.now` for Cedar, or why there is none.
+    now: Result<Value, String>,
     references: &'a [&'a str],
     pub record: Record<'a>,
     /// Permits that determined an allow.
@@ -104,7 +105,7 @@ pub(crate) struct Party<'a> {
     pub principal: &'a Principal,
     pub caller: Caller<'a>,
     /// `context.caller`.
-    told: RestrictedExpression,
+    told: Value,
 }
 
 /// What somebody asks of which data, with the entities to decide it.
@@ -210,7 +211,7 @@ impl<'a> Inquiry<'a> {
         let told = std::iter::once(Told::subject(caller)).chain(issuers);
         let parties = callers.into_iter().zip(told).enumerate();
         let mut parties = parties.map(|(n, ((principal, caller), told))| {
-            let told = self.told(&told, n, &uids)?;
+            let told = self.told(&told, n, &uids);
             Ok(Party { principal, caller, told })
         });
         let subject = parties.next().unwrap_or_else(|| Err(Refusal::unknown()))?;
@@ -233,21 +234,19 @@ impl<'a> Inquiry<'a> {
     }
 
     /// `context.caller` of the party with number `n` of `uids`.
-    fn told(&self, told: &Told<'_>, n: usize, uids: &[EntityUid]) -> Result<RestrictedExpression, Refused> {
+    fn told(&self, told: &Told<'_>, n: usize, uids: &[EntityUid]) -> Value {
         let types = &self.snapshot.policies.names.types;
-        let told = if uids.len() == 1 {
-            self.snapshot.alone.expression(types, told)
-        } else {
-            let others = uids.iter().enumerate().filter(|(other, _)| *other != n).map(|(_, uid)| uid.clone());
-            told.expression(types, &others.collect::<Vec<_>>())
-        };
-        told.map_err(|e| Refusal::errors(vec![e]).hiding())
+        if uids.len() == 1 {
+            return self.snapshot.alone.record(types, told);
+        }
+        let others = uids.iter().enumerate().filter(|(other, _)| *other != n).map(|(_, uid)| uid.clone());
+        told.record(types, &others.collect::<Vec<_>>())
     }
 
     /// Who asks of what; refused when one of them may not know of it.
     fn known(&mut self) -> Result<(Matter<'a>, Vec<Matter<'a>>), Refused> {
         let (subject, actors) = self.parties()?;
-        let data = self.snapshot.data.get(&self.request.resource).ok_or_else(Refusal::unknown)?;
+        let data = self.snapshot.offer.data.get(&self.request.resource).ok_or_else(Refusal::unknown)?;
         self.record.encoded(&data.base.json);
         let subject = self.matter(subject, data)?;
         let actors = actors.into_iter().map(|actor| {
@@ -260,8 +259,9 @@ impl<'a> Inquiry<'a> {
     fn matter(&mut self, party: Party<'a>, data: &'a Data) -> Result<Matter<'a>, Refused> {
         let candidates = self.candidates(&party.principal.organisation, data);
         candidates.iter().for_each(|(_, known)| self.record.encoded(&known.json));
-        let store = slice::store(&data.base.store, &party.caller, candidates.iter().map(|(_, known)| *known))
-            .map_err(|e| Refusal::errors(vec![e]).hiding())?;
+        let store =
+            slice::store(self.snapshot, &data.base.entities, &party.caller, candidates.iter().map(|(_, known)| *known))
+                .map_err(|e| Refusal::errors(vec![e]).hiding())?;
         let matter = Matter { party, data, store, candidates };
         self.discover(&matter)?;
         Ok(matter)
@@ -293,8 +293,8 @@ impl<'a> Inquiry<'a> {
         about: About<'_>,
     ) -> Result<Context, Refused> {
         let agreement = agreement.map(|(_, known)| &known.uid);
-        let question = Question { now: &self.now, caller: &party.told, purpose, agreement, about };
-        question.context().map_err(|e| Refusal::errors(vec![e]))
+        let now = self.now.as_ref().map_err(|e| Refusal::errors(vec![e.clone()]))?;
+        Ok(Question { now, caller: &party.told, purpose, agreement, about }.context())
     }
 
     pub(crate) fn ask(
@@ -329,7 +329,8 @@ impl<'a> Inquiry<'a> {
 
     fn audit(&mut self, scope: Option<&OrganisationId>) -> Result<Granted, Refused> {
         let (subject, actors) = self.parties()?;
-        let base = self.snapshot.scopes.get(&scope.cloned()).ok_or_else(|| Refusal::because(Reason::NOT_PERMITTED))?;
+        let base =
+            self.snapshot.roster.scopes.get(&scope.cloned()).ok_or_else(|| Refusal::because(Reason::NOT_PERMITTED))?;
         self.record.encoded(&base.json);
         self.not_revoked()?;
         let purpose = self.purpose()?;
@@ -349,7 +350,8 @@ impl<'a> Inquiry<'a> {
     fn reads_audit(&mut self, party: &Party<'_>, base: &Base, purpose: Option<&EntityUid>) -> Result<(), Refused> {
         let policies = &self.snapshot.policies;
         let context = self.context(party, purpose, None, About::Nothing)?;
-        let store = slice::store(&base.store, &party.caller, []).map_err(|e| Refusal::errors(vec![e]))?;
+        let store =
+            slice::store(self.snapshot, &base.entities, &party.caller, []).map_err(|e| Refusal::errors(vec![e]))?;
         let answer = policies.ask(&party.caller.uid, Action::ReadAudit, &base.uid, &context, &store).sound()?;
         if !answer.allow {
             return Err(Refusal::explained(policies, &[answer]));

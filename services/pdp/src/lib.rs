@@ -25,14 +25,18 @@ mod credential;
 mod decide;
 mod decision;
 mod encode;
+mod engine;
 mod entities;
+mod existing;
 mod finding;
 mod memo;
 mod moments;
 mod names;
+mod offer;
 mod policies;
 mod question;
 mod refusal;
+mod roster;
 mod slice;
 mod snapshot;
 

@@ -1,5 +1,6 @@
 //! A set of policies that passed every check that needs no plant: syntax, names, annotations, strict types, level 1.
 
+use crate::engine::Index;
 use crate::finding::line_of;
 use crate::moments::Uses;
 use crate::names::Names;
@@ -10,7 +11,7 @@ use cedar_policy::{
 };
 use model::canonical::Value;
 use model::entry::Content;
-use model::{Action, Digest, Reason};
+use model::{Digest, Reason};
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
@@ -22,9 +23,11 @@ pub struct PolicySet {
     /// Action entities with their groups, as every question needs them.
     pub(crate) actions: Entities,
     pub(crate) all: CedarSet,
-    /// The policies whose scope admits the action: the rest cannot match, nor fail.
-    pub(crate) by_action: BTreeMap<Action, CedarSet>,
+    /// `None`: every question looks at all policies.
+    pub(crate) index: Option<Index>,
     pub(crate) notes: BTreeMap<String, Note>,
+    /// The entities that policies name, with the policies.
+    pub(crate) literals: BTreeMap<EntityUid, Vec<String>>,
     pub(crate) uses_of_time: Uses,
     policies: Content,
     schema_text: Content,
@@ -59,15 +62,16 @@ impl PolicySet {
         reader.findings.extend(validate(&parsed, &reader.set, &reader.notes, files));
         Finding::check(std::mem::take(&mut reader.findings))?;
         let actions = parsed.action_entities().map_err(|e| vec![schema_finding(schema.0, e.to_string())])?;
-        let by_action = names.actions.iter().map(|(a, uid)| (*a, admitting(&reader.set, uid, &actions))).collect();
+        let index = Index::build(reader.set.policies(), &names.actions, &actions, |p, a| admits(p, a, &actions));
         let texts = files.iter().map(|(file, text)| (file.as_ref(), Value::text(text.as_ref())));
         Ok(Self {
             schema: parsed,
             names,
             actions,
             uses_of_time: Uses::of(reader.set.policies()),
+            literals: literals(&reader.set),
             all: reader.set,
-            by_action,
+            index,
             notes: reader.notes,
             policies: content(Value::object(texts).encode()),
             schema_text: content(schema.1.as_bytes().to_vec()),
@@ -125,16 +129,24 @@ fn load_schema(file: &str, text: &str) -> Result<(Names, Schema), Vec<Finding>> 
     Ok((names, schema))
 }
 
-/// The policies of `set` whose scope admits `action`: named, in a named group, or unconstrained.
-fn admitting(set: &CedarSet, action: &EntityUid, actions: &Entities) -> CedarSet {
+/// Whether the policy's scope admits `action`: named, in a named group, or unconstrained.
+fn admits(policy: &Policy, action: &EntityUid, actions: &Entities) -> bool {
     let within = |group: &EntityUid| group == action || actions.is_ancestor_of(group, action);
-    let admits = |policy: &&Policy| match policy.action_constraint() {
+    match policy.action_constraint() {
         ActionConstraint::Any => true,
         ActionConstraint::Eq(one) => one == *action,
         ActionConstraint::In(several) => several.iter().any(within),
-    };
-    // Ids are unique already; a set that could not be built falls back to the whole one.
-    CedarSet::from_policies(set.policies().filter(admits).cloned()).unwrap_or_else(|_| set.clone())
+    }
+}
+
+fn literals(set: &CedarSet) -> BTreeMap<EntityUid, Vec<String>> {
+    let mut all: BTreeMap<_, Vec<String>> = BTreeMap::new();
+    for policy in set.policies() {
+        for uid in policy.entity_literals().into_iter().collect::<BTreeSet<_>>() {
+            all.entry(uid).or_default().push(policy.id().to_string());
+        }
+    }
+    all
 }
 
 // === reading
