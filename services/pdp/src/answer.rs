@@ -23,6 +23,18 @@ impl Answer {
         if self.errors.is_empty() { Ok(self) } else { Err(Refusal::errors(self.errors)) }
     }
 
+    /// The same policies, in whatever order.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let sorted = |ids: &[String]| -> Vec<String> {
+            let mut ids = ids.to_vec();
+            ids.sort();
+            ids
+        };
+        self.allow == other.allow
+            && sorted(&self.policies) == sorted(&other.policies)
+            && sorted(&self.errors) == sorted(&other.errors)
+    }
+
     fn failed(message: String) -> Self {
         Self { allow: false, policies: Vec::new(), errors: vec![message] }
     }

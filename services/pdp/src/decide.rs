@@ -35,8 +35,18 @@ impl Snapshot {
     }
 
     /// [`Self::decide`] without a look at what was decided before.
-    pub(crate) fn decide_anew(&self, request: AccessRequest, references: &[&str]) -> Decision {
-        let mut inquiry = Inquiry::new(self, &request, references);
+    pub fn decide_anew(&self, request: AccessRequest, references: &[&str]) -> Decision {
+        self.inquire(request, references, Engine::Index)
+    }
+
+    /// [`Self::decide_anew`] with every question asked of Cedar's public interface over all policies: the same decision,
+    /// for whoever doubts the index or wants to know what it saves.
+    pub fn decide_by_scan(&self, request: AccessRequest, references: &[&str]) -> Decision {
+        self.inquire(request, references, Engine::Scan)
+    }
+
+    fn inquire(&self, request: AccessRequest, references: &[&str], engine: Engine) -> Decision {
+        let mut inquiry = Inquiry::new(self, &request, references, engine);
         let outcome = inquiry.run();
         let Inquiry { record, policies, .. } = inquiry;
         let slice = record.finish();
@@ -77,8 +87,15 @@ impl Snapshot {
             shape: Shape::default(),
             now,
         };
-        Inquiry::new(self, &request, &[]).known().is_ok()
+        Inquiry::new(self, &request, &[], Engine::Index).known().is_ok()
     }
+}
+
+/// Who answers the questions.
+#[derive(Clone, Copy)]
+enum Engine {
+    Index,
+    Scan,
 }
 
 struct Granted {
@@ -92,6 +109,7 @@ struct Granted {
 pub(crate) struct Inquiry<'a> {
     pub snapshot: &'a Snapshot,
     pub request: &'a AccessRequest,
+    engine: Engine,
     /// `request.now` for Cedar, or why there is none.
     now: Result<Value, String>,
     references: &'a [&'a str],
@@ -118,9 +136,9 @@ pub(crate) struct Matter<'a> {
 }
 
 impl<'a> Inquiry<'a> {
-    fn new(snapshot: &'a Snapshot, request: &'a AccessRequest, references: &'a [&'a str]) -> Self {
+    fn new(snapshot: &'a Snapshot, request: &'a AccessRequest, references: &'a [&'a str], engine: Engine) -> Self {
         let now = datetime(request.now);
-        Self { snapshot, request, now, references, record: Record::new(), policies: BTreeSet::new() }
+        Self { snapshot, request, engine, now, references, record: Record::new(), policies: BTreeSet::new() }
     }
 
     fn run(&mut self) -> Result<Granted, Refused> {
@@ -305,7 +323,21 @@ impl<'a> Inquiry<'a> {
         context: &Context,
         store: &Entities,
     ) -> Answer {
-        self.snapshot.policies.ask(&matter.party.caller.uid, action, resource, context, store)
+        self.question(&matter.party.caller.uid, action, resource, context, store)
+    }
+
+    fn question(
+        &self,
+        principal: &EntityUid,
+        action: Action,
+        resource: &EntityUid,
+        context: &Context,
+        store: &Entities,
+    ) -> Answer {
+        match self.engine {
+            Engine::Index => self.snapshot.ask(principal, action, resource, context, store),
+            Engine::Scan => self.snapshot.policies.scan(principal, action, resource, context, store),
+        }
     }
 
     // --- may anybody ask at all
@@ -352,7 +384,7 @@ impl<'a> Inquiry<'a> {
         let context = self.context(party, purpose, None, About::Nothing)?;
         let store =
             slice::store(self.snapshot, &base.entities, &party.caller, []).map_err(|e| Refusal::errors(vec![e]))?;
-        let answer = policies.ask(&party.caller.uid, Action::ReadAudit, &base.uid, &context, &store).sound()?;
+        let answer = self.question(&party.caller.uid, Action::ReadAudit, &base.uid, &context, &store).sound()?;
         if !answer.allow {
             return Err(Refusal::explained(policies, &[answer]));
         }

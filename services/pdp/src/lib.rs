@@ -29,6 +29,7 @@ mod engine;
 mod entities;
 mod existing;
 mod finding;
+pub mod generated;
 mod memo;
 mod moments;
 mod names;
@@ -39,6 +40,8 @@ mod refusal;
 mod roster;
 mod slice;
 mod snapshot;
+mod validation;
+mod watch;
 
 pub use decision::{Decision, Denial, Digests, Permit};
 pub use finding::Finding;

@@ -10,6 +10,7 @@ use crate::memo::Memo;
 use crate::moments::Moments;
 use crate::offer::Offer;
 use crate::roster::{Before, Roster};
+use crate::watch::Watch;
 use crate::{Finding, PolicySet};
 use cedar_policy::EntityUid;
 use model::Principal;
@@ -30,6 +31,7 @@ pub struct Snapshot {
     pub(crate) offer: Arc<Offer>,
     pub(crate) roster: Roster,
     pub(crate) alone: Alone,
+    pub(crate) watch: Watch,
     /// `None` where a policy uses the time in a way that decisions cannot be remembered with.
     pub(crate) memo: Option<Memo>,
 }
@@ -89,7 +91,7 @@ impl Snapshot {
         Finding::check(unknown_names(&policies, &plant, &parties))?;
         let alone = Alone::new(&parties);
         let memo = Moments::of(&policies.uses_of_time, parties.agreements.values()).map(Memo::new);
-        Ok(Self { policies, plant, parties, generation, offer, roster, alone, memo })
+        Ok(Self { policies, plant, parties, generation, offer, roster, alone, watch: Watch::default(), memo })
     }
 
     pub fn policies(&self) -> &Arc<PolicySet> {
