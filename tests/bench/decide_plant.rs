@@ -34,7 +34,12 @@ impl Size {
         let suppliers = (entities / 500).clamp(4, 200);
         let (principals, units) = (entities / 20, (entities / 50).max(suppliers));
         let others = principals + units + suppliers * (2 + AGREEMENTS_EACH) + SITES + AREAS + WORK_CENTERS;
-        Self { suppliers, principals, units, signals: entities.saturating_sub(others + PRODUCTS + ROLES).max(units) }
+        Self {
+            suppliers,
+            principals,
+            units,
+            signals: entities.saturating_sub(others + PRODUCTS + ROLES).max(units * 2),
+        }
     }
 
     pub fn describe(&self) -> String {

@@ -1,6 +1,6 @@
 //! One question to Cedar.
 
-use crate::engine::Outcome;
+use crate::engine::{Outcome, Store};
 use crate::policies::PolicySet;
 use crate::refusal::Refusal;
 use cedar_policy::{
@@ -48,9 +48,10 @@ impl PolicySet {
         action: Action,
         resource: &EntityUid,
         context: &Context,
-        store: &Entities,
+        store: &Store<'_>,
     ) -> Answer {
-        let outcome = self.index.as_ref().and_then(|index| index.answer(principal, action, resource, context, store));
+        let index = self.index.as_ref();
+        let outcome = index.and_then(|index| index.answer(principal, action, resource, context, store, &self.actions));
         outcome.map_or_else(|| self.scan(principal, action, resource, context, store), Answer::from)
     }
 
@@ -61,11 +62,12 @@ impl PolicySet {
         action: Action,
         resource: &EntityUid,
         context: &Context,
-        store: &Entities,
+        store: &Store<'_>,
     ) -> Answer {
         let Some(action_uid) = self.names.actions.get(&action) else {
             return Answer::failed(format!("action `{}` is not known", action.as_str()));
         };
+        let Some(store) = store.whole() else { return Answer::failed(String::from("the entities are contradictory")) };
         match Request::new(principal.clone(), action_uid.clone(), resource.clone(), context.clone(), None) {
             Ok(request) => answer(&request, &self.all, store),
             Err(e) => Answer::failed(e.to_string()),

@@ -5,13 +5,13 @@ use crate::answer::Answer;
 use crate::contents::{Basis, Shown};
 use crate::credential::Told;
 use crate::decision::{Decision, Digests, Permit};
-use crate::engine::Value;
+use crate::engine::{Store, Value};
 use crate::names::uid;
 use crate::question::{About, Question, datetime};
 use crate::refusal::Refusal;
 use crate::slice::{self, Caller, Record};
 use crate::snapshot::{Base, Data, Snapshot};
-use cedar_policy::{Context, Entities, EntityUid};
+use cedar_policy::{Context, EntityUid};
 use model::{
     AccessRequest, Action, AgreementId, Authenticated, OrganisationId, Principal, Reason, ResourceRef, RoleId, Shape,
     Timestamp,
@@ -130,7 +130,7 @@ pub(crate) struct Party<'a> {
 pub(crate) struct Matter<'a> {
     pub party: Party<'a>,
     pub data: &'a Data,
-    pub store: Entities,
+    pub store: Store<'a>,
     /// Agreements of the party's organisation that can matter.
     pub candidates: Vec<Candidate<'a>>,
 }
@@ -321,7 +321,7 @@ impl<'a> Inquiry<'a> {
         action: Action,
         resource: &EntityUid,
         context: &Context,
-        store: &Entities,
+        store: &Store<'_>,
     ) -> Answer {
         self.question(&matter.party.caller.uid, action, resource, context, store)
     }
@@ -332,7 +332,7 @@ impl<'a> Inquiry<'a> {
         action: Action,
         resource: &EntityUid,
         context: &Context,
-        store: &Entities,
+        store: &Store<'_>,
     ) -> Answer {
         match self.engine {
             Engine::Index => self.snapshot.ask(principal, action, resource, context, store),

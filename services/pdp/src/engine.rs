@@ -5,21 +5,23 @@
 //! every running snapshot ([`crate::watch`]).
 
 mod condition;
+mod conformance;
 mod index;
 mod shortcut;
 
+pub(crate) use conformance::Conformance;
 pub(crate) use index::{Index, Outcome};
 
 /// A value in a context or of an attribute, already evaluated.
 pub(crate) use cedar_policy_core::ast::Value;
 
-use cedar_policy::{Context, Entities, EntityUid, RestrictedExpression, Schema};
+use cedar_policy::{Context, Entities, EntityUid, RestrictedExpression};
 use cedar_policy_core::ast::{self, EntityUID};
-use cedar_policy_core::entities::conformance::EntitySchemaConformanceChecker;
-use cedar_policy_core::entities::{Dereference, TCComputation};
+use cedar_policy_core::entities::{Dereference, Entities as CoreEntities, TCComputation};
 use cedar_policy_core::evaluator::RestrictedEvaluator;
 use cedar_policy_core::extensions::Extensions;
 use cedar_policy_core::validator::CoreSchema;
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
@@ -70,41 +72,68 @@ pub(crate) fn renamed(entity: &ast::Entity, uid: &EntityUid, more: impl IntoIter
     Arc::new(ast::Entity::new_with_attr_partial_value(uid, attributes, HashSet::new(), ancestors, []))
 }
 
-/// `base` and `more`, each of which names all of its ancestors. `base` stays shared.
-///
-/// # Errors
-/// In words, when two that differ have one name.
-pub(crate) fn store(base: &Entities, more: impl IntoIterator<Item = Shared>) -> Result<Entities, String> {
-    let core: &cedar_policy_core::entities::Entities = base.as_ref();
-    let added = core.clone().add_entities(
-        more,
-        None::<&CoreSchema<'_>>,
-        TCComputation::AssumeAlreadyComputed,
-        Extensions::all_available(),
-    );
-    added.map(Entities::from).map_err(|e| e.to_string())
+/// The entities of one question: the actions, and who and what it is about. They are few, so they are looked for one by one;
+/// Cedar's own store of them is made when it is needed.
+#[derive(Debug)]
+pub(crate) struct Store<'s> {
+    base: &'s Entities,
+    added: Vec<Shared>,
+    whole: OnceCell<Option<Entities>>,
 }
 
-/// Checks entities one by one against a schema: type, attributes, types of ancestors.
-pub(crate) struct Conformance<'s>(CoreSchema<'s>);
-
-impl<'s> Conformance<'s> {
-    pub(crate) fn new(schema: &'s Schema) -> Self {
-        Self(CoreSchema::new(schema.as_ref()))
-    }
-
+impl<'s> Store<'s> {
+    /// `base` and `added`, each of which names all of its ancestors.
+    ///
     /// # Errors
-    /// In words, Cedar's own.
-    pub(crate) fn check(&self, entity: &ast::Entity) -> Result<(), String> {
-        let checker = EntitySchemaConformanceChecker::new(&self.0, Extensions::all_available());
-        checker.validate_entity(entity).map_err(|e| e.to_string())
+    /// In words, when two that differ have one name.
+    pub(crate) fn new(base: &'s Entities, added: Vec<Shared>) -> Result<Self, String> {
+        let differ = |a: &Shared, b: &Shared| !Arc::ptr_eq(a, b) && a.uid() == b.uid() && !a.deep_eq(b);
+        let twice = added.iter().enumerate().find(|(n, a)| added.iter().take(*n).any(|b| differ(a, b)));
+        match twice {
+            Some((_, entity)) => Err(format!("`{}` is there twice, and is not the same", entity.uid())),
+            None => Ok(Self { base, added, whole: OnceCell::new() }),
+        }
+    }
+
+    /// As Cedar's interface takes it; `None` when it cannot be made.
+    pub(crate) fn whole(&self) -> Option<&Entities> {
+        if self.added.is_empty() {
+            return Some(self.base);
+        }
+        let make = || {
+            let base: &CoreEntities = self.base.as_ref();
+            let added = base.clone().add_entities(
+                self.added.iter().cloned(),
+                None::<&CoreSchema<'_>>,
+                TCComputation::AssumeAlreadyComputed,
+                Extensions::all_available(),
+            );
+            added.ok().map(Entities::from)
+        };
+        self.whole.get_or_init(make).as_ref()
+    }
+
+    fn find(&self, uid: &EntityUID) -> Option<&ast::Entity> {
+        let added = self.added.iter().map(|entity| &**entity).find(|entity| entity.uid() == uid);
+        added.or_else(|| found(self.base, uid))
+    }
+
+    /// Whether its actions are these.
+    fn has_actions(&self, actions: &Entities, asked: &EntityUID) -> bool {
+        std::ptr::eq(self.base, actions)
+            || found(self.base, asked).zip(found(actions, asked)).is_some_and(|(theirs, ours)| theirs.deep_eq(ours))
     }
 }
 
-fn found<'e>(store: &'e cedar_policy_core::entities::Entities, uid: &EntityUID) -> Option<&'e ast::Entity> {
-    match store.entity(uid) {
+impl<'s> From<&'s Entities> for Store<'s> {
+    fn from(base: &'s Entities) -> Self {
+        Self { base, added: Vec::new(), whole: OnceCell::new() }
+    }
+}
+
+fn found<'e>(store: &'e Entities, uid: &EntityUID) -> Option<&'e ast::Entity> {
+    match AsRef::<CoreEntities>::as_ref(store).entity(uid) {
         Dereference::Data(entity) => Some(entity),
-        Dereference::NoSuchEntity => None,
-        Dereference::Residual(_) => None,
+        Dereference::NoSuchEntity | Dereference::Residual(_) => None,
     }
 }

@@ -1,19 +1,31 @@
 //! Names in policies: each must be somebody's or something's.
 
 use crate::entities::{self, Collected};
-use crate::names::Types;
+use crate::names::{Types, uid};
 use crate::offer::KINDS_MAX;
 use crate::{Finding, PolicySet};
 use cedar_policy::{EntityTypeName, EntityUid};
 use model::party::Parties;
 use model::plant::{Level, Plant};
 use model::{OrganisationId, PrincipalKind, RoleId, SourceId, Subject};
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
-/// A policy for a name that does not exist would silently never apply.
-pub(crate) fn unknown_names(policies: &PolicySet, plant: &Plant, parties: &Parties) -> Vec<Finding> {
-    let existing = Existing::new(policies, plant, parties);
-    let unknown: Vec<_> = policies.literals.iter().filter(|(uid, _)| !existing.has(uid)).collect();
+/// A policy for a name that does not exist would silently never apply. `plant_is_known`: all names of the plant have been
+/// looked up before.
+pub(crate) fn unknown_names(
+    policies: &PolicySet,
+    plant: &Plant,
+    parties: &Parties,
+    plant_is_known: bool,
+) -> Vec<Finding> {
+    let existing = Existing { policies, plant, parties };
+    let mut unknown = Vec::new();
+    for (ty, literals) in &policies.literals {
+        if !(plant_is_known && existing.is_of_plant(ty)) {
+            let has = existing.of_type(ty);
+            unknown.extend(literals.iter().filter(|(uid, _)| !has(uid.id().unescaped())));
+        }
+    }
     if unknown.is_empty() {
         return Vec::new();
     }
@@ -31,64 +43,70 @@ pub(crate) fn unknown_names(policies: &PolicySet, plant: &Plant, parties: &Parti
 }
 
 /// Looks names up where they are kept: a snapshot after a small change must not list a large plant.
+#[derive(Clone, Copy)]
 struct Existing<'a> {
     policies: &'a PolicySet,
     plant: &'a Plant,
     parties: &'a Parties,
-    roles: BTreeSet<&'a str>,
-    sources: BTreeSet<&'a str>,
 }
 
 impl<'a> Existing<'a> {
-    fn new(policies: &'a PolicySet, plant: &'a Plant, parties: &'a Parties) -> Self {
-        let is_named = |ty: &EntityTypeName| policies.literals.keys().any(|uid| uid.type_name() == ty);
-        let types = &policies.names.types;
-        let roles = if is_named(&types.role) { entities::roles(plant, parties) } else { BTreeSet::new() };
-        let roles = roles.into_iter().map(RoleId::as_str).collect();
-        let sources = if is_named(&types.source) { entities::sources(plant) } else { BTreeSet::new() };
-        let sources = sources.into_iter().map(SourceId::as_str).collect();
-        Self { policies, plant, parties, roles, sources }
+    /// Stewards' roles are of the plant and people's of the registry.
+    fn is_of_plant(self, ty: &EntityTypeName) -> bool {
+        let types = &self.policies.names.types;
+        let of_registry =
+            [&types.organisation, &types.role, &types.user, &types.service, &types.agreement, &types.audit_scope];
+        !of_registry.contains(&ty)
     }
 
-    fn has(&self, uid: &EntityUid) -> bool {
-        let (types, plant, parties) = (&self.policies.names.types, self.plant, self.parties);
-        let (ty, id) = (uid.type_name(), uid.id().unescaped());
-        let principal = |kind| self.has_principal(id, kind);
-        let equipment = |level| plant.equipment.get(id).is_some_and(|e| e.level == level);
+    /// Whether there is one of type `ty` with an id.
+    fn of_type(self, ty: &EntityTypeName) -> Box<dyn Fn(&str) -> bool + 'a> {
+        let Self { policies, plant, parties } = self;
+        let types = &policies.names.types;
+        let equipment = |level| Box::new(move |id: &str| plant.equipment.get(id).is_some_and(|e| e.level == level));
         match ty {
-            _ if *ty == types.organisation => parties.organisations.contains_key(id),
-            _ if *ty == types.role => self.roles.contains(id),
-            _ if *ty == types.user => principal(PrincipalKind::User),
-            _ if *ty == types.service => principal(PrincipalKind::Service),
-            _ if *ty == types.purpose => plant.purposes.contains_key(id),
-            _ if *ty == types.export_class => plant.export_classes.contains_key(id),
-            _ if *ty == types.field_class => plant.field_classes.contains_key(id),
+            _ if *ty == types.organisation => Box::new(|id| parties.organisations.contains_key(id)),
+            _ if *ty == types.role => {
+                let roles: HashSet<&str> = entities::roles(plant, parties).into_iter().map(RoleId::as_str).collect();
+                Box::new(move |id| roles.contains(id))
+            }
+            _ if *ty == types.user => Box::new(move |id| self.has_principal(id, PrincipalKind::User)),
+            _ if *ty == types.service => Box::new(move |id| self.has_principal(id, PrincipalKind::Service)),
+            _ if *ty == types.purpose => Box::new(|id| plant.purposes.contains_key(id)),
+            _ if *ty == types.export_class => Box::new(|id| plant.export_classes.contains_key(id)),
+            _ if *ty == types.field_class => Box::new(|id| plant.field_classes.contains_key(id)),
             _ if *ty == types.enterprise => equipment(Level::Enterprise),
             _ if *ty == types.site => equipment(Level::Site),
             _ if *ty == types.area => equipment(Level::Area),
             _ if *ty == types.work_center => equipment(Level::WorkCenter),
             _ if *ty == types.work_unit => equipment(Level::WorkUnit),
             _ if *ty == types.equipment => equipment(Level::Equipment),
-            _ if *ty == types.source => self.sources.contains(id),
-            _ if *ty == types.data_product => plant.products.contains_key(id),
-            _ if *ty == types.dataset => plant.datasets.contains_key(id),
-            _ if *ty == types.signal => plant.signals.contains_key(id),
-            _ if *ty == types.record => self.has_record(id),
-            _ if *ty == types.agreement => parties.agreements.contains_key(id),
-            _ if *ty == types.audit_scope => id == "*" || parties.organisations.contains_key(id),
+            _ if *ty == types.source => {
+                let sources: HashSet<&str> = entities::sources(plant).into_iter().map(SourceId::as_str).collect();
+                Box::new(move |id| sources.contains(id))
+            }
+            _ if *ty == types.data_product => Box::new(|id| plant.products.contains_key(id)),
+            _ if *ty == types.dataset => Box::new(|id| plant.datasets.contains_key(id)),
+            _ if *ty == types.signal => Box::new(|id| plant.signals.contains_key(id)),
+            _ if *ty == types.record => Box::new(move |id| self.has_record(id)),
+            _ if *ty == types.agreement => Box::new(|id| parties.agreements.contains_key(id)),
+            _ if *ty == types.audit_scope => Box::new(|id| id == "*" || parties.organisations.contains_key(id)),
             // Actions, and nothing that the schema does not declare.
-            _ => self.policies.actions.get(uid).is_some(),
+            _ => {
+                let ty = ty.clone();
+                Box::new(move |id| policies.actions.get(&uid(&ty, id)).is_some())
+            }
         }
     }
 
-    fn has_principal(&self, id: &str, kind: PrincipalKind) -> bool {
+    fn has_principal(self, id: &str, kind: PrincipalKind) -> bool {
         let key = id.split_once('/').and_then(|(organisation, subject)| {
             Some((OrganisationId::new(organisation).ok()?, Subject::new(subject).ok()?))
         });
         key.and_then(|key| self.parties.principals.get(&key)).is_some_and(|record| record.kind == kind)
     }
 
-    fn has_record(&self, id: &str) -> bool {
+    fn has_record(self, id: &str) -> bool {
         let Some((dataset, number)) = id.split_once('#') else { return false };
         let kinds = self.plant.datasets.get(dataset).and_then(|d| d.records.kinds(KINDS_MAX)).unwrap_or_default();
         (0..kinds.len()).any(|n| n.to_string() == number)

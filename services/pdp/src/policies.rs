@@ -5,7 +5,9 @@ use crate::moments::Uses;
 use crate::names::Names;
 use crate::{Finding, question, validation};
 use cedar_policy::ffi::DetailedError;
-use cedar_policy::{ActionConstraint, Entities, EntityUid, Policy, PolicyId, PolicySet as CedarSet, Schema};
+use cedar_policy::{
+    ActionConstraint, Entities, EntityTypeName, EntityUid, Policy, PolicyId, PolicySet as CedarSet, Schema,
+};
 use model::canonical::Value;
 use model::entry::Content;
 use model::{Digest, Reason};
@@ -24,7 +26,7 @@ pub struct PolicySet {
     pub(crate) index: Option<Index>,
     pub(crate) notes: BTreeMap<String, Note>,
     /// The entities that policies name, with the policies.
-    pub(crate) literals: BTreeMap<EntityUid, Vec<String>>,
+    pub(crate) literals: Literals,
     pub(crate) uses_of_time: Uses,
     policies: Content,
     schema_text: Content,
@@ -84,7 +86,7 @@ impl PolicySet {
         schema_text: Content,
     ) -> Self {
         let Reader { set: all, notes, .. } = reader;
-        let index = Index::build(all.policies(), &names.actions, &actions, |p, a| admits(p, a, &actions));
+        let index = Index::build(all.policies(), &names.actions, |p, a| admits(p, a, &actions));
         Self {
             uses_of_time: Uses::of(all.policies()),
             literals: literals(&all),
@@ -160,11 +162,15 @@ fn admits(policy: &Policy, action: &EntityUid, actions: &Entities) -> bool {
     }
 }
 
-fn literals(set: &CedarSet) -> BTreeMap<EntityUid, Vec<String>> {
-    let mut all: BTreeMap<_, Vec<String>> = BTreeMap::new();
+/// By type.
+pub(crate) type Literals = BTreeMap<EntityTypeName, BTreeMap<EntityUid, Vec<String>>>;
+
+fn literals(set: &CedarSet) -> Literals {
+    let mut all = Literals::new();
     for policy in set.policies() {
         for uid in policy.entity_literals().into_iter().collect::<BTreeSet<_>>() {
-            all.entry(uid).or_default().push(policy.id().to_string());
+            let of_type = all.entry(uid.type_name().clone()).or_default();
+            of_type.entry(uid).or_default().push(policy.id().to_string());
         }
     }
     all

@@ -11,7 +11,8 @@ use crate::{Finding, PolicySet, entities};
 use cedar_policy::{Entity, EntityUid};
 use model::party::{Agreement, Organisation, Parties, PrincipalRecord, Status};
 use model::{AgreementId, OrganisationId, Principal, PrincipalKind, Subject};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
+use std::iter::Peekable;
 use std::sync::Arc;
 
 /// A principal, recorded without its id.
@@ -70,6 +71,18 @@ fn agreements_of(parties: &Parties) -> BTreeMap<OrganisationId, Vec<AgreementId>
     all
 }
 
+type Walk<'a, K, V> = Peekable<btree_map::Iter<'a, K, V>>;
+
+fn walk<K, V>(map: &BTreeMap<K, V>) -> Walk<'_, K, V> {
+    map.iter().peekable()
+}
+
+/// The value at `key`; the walk goes on behind it. Keys are asked for in their order.
+fn at<'a, K: Ord, V>(walk: &mut Walk<'a, K, V>, key: &K) -> Option<&'a V> {
+    while walk.next_if(|(k, _)| *k < key).is_some() {}
+    walk.next_if(|(k, _)| *k == key).map(|(_, value)| value)
+}
+
 // === building
 
 struct Builder<'a> {
@@ -89,6 +102,25 @@ fn standing<'a>(parties: &'a Parties, id: &OrganisationId) -> Option<Standing<'a
 
 fn alike((a, a_status): Standing<'_>, (b, b_status): Standing<'_>) -> bool {
     a_status == b_status && a.kind == b.kind && a.country == b.country
+}
+
+/// The standing of the organisation whose people are gone through, and whether it was the same before.
+#[derive(Default)]
+struct Standings<'a>(Option<(&'a OrganisationId, Option<Standing<'a>>, bool)>);
+
+impl<'a> Standings<'a> {
+    fn of(&mut self, builder: &Builder<'a>, id: &'a OrganisationId) -> (Option<Standing<'a>>, bool) {
+        match self.0 {
+            Some((of, now, is_alike)) if of == id => (now, is_alike),
+            _ => {
+                let now = standing(builder.parties, id);
+                let then = builder.before.and_then(|before| standing(before.parties, id));
+                let is_alike = now.zip(then).is_some_and(|(now, then)| alike(now, then));
+                self.0 = Some((id, now, is_alike));
+                (now, is_alike)
+            }
+        }
+    }
 }
 
 impl<'a> Builder<'a> {
@@ -125,23 +157,18 @@ impl<'a> Builder<'a> {
         Ok(Base { uid, json, entities: vec![entity] })
     }
 
-    /// The whole roster is gone through side by side with the one before, which has the same order.
+    /// The registry is gone through side by side with the one before, which has the same order: looking each entry up would
+    /// be most of the work.
     fn registered(&mut self) -> BTreeMap<(OrganisationId, Subject), Arc<Member>> {
         let mut all = Vec::with_capacity(self.parties.principals.len());
-        let mut organisation = None;
+        let mut then = self.before.map(|before| (walk(&before.parties.principals), walk(&before.roster.registered)));
+        let mut standings = Standings::default();
         for (key, record) in &self.parties.principals {
-            let (of, now, is_alike) = match organisation {
-                Some((of, now, is_alike)) if of == &key.0 => (of, now, is_alike),
-                _ => {
-                    let now = standing(self.parties, &key.0);
-                    let then = self.before.and_then(|before| standing(before.parties, &key.0));
-                    (&key.0, now, now.zip(then).is_some_and(|(now, then)| alike(now, then)))
-                }
-            };
-            organisation = Some((of, now, is_alike));
-            let same = if is_alike { self.same_member(key, record) } else { None };
+            let (now, is_alike) = standings.of(self, &key.0);
+            let same = then.as_mut().and_then(|(records, members)| at(records, key).zip(at(members, key)));
+            let same = same.filter(|(before, _)| is_alike && *before == record);
             let member = match (same, now) {
-                (Some(same), _) => Ok(same),
+                (Some((_, member)), _) => Ok(Arc::clone(member)),
                 (None, Some(now)) => self.member(key, record, now),
                 (None, None) => {
                     Err(format!("principal `{}/{}`: organisation `{}` does not exist", key.0, key.1, key.0))
@@ -153,11 +180,6 @@ impl<'a> Builder<'a> {
             }
         }
         all.into_iter().collect()
-    }
-
-    fn same_member(&self, key: &(OrganisationId, Subject), record: &PrincipalRecord) -> Option<Arc<Member>> {
-        let before = self.before?;
-        (before.parties.principals.get(key)? == record).then(|| before.roster.registered.get(key).cloned())?
     }
 
     fn member(

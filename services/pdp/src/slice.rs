@@ -1,10 +1,10 @@
 //! The few entities that one request needs, and the record of them.
 
 use crate::encode::SliceWriter;
-use crate::engine::{self, Shared};
+use crate::engine::{self, Shared, Store};
 use crate::names::uid;
 use crate::snapshot::{Known, Member, Snapshot};
-use cedar_policy::{Entities, EntityUid};
+use cedar_policy::EntityUid;
 use model::entry::Content;
 use model::{Principal, RoleId};
 use std::collections::BTreeSet;
@@ -82,13 +82,13 @@ impl<'s> Record<'s> {
 ///
 /// # Errors
 /// In words. Entities were checked when the snapshot was built, so this is a fault of ours, and a denial.
-pub(crate) fn store<'a>(
-    snapshot: &Snapshot,
+pub(crate) fn store<'s, 'a>(
+    snapshot: &'s Snapshot,
     base: &[Shared],
     caller: &Caller<'_>,
     agreements: impl IntoIterator<Item = &'a Known>,
-) -> Result<Entities, String> {
+) -> Result<Store<'s>, String> {
     let agreements = agreements.into_iter().map(|a| Shared::clone(&a.entity));
     let added = base.iter().cloned().chain(agreements).chain([Shared::clone(&caller.entity)]);
-    engine::store(&snapshot.policies.actions, added)
+    Store::new(&snapshot.policies.actions, added.collect())
 }

@@ -82,13 +82,15 @@ impl Snapshot {
             Some(before) => Ok(Arc::clone(&before.offer)),
             None => Offer::new(&policies, &plant).map(Arc::new),
         };
+        let plant_is_known =
+            before.is_some_and(|b| Arc::ptr_eq(&b.plant, &plant) && Arc::ptr_eq(&b.policies, &policies));
         let before = before.map(|before| Before { roster: &before.roster, parties: &before.parties });
         let roster = Roster::new(&policies, &parties, before);
         let (offer, roster) = match (offer, roster) {
             (Ok(offer), Ok(roster)) => (offer, roster),
             (offer, roster) => return Err([offer.err(), roster.err()].into_iter().flatten().flatten().collect()),
         };
-        Finding::check(unknown_names(&policies, &plant, &parties))?;
+        Finding::check(unknown_names(&policies, &plant, &parties, plant_is_known))?;
         let alone = Alone::new(&parties);
         let memo = Moments::of(&policies.uses_of_time, parties.agreements.values()).map(Memo::new);
         Ok(Self { policies, plant, parties, generation, offer, roster, alone, watch: Watch::default(), memo })

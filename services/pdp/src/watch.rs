@@ -5,8 +5,9 @@
 //! snapshot is told once.
 
 use crate::answer::Answer;
+use crate::engine::Store;
 use crate::snapshot::Snapshot;
-use cedar_policy::{Context, Entities, EntityUid};
+use cedar_policy::{Context, EntityUid};
 use model::Action;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -52,7 +53,7 @@ impl Snapshot {
         action: Action,
         resource: &EntityUid,
         context: &Context,
-        store: &Entities,
+        store: &Store<'_>,
     ) -> Answer {
         let scan = || self.policies.scan(principal, action, resource, context, store);
         if self.watch.is_alarmed.load(Ordering::Relaxed) {

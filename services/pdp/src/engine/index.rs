@@ -6,8 +6,8 @@
 //! This is sound for the store that the question is asked over, because ancestors are taken from it and nowhere else; a
 //! store whose actions are not the schema's own is not asked about here.
 
+use super::Store;
 use super::condition::{Collector, Conditions};
-use super::found;
 use cedar_policy::{Context, Entities, EntityUid, Policy};
 use cedar_policy_core::ast::{
     self, Effect, Entity, EntityReference, EntityType, EntityUID, EntityUIDEntry, Expr, Literal,
@@ -27,8 +27,6 @@ pub(crate) struct Index {
     rules: Vec<Rule>,
     conditions: Conditions,
     actions: BTreeMap<Action, Scopes>,
-    /// The actions with their groups, as the schema has them.
-    entities: Entities,
 }
 
 #[derive(Debug)]
@@ -77,7 +75,6 @@ impl Index {
     pub(crate) fn build<'p>(
         policies: impl IntoIterator<Item = &'p Policy>,
         actions: &BTreeMap<Action, EntityUid>,
-        entities: &Entities,
         admits: impl Fn(&Policy, &EntityUid) -> bool,
     ) -> Option<Self> {
         let mut collector = Collector::default();
@@ -91,7 +88,7 @@ impl Index {
             let conditions = collector.add(core.non_scope_constraints());
             rules.push(Rule { id: core.id().as_ref().into(), effect: core.effect(), conditions });
         }
-        Some(Self { rules, conditions: collector.finish(), actions: scopes, entities: entities.clone() })
+        Some(Self { rules, conditions: collector.finish(), actions: scopes })
     }
 
     /// Leaves a policy out, so that a test can see who notices.
@@ -170,7 +167,7 @@ pub(crate) struct Questioned<'q> {
     pub(super) resource: &'q EntityUID,
     context: &'q ast::Context,
     action: &'q Arc<EntityUID>,
-    store: &'q cedar_policy_core::entities::Entities,
+    store: &'q Store<'q>,
     /// Found once: most of what policies look at.
     principal_entity: Option<&'q Entity>,
     resource_entity: Option<&'q Entity>,
@@ -180,21 +177,18 @@ pub(crate) struct Questioned<'q> {
 
 impl Index {
     /// `None` when the question is not one for the index: an action that it does not know, a store with other actions
-    /// than the schema's, a context with unknown parts.
+    /// than `actions`, a context with unknown parts.
     pub(crate) fn answer(
         &self,
         principal: &EntityUid,
         action: Action,
         resource: &EntityUid,
         context: &Context,
-        store: &Entities,
+        store: &Store<'_>,
+        actions: &Entities,
     ) -> Option<Outcome<'_>> {
-        let scopes = self.actions.get(&action)?;
+        let scopes = self.actions.get(&action).filter(|scopes| store.has_actions(actions, &scopes.action))?;
         let question = Questioned::new(principal, &scopes.action, resource, context, store)?;
-        let (theirs, ours) = (found(question.store, &scopes.action)?, found(self.entities.as_ref(), &scopes.action)?);
-        if !std::ptr::eq(theirs, ours) && !theirs.deep_eq(ours) {
-            return None;
-        }
         let principals = scopes.principals.holding(question.principal, question.principal_entity);
         let resources = scopes.resources.holding(question.resource, question.resource_entity);
         let pairs = principals.iter().flat_map(|p| resources.iter().map(|r| (*p, *r)));
@@ -224,14 +218,13 @@ impl<'q> Questioned<'q> {
         action: &'q Arc<EntityUID>,
         resource: &'q EntityUid,
         context: &'q Context,
-        store: &'q Entities,
+        store: &'q Store<'q>,
     ) -> Option<Self> {
         let context: &ast::Context = context.as_ref();
         let ast::Context::Value(fields) = context else { return None };
         let (principal, resource): (&EntityUID, &EntityUID) = (principal.as_ref(), resource.as_ref());
-        let store: &cedar_policy_core::entities::Entities = store.as_ref();
         let agreement = match fields.get("agreement") {
-            Some(Value { value: ValueKind::Lit(Literal::EntityUID(uid)), .. }) => Some((&**uid, found(store, uid))),
+            Some(Value { value: ValueKind::Lit(Literal::EntityUID(uid)), .. }) => Some((&**uid, store.find(uid))),
             _ => None,
         };
         Some(Self {
@@ -240,8 +233,8 @@ impl<'q> Questioned<'q> {
             resource,
             context,
             store,
-            principal_entity: found(store, principal),
-            resource_entity: found(store, resource),
+            principal_entity: store.find(principal),
+            resource_entity: store.find(resource),
             agreement,
             evaluator: OnceCell::new(),
         })
@@ -259,12 +252,13 @@ impl<'q> Questioned<'q> {
             Some((agreement, entity)) if std::ptr::eq(agreement, uid) => entity,
             _ if std::ptr::eq(self.principal, uid) => self.principal_entity,
             _ if std::ptr::eq(self.resource, uid) => self.resource_entity,
-            _ => found(self.store, uid),
+            _ => self.store.find(uid),
         }
     }
 
     /// Cedar's own word; `None` when it fails.
     pub(super) fn interpret(&self, expression: &Expr) -> Option<bool> {
+        let store = self.store.whole()?;
         let evaluator = self.evaluator.get_or_init(|| {
             let known = |euid: Arc<EntityUID>| EntityUIDEntry::Known { euid, loc: None };
             let request = Request::new_unchecked(
@@ -273,7 +267,7 @@ impl<'q> Questioned<'q> {
                 known(Arc::new(self.resource.clone())),
                 Some(self.context.clone()),
             );
-            Evaluator::new(request, self.store, Extensions::all_available())
+            Evaluator::new(request, store.as_ref(), Extensions::all_available())
         });
         match evaluator.interpret(expression, &SlotEnv::new()).ok()?.value {
             ValueKind::Lit(Literal::Bool(held)) => Some(held),

@@ -4,6 +4,7 @@ use super::world::{World, anna, ask, base, base_with, id, now};
 use crate::answer::{Answer, answer};
 use crate::credential::Told;
 use crate::decision::Decision;
+use crate::engine::Store;
 use crate::entities::{self, Collected};
 use crate::names::uid;
 use crate::question::{About, Question, datetime};
@@ -64,7 +65,7 @@ fn the_record_is_enough_to_decide_again() {
     let (time, agreement) = (datetime(now()).unwrap(), Some(&agreement));
     let question = Question { now: &time, caller: &told, purpose: Some(&purpose), agreement, about };
     let (principal, signal) = (uid(&types.user, "p-0001"), uid(&types.signal, "press-3.force"));
-    let again = world.policies.ask(&principal, Action::ReadSeries, &signal, &question.context(), &store);
+    let again = world.policies.ask(&principal, Action::ReadSeries, &signal, &question.context(), &Store::from(&store));
     assert!(again.allow && again.errors.is_empty(), "{again:?}");
     assert!(permit.policies().contains(&again.policies[0]));
 }
@@ -212,7 +213,7 @@ impl Both<'_> {
         action: Action,
         resource: &EntityUid,
         question: &Question<'_>,
-        store: &Entities,
+        store: &Store<'_>,
     ) -> Result<(), TestCaseError> {
         let set = &self.world.policies;
         let context = question.context();
@@ -231,7 +232,7 @@ impl Both<'_> {
         let caller = Caller::find(self.snapshot, request.caller.principal(), request.caller.roles()).unwrap();
         if !self.complete.iter().any(|e| e.uid() == caller.uid) {
             let unlisted = slice::store(self.snapshot, &[], &caller, []).unwrap();
-            let caller = unlisted.get(&caller.uid).cloned();
+            let caller = unlisted.whole().unwrap().get(&caller.uid).cloned();
             self.complete = self.complete.clone().add_entities(caller, None).unwrap();
         }
         let snapshot = self.snapshot;
