@@ -15,6 +15,10 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
+/// As the executable has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const REFERENCES: &[&str] = &["0123456789abcdef"];
 const REQUESTS: usize = 5_000;
 /// The small set that growth is measured from.

@@ -218,11 +218,10 @@ pub fn policies(size: Size, count: usize, all_differ: bool) -> String {
     for n in 0..count {
         let (scope, condition) = if n < 12 { guard(n) } else { policy(size, n) };
         let condition = if all_differ {
-            format!(
-                "context.shape.rows < {} && context.shape.windowMs < {}",
-                1_000_000 + n,
-                4_000_000_000_i64 + n as i64
-            )
+            // The forbids must not hold.
+            let than = if scope.starts_with("forbid") { ">" } else { "<" };
+            let (rows, window) = (1_000_000 + n, 4_000_000_000_i64 + n as i64);
+            format!("context.shape.rows {than} {rows} && context.shape.windowMs {than} {window}")
         } else {
             condition
         };

@@ -4,7 +4,7 @@
 //! left to right, so that a part which many policies begin with is looked at once per question.
 
 use super::index::Questioned;
-use super::shortcut::Shortcut;
+use super::shortcut::{Shortcut, Sight, Terms};
 use cedar_policy_core::ast::{Expr, ExprKind};
 use std::collections::HashMap;
 
@@ -27,6 +27,7 @@ pub(super) struct Failed;
 #[derive(Debug, Default)]
 pub(super) struct Conditions {
     all: Vec<Condition>,
+    terms: Terms,
     places: usize,
 }
 
@@ -35,19 +36,18 @@ pub(super) struct Results(Vec<Option<Result<bool, Failed>>>);
 
 impl Conditions {
     /// Whether all of `numbers` hold, looked at in their order as Cedar does: the first that is false or fails decides.
-    pub(super) fn hold(
-        &self,
-        numbers: &[usize],
-        question: &Questioned<'_>,
-        results: &mut Results,
-    ) -> Result<bool, Failed> {
+    pub(super) fn hold(&self, numbers: &[usize], sight: &Sight<'_, '_>, results: &mut Results) -> Result<bool, Failed> {
         for number in numbers {
             let condition = self.all.get(*number).ok_or(Failed)?;
-            if !condition.result(question, results)? {
+            if !condition.result(sight, results)? {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    pub(super) fn sight<'s, 'q>(&'s self, question: &'s Questioned<'q>) -> Sight<'s, 'q> {
+        self.terms.sight(question)
     }
 
     pub(super) fn results(&self) -> Results {
@@ -56,15 +56,15 @@ impl Conditions {
 }
 
 impl Condition {
-    fn result(&self, question: &Questioned<'_>, results: &mut Results) -> Result<bool, Failed> {
-        let Some(place) = self.place.and_then(|place| results.0.get_mut(place)) else { return self.holds(question) };
-        *place.get_or_insert_with(|| self.holds(question))
+    fn result(&self, sight: &Sight<'_, '_>, results: &mut Results) -> Result<bool, Failed> {
+        let Some(place) = self.place.and_then(|place| results.0.get_mut(place)) else { return self.holds(sight) };
+        *place.get_or_insert_with(|| self.holds(sight))
     }
 
-    fn holds(&self, question: &Questioned<'_>) -> Result<bool, Failed> {
-        match self.shortcut.as_ref().and_then(|shortcut| shortcut.holds(question)) {
+    fn holds(&self, sight: &Sight<'_, '_>) -> Result<bool, Failed> {
+        match self.shortcut.as_ref().and_then(|shortcut| shortcut.holds(sight)) {
             Some(held) => Ok(held),
-            None => question.interpret(&self.expression).ok_or(Failed),
+            None => sight.question.interpret(&self.expression).ok_or(Failed),
         }
     }
 }
@@ -98,7 +98,7 @@ impl Collector {
             return number;
         }
         let number = self.conditions.all.len();
-        let shortcut = Shortcut::of(part);
+        let shortcut = Shortcut::of(part, &mut self.conditions.terms);
         self.conditions.all.push(Condition { expression: part.clone(), shortcut, place: None });
         self.numbers.insert(part.clone(), number);
         number

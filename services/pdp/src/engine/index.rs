@@ -197,10 +197,10 @@ impl Index {
     }
 
     fn decide<'i>(&'i self, candidates: impl Iterator<Item = &'i Rule>, question: &Questioned<'_>) -> Outcome<'i> {
-        let mut results = self.conditions.results();
+        let (sight, mut results) = (self.conditions.sight(question), self.conditions.results());
         let (mut permits, mut forbids, mut errors) = (Vec::new(), Vec::new(), Vec::new());
         for rule in candidates {
-            match (self.conditions.hold(&rule.conditions, question, &mut results), rule.effect) {
+            match (self.conditions.hold(&rule.conditions, &sight, &mut results), rule.effect) {
                 (Ok(true), Effect::Permit) => permits.push(&*rule.id),
                 (Ok(true), Effect::Forbid) => forbids.push(&*rule.id),
                 (Ok(false), _) => {}

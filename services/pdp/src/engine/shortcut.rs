@@ -11,17 +11,19 @@ use cedar_policy_core::ast::{
 };
 use cedar_policy_core::evaluator::{RestrictedEvaluator, binary_relation};
 use cedar_policy_core::extensions::Extensions;
+use std::cell::Cell;
+use std::collections::HashMap;
 
 /// Conditions that are nested deeper are left to the interpreter, which guards its stack.
 const DEPTH_MAX: usize = 16;
 
 #[derive(Debug)]
 pub(super) enum Shortcut {
-    Is(Term),
-    Compare(BinaryOp, Term, Term),
-    Contains(Term, Term),
-    In(Term, Term),
-    Has(Term, Box<str>),
+    Is(Operand),
+    Compare(BinaryOp, Operand, Operand),
+    Contains(Operand, Operand),
+    In(Operand, Operand),
+    Has(Operand, Box<str>),
     Not(Box<Self>),
     And(Box<Self>, Box<Self>),
     Or(Box<Self>, Box<Self>),
@@ -29,33 +31,55 @@ pub(super) enum Shortcut {
 }
 
 #[derive(Debug)]
-pub(super) enum Term {
+pub(super) enum Operand {
+    Constant(Value),
+    /// By its number.
+    Term(usize),
+}
+
+/// What conditions look at. The schema bounds how many there are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Term {
     Principal,
     Resource,
     Context,
-    Constant(Value),
-    Attribute(Box<Self>, Box<str>),
+    /// Of another term.
+    Attribute(usize, Box<str>),
+}
+
+/// Terms by their number, each once.
+#[derive(Debug, Default)]
+pub(super) struct Terms {
+    all: Vec<Term>,
+    numbers: HashMap<Term, usize>,
 }
 
 /// What a term stands for.
 #[derive(Clone, Copy)]
-enum Seen<'s> {
-    Entity(&'s EntityUID),
+enum Seen<'q> {
+    Entity(&'q EntityUID),
     Context,
-    Value(&'s Value),
+    Value(&'q Value),
+}
+
+/// One question, with what has been seen of it.
+pub(super) struct Sight<'s, 'q> {
+    pub question: &'s Questioned<'q>,
+    terms: &'s [Term],
+    /// `Some(None)`: not there, or not certain.
+    seen: Vec<Cell<Option<Option<Seen<'s>>>>>,
 }
 
 // === what has a shortcut
 
 impl Shortcut {
-    pub(super) fn of(expression: &Expr) -> Option<Self> {
-        Self::within(expression, DEPTH_MAX)
+    pub(super) fn of(expression: &Expr, terms: &mut Terms) -> Option<Self> {
+        Self::within(expression, DEPTH_MAX, terms)
     }
 
-    fn within(expression: &Expr, depth: usize) -> Option<Self> {
+    fn within(expression: &Expr, depth: usize, terms: &mut Terms) -> Option<Self> {
         let depth = depth.checked_sub(1)?;
-        let inner = |e: &Expr| Self::within(e, depth).map(Box::new);
-        let term = |e: &Expr| Term::within(e, depth);
+        let mut inner = |e: &Expr| Self::within(e, depth, terms).map(Box::new);
         match expression.expr_kind() {
             ExprKind::And { left, right } => Some(Self::And(inner(left)?, inner(right)?)),
             ExprKind::Or { left, right } => Some(Self::Or(inner(left)?, inner(right)?)),
@@ -63,36 +87,59 @@ impl Shortcut {
             ExprKind::If { test_expr, then_expr, else_expr } => {
                 Some(Self::If(inner(test_expr)?, inner(then_expr)?, inner(else_expr)?))
             }
-            ExprKind::HasAttr { expr, attr } => Some(Self::Has(term(expr)?, attr.as_str().into())),
-            ExprKind::BinaryApp { op, arg1, arg2 } => match op {
-                BinaryOp::Eq | BinaryOp::Less | BinaryOp::LessEq => Some(Self::Compare(*op, term(arg1)?, term(arg2)?)),
-                BinaryOp::Contains => Some(Self::Contains(term(arg1)?, term(arg2)?)),
-                BinaryOp::In => Some(Self::In(term(arg1)?, term(arg2)?)),
-                _ => None,
-            },
-            _ => term(expression).map(Self::Is),
+            ExprKind::HasAttr { expr, attr } => {
+                Some(Self::Has(Operand::within(expr, depth, terms)?, attr.as_str().into()))
+            }
+            ExprKind::BinaryApp { op, arg1, arg2 } => {
+                let mut operand = |e: &Expr| Operand::within(e, depth, terms);
+                match op {
+                    BinaryOp::Eq | BinaryOp::Less | BinaryOp::LessEq => {
+                        Some(Self::Compare(*op, operand(arg1)?, operand(arg2)?))
+                    }
+                    BinaryOp::Contains => Some(Self::Contains(operand(arg1)?, operand(arg2)?)),
+                    BinaryOp::In => Some(Self::In(operand(arg1)?, operand(arg2)?)),
+                    _ => None,
+                }
+            }
+            _ => Operand::within(expression, depth, terms).map(Self::Is),
         }
     }
 }
 
-impl Term {
-    fn within(expression: &Expr, depth: usize) -> Option<Self> {
-        let depth = depth.checked_sub(1)?;
+impl Operand {
+    fn within(expression: &Expr, depth: usize, terms: &mut Terms) -> Option<Self> {
         match expression.expr_kind() {
-            ExprKind::Var(Var::Principal) => Some(Self::Principal),
-            ExprKind::Var(Var::Resource) => Some(Self::Resource),
-            ExprKind::Var(Var::Context) => Some(Self::Context),
-            ExprKind::GetAttr { expr, attr } => {
-                Some(Self::Attribute(Box::new(Self::within(expr, depth)?), attr.as_str().into()))
-            }
             // A constant that fails fails in the interpreter.
             ExprKind::Lit(_) | ExprKind::Set(_) | ExprKind::ExtensionFunctionApp { .. } => {
                 let constant = BorrowedRestrictedExpr::new(expression).ok()?;
                 let value = RestrictedEvaluator::new(Extensions::all_available()).interpret(constant);
                 value.ok().map(Self::Constant)
             }
-            _ => None,
+            _ => terms.within(expression, depth).map(Self::Term),
         }
+    }
+}
+
+impl Terms {
+    fn within(&mut self, expression: &Expr, depth: usize) -> Option<usize> {
+        let depth = depth.checked_sub(1)?;
+        let term = match expression.expr_kind() {
+            ExprKind::Var(Var::Principal) => Term::Principal,
+            ExprKind::Var(Var::Resource) => Term::Resource,
+            ExprKind::Var(Var::Context) => Term::Context,
+            ExprKind::GetAttr { expr, attr } => Term::Attribute(self.within(expr, depth)?, attr.as_str().into()),
+            _ => return None,
+        };
+        let next = self.all.len();
+        let number = *self.numbers.entry(term.clone()).or_insert(next);
+        if number == next {
+            self.all.push(term);
+        }
+        Some(number)
+    }
+
+    pub(super) fn sight<'s, 'q>(&'s self, question: &'s Questioned<'q>) -> Sight<'s, 'q> {
+        Sight { question, terms: &self.all, seen: vec![const { Cell::new(None) }; self.all.len()] }
     }
 }
 
@@ -100,55 +147,71 @@ impl Term {
 
 impl Shortcut {
     /// `None`: ask the interpreter.
-    pub(super) fn holds(&self, question: &Questioned<'_>) -> Option<bool> {
+    pub(super) fn holds(&self, sight: &Sight<'_, '_>) -> Option<bool> {
         match self {
-            Self::Is(term) => term.see(question)?.truth(),
-            Self::Compare(op, left, right) => compare(*op, left.see(question)?, right.see(question)?),
-            Self::Contains(set, one) => match (&set.see(question)?.value()?.value, one.see(question)?) {
+            Self::Is(operand) => sight.see(operand)?.truth(),
+            Self::Compare(op, left, right) => compare(*op, sight.see(left)?, sight.see(right)?),
+            Self::Contains(set, one) => match (&sight.see(set)?.value()?.value, sight.see(one)?) {
                 (ValueKind::Set(set), Seen::Value(one)) => Some(set.contains(one)),
                 _ => None,
             },
-            Self::In(one, others) => is_in(question, one.see(question)?.entity()?, others.see(question)?),
-            Self::Has(term, name) => has(question, term.see(question)?, name),
-            Self::Not(inner) => inner.holds(question).map(|held| !held),
+            Self::In(one, others) => is_in(sight.question, sight.see(one)?.entity()?, sight.see(others)?),
+            Self::Has(operand, name) => has(sight.question, sight.see(operand)?, name),
+            Self::Not(inner) => inner.holds(sight).map(|held| !held),
             Self::And(left, right) => {
-                if left.holds(question)? {
-                    right.holds(question)
+                if left.holds(sight)? {
+                    right.holds(sight)
                 } else {
                     Some(false)
                 }
             }
             Self::Or(left, right) => {
-                if left.holds(question)? {
+                if left.holds(sight)? {
                     Some(true)
                 } else {
-                    right.holds(question)
+                    right.holds(sight)
                 }
             }
             Self::If(test, then, otherwise) => {
-                if test.holds(question)? {
-                    then.holds(question)
+                if test.holds(sight)? {
+                    then.holds(sight)
                 } else {
-                    otherwise.holds(question)
+                    otherwise.holds(sight)
                 }
             }
         }
     }
 }
 
-impl Term {
-    fn see<'s>(&'s self, question: &'s Questioned<'_>) -> Option<Seen<'s>> {
-        match self {
-            Self::Principal => Some(Seen::Entity(question.principal)),
-            Self::Resource => Some(Seen::Entity(question.resource)),
-            Self::Context => Some(Seen::Context),
-            Self::Constant(value) => Some(Seen::Value(value)),
-            Self::Attribute(of, name) => match of.see(question)? {
-                Seen::Context => question.context(name).map(Seen::Value),
-                Seen::Entity(uid) => attribute(question.entity(uid)?, name),
+impl<'s> Sight<'s, '_> {
+    fn see<'o>(&'o self, operand: &'o Operand) -> Option<Seen<'o>> {
+        match operand {
+            Operand::Constant(value) => Some(Seen::Value(value)),
+            Operand::Term(number) => self.term(*number),
+        }
+    }
+
+    fn term(&self, number: usize) -> Option<Seen<'s>> {
+        let place = self.seen.get(number)?;
+        if let Some(known) = place.get() {
+            return known;
+        }
+        let seen = self.look(self.terms.get(number)?);
+        place.set(Some(seen));
+        seen
+    }
+
+    fn look(&self, term: &'s Term) -> Option<Seen<'s>> {
+        match term {
+            Term::Principal => Some(Seen::Entity(self.question.principal)),
+            Term::Resource => Some(Seen::Entity(self.question.resource)),
+            Term::Context => Some(Seen::Context),
+            Term::Attribute(of, name) => match self.term(*of)? {
+                Seen::Context => self.question.context(name).map(Seen::Value),
+                Seen::Entity(uid) => attribute(self.question.entity(uid)?, name),
                 Seen::Value(value) => match &value.value {
                     ValueKind::Record(fields) => fields.get(&**name).map(Seen::Value),
-                    ValueKind::Lit(Literal::EntityUID(uid)) => attribute(question.entity(uid)?, name),
+                    ValueKind::Lit(Literal::EntityUID(uid)) => attribute(self.question.entity(uid)?, name),
                     _ => None,
                 },
             },
