@@ -131,6 +131,8 @@ fn scanned(snapshot: &Snapshot, requests: &[AccessRequest]) -> Result<f64, Strin
     Ok(percentile(&mut times, 50))
 }
 
+type Change<'a> = &'a dyn Fn(&mut Parties);
+
 /// One entry of the registry at a time, until decisions are made from it.
 fn changes(snapshot: &Snapshot, plant: &Arc<Plant>, parties: &Arc<Parties>) -> Result<(), String> {
     let person = |p: &mut Parties| p.principals.values_mut().step_by(97).take(1).for_each(|p| p.clearance = 3);
@@ -139,7 +141,7 @@ fn changes(snapshot: &Snapshot, plant: &Arc<Plant>, parties: &Arc<Parties>) -> R
         let suspended = p.organisations.keys().next_back().cloned();
         p.revocations.organisations.extend(suspended);
     };
-    let all: [(&str, &dyn Fn(&mut Parties)); 3] =
+    let all: [(&str, Change<'_>); 3] =
         [("person", &person), ("agreement", &agreement), ("organisation suspended", &organisation)];
     for (what, change) in all {
         let mut changed = Parties::clone(parties);

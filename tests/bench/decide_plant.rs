@@ -126,7 +126,7 @@ fn signal(size: Size, n: usize) -> Result<Signal, String> {
         governance: Governance {
             sensitivity: 1,
             export_class: None,
-            trade_secret: n % 7 == 0,
+            trade_secret: n.is_multiple_of(7),
             supplier: Some(id(&format!("supplier-{supplier}"))?),
         },
         // Every other one: of a public class there is nothing more to ask.
@@ -137,7 +137,7 @@ fn signal(size: Size, n: usize) -> Result<Signal, String> {
 }
 
 fn class_is_public(size: Size, signal: usize) -> bool {
-    signal / size.units % 2 == 0
+    (signal / size.units).is_multiple_of(2)
 }
 
 // === parties
@@ -172,7 +172,7 @@ pub fn parties(size: Size) -> Result<Parties, String> {
 
 /// Every fifth is the owner's.
 fn organisation_of(size: Size, person: usize) -> String {
-    if person % 5 == 0 { String::from("owner") } else { format!("supplier-{}", person % size.suppliers) }
+    if person.is_multiple_of(5) { String::from("owner") } else { format!("supplier-{}", person % size.suppliers) }
 }
 
 fn person(size: Size, n: usize) -> Result<PrincipalRecord, String> {
@@ -323,7 +323,7 @@ pub fn requests(size: Size, count: usize, public: bool) -> Result<Vec<AccessRequ
 fn request(size: Size, n: usize, signal: usize) -> Result<AccessRequest, String> {
     let supplier = size.supplier_of_unit(signal % size.units);
     let person = supplier + size.suppliers * (n % 4);
-    let is_registered = n % 2 == 0 && person < size.principals && person % 5 != 0;
+    let is_registered = n.is_multiple_of(2) && person < size.principals && !person.is_multiple_of(5);
     let subject = if is_registered { format!("person-{person}") } else { format!("visitor-{n}") };
     let caller = Authenticated::assertion(Assertion {
         principal: Principal {

@@ -21,7 +21,7 @@ fn main() -> Result<(), String> {
         let questions = (VISITS_PER_SET / policies).max(20).min(decisions - report.decisions);
         report.add(compare(("plant.cedarschema", &schema), (seed + sets) as u64, policies, questions)?);
         (sets, largest) = (sets + 1, largest.max(policies));
-        if sets % 200 == 0 {
+        if sets.is_multiple_of(200) {
             println!("{:>9} decisions over {sets} sets", report.decisions);
         }
     }

@@ -29,17 +29,21 @@ impl<'s> Conformance<'s> {
     /// # Errors
     /// In words, Cedar's own.
     pub(crate) fn check(&self, entity: &Entity) -> Result<(), String> {
-        let uid = entity.uid();
-        let checked = match self.types.get(uid.entity_type()) {
-            Some(ty) if !self.lists_names && !ty.is_external() => {
-                let checker = EntitySchemaConformanceChecker::new(&NoEntitiesSchema, Extensions::all_available());
-                checker
-                    .validate_entity_attributes(uid, entity.attrs(), ty)
-                    .and_then(|()| checker.validate_entity_ancestors(uid, entity.ancestors(), ty))
-                    .and_then(|()| checker.validate_tags(uid, entity.tags(), ty))
+        let described = self.types.get(entity.uid().entity_type()).filter(|ty| !self.lists_names && !ty.is_external());
+        match described {
+            Some(ty) => check_as(entity, ty),
+            None => {
+                let checker = EntitySchemaConformanceChecker::new(&self.schema, Extensions::all_available());
+                checker.validate_entity(entity).map_err(|e| e.to_string())
             }
-            _ => EntitySchemaConformanceChecker::new(&self.schema, Extensions::all_available()).validate_entity(entity),
-        };
-        checked.map_err(|e| e.to_string())
+        }
     }
+}
+
+fn check_as(entity: &Entity, ty: &EntityTypeDescription) -> Result<(), String> {
+    let checker = EntitySchemaConformanceChecker::new(&NoEntitiesSchema, Extensions::all_available());
+    let uid = entity.uid();
+    checker.validate_entity_attributes(uid, entity.attrs(), ty).map_err(|e| e.to_string())?;
+    checker.validate_entity_ancestors(uid, entity.ancestors(), ty).map_err(|e| e.to_string())?;
+    checker.validate_tags(uid, entity.tags(), ty).map_err(|e| e.to_string())
 }

@@ -174,7 +174,7 @@ fn what_is_the_same_is_taken_over_and_what_changed_is_not() {
     let before = Snapshot::new(world.policies.clone(), plant.clone(), Arc::new(world.parties.clone()), 1).unwrap();
     let mut parties = world.parties.clone();
     parties.principals.get_mut(&(id("bolt"), id("mole"))).unwrap().clearance = 3;
-    let after = before.after(world.policies.clone(), plant, Arc::new(parties), 2).unwrap();
+    let after = before.after(world.policies, plant, Arc::new(parties), 2).unwrap();
     assert!(Arc::ptr_eq(&before.offer, &after.offer));
     let kept = |subject: &str, organisation: &str| {
         let key = (id(organisation), id(subject));

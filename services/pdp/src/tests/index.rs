@@ -11,7 +11,7 @@ fn decisions(seeds: std::ops::Range<u64>, each: usize) -> Report {
     let mut report = Report::default();
     for seed in seeds {
         let policies = 10 << Dice::new(seed).below(5);
-        let policies = if seed % 25 == 0 { 500 } else { policies };
+        let policies = if seed.is_multiple_of(25) { 500 } else { policies };
         report.add(compare((&name, &text), seed, policies, each).unwrap());
     }
     report
