@@ -24,7 +24,13 @@ pub async fn authorize(
     let references: Vec<String> =
         request.caller.principals().map(|principal| broker.log.principal_reference(principal).0).collect();
     let references: Vec<&str> = references.iter().map(String::as_str).collect();
-    match world.snapshot.decide(request, &references) {
+    let decision = world.snapshot.decide(request, &references);
+    if let Some(difference) = world.snapshot.take_alarm() {
+        broker.metrics.difference();
+        tracing::error!(request = %about.request, difference,
+            "the policy index is wrong; this generation looks at all policies from now on");
+    }
+    match decision {
         // Counted by whoever has nothing against it either.
         Decision::Permit(permit) => Ok(permit),
         Decision::Denied(denial) => {

@@ -18,6 +18,7 @@ pub struct BrokerMetrics {
     seconds: Arc<Histogram>,
     refusals: Family<Counter, 2>,
     decisions: [Arc<Counter>; 2],
+    differences: Arc<Counter>,
     refused_logins: Family<Counter, 1>,
     reloads: Family<Counter, 2>,
 }
@@ -59,6 +60,10 @@ impl BrokerMetrics {
                 ["listener", "reason"],
             ),
             decisions: [decisions.with(["allow"]), decisions.with(["deny"])],
+            differences: registry.counter(
+                "millgate_decision_differences_total",
+                "Generations whose policy index answered otherwise than all policies do.",
+            ),
             refused_logins: registry.counters("millgate_refused_logins_total", "Failed logins by reason.", ["reason"]),
             reloads: registry.counters(
                 "millgate_reloads_total",
@@ -87,6 +92,10 @@ impl BrokerMetrics {
     pub fn decision(&self, allow: bool) {
         let [allowed, denied] = &self.decisions;
         if allow { allowed.increment() } else { denied.increment() }
+    }
+
+    pub fn difference(&self) {
+        self.differences.increment();
     }
 
     pub fn refused_login(&self, reason: &Reason) {

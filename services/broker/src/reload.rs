@@ -47,6 +47,8 @@ pub struct Reloader {
     last: Marks,
     /// The last content of this folder was refused: it is tried again with any later change.
     refused: Refused,
+    /// Generations that requests still hold. A large one takes milliseconds to free, so it is not left to the last request.
+    retired: Vec<Arc<World>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,7 +90,16 @@ struct Outcome {
 impl Reloader {
     pub fn new(broker: Arc<Broker>, folders: Folders, certificate: Option<Certificate>) -> Self {
         let (seen, last) = (Marks::default(), Marks::default());
-        Self { broker, folders, cases: Vec::new(), certificate, seen, last, refused: Refused::default() }
+        Self {
+            broker,
+            folders,
+            cases: Vec::new(),
+            certificate,
+            seen,
+            last,
+            refused: Refused::default(),
+            retired: Vec::new(),
+        }
     }
 
     /// A policy set must decide the cases in these folders as they say.
@@ -109,6 +120,7 @@ impl Reloader {
             };
             let readiness = self.broker.readiness.clone();
             let looked = tokio::task::spawn_blocking(move || {
+                self.retired.retain(|world| Arc::strong_count(world) > 1);
                 let found = marks(&self.folders, &self.cases, self.certificate.as_ref(), &self.broker);
                 let now = if everything { found.clone() } else { self.settled(&found) };
                 let due = self.due(&now, everything);
@@ -228,10 +240,9 @@ impl Reloader {
         refused: &mut Refused,
         problems: &mut Vec<(&'static str, Vec<Problem>)>,
     ) -> Option<World> {
-        let next = current.snapshot.generation() + 1;
         // A new catalog goes with its own connections: routes of one must never lead to the sources of another.
         let mut upstreams = current.upstreams.clone();
-        let fitted = fit(&parts, current, next).map(|(world, kept)| {
+        let fitted = fit(&parts, current).map(|(world, kept)| {
             problems.extend((!kept.is_empty()).then_some(("sources", kept)));
             world
         });
@@ -247,7 +258,7 @@ impl Reloader {
         // Whom an authority has revoked is out, too.
         last_good.authorities = load_authorities(&last_good.parties, &current.authorities).0;
         last_good.parties = revoke(&last_good.parties, registry::load_revocations(&self.folders.registry));
-        match World::join(&last_good, next, upstreams) {
+        match current.next(&last_good, upstreams) {
             Ok(world) => changed(&world, current).then_some(world),
             Err(p) => {
                 problems.push(("revocations", p));
@@ -317,8 +328,7 @@ impl Reloader {
         if world.policies.policies().digest != old.policies.policies().digest {
             summary::follow_up(broker, world, old.clone());
         }
-        // A large snapshot takes milliseconds to free; not on a thread that serves requests.
-        drop(tokio::task::spawn_blocking(move || drop(old)));
+        self.retired.push(old);
     }
 
     /// Decisions must not name what the log does not hold, so a change that could not be recorded waits for the next
@@ -327,6 +337,7 @@ impl Reloader {
         self.seen = Marks::default();
         self.broker.metrics.reload("generation", false);
         tracing::error!("a change could not be recorded and waits; what is revoked counts");
+        self.retired.push(Arc::clone(&old));
         match tokio::task::spawn_blocking(move || only_revoked(&world, &old)).await {
             Ok(Ok(Some(revoked))) => self.broker.replace(revoked),
             Ok(Ok(None)) => {}
@@ -343,18 +354,18 @@ fn only_revoked(world: &World, old: &World) -> Result<Option<World>, Vec<Problem
     let authorities =
         if is_ruled_alike { world.authorities.clone() } else { load_authorities(&old.parties, &old.authorities).0 };
     let parts = Parts { parties, authorities, ..old.parts() };
-    let revoked = World::join(&parts, old.snapshot.generation() + 1, old.upstreams.clone())?;
+    let revoked = old.next(&parts, old.upstreams.clone())?;
     Ok(changed(&revoked, old).then_some(revoked))
 }
 
 /// The next world, and what is wrong with sources that stay as they were.
-fn fit(parts: &Parts, current: &World, generation: u64) -> Result<(World, Vec<Problem>), Vec<Problem>> {
+fn fit(parts: &Parts, current: &World) -> Result<(World, Vec<Problem>), Vec<Problem>> {
     let problems = registry::cross_check(&parts.catalog, &parts.parties);
     if !problems.is_empty() {
         return Err(problems);
     }
     let (upstreams, kept) = current.reconnect(&parts.catalog)?;
-    Ok((World::join(parts, generation, upstreams)?, kept))
+    Ok((current.next(parts, upstreams)?, kept))
 }
 
 fn changed(world: &World, current: &World) -> bool {

@@ -148,17 +148,24 @@ impl World {
     /// What does not fit together: a policy that names what does not exist.
     pub fn join(parts: &Parts, generation: u64, upstreams: Upstreams) -> Result<Self, Vec<Problem>> {
         let plant = parts.catalog.plant.clone();
-        let snapshot = Snapshot::new(parts.policies.clone(), plant, parts.parties.clone(), generation)
-            .map_err(|f| f.iter().map(finding).collect::<Vec<_>>())?;
-        Ok(Self {
-            policies: parts.policies.clone(),
-            catalog: parts.catalog.clone(),
-            parties: parts.parties.clone(),
-            snapshot,
-            authorities: parts.authorities.clone(),
-            upstreams,
-            views: Views::default(),
-        })
+        let snapshot = Snapshot::new(parts.policies.clone(), plant, parts.parties.clone(), generation);
+        Ok(Self::of(parts, snapshot.map_err(|f| findings(&f))?, upstreams))
+    }
+
+    /// The next generation, from `parts`: what did not change costs nothing.
+    ///
+    /// # Errors
+    /// As [`Self::join`].
+    pub fn next(&self, parts: &Parts, upstreams: Upstreams) -> Result<Self, Vec<Problem>> {
+        let plant = parts.catalog.plant.clone();
+        let generation = self.snapshot.generation() + 1;
+        let snapshot = self.snapshot.after(parts.policies.clone(), plant, parts.parties.clone(), generation);
+        Ok(Self::of(parts, snapshot.map_err(|f| findings(&f))?, upstreams))
+    }
+
+    fn of(parts: &Parts, snapshot: Snapshot, upstreams: Upstreams) -> Self {
+        let Parts { policies, catalog, parties, authorities } = parts.clone();
+        Self { policies, catalog, parties, snapshot, authorities, upstreams, views: Views::default() }
     }
 
     /// Connections for the catalog's sources.
@@ -195,6 +202,10 @@ fn upstream_problems(errors: &[UpstreamError]) -> Vec<Problem> {
 
 fn problem(file: &Path, what: impl Into<String>) -> Problem {
     Problem { file: file.to_owned(), line: None, column: None, what: what.into(), help: None }
+}
+
+fn findings(all: &[pdp::Finding]) -> Vec<Problem> {
+    all.iter().map(finding).collect()
 }
 
 fn finding(f: &pdp::Finding) -> Problem {

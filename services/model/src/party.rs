@@ -66,7 +66,7 @@ pub struct Organisation {
 }
 
 /// What the registry knows of a principal beyond its token. Clearance and export authorisations come from here only.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrincipalRecord {
     pub organisation: OrganisationId,
     pub subject: Subject,
@@ -78,7 +78,7 @@ pub struct PrincipalRecord {
 }
 
 /// The legal basis of an access.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Agreement {
     pub id: AgreementId,
     pub title: String,

@@ -15,10 +15,10 @@ impl<'a> Inquiry<'a> {
     /// Agreements of `organisation` that can matter: those that cover the product, all of them where it is listed, and
     /// the one that is named.
     pub(crate) fn candidates(&self, organisation: &OrganisationId, data: &Data) -> Vec<Candidate<'a>> {
-        let own = self.snapshot.agreements_of.get(organisation);
+        let own = self.snapshot.roster.agreements_of.get(organisation);
         let own = own.into_iter().flatten().filter_map(|id| {
             let agreement = self.snapshot.parties.agreements.get(id)?;
-            Some((agreement, self.snapshot.agreements.get(id)?))
+            Some((agreement, &**self.snapshot.roster.agreements.get(id)?))
         });
         let matters = |a: &Agreement| {
             data.listed || a.products.contains(&data.product) || self.request.agreement.as_ref() == Some(&a.id)

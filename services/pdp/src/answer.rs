@@ -1,5 +1,6 @@
 //! One question to Cedar.
 
+use crate::engine::{Outcome, Store};
 use crate::policies::PolicySet;
 use crate::refusal::Refusal;
 use cedar_policy::{
@@ -22,29 +23,62 @@ impl Answer {
         if self.errors.is_empty() { Ok(self) } else { Err(Refusal::errors(self.errors)) }
     }
 
+    /// The same policies, in whatever order.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let sorted = |ids: &[String]| -> Vec<String> {
+            let mut ids = ids.to_vec();
+            ids.sort();
+            ids
+        };
+        self.allow == other.allow
+            && sorted(&self.policies) == sorted(&other.policies)
+            && sorted(&self.errors) == sorted(&other.errors)
+    }
+
     fn failed(message: String) -> Self {
         Self { allow: false, policies: Vec::new(), errors: vec![message] }
     }
 }
 
 impl PolicySet {
-    /// Only the policies whose scope admits `action` are visited; the others cannot match.
+    /// Cedar's answer, from the policies whose scope can match; see [`crate::engine::Index`].
     pub(crate) fn ask(
         &self,
         principal: &EntityUid,
         action: Action,
         resource: &EntityUid,
         context: &Context,
-        store: &Entities,
+        store: &Store<'_>,
+    ) -> Answer {
+        let index = self.index.as_ref();
+        let outcome = index.and_then(|index| index.answer(principal, action, resource, context, store, &self.actions));
+        outcome.map_or_else(|| self.scan(principal, action, resource, context, store), Answer::from)
+    }
+
+    /// The same answer by Cedar's public interface from all policies: slow, and what [`Self::ask`] is measured by.
+    pub(crate) fn scan(
+        &self,
+        principal: &EntityUid,
+        action: Action,
+        resource: &EntityUid,
+        context: &Context,
+        store: &Store<'_>,
     ) -> Answer {
         let Some(action_uid) = self.names.actions.get(&action) else {
             return Answer::failed(format!("action `{}` is not known", action.as_str()));
         };
-        let set = self.by_action.get(&action).unwrap_or(&self.all);
+        let Some(store) = store.whole() else { return Answer::failed(String::from("the entities are contradictory")) };
         match Request::new(principal.clone(), action_uid.clone(), resource.clone(), context.clone(), None) {
-            Ok(request) => answer(&request, set, store),
+            Ok(request) => answer(&request, &self.all, store),
             Err(e) => Answer::failed(e.to_string()),
         }
+    }
+}
+
+impl From<Outcome<'_>> for Answer {
+    fn from(Outcome { allow, policies, errors }: Outcome<'_>) -> Self {
+        let owned = |ids: Vec<&str>| ids.into_iter().map(str::to_owned).collect();
+        Self { allow, policies: owned(policies), errors: owned(errors) }
     }
 }
 

@@ -46,7 +46,7 @@ impl<'a> Inquiry<'a> {
         let about = About::Governance(&matter.data.governance);
         let context = self.context(&matter.party, basis.purpose, basis.agreement, about)?;
         for class in &matter.data.classes {
-            let Some(known) = self.snapshot.classes.get(class) else {
+            let Some(known) = self.snapshot.offer.classes.get(class) else {
                 hidden.push(class.clone());
                 continue;
             };
@@ -70,12 +70,15 @@ impl<'a> Inquiry<'a> {
         basis: Basis<'_>,
         forbids: &mut BTreeSet<String>,
     ) -> Result<Option<Vec<RecordKind>>, Refused> {
-        let (kinds, uids, jsons, base, can_be_filtered) = match &matter.data.kinds {
+        let (kinds, uids, jsons, entities, can_be_filtered) = match &matter.data.kinds {
             Kinds::None => return Ok(Some(Vec::new())),
             Kinds::TooMany => return Ok(None),
-            Kinds::Some { kinds, uids, jsons, store, can_be_filtered } => (kinds, uids, jsons, store, *can_be_filtered),
+            Kinds::Some { kinds, uids, jsons, entities, can_be_filtered } => {
+                (kinds, uids, jsons, entities, *can_be_filtered)
+            }
         };
-        let store = slice::store(base, &matter.party.caller, basis.agreement.map(|(_, known)| known));
+        let store =
+            slice::store(self.snapshot, entities, &matter.party.caller, basis.agreement.map(|(_, known)| known));
         let store = store.map_err(|e| Refusal::errors(vec![e]))?;
         let context = self.context(&matter.party, basis.purpose, basis.agreement, About::Nothing)?;
         let mut hidden = Vec::new();

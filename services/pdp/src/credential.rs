@@ -1,9 +1,9 @@
 //! `context.caller`: how the caller proved itself, and in which part the principal of a question takes part in the
 //! request.
 
+use crate::engine::{self, Value};
 use crate::names::{Names, Types, uid};
-use crate::question::record;
-use cedar_policy::{EntityUid, RestrictedExpression};
+use cedar_policy::EntityUid;
 use model::party::Parties;
 use model::{Authenticated, AuthenticationMethod, Binding, IssuerId, PrincipalKind};
 use std::collections::HashMap;
@@ -53,22 +53,18 @@ impl<'a> Told<'a> {
     }
 
     /// The record. `others` take part beside the principal.
-    ///
-    /// # Errors
-    /// Never in practice: the fields are named once.
-    pub(crate) fn expression(&self, types: &Types, others: &[EntityUid]) -> Result<RestrictedExpression, String> {
-        let text = |t: &str| RestrictedExpression::new_string(t.to_owned());
+    pub(crate) fn record(&self, types: &Types, others: &[EntityUid]) -> Value {
         let of_kind = |kind: PrincipalKind| {
-            let these = others.iter().filter(|uid| uid.type_name() == types.principal(kind)).cloned();
-            RestrictedExpression::new_set(these.map(RestrictedExpression::new_entity_uid))
+            let these = others.iter().filter(|uid| uid.type_name() == types.principal(kind));
+            Value::set(these.map(engine::name), None)
         };
-        record([
-            ("method", text(self.method.as_str())),
-            ("binding", text(self.binding.as_str())),
-            ("assurance", RestrictedExpression::new_long(self.assurance.into())),
-            ("issuer", text(self.issuer.as_str())),
-            ("delegated", RestrictedExpression::new_bool(!others.is_empty())),
-            ("role", text(self.part.as_str())),
+        engine::record([
+            ("method", self.method.as_str().into()),
+            ("binding", self.binding.as_str().into()),
+            ("assurance", i64::from(self.assurance).into()),
+            ("issuer", self.issuer.as_str().into()),
+            ("delegated", (!others.is_empty()).into()),
+            ("role", self.part.as_str().into()),
             ("users", of_kind(PrincipalKind::User)),
             ("services", of_kind(PrincipalKind::Service)),
         ])
@@ -77,7 +73,7 @@ impl<'a> Told<'a> {
 
 /// The records of callers for whom nobody acts, made once in the life of a snapshot: they differ in few ways.
 #[derive(Debug)]
-pub(crate) struct Alone(HashMap<IssuerId, OnceLock<Box<[OnceLock<RestrictedExpression>; WAYS]>>>);
+pub(crate) struct Alone(HashMap<IssuerId, OnceLock<Box<[OnceLock<Value>; WAYS]>>>);
 
 /// Methods, bindings and levels of assurance.
 const WAYS: usize = 3 * 3 * 4;
@@ -88,15 +84,11 @@ impl Alone {
         Self(names.map(|name| (name.clone(), OnceLock::new())).collect())
     }
 
-    pub(crate) fn expression(&self, types: &Types, told: &Told<'_>) -> Result<RestrictedExpression, String> {
+    pub(crate) fn record(&self, types: &Types, told: &Told<'_>) -> Value {
         let ways = self.0.get(told.issuer).map(|ways| ways.get_or_init(|| Box::new([const { OnceLock::new() }; WAYS])));
-        let Some(place) = ways.and_then(|ways| ways.get(way(told))) else { return told.expression(types, &[]) };
-        match place.get() {
-            Some(made) => Ok(made.clone()),
-            None => {
-                let made = told.expression(types, &[])?;
-                Ok(place.get_or_init(|| made).clone())
-            }
+        match ways.and_then(|ways| ways.get(way(told))) {
+            Some(place) => place.get_or_init(|| told.record(types, &[])).clone(),
+            None => told.record(types, &[]),
         }
     }
 }
@@ -117,7 +109,7 @@ fn way(told: &Told<'_>) -> usize {
 }
 
 /// A record to try the schema with; `full` has others.
-pub(crate) fn sample(names: &Names, full: bool) -> Result<RestrictedExpression, String> {
+pub(crate) fn sample(names: &Names, full: bool) -> Result<Value, String> {
     let issuer = IssuerId::new("i").map_err(|e| e.to_string())?;
     let told = Told {
         method: AuthenticationMethod::Jwt,
@@ -127,5 +119,5 @@ pub(crate) fn sample(names: &Names, full: bool) -> Result<RestrictedExpression, 
         part: Part::Subject,
     };
     let others = [uid(&names.types.user, "u"), uid(&names.types.service, "s")];
-    told.expression(&names.types, if full { &others } else { &[] })
+    Ok(told.record(&names.types, if full { &others } else { &[] }))
 }

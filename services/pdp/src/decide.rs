@@ -5,12 +5,13 @@ use crate::answer::Answer;
 use crate::contents::{Basis, Shown};
 use crate::credential::Told;
 use crate::decision::{Decision, Digests, Permit};
+use crate::engine::{Store, Value};
 use crate::names::uid;
 use crate::question::{About, Question, datetime};
 use crate::refusal::Refusal;
 use crate::slice::{self, Caller, Record};
 use crate::snapshot::{Base, Data, Snapshot};
-use cedar_policy::{Context, Entities, EntityUid, RestrictedExpression};
+use cedar_policy::{Context, EntityUid};
 use model::{
     AccessRequest, Action, AgreementId, Authenticated, OrganisationId, Principal, Reason, ResourceRef, RoleId, Shape,
     Timestamp,
@@ -34,8 +35,18 @@ impl Snapshot {
     }
 
     /// [`Self::decide`] without a look at what was decided before.
-    pub(crate) fn decide_anew(&self, request: AccessRequest, references: &[&str]) -> Decision {
-        let mut inquiry = Inquiry::new(self, &request, references);
+    pub fn decide_anew(&self, request: AccessRequest, references: &[&str]) -> Decision {
+        self.inquire(request, references, Engine::Index)
+    }
+
+    /// [`Self::decide_anew`] with every question asked of Cedar's public interface over all policies: the same decision,
+    /// for whoever doubts the index or wants to know what it saves.
+    pub fn decide_by_scan(&self, request: AccessRequest, references: &[&str]) -> Decision {
+        self.inquire(request, references, Engine::Scan)
+    }
+
+    fn inquire(&self, request: AccessRequest, references: &[&str], engine: Engine) -> Decision {
+        let mut inquiry = Inquiry::new(self, &request, references, engine);
         let outcome = inquiry.run();
         let Inquiry { record, policies, .. } = inquiry;
         let slice = record.finish();
@@ -76,8 +87,15 @@ impl Snapshot {
             shape: Shape::default(),
             now,
         };
-        Inquiry::new(self, &request, &[]).known().is_ok()
+        Inquiry::new(self, &request, &[], Engine::Index).known().is_ok()
     }
+}
+
+/// Who answers the questions.
+#[derive(Clone, Copy)]
+enum Engine {
+    Index,
+    Scan,
 }
 
 struct Granted {
@@ -91,8 +109,9 @@ struct Granted {
 pub(crate) struct Inquiry<'a> {
     pub snapshot: &'a Snapshot,
     pub request: &'a AccessRequest,
-    /// `request.now` for Cedar.
-    now: RestrictedExpression,
+    engine: Engine,
+    /// `request.now` for Cedar, or why there is none.
+    now: Result<Value, String>,
     references: &'a [&'a str],
     pub record: Record<'a>,
     /// Permits that determined an allow.
@@ -104,22 +123,22 @@ pub(crate) struct Party<'a> {
     pub principal: &'a Principal,
     pub caller: Caller<'a>,
     /// `context.caller`.
-    told: RestrictedExpression,
+    told: Value,
 }
 
 /// What somebody asks of which data, with the entities to decide it.
 pub(crate) struct Matter<'a> {
     pub party: Party<'a>,
     pub data: &'a Data,
-    pub store: Entities,
+    pub store: Store<'a>,
     /// Agreements of the party's organisation that can matter.
     pub candidates: Vec<Candidate<'a>>,
 }
 
 impl<'a> Inquiry<'a> {
-    fn new(snapshot: &'a Snapshot, request: &'a AccessRequest, references: &'a [&'a str]) -> Self {
+    fn new(snapshot: &'a Snapshot, request: &'a AccessRequest, references: &'a [&'a str], engine: Engine) -> Self {
         let now = datetime(request.now);
-        Self { snapshot, request, now, references, record: Record::new(), policies: BTreeSet::new() }
+        Self { snapshot, request, engine, now, references, record: Record::new(), policies: BTreeSet::new() }
     }
 
     fn run(&mut self) -> Result<Granted, Refused> {
@@ -210,7 +229,7 @@ impl<'a> Inquiry<'a> {
         let told = std::iter::once(Told::subject(caller)).chain(issuers);
         let parties = callers.into_iter().zip(told).enumerate();
         let mut parties = parties.map(|(n, ((principal, caller), told))| {
-            let told = self.told(&told, n, &uids)?;
+            let told = self.told(&told, n, &uids);
             Ok(Party { principal, caller, told })
         });
         let subject = parties.next().unwrap_or_else(|| Err(Refusal::unknown()))?;
@@ -233,21 +252,19 @@ impl<'a> Inquiry<'a> {
     }
 
     /// `context.caller` of the party with number `n` of `uids`.
-    fn told(&self, told: &Told<'_>, n: usize, uids: &[EntityUid]) -> Result<RestrictedExpression, Refused> {
+    fn told(&self, told: &Told<'_>, n: usize, uids: &[EntityUid]) -> Value {
         let types = &self.snapshot.policies.names.types;
-        let told = if uids.len() == 1 {
-            self.snapshot.alone.expression(types, told)
-        } else {
-            let others = uids.iter().enumerate().filter(|(other, _)| *other != n).map(|(_, uid)| uid.clone());
-            told.expression(types, &others.collect::<Vec<_>>())
-        };
-        told.map_err(|e| Refusal::errors(vec![e]).hiding())
+        if uids.len() == 1 {
+            return self.snapshot.alone.record(types, told);
+        }
+        let others = uids.iter().enumerate().filter(|(other, _)| *other != n).map(|(_, uid)| uid.clone());
+        told.record(types, &others.collect::<Vec<_>>())
     }
 
     /// Who asks of what; refused when one of them may not know of it.
     fn known(&mut self) -> Result<(Matter<'a>, Vec<Matter<'a>>), Refused> {
         let (subject, actors) = self.parties()?;
-        let data = self.snapshot.data.get(&self.request.resource).ok_or_else(Refusal::unknown)?;
+        let data = self.snapshot.offer.data.get(&self.request.resource).ok_or_else(Refusal::unknown)?;
         self.record.encoded(&data.base.json);
         let subject = self.matter(subject, data)?;
         let actors = actors.into_iter().map(|actor| {
@@ -260,8 +277,9 @@ impl<'a> Inquiry<'a> {
     fn matter(&mut self, party: Party<'a>, data: &'a Data) -> Result<Matter<'a>, Refused> {
         let candidates = self.candidates(&party.principal.organisation, data);
         candidates.iter().for_each(|(_, known)| self.record.encoded(&known.json));
-        let store = slice::store(&data.base.store, &party.caller, candidates.iter().map(|(_, known)| *known))
-            .map_err(|e| Refusal::errors(vec![e]).hiding())?;
+        let store =
+            slice::store(self.snapshot, &data.base.entities, &party.caller, candidates.iter().map(|(_, known)| *known))
+                .map_err(|e| Refusal::errors(vec![e]).hiding())?;
         let matter = Matter { party, data, store, candidates };
         self.discover(&matter)?;
         Ok(matter)
@@ -293,8 +311,8 @@ impl<'a> Inquiry<'a> {
         about: About<'_>,
     ) -> Result<Context, Refused> {
         let agreement = agreement.map(|(_, known)| &known.uid);
-        let question = Question { now: &self.now, caller: &party.told, purpose, agreement, about };
-        question.context().map_err(|e| Refusal::errors(vec![e]))
+        let now = self.now.as_ref().map_err(|e| Refusal::errors(vec![e.clone()]))?;
+        Ok(Question { now, caller: &party.told, purpose, agreement, about }.context())
     }
 
     pub(crate) fn ask(
@@ -303,9 +321,23 @@ impl<'a> Inquiry<'a> {
         action: Action,
         resource: &EntityUid,
         context: &Context,
-        store: &Entities,
+        store: &Store<'_>,
     ) -> Answer {
-        self.snapshot.policies.ask(&matter.party.caller.uid, action, resource, context, store)
+        self.question(&matter.party.caller.uid, action, resource, context, store)
+    }
+
+    fn question(
+        &self,
+        principal: &EntityUid,
+        action: Action,
+        resource: &EntityUid,
+        context: &Context,
+        store: &Store<'_>,
+    ) -> Answer {
+        match self.engine {
+            Engine::Index => self.snapshot.ask(principal, action, resource, context, store),
+            Engine::Scan => self.snapshot.policies.scan(principal, action, resource, context, store),
+        }
     }
 
     // --- may anybody ask at all
@@ -329,7 +361,8 @@ impl<'a> Inquiry<'a> {
 
     fn audit(&mut self, scope: Option<&OrganisationId>) -> Result<Granted, Refused> {
         let (subject, actors) = self.parties()?;
-        let base = self.snapshot.scopes.get(&scope.cloned()).ok_or_else(|| Refusal::because(Reason::NOT_PERMITTED))?;
+        let base =
+            self.snapshot.roster.scopes.get(&scope.cloned()).ok_or_else(|| Refusal::because(Reason::NOT_PERMITTED))?;
         self.record.encoded(&base.json);
         self.not_revoked()?;
         let purpose = self.purpose()?;
@@ -349,8 +382,9 @@ impl<'a> Inquiry<'a> {
     fn reads_audit(&mut self, party: &Party<'_>, base: &Base, purpose: Option<&EntityUid>) -> Result<(), Refused> {
         let policies = &self.snapshot.policies;
         let context = self.context(party, purpose, None, About::Nothing)?;
-        let store = slice::store(&base.store, &party.caller, []).map_err(|e| Refusal::errors(vec![e]))?;
-        let answer = policies.ask(&party.caller.uid, Action::ReadAudit, &base.uid, &context, &store).sound()?;
+        let store =
+            slice::store(self.snapshot, &base.entities, &party.caller, []).map_err(|e| Refusal::errors(vec![e]))?;
+        let answer = self.question(&party.caller.uid, Action::ReadAudit, &base.uid, &context, &store).sound()?;
         if !answer.allow {
             return Err(Refusal::explained(policies, &[answer]));
         }

@@ -2,12 +2,11 @@
 
 use crate::Finding;
 use crate::names::{Names, Types, uid};
-use crate::question::{datetime, record};
-use crate::snapshot::KINDS_MAX;
+use crate::offer::KINDS_MAX;
 use cedar_policy::{Entity, EntityUid, RestrictedExpression};
 use model::party::{Agreement, Organisation, Parties, PrincipalRecord, Status};
 use model::plant::{Dataset, Equipment, FieldClass, Governance, Lifecycle, Plant, Product, RecordKind, Signal};
-use model::{EquipmentId, OrganisationId, Principal, PrincipalKind, ResourceRef, RoleId};
+use model::{EquipmentId, OrganisationId, Principal, PrincipalKind, RoleId, SourceId, Timestamp};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 type Attributes = HashMap<String, RestrictedExpression>;
@@ -22,6 +21,10 @@ fn entity_ref(uid: EntityUid) -> RestrictedExpression {
 
 fn entity_set(uids: impl IntoIterator<Item = EntityUid>) -> RestrictedExpression {
     RestrictedExpression::new_set(uids.into_iter().map(RestrictedExpression::new_entity_uid))
+}
+
+fn datetime(time: Timestamp) -> RestrictedExpression {
+    RestrictedExpression::new_datetime(time.to_rfc3339())
 }
 
 fn attributes<const N: usize>(pairs: [(&str, RestrictedExpression); N]) -> Attributes {
@@ -56,7 +59,8 @@ pub(crate) fn governance(
     let supplier = governance.supplier.as_ref().map(|s| entity_ref(uid(&types.organisation, s)));
     fields.extend(export_class.map(|c| ("exportClass", c)));
     fields.extend(supplier.map(|s| ("supplier", s)));
-    record(fields)
+    let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value));
+    RestrictedExpression::new_record(fields).map_err(|e| e.to_string())
 }
 
 /// A governance record to try the schema with; `full` has the optional fields.
@@ -109,7 +113,7 @@ pub(crate) fn principal_uid(types: &Types, principal: &Principal) -> EntityUid {
     uid(types.principal(principal.kind), principal.to_text())
 }
 
-fn agreement(types: &Types, a: &Agreement) -> Result<Entity, String> {
+pub(crate) fn agreement(types: &Types, a: &Agreement) -> Result<Entity, String> {
     let attributes = attributes([
         ("provider", entity_ref(uid(&types.organisation, &a.provider))),
         ("consumer", entity_ref(uid(&types.organisation, &a.consumer))),
@@ -126,7 +130,7 @@ fn agreement(types: &Types, a: &Agreement) -> Result<Entity, String> {
     build(uid(&types.agreement, &a.id), attributes, HashSet::new())
 }
 
-fn scope(types: &Types, organisation: Option<&OrganisationId>) -> Result<Entity, String> {
+pub(crate) fn scope(types: &Types, organisation: Option<&OrganisationId>) -> Result<Entity, String> {
     let named = organisation.map(|o| uid(&types.organisation, o));
     let attributes = named.iter().map(|o| (String::from("organisation"), entity_ref(o.clone()))).collect();
     build(scope_uid(types, organisation), attributes, named.into_iter().collect())
@@ -136,6 +140,13 @@ fn scope_uid(types: &Types, organisation: Option<&OrganisationId>) -> EntityUid 
     uid(&types.audit_scope, organisation.map_or("*", |o| o.as_str()))
 }
 
+/// Roles that anybody holds, may be given or is a steward by.
+pub(crate) fn roles<'p>(plant: &'p Plant, parties: &'p Parties) -> BTreeSet<&'p RoleId> {
+    let held = parties.principals.values().flat_map(|p| &p.roles);
+    let given = parties.organisations.values().flat_map(|o| &o.roles);
+    held.chain(given).chain(plant.products.values().map(|p| &p.steward)).collect()
+}
+
 /// Organisations, roles, principals, agreements, audit scopes.
 pub(crate) fn parties(types: &Types, plant: &Plant, parties: &Parties, out: &mut Collected) {
     for id in parties.organisations.keys() {
@@ -143,11 +154,7 @@ pub(crate) fn parties(types: &Types, plant: &Plant, parties: &Parties, out: &mut
         out.add(scope(types, Some(id)));
     }
     out.add(scope(types, None));
-    let held = parties.principals.values().flat_map(|p| &p.roles);
-    let given = parties.organisations.values().flat_map(|o| &o.roles);
-    for role in held.chain(given).chain(plant.products.values().map(|p| &p.steward)).collect::<BTreeSet<_>>() {
-        out.bare(uid(&types.role, role));
-    }
+    roles(plant, parties).into_iter().for_each(|role| out.bare(uid(&types.role, role)));
     for ((organisation, subject), known) in &parties.principals {
         let status = parties.status_of(organisation);
         let (Some(of), Some(status)) = (parties.organisations.get(organisation), status) else {
@@ -164,13 +171,17 @@ pub(crate) fn parties(types: &Types, plant: &Plant, parties: &Parties, out: &mut
 
 // === plant
 
+/// Sources that anything is read from.
+pub(crate) fn sources(plant: &Plant) -> BTreeSet<&SourceId> {
+    plant.datasets.values().map(|d| &d.source).chain(plant.signals.values().map(|s| &s.source)).collect()
+}
+
 /// Vocabularies, equipment, products, data and their kinds of records.
 pub(crate) fn plant(types: &Types, plant: &Plant, out: &mut Collected) {
     plant.purposes.keys().for_each(|p| out.bare(uid(&types.purpose, p)));
     plant.export_classes.keys().for_each(|c| out.bare(uid(&types.export_class, c)));
     plant.products.keys().for_each(|p| out.bare(uid(&types.data_product, p)));
-    let data = plant.datasets.values().map(|d| &d.source).chain(plant.signals.values().map(|s| &s.source));
-    data.collect::<BTreeSet<_>>().into_iter().for_each(|s| out.bare(uid(&types.source, s)));
+    sources(plant).into_iter().for_each(|s| out.bare(uid(&types.source, s)));
     plant.field_classes.values().for_each(|c| out.add(field_class(types, c)));
     for e in plant.equipment.values() {
         out.add(equipment(types, plant, e).map_err(|m| format!("equipment `{}`: {m}", e.id)));
@@ -186,13 +197,13 @@ pub(crate) fn plant(types: &Types, plant: &Plant, out: &mut Collected) {
     }
 }
 
-fn field_class(types: &Types, class: &FieldClass) -> Result<Entity, String> {
+pub(crate) fn field_class(types: &Types, class: &FieldClass) -> Result<Entity, String> {
     let attributes = attributes([("public", RestrictedExpression::new_bool(class.public))]);
     let parents = class.parent.iter().map(|p| uid(&types.field_class, p)).collect();
     build(uid(&types.field_class, &class.id), attributes, parents)
 }
 
-fn equipment(types: &Types, plant: &Plant, e: &Equipment) -> Result<Entity, String> {
+pub(crate) fn equipment(types: &Types, plant: &Plant, e: &Equipment) -> Result<Entity, String> {
     let parents = match &e.parent {
         Some(parent) => HashSet::from([equipment_uid(types, plant, parent)?]),
         None => HashSet::new(),
@@ -200,7 +211,7 @@ fn equipment(types: &Types, plant: &Plant, e: &Equipment) -> Result<Entity, Stri
     Ok(Entity::new_no_attrs(uid(types.level(e.level), &e.id), parents))
 }
 
-fn equipment_uid(types: &Types, plant: &Plant, id: &EquipmentId) -> Result<EntityUid, String> {
+pub(crate) fn equipment_uid(types: &Types, plant: &Plant, id: &EquipmentId) -> Result<EntityUid, String> {
     let found = plant.equipment.get(id).ok_or_else(|| format!("equipment `{id}` does not exist"))?;
     Ok(uid(types.level(found.level), id))
 }
@@ -209,7 +220,7 @@ pub(crate) fn product_of<'p>(plant: &'p Plant, id: &model::ProductId) -> Result<
     plant.products.get(id).ok_or_else(|| format!("data product `{id}` does not exist"))
 }
 
-fn dataset(types: &Types, plant: &Plant, d: &Dataset) -> Result<Entity, String> {
+pub(crate) fn dataset(types: &Types, plant: &Plant, d: &Dataset) -> Result<Entity, String> {
     let product = product_of(plant, &d.product)?;
     let attributes = attributes([("governance", governance(types, product, &d.governance)?)]);
     let parents = HashSet::from([
@@ -220,7 +231,7 @@ fn dataset(types: &Types, plant: &Plant, d: &Dataset) -> Result<Entity, String> 
     build(uid(&types.dataset, &d.id), attributes, parents)
 }
 
-fn signal(types: &Types, plant: &Plant, s: &Signal) -> Result<Entity, String> {
+pub(crate) fn signal(types: &Types, plant: &Plant, s: &Signal) -> Result<Entity, String> {
     let product = product_of(plant, &s.product)?;
     let attributes = attributes([
         ("governance", governance(types, product, &s.governance)?),
@@ -234,7 +245,13 @@ fn signal(types: &Types, plant: &Plant, s: &Signal) -> Result<Entity, String> {
     build(uid(&types.signal, &s.id), attributes, parents)
 }
 
-fn kind_of_record(types: &Types, plant: &Plant, d: &Dataset, n: usize, one: &RecordKind) -> Result<Entity, String> {
+pub(crate) fn kind_of_record(
+    types: &Types,
+    plant: &Plant,
+    d: &Dataset,
+    n: usize,
+    one: &RecordKind,
+) -> Result<Entity, String> {
     let product = product_of(plant, &d.product)?;
     let mut attributes = attributes([
         ("governance", governance(types, product, &d.governance)?),
@@ -252,14 +269,6 @@ fn kind_of_record(types: &Types, plant: &Plant, d: &Dataset, n: usize, one: &Rec
 /// Kinds of records are numbered within their dataset.
 pub(crate) fn record_uid(types: &Types, dataset: &Dataset, n: usize) -> EntityUid {
     uid(&types.record, format!("{}#{n}", dataset.id))
-}
-
-pub(crate) fn resource_uid(types: &Types, resource: &ResourceRef) -> EntityUid {
-    match resource {
-        ResourceRef::Dataset(id) => uid(&types.dataset, id),
-        ResourceRef::Signal(id) => uid(&types.signal, id),
-        ResourceRef::AuditScope(organisation) => scope_uid(types, organisation.as_ref()),
-    }
 }
 
 /// Somebody whom the registry does not list.

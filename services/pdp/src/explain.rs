@@ -123,7 +123,7 @@ impl PolicySet {
 
     /// Whether the policy's scope admits the action.
     fn asks(&self, policy: &Policy, asked: &Asked) -> bool {
-        self.by_action.get(&asked.action).is_some_and(|set| set.policy(policy.id()).is_some())
+        self.admits(policy, asked.action)
     }
 
     /// Adds what keeps the policy from applying; `false` when nothing does.

@@ -21,10 +21,10 @@ pub struct Finding {
     pub help: Option<String>,
 }
 
-/// A broken schema makes every policy wrong in many ways; nobody reads further than this.
-const FINDINGS_MAX: usize = 100;
-
 impl Finding {
+    /// A broken schema makes every policy wrong in many ways; nobody reads further than this.
+    pub(crate) const MAX: usize = 100;
+
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self { file: None, line: None, policy: None, message: message.into(), help: None }
     }
@@ -71,9 +71,9 @@ impl Finding {
         }
         findings.sort();
         findings.dedup();
-        if findings.len() > FINDINGS_MAX {
-            let more = findings.len() - FINDINGS_MAX;
-            findings.truncate(FINDINGS_MAX);
+        if findings.len() > Self::MAX {
+            let more = findings.len() - Self::MAX;
+            findings.truncate(Self::MAX);
             findings.push(Self::new(format!("{more} more findings are not shown")));
         }
         Err(findings)

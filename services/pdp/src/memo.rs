@@ -171,7 +171,7 @@ impl Remembered {
 fn is_made_up(snapshot: &Snapshot, request: &AccessRequest) -> bool {
     let known_purpose = request.purpose.as_ref().is_none_or(|p| snapshot.plant.purposes.contains_key(p));
     let known_agreement = request.agreement.as_ref().is_none_or(|a| snapshot.parties.agreements.contains_key(a));
-    !(known_purpose && known_agreement && snapshot.data.contains_key(&request.resource))
+    !(known_purpose && known_agreement && snapshot.offer.data.contains_key(&request.resource))
 }
 
 impl Decision {

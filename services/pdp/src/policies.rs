@@ -1,12 +1,12 @@
 //! A set of policies that passed every check that needs no plant: syntax, names, annotations, strict types, level 1.
 
-use crate::finding::line_of;
+use crate::engine::Index;
 use crate::moments::Uses;
 use crate::names::Names;
-use crate::{Finding, gates, question};
+use crate::{Finding, gates, question, validation};
 use cedar_policy::ffi::DetailedError;
 use cedar_policy::{
-    ActionConstraint, Entities, EntityUid, Policy, PolicyId, PolicySet as CedarSet, Schema, ValidationMode, Validator,
+    ActionConstraint, Entities, EntityTypeName, EntityUid, Policy, PolicyId, PolicySet as CedarSet, Schema,
 };
 use model::canonical::Value;
 use model::entry::Content;
@@ -22,9 +22,11 @@ pub struct PolicySet {
     /// Action entities with their groups, as every question needs them.
     pub(crate) actions: Entities,
     pub(crate) all: CedarSet,
-    /// The policies whose scope admits the action: the rest cannot match, nor fail.
-    pub(crate) by_action: BTreeMap<Action, CedarSet>,
+    /// `None`: every question looks at all policies.
+    pub(crate) index: Option<Index>,
     pub(crate) notes: BTreeMap<String, Note>,
+    /// The entities that policies name, with the policies.
+    pub(crate) literals: Literals,
     pub(crate) uses_of_time: Uses,
     policies: Content,
     schema_text: Content,
@@ -73,23 +75,48 @@ impl PolicySet {
         for (file, text) in files {
             reader.read(file.as_ref(), text.as_ref());
         }
-        reader.findings.extend(validate(&parsed, &reader.set, &reader.notes, files));
+        reader.findings.extend(validation::validate(&parsed, &reader.set, &reader.notes, files));
         reader.findings.extend(gate(&reader.set, &reader.notes));
         Finding::check(std::mem::take(&mut reader.findings))?;
-        let actions = parsed.action_entities().map_err(|e| vec![schema_finding(schema.0, e.to_string())])?;
-        let by_action = names.actions.iter().map(|(a, uid)| (*a, admitting(&reader.set, uid, &actions))).collect();
         let texts = files.iter().map(|(file, text)| (file.as_ref(), Value::text(text.as_ref())));
-        Ok(Self {
-            schema: parsed,
+        let policies = content(Value::object(texts).encode());
+        let schema_text = content(schema.1.as_bytes().to_vec());
+        let actions = parsed.action_entities().map_err(|e| vec![schema_finding(schema.0, e.to_string())])?;
+        Ok(Self::assemble(parsed, names, actions, reader, policies, schema_text))
+    }
+
+    /// `text` as it is, whatever is wrong with it: for [`crate::generated`] alone.
+    pub(crate) fn unchecked(schema: (&str, &str), text: &str) -> Result<Self, Vec<Finding>> {
+        let (names, parsed) = load_schema(schema.0, schema.1)?;
+        let mut reader = Reader::default();
+        reader.read("generated.cedar", text);
+        Finding::check(std::mem::take(&mut reader.findings))?;
+        let actions = parsed.action_entities().map_err(|e| vec![schema_finding(schema.0, e.to_string())])?;
+        Ok(Self::assemble(parsed, names, actions, reader, content(Vec::new()), content(Vec::new())))
+    }
+
+    fn assemble(
+        schema: Schema,
+        names: Names,
+        actions: Entities,
+        reader: Reader,
+        policies: Content,
+        schema_text: Content,
+    ) -> Self {
+        let Reader { set: all, notes, .. } = reader;
+        let index = Index::build(all.policies(), &names.actions, |p, a| admits(p, a, &actions));
+        Self {
+            uses_of_time: Uses::of(all.policies()),
+            literals: literals(&all),
+            schema,
             names,
             actions,
-            uses_of_time: Uses::of(reader.set.policies()),
-            all: reader.set,
-            by_action,
-            notes: reader.notes,
-            policies: content(Value::object(texts).encode()),
-            schema_text: content(schema.1.as_bytes().to_vec()),
-        })
+            all,
+            index,
+            notes,
+            policies,
+            schema_text,
+        }
     }
 
     /// A canonical JSON object of file names and texts, under the digest that decisions carry.
@@ -109,6 +136,11 @@ impl PolicySet {
             Uses::Comparisons(_) => None,
             Uses::Otherwise { policy } => Some(policy),
         }
+    }
+
+    /// Whether the policy's scope admits `action`.
+    pub(crate) fn admits(&self, policy: &Policy, action: Action) -> bool {
+        self.names.actions.get(&action).is_some_and(|uid| admits(policy, uid, &self.actions))
     }
 
     /// How many policies there are.
@@ -143,16 +175,28 @@ fn load_schema(file: &str, text: &str) -> Result<(Names, Schema), Vec<Finding>> 
     Ok((names, schema))
 }
 
-/// The policies of `set` whose scope admits `action`: named, in a named group, or unconstrained.
-fn admitting(set: &CedarSet, action: &EntityUid, actions: &Entities) -> CedarSet {
+/// Whether the policy's scope admits `action`: named, in a named group, or unconstrained.
+fn admits(policy: &Policy, action: &EntityUid, actions: &Entities) -> bool {
     let within = |group: &EntityUid| group == action || actions.is_ancestor_of(group, action);
-    let admits = |policy: &&Policy| match policy.action_constraint() {
+    match policy.action_constraint() {
         ActionConstraint::Any => true,
         ActionConstraint::Eq(one) => one == *action,
         ActionConstraint::In(several) => several.iter().any(within),
-    };
-    // Ids are unique already; a set that could not be built falls back to the whole one.
-    CedarSet::from_policies(set.policies().filter(admits).cloned()).unwrap_or_else(|_| set.clone())
+    }
+}
+
+/// By type.
+pub(crate) type Literals = BTreeMap<EntityTypeName, BTreeMap<EntityUid, Vec<String>>>;
+
+fn literals(set: &CedarSet) -> Literals {
+    let mut all = Literals::new();
+    for policy in set.policies() {
+        for uid in policy.entity_literals().into_iter().collect::<BTreeSet<_>>() {
+            let of_type = all.entry(uid.type_name().clone()).or_default();
+            of_type.entry(uid).or_default().push(policy.id().to_string());
+        }
+    }
+    all
 }
 
 // === reading
@@ -174,21 +218,21 @@ impl Reader {
             }
         };
         // Cedar numbers the statements of a text, templates among them.
-        let (mut from, mut line, mut counted) = (0, 1, 0);
+        let (mut from, mut line) = (0, 1);
         for n in 0..parsed.num_of_policies() + parsed.num_of_templates() {
             let id = PolicyId::new(format!("policy{n}"));
             let source = parsed.policy(&id).and_then(Policy::to_cedar);
             let source = source.or_else(|| parsed.template(&id).map(|t| t.to_cedar())).unwrap_or_default();
             let start = text.get(from..).and_then(|rest| rest.find(source.as_str())).map_or(from, |at| from + at);
+            line += newlines(text.get(from..start));
+            let begins = line;
+            line += newlines(Some(source.as_str()));
             from = start + source.len();
-            // From the last one on: counting from the top each time takes minutes for a long text.
-            line += line_of(text.get(counted..start).unwrap_or_default(), usize::MAX) - 1;
-            counted = start;
             match parsed.policy(&id) {
-                Some(policy) => self.policy(file, line, policy),
+                Some(policy) => self.policy(file, begins, policy),
                 None => self.findings.push(
                     Finding::new("templates are not used")
-                        .at(file, line)
+                        .at(file, begins)
                         .help("write one generic policy and keep what differs on the agreement"),
                 ),
             }
@@ -221,6 +265,10 @@ impl Reader {
     }
 }
 
+fn newlines(text: Option<&str>) -> usize {
+    text.map_or(0, |text| text.bytes().filter(|b| *b == b'\n').count())
+}
+
 fn is_id(id: &str) -> bool {
     id.len() <= ID_BYTES_MAX
         && id.bytes().next().is_some_and(|b| b.is_ascii_lowercase())
@@ -249,47 +297,4 @@ fn annotations(policy: &Policy) -> Vec<(String, String)> {
 
 fn known() -> String {
     ANNOTATIONS.map(|a| format!("`@{a}`")).join(", ")
-}
-
-// === validation
-
-/// Strict validation of all; level 1 of those that are well typed, because Cedar stops before it otherwise.
-fn validate<N: AsRef<str>, T: AsRef<str>>(
-    schema: &Schema,
-    set: &CedarSet,
-    notes: &BTreeMap<String, Note>,
-    files: &[(N, T)],
-) -> Vec<Finding> {
-    let validator = Validator::new(schema.clone());
-    let place = |id: &PolicyId, error: &DetailedError| place(notes, files, id.as_ref(), error);
-    let strict = validator.validate(set, ValidationMode::Strict);
-    let bad: BTreeSet<&PolicyId> = strict.validation_errors().map(|e| e.policy_id()).collect();
-    let mut findings: Vec<Finding> =
-        strict.validation_errors().map(|e| place(e.policy_id(), &DetailedError::from(e))).collect();
-    // What is wrong in a policy makes it impossible, too; saying both helps nobody.
-    let warnings = strict.validation_warnings().filter(|w| !bad.contains(w.policy_id()));
-    findings.extend(warnings.map(|w| place(w.policy_id(), &DetailedError::from(w))));
-    let typed = set.policies().filter(|p| !bad.contains(p.id())).cloned();
-    if let Ok(typed) = CedarSet::from_policies(typed) {
-        let level = validator.validate_with_level(&typed, ValidationMode::Strict, 1);
-        findings.extend(level.validation_errors().map(|e| place(e.policy_id(), &DetailedError::from(e))));
-    }
-    findings
-}
-
-/// What Cedar says of policy `id`, where it stands.
-fn place<N: AsRef<str>, T: AsRef<str>>(
-    notes: &BTreeMap<String, Note>,
-    files: &[(N, T)],
-    id: &str,
-    error: &DetailedError,
-) -> Finding {
-    let message = error.message.strip_prefix(&format!("for policy `{id}`, ")).unwrap_or(&error.message);
-    // The type checker's name for any entity type at all.
-    let mut finding = Finding::new(message.replace("__cedar::internal::AnyEntity", "entity")).of(id);
-    finding.help.clone_from(&error.help);
-    let Some(note) = notes.get(id) else { return finding };
-    let text = files.iter().find(|(name, _)| name.as_ref() == note.file).map_or("", |(_, text)| text.as_ref());
-    let line = error.source_locations.first().map_or(note.line, |at| line_of(text, at.loc.start));
-    finding.at(&note.file, line)
 }

@@ -1,6 +1,7 @@
 //! Contexts: what Cedar is told beside principal, action and resource. Typed values, never JSON.
 
 use crate::Finding;
+use crate::engine::{self, Value};
 use crate::names::{Names, uid};
 use cedar_policy::{Context, EntityTypeName, EntityUid, Request, RestrictedExpression, Schema};
 use model::{Action, Shape, Timestamp};
@@ -8,10 +9,10 @@ use model::{Action, Shape, Timestamp};
 /// The asked-for context of one question.
 #[derive(Clone, Copy)]
 pub(crate) struct Question<'a> {
-    /// Made once per request by [`datetime`]: Cedar parses the name of an extension each time.
-    pub now: &'a RestrictedExpression,
+    /// Made once per request by [`datetime`]: Cedar reads it from a text.
+    pub now: &'a Value,
     /// How the principal comes to ask; see [`crate::credential`].
-    pub caller: &'a RestrictedExpression,
+    pub caller: &'a Value,
     pub purpose: Option<&'a EntityUid>,
     pub agreement: Option<&'a EntityUid>,
     pub about: About<'a>,
@@ -22,46 +23,35 @@ pub(crate) struct Question<'a> {
 pub(crate) enum About<'a> {
     Nothing,
     Shape(Shape),
-    Governance(&'a RestrictedExpression),
+    Governance(&'a Value),
 }
 
 impl Question<'_> {
-    /// # Errors
-    /// In words; a context that cannot be built counts as a policy that failed.
-    pub(crate) fn context(&self) -> Result<Context, String> {
-        let entity = |name: &str, uid: &EntityUid| (name.to_owned(), RestrictedExpression::new_entity_uid(uid.clone()));
-        let mut pairs = Vec::with_capacity(5);
-        pairs.push((String::from("now"), self.now.clone()));
-        pairs.push((String::from("caller"), self.caller.clone()));
-        pairs.extend(self.purpose.map(|p| entity("purpose", p)));
-        pairs.extend(self.agreement.map(|a| entity("agreement", a)));
-        match self.about {
-            About::Nothing => {}
-            About::Shape(shape) => pairs.push((String::from("shape"), record(shape_fields(shape))?)),
-            About::Governance(governance) => pairs.push((String::from("governance"), governance.clone())),
-        }
-        Context::from_pairs(pairs).map_err(|e| e.to_string())
+    pub(crate) fn context(&self) -> Context {
+        let about = match self.about {
+            About::Nothing => None,
+            About::Shape(shape) => Some(("shape", shape_of(shape))),
+            About::Governance(governance) => Some(("governance", governance.clone())),
+        };
+        let named = |name, uid: Option<&EntityUid>| uid.map(|uid| (name, engine::name(uid)));
+        let always = [("now", self.now.clone()), ("caller", self.caller.clone())];
+        let asked = always.into_iter().chain(named("purpose", self.purpose)).chain(named("agreement", self.agreement));
+        engine::context(asked.chain(about))
     }
 }
 
-fn shape_fields(shape: Shape) -> [(&'static str, RestrictedExpression); 3] {
-    [
-        ("resolutionMs", RestrictedExpression::new_long(shape.resolution_ms)),
-        ("windowMs", RestrictedExpression::new_long(shape.window_ms)),
-        ("rows", RestrictedExpression::new_long(shape.rows)),
-    ]
-}
-
-pub(crate) fn datetime(time: Timestamp) -> RestrictedExpression {
-    RestrictedExpression::new_datetime(time.to_rfc3339())
+fn shape_of(shape: Shape) -> Value {
+    engine::record([
+        ("resolutionMs", shape.resolution_ms.into()),
+        ("windowMs", shape.window_ms.into()),
+        ("rows", shape.rows.into()),
+    ])
 }
 
 /// # Errors
-/// When a field is named twice.
-pub(crate) fn record<'a>(
-    fields: impl IntoIterator<Item = (&'a str, RestrictedExpression)>,
-) -> Result<RestrictedExpression, String> {
-    RestrictedExpression::new_record(fields.into_iter().map(|(k, v)| (k.to_owned(), v))).map_err(|e| e.to_string())
+/// In words, for a time beyond the years that Cedar can read.
+pub(crate) fn datetime(time: Timestamp) -> Result<Value, String> {
+    engine::value(&RestrictedExpression::new_datetime(time.to_rfc3339()))
 }
 
 /// Asks `schema` whether the contexts that are built here are those that policies are checked against, with and without
@@ -97,19 +87,19 @@ fn try_out(
 ) -> Result<(), String> {
     let purpose = uid(&names.types.purpose, "p");
     let agreement = uid(&names.types.agreement, "a");
-    let governance = crate::entities::sample_governance(names, full)?;
+    let governance = engine::value(&crate::entities::sample_governance(names, full)?)?;
     let about = match action {
         Action::Read | Action::ReadSeries => About::Shape(Shape::default()),
         Action::Reveal => About::Governance(&governance),
         Action::Discover | Action::SeeRecord | Action::ReadAudit => About::Nothing,
     };
     let optional = |uid| full.then_some(uid);
-    let now = datetime(Timestamp::EPOCH);
+    let now = datetime(Timestamp::EPOCH)?;
     let caller = crate::credential::sample(names, full)?;
     let question =
         Question { now: &now, caller: &caller, purpose: optional(&purpose), agreement: optional(&agreement), about };
     let (principal, resource) = (uid(principal, "p"), uid(resource, "r"));
-    Request::new(principal, action_uid.clone(), resource, question.context()?, Some(schema))
+    Request::new(principal, action_uid.clone(), resource, question.context(), Some(schema))
         .map(drop)
         .map_err(|e| e.to_string())
 }

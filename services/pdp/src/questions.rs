@@ -5,12 +5,14 @@
 
 use crate::cases::Expected;
 use crate::credential::Told;
+use crate::engine::{self, Value};
 use crate::entities::{self, Collected};
 use crate::names::{Types, uid};
+use crate::offer::KINDS_MAX;
 use crate::question::{About, Question, datetime};
-use crate::snapshot::{KINDS_MAX, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::{Decision, Denial};
-use cedar_policy::{Entities, Entity, EntityUid, Request, RestrictedExpression};
+use cedar_policy::{Entities, Entity, EntityUid, Request};
 use model::party::{Agreement, Status};
 use model::{
     AccessRequest, Action, AgreementId, FieldClassId, OrganisationId, Principal, ResourceRef, RoleId, Timestamp,
@@ -38,7 +40,7 @@ pub(crate) struct Questions {
 struct Party<'a> {
     principal: &'a Principal,
     entity: Entity,
-    told: RestrictedExpression,
+    told: Value,
 }
 
 impl Questions {
@@ -70,7 +72,7 @@ impl<'a> Asker<'a> {
     fn party(&mut self, party: &Party<'_>, decision: &Decision, under: Option<&AgreementId>) -> Result<(), String> {
         let resource = &self.request.resource;
         let name = resource.to_text();
-        let main = entities::resource_uid(self.types(), resource);
+        let main = resource_uid(self.types(), resource);
         let (product, governance) = match governance(self.snapshot, resource)? {
             Some(found) => found,
             None if matches!(resource, ResourceRef::AuditScope(_)) => {
@@ -136,9 +138,9 @@ impl<'a> Asker<'a> {
         let known = self.request.purpose.as_ref().filter(|p| self.snapshot.plant.purposes.contains_key(*p));
         let purpose = known.filter(|_| action != Action::Discover).map(|p| uid(&self.types().purpose, p));
         let agreement_uid = agreement.map(|a| uid(&self.types().agreement, &a.id));
-        let now = datetime(self.request.now);
+        let now = datetime(self.request.now)?;
         let (purpose, under) = (purpose.as_ref(), agreement_uid.as_ref());
-        let context = Question { now: &now, caller: &party.told, purpose, agreement: under, about }.context()?;
+        let context = Question { now: &now, caller: &party.told, purpose, agreement: under, about }.context();
         let action_uid = self.snapshot.policies.names.actions.get(&action).ok_or("unknown action")?;
         let request = Request::new(party.entity.uid(), action_uid.clone(), resource, context, None);
         self.asked.push(Asked {
@@ -165,6 +167,14 @@ impl<'a> Asker<'a> {
     }
 }
 
+fn resource_uid(types: &Types, resource: &ResourceRef) -> EntityUid {
+    match resource {
+        ResourceRef::Dataset(id) => uid(&types.dataset, id),
+        ResourceRef::Signal(id) => uid(&types.signal, id),
+        ResourceRef::AuditScope(of) => uid(&types.audit_scope, of.as_ref().map_or("*", |of| of.as_str())),
+    }
+}
+
 fn agreement_of(decision: &Decision) -> Option<&AgreementId> {
     match decision {
         Decision::Permit(permit) => permit.agreement(),
@@ -184,10 +194,7 @@ fn is_live(a: &Agreement, now: Timestamp) -> bool {
     a.status == Status::Active && a.not_before <= now && now < a.not_after
 }
 
-fn governance(
-    snapshot: &Snapshot,
-    resource: &ResourceRef,
-) -> Result<Option<(model::ProductId, RestrictedExpression)>, String> {
+fn governance(snapshot: &Snapshot, resource: &ResourceRef) -> Result<Option<(model::ProductId, Value)>, String> {
     let plant = &snapshot.plant;
     let found = match resource {
         ResourceRef::Dataset(id) => plant.datasets.get(id).map(|d| (&d.product, &d.governance)),
@@ -196,7 +203,8 @@ fn governance(
     };
     let Some((product, of)) = found else { return Ok(None) };
     let known = entities::product_of(plant, product)?;
-    Ok(Some((product.clone(), entities::governance(&snapshot.policies.names.types, known, of)?)))
+    let record = entities::governance(&snapshot.policies.names.types, known, of)?;
+    Ok(Some((product.clone(), engine::value(&record)?)))
 }
 
 // === who takes part
@@ -215,7 +223,7 @@ fn parties<'a>(snapshot: &Snapshot, request: &'a AccessRequest) -> Result<Option
     let uids: Vec<EntityUid> = entities.iter().map(Entity::uid).collect();
     let parties = all.into_iter().zip(entities).enumerate().map(|(n, ((principal, _, told), entity))| {
         let others = uids.iter().enumerate().filter(|(other, _)| *other != n).map(|(_, uid)| uid.clone());
-        let told = told.expression(&snapshot.policies.names.types, &others.collect::<Vec<_>>())?;
+        let told = told.record(&snapshot.policies.names.types, &others.collect::<Vec<_>>());
         Ok(Party { principal, entity, told })
     });
     parties.collect::<Result<_, String>>().map(Some)

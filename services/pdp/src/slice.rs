@@ -1,19 +1,19 @@
 //! The few entities that one request needs, and the record of them.
 
 use crate::encode::SliceWriter;
+use crate::engine::{self, Shared, Store};
 use crate::names::uid;
 use crate::snapshot::{Known, Member, Snapshot};
-use cedar_policy::{Entities, Entity, EntityUid};
+use cedar_policy::EntityUid;
 use model::entry::Content;
 use model::{Principal, RoleId};
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 /// Somebody who takes part in the request, as an entity.
 #[derive(Clone)]
 pub(crate) struct Caller<'s> {
     pub uid: EntityUid,
-    entity: Cow<'s, Entity>,
+    entity: Shared,
     member: &'s Member,
     /// Held by the word of the issuer alone.
     roles: Vec<EntityUid>,
@@ -25,17 +25,17 @@ impl<'s> Caller<'s> {
     pub(crate) fn find(snapshot: &'s Snapshot, principal: &Principal, roles: &BTreeSet<RoleId>) -> Option<Self> {
         let roles = given(snapshot, principal, roles);
         let key = (principal.organisation.clone(), principal.subject.clone());
-        let (member, known) = match snapshot.registered.get(&key) {
+        let (member, known) = match snapshot.roster.registered.get(&key) {
             Some(member) => (member, true),
-            None => (snapshot.strangers.get(&(principal.organisation.clone(), principal.kind))?, false),
+            None => (snapshot.roster.strangers.get(&(principal.organisation.clone(), principal.kind))?, false),
         };
+        let uid = if known { member.uid.clone() } else { snapshot.principal_uid(principal) };
         let entity = if known && roles.is_empty() {
-            Cow::Borrowed(&member.entity)
+            Shared::clone(&member.entity)
         } else {
-            let name = if known { member.entity.uid() } else { snapshot.principal_uid(principal) };
-            Cow::Owned(changed(&member.entity, name, &roles)?)
+            engine::renamed(&member.entity, &uid, roles.iter().cloned())
         };
-        Some(Self { uid: entity.uid(), entity, member, roles })
+        Some(Self { uid, entity, member, roles })
     }
 }
 
@@ -47,13 +47,6 @@ fn given(snapshot: &Snapshot, principal: &Principal, roles: &BTreeSet<RoleId>) -
     let organisation = snapshot.parties.organisations.get(&principal.organisation);
     let may = |role: &&RoleId| organisation.is_some_and(|o| o.roles.contains(*role));
     roles.iter().filter(may).map(|role| uid(&snapshot.policies.names.types.role, role)).collect()
-}
-
-/// A copy of `entity` under another name, with `roles` among its parents.
-fn changed(entity: &Entity, name: EntityUid, roles: &[EntityUid]) -> Option<Entity> {
-    let (_, attributes, mut parents) = entity.clone().into_inner();
-    parents.extend(roles.iter().cloned());
-    Entity::new(name, attributes, parents).ok()
 }
 
 /// What was looked at, in the order of looking.
@@ -85,15 +78,17 @@ impl<'s> Record<'s> {
     }
 }
 
-/// `base` with the caller and agreements added. `base` is shared, the rest copied: a few small entities.
+/// Actions, `base`, the caller and agreements. All of them are shared with the snapshot.
 ///
 /// # Errors
 /// In words. Entities were checked when the snapshot was built, so this is a fault of ours, and a denial.
-pub(crate) fn store<'a>(
-    base: &Entities,
+pub(crate) fn store<'s, 'a>(
+    snapshot: &'s Snapshot,
+    base: &[Shared],
     caller: &Caller<'_>,
     agreements: impl IntoIterator<Item = &'a Known>,
-) -> Result<Entities, String> {
-    let added = agreements.into_iter().map(|a| a.entity.clone()).chain([caller.entity.as_ref().clone()]);
-    base.clone().add_entities(added, None).map_err(|e| e.to_string())
+) -> Result<Store<'s>, String> {
+    let agreements = agreements.into_iter().map(|a| Shared::clone(&a.entity));
+    let added = base.iter().cloned().chain(agreements).chain([Shared::clone(&caller.entity)]);
+    Store::new(&snapshot.policies.actions, added.collect())
 }

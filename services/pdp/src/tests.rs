@@ -1,10 +1,12 @@
 //! The crate as a whole, over a small plant built by hand.
 
+mod after;
 mod cases;
 mod delegation;
 mod explain;
 mod fail_closed;
 mod gates;
+mod index;
 mod load;
 mod matrix;
 mod memo;

@@ -83,7 +83,8 @@ fn conditions_one_by_one_come_to_what_cedar_says() {
             let decision = snapshot.decide(request.clone(), &[]);
             let questions = Questions::of(&snapshot, &request, &decision).unwrap();
             for asked in &questions.asked {
-                for policy in world.policies.by_action.get(&asked.action).unwrap().policies() {
+                for policy in world.policies.all.policies().filter(|policy| world.policies.admits(policy, asked.action))
+                {
                     let clauses = &conditions[&policy.id().to_string()];
                     let alone = PolicySet::from_policies([policy.clone()]).unwrap();
                     let response = Authorizer::new().is_authorized(&asked.request, &alone, &questions.entities);

@@ -164,7 +164,7 @@ fn a_policy_that_reckons_with_the_time_keeps_decisions_from_being_remembered() {
 #[test]
 fn no_entity_but_an_agreement_has_a_time() {
     let world = World::new();
-    let complete = crate::snapshot::complete(&world.policies, &world.plant, &world.parties).unwrap();
+    let complete = super::slices::complete(&world);
     let timed = complete.iter().filter(|entity| entity.to_json_value().unwrap().to_string().contains("datetime"));
     let types: std::collections::BTreeSet<_> = timed.map(|entity| entity.uid().type_name().to_string()).collect();
     assert_eq!(types.into_iter().collect::<Vec<_>>(), ["Plant::Agreement"]);

@@ -4,10 +4,12 @@ use super::world::{World, anna, ask, base, base_with, id, now};
 use crate::answer::{Answer, answer};
 use crate::credential::Told;
 use crate::decision::Decision;
+use crate::engine::Store;
+use crate::entities::{self, Collected};
 use crate::names::uid;
 use crate::question::{About, Question, datetime};
 use crate::slice::{self, Caller};
-use crate::snapshot::{Kinds, Snapshot, complete};
+use crate::snapshot::{Kinds, Snapshot};
 use cedar_policy::{Entities, EntityUid, Request};
 use model::entry::Content;
 use model::party::Status;
@@ -59,11 +61,11 @@ fn the_record_is_enough_to_decide_again() {
     let types = &world.policies.names.types;
     let (purpose, agreement) = (uid(&types.purpose, "maintenance"), uid(&types.agreement, "acme-maintenance-2026"));
     let about = About::Shape(permit.request().shape);
-    let told = Told::subject(&permit.request().caller).expression(types, &[]).unwrap();
-    let (time, agreement) = (datetime(now()), Some(&agreement));
+    let told = Told::subject(&permit.request().caller).record(types, &[]);
+    let (time, agreement) = (datetime(now()).unwrap(), Some(&agreement));
     let question = Question { now: &time, caller: &told, purpose: Some(&purpose), agreement, about };
     let (principal, signal) = (uid(&types.user, "p-0001"), uid(&types.signal, "press-3.force"));
-    let again = world.policies.ask(&principal, Action::ReadSeries, &signal, &question.context().unwrap(), &store);
+    let again = world.policies.ask(&principal, Action::ReadSeries, &signal, &question.context(), &Store::from(&store));
     assert!(again.allow && again.errors.is_empty(), "{again:?}");
     assert!(permit.policies().contains(&again.policies[0]));
 }
@@ -187,6 +189,15 @@ impl Change {
     }
 }
 
+/// Every entity with its direct parents, and the hierarchy over them as Cedar works it out.
+pub fn complete(world: &World) -> Entities {
+    let types = &world.policies.names.types;
+    let mut collected = Collected::default();
+    entities::plant(types, &world.plant, &mut collected);
+    entities::parties(types, &world.plant, &world.parties, &mut collected);
+    Entities::from_entities(collected.entities, Some(&world.policies.schema)).unwrap()
+}
+
 /// Everything that could be asked about one request, over slices and over the complete store.
 struct Both<'w> {
     world: &'w World,
@@ -202,10 +213,10 @@ impl Both<'_> {
         action: Action,
         resource: &EntityUid,
         question: &Question<'_>,
-        store: &Entities,
+        store: &Store<'_>,
     ) -> Result<(), TestCaseError> {
         let set = &self.world.policies;
-        let context = question.context().unwrap();
+        let context = question.context();
         let sliced = set.ask(&caller.uid, action, resource, &context, store);
         let action_uid = set.names.actions.get(&action).unwrap().clone();
         // With the schema, so that a request that the validator did not foresee is noticed.
@@ -220,28 +231,29 @@ impl Both<'_> {
     fn request(&mut self, request: &AccessRequest) -> Result<(), TestCaseError> {
         let caller = Caller::find(self.snapshot, request.caller.principal(), request.caller.roles()).unwrap();
         if !self.complete.iter().any(|e| e.uid() == caller.uid) {
-            let unlisted = slice::store(&Entities::empty(), &caller, []).unwrap();
-            self.complete = self.complete.clone().add_entities(unlisted, None).unwrap();
+            let unlisted = slice::store(self.snapshot, &[], &caller, []).unwrap();
+            let caller = unlisted.whole().unwrap().get(&caller.uid).cloned();
+            self.complete = self.complete.clone().add_entities(caller, None).unwrap();
         }
         let snapshot = self.snapshot;
-        let data = snapshot.data.get(&request.resource).unwrap();
-        let agreements: Vec<_> = snapshot.agreements.values().collect();
-        let store = slice::store(&data.base.store, &caller, agreements.iter().copied()).unwrap();
+        let data = snapshot.offer.data.get(&request.resource).unwrap();
+        let agreements: Vec<_> = snapshot.roster.agreements.values().map(Arc::as_ref).collect();
+        let store = slice::store(snapshot, &data.base.entities, &caller, agreements.iter().copied()).unwrap();
         let purpose = uid(&self.world.policies.names.types.purpose, "maintenance");
-        let told = Told::subject(&request.caller).expression(&self.world.policies.names.types, &[]).unwrap();
+        let told = Told::subject(&request.caller).record(&self.world.policies.names.types, &[]);
         for agreement in std::iter::once(None).chain(agreements.iter().map(|a| Some(&a.uid))) {
-            let now = datetime(request.now);
+            let now = datetime(request.now).unwrap();
             let about = |about| Question { now: &now, caller: &told, purpose: Some(&purpose), agreement, about };
             let resource = &data.base.uid;
             self.compare(&caller, Action::Discover, resource, &about(About::Nothing), &store)?;
             self.compare(&caller, request.action, resource, &about(About::Shape(request.shape)), &store)?;
             for class in &data.classes {
-                let class = &snapshot.classes.get(class).unwrap().uid;
+                let class = &snapshot.offer.classes.get(class).unwrap().uid;
                 let question = about(About::Governance(&data.governance));
                 self.compare(&caller, Action::Reveal, class, &question, &store)?;
             }
-            let Kinds::Some { uids, store: base, .. } = &data.kinds else { continue };
-            let store = slice::store(base, &caller, agreements.iter().copied()).unwrap();
+            let Kinds::Some { uids, entities, .. } = &data.kinds else { continue };
+            let store = slice::store(snapshot, entities, &caller, agreements.iter().copied()).unwrap();
             for record in uids {
                 self.compare(&caller, Action::SeeRecord, record, &about(About::Nothing), &store)?;
             }
@@ -270,7 +282,7 @@ proptest! {
         let policies = CURIOUS_SET.with(Arc::clone);
         let world = change.apply(World::with(policies));
         let snapshot = world.snapshot();
-        let complete = complete(&world.policies, &world.plant, &world.parties).unwrap();
+        let complete = complete(&world);
         let mut both = Both { world: &world, snapshot: &snapshot, complete, questions: 0 };
         for resource in ["Dataset/all-parts", "Dataset/inspections", "Signal/press-3.force", "Signal/press-1.force"] {
             let mut request = ask(who.0, who.1, resource);
