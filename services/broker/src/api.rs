@@ -1,7 +1,9 @@
 //! Millgate's own endpoints for callers, under the same identity, policy and audit log as the proxy.
 //!
 //! `GET /v1/audit/entries` answers questions to the audit log: decided by Cedar (`readAudit`), and itself recorded before
-//! the first entry leaves.
+//! the first entry leaves. `GET /v1/audit/decisions` gives those who may read all of it what a replay needs.
+
+mod decisions;
 
 use crate::authenticate::{Door, authenticate};
 use crate::authorize::{Standing, authorize};
@@ -35,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 pub fn router(broker: Arc<Broker>) -> axum::Router {
     axum::Router::new()
         .route("/v1/audit/entries", get(entries))
+        .route("/v1/audit/decisions", get(decisions::handle))
         .fallback(nothing)
         .method_not_allowed_fallback(nothing)
         .with_state(broker)

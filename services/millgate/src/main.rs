@@ -50,7 +50,7 @@ fn main() -> ExitCode {
             Command::Check(args) => check::run(&args),
             Command::Audit(command) => audit_cmd::run(command).await,
             Command::Identity(command) => identity_cmd::run(command).await,
-            Command::Policy(command) => policy_cmd::run(command),
+            Command::Policy(command) => policy_cmd::run(command).await,
         }
     });
     // Blocking tasks (a read of standard input) must not hold up the end.

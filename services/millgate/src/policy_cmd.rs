@@ -1,6 +1,7 @@
 //! `millgate policy …`: what a policy set decides, before it decides anything.
 
 mod junit;
+mod replay;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +29,14 @@ pub enum Command {
         A file of cases is a JSON list; policies/README.md has the form.\n\
         Exit status: 0 all as expected; 1 some are not; 2 usage, configuration or a case that cannot be asked.")]
     Test(TestArgs),
+    /// Decide recorded decisions again: by the policies of their time, and by a candidate
+    #[command(after_help = "Examples:\n  \
+        millgate policy replay --url https://broker:8444 --token-file me.jwt --since 7d\n  \
+        millgate policy replay --url https://broker:8444 --token-file me.jwt --since 7d --candidate policies/next\n  \
+        millgate policy replay --offline /var/lib/millgate/audit --since 2026-11-01T00:00:00Z --candidate policies/next --json\n\n\
+        Exit status: 0 every decision as recorded, and nobody's would change; 1 some are not, or would; 2 usage, \
+        configuration, or a candidate that cannot be used.")]
+    Replay(replay::ReplayArgs),
 }
 
 #[derive(Debug, Args)]
@@ -72,9 +81,15 @@ struct Tried {
     got: Expected,
 }
 
-pub fn run(command: Command) -> anyhow::Result<ExitCode> {
-    let Command::Test(args) = command;
-    let report = test(&args)?;
+pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Test(args) => run_cases(&args),
+        Command::Replay(args) => replay::run(args).await,
+    }
+}
+
+fn run_cases(args: &TestArgs) -> anyhow::Result<ExitCode> {
+    let report = test(args)?;
     if let Some(path) = &args.junit {
         std::fs::write(path, junit::report(&report)).with_context(|| format!("cannot write {}", path.display()))?;
     }

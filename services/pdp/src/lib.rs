@@ -33,6 +33,7 @@ mod names;
 mod policies;
 mod question;
 mod refusal;
+pub mod replay;
 mod slice;
 mod snapshot;
 

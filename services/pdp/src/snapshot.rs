@@ -121,7 +121,27 @@ impl Snapshot {
     ) -> Result<Self, Vec<Finding>> {
         let complete = complete(&policies, &plant, &parties)?;
         Finding::check(unknown_names(&policies, &complete))?;
-        let builder = Builder { policies: &policies, plant: &plant, parties: &parties, complete: &complete };
+        Self::over(&complete, policies, plant, parties, generation)
+    }
+
+    /// The same for a plant of which only some is known.
+    pub(crate) fn partial(
+        policies: Arc<PolicySet>,
+        plant: Arc<Plant>,
+        parties: Arc<Parties>,
+    ) -> Result<Self, Vec<Finding>> {
+        let complete = complete(&policies, &plant, &parties)?;
+        Self::over(&complete, policies, plant, parties, 0)
+    }
+
+    fn over(
+        complete: &Entities,
+        policies: Arc<PolicySet>,
+        plant: Arc<Plant>,
+        parties: Arc<Parties>,
+        generation: u64,
+    ) -> Result<Self, Vec<Finding>> {
+        let builder = Builder { policies: &policies, plant: &plant, parties: &parties, complete };
         let prebuilt = builder.build().map_err(|message| vec![Finding::new(message)])?;
         let Prebuilt { data, scopes, registered, strangers, agreements, agreements_of, classes } = prebuilt;
         let alone = Alone::new(&parties);

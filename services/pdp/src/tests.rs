@@ -5,5 +5,6 @@ mod delegation;
 mod fail_closed;
 mod load;
 mod memo;
+mod replay;
 mod slices;
 mod world;
