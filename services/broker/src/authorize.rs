@@ -24,7 +24,11 @@ pub async fn authorize(
     let references: Vec<String> =
         request.caller.principals().map(|principal| broker.log.principal_reference(principal).0).collect();
     let references: Vec<&str> = references.iter().map(String::as_str).collect();
-    match world.snapshot.decide(request, &references) {
+    let decision = world.snapshot.decide(request, &references);
+    if let Some(shadow) = &broker.shadow {
+        shadow.offer(&broker.metrics, about.request, &decision, &references);
+    }
+    match decision {
         // Counted by whoever has nothing against it either.
         Decision::Permit(permit) => Ok(permit),
         Decision::Denied(denial) => {

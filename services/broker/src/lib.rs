@@ -21,6 +21,7 @@ pub mod record;
 mod reload;
 mod resolve;
 pub mod respond;
+pub mod shadow;
 pub mod shape;
 mod share;
 mod stack;
@@ -63,6 +64,7 @@ pub struct Broker {
     pseudonyms: shape::Pseudonyms,
     refused_logins: Arc<RefusedLogins>,
     shares: Arc<share::Shares>,
+    shadow: Option<shadow::Tap>,
     readers: api::Readers,
     tracer: Tracer,
     readiness: runtime::health::Readiness,
@@ -93,6 +95,8 @@ pub struct Makings {
     pub refused_logins_per_minute: u32,
     /// Requests of one organisation that may be open at a time.
     pub requests_per_organisation: usize,
+    /// Where decisions are offered to policies that are only tried.
+    pub shadow: Option<shadow::Tap>,
 }
 
 /// What the first decisions would be made from cannot be recorded, so none is made.
@@ -124,6 +128,7 @@ impl Broker {
             readers: api::Readers::default(),
             refused_logins: RefusedLogins::new(makings.refused_logins_per_minute),
             shares: share::Shares::new(makings.requests_per_organisation),
+            shadow: makings.shadow,
             tracer: makings.tracer,
             readiness: makings.readiness,
             draining: makings.draining,

@@ -336,10 +336,10 @@ fn changed(world: &World, current: &World) -> bool {
         || world.upstreams.iter().zip(&current.upstreams).any(|(a, b)| !Arc::ptr_eq(a.1, b.1))
 }
 
-type Record = (Kind, Vec<(&'static str, Value)>, Vec<Content>);
+pub(crate) type Record = (Kind, Vec<(&'static str, Value)>, Vec<Content>);
 
-fn refusal(what: &'static str, problems: &[Problem]) -> Record {
-    let kind = if what == "policies" { Kind::Policy } else { Kind::Admin };
+pub(crate) fn refusal(what: &'static str, problems: &[Problem]) -> Record {
+    let kind = if matches!(what, "policies" | "shadow") { Kind::Policy } else { Kind::Admin };
     let texts =
         problems.iter().take(PROBLEMS_RECORDED_MAX).map(|p| p.to_string().chars().take(500).collect::<String>());
     let members = vec![

@@ -1,7 +1,8 @@
 //! `millgate policy …`: what a policy set decides, before it decides anything.
 
 mod junit;
-mod replay;
+pub mod replay;
+mod shadow;
 #[cfg(test)]
 mod tests;
 
@@ -37,6 +38,12 @@ pub enum Command {
         Exit status: 0 every decision as recorded, and nobody's would change; 1 some are not, or would; 2 usage, \
         configuration, or a candidate that cannot be used.")]
     Replay(replay::ReplayArgs),
+    /// What the policies that are tried beside those in use would have decided otherwise
+    #[command(after_help = "Examples:\n  \
+        millgate policy shadow --url https://broker:8444 --token-file me.jwt --since 2d\n  \
+        millgate policy shadow --offline /mnt/copy/of/published --json\n\n\
+        Exit status: 0 no differences; 1 some; 2 usage or configuration.")]
+    Shadow(shadow::ShadowArgs),
 }
 
 #[derive(Debug, Args)]
@@ -85,6 +92,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Test(args) => run_cases(&args),
         Command::Replay(args) => replay::run(args).await,
+        Command::Shadow(args) => shadow::run(args).await,
     }
 }
 

@@ -18,7 +18,7 @@ use runtime::clock::SystemClock;
 use runtime::config::Config;
 use source::{News, Source};
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -49,12 +49,12 @@ pub struct ReplayArgs {
 
 /// A time, or how long ago.
 #[derive(Clone, Copy, Debug)]
-enum Since {
+pub(super) enum Since {
     Time(Timestamp),
     Ago(i64),
 }
 
-fn since(text: &str) -> Result<Since, String> {
+pub(super) fn since(text: &str) -> Result<Since, String> {
     let time = Timestamp::parse_rfc3339(text).map(Since::Time);
     let ago = || parse_duration_ms(text).map(Since::Ago);
     time.or_else(ago)
@@ -62,7 +62,7 @@ fn since(text: &str) -> Result<Since, String> {
 }
 
 impl Since {
-    fn time(self, now: Timestamp) -> Timestamp {
+    pub(super) fn time(self, now: Timestamp) -> Timestamp {
         match self {
             Self::Time(time) => time,
             Self::Ago(ms) => now.plus_millis(-ms),
@@ -74,11 +74,16 @@ pub async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
     let now = SystemClock.now();
     let (from, to) = (args.since.time(now), args.until.map_or(now.plus_millis(1), |until| until.time(now)));
     let candidate = if args.candidate.is_empty() { None } else { Some(load(&args)?) };
-    let source = match &args.offline {
-        Some(directory) => Source::offline(directory, from, to).await?,
-        None => Source::online(&args.server, from, to).await?,
+    let tally = match &args.offline {
+        Some(directory) => {
+            eprintln!("reading the files of a log: nobody records this reading");
+            offline(directory, from, to, candidate.as_ref()).await?
+        }
+        None => {
+            let source = Source::online(&server(&args.server, Some(&args.config))?, from, to).await?;
+            replay(source, candidate.as_ref()).await?
+        }
     };
-    let tally = replay(source, candidate.as_ref()).await?;
     let fine = tally.findings_total == 0 && tally.changed() == 0;
     if args.json {
         say(serde_json::to_string(&report::json(&tally, (from, to), candidate.as_deref()))?);
@@ -88,12 +93,38 @@ pub async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
     Ok(if fine { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
+/// Decides again what the log in `directory` holds of that time, and compares it with what `candidate` decides. Nobody
+/// records this reading.
+///
+/// # Errors
+/// When there is no log, or it cannot be read.
+pub async fn offline(
+    directory: &Path,
+    from: Timestamp,
+    to: Timestamp,
+    candidate: Option<&Arc<PolicySet>>,
+) -> anyhow::Result<Tally> {
+    replay(Source::offline(directory, from, to).await?, candidate).await
+}
+
+/// Where to ask: without a URL, at the api listener of the configuration.
+pub(super) fn server(named: &Server, config: Option<&Path>) -> anyhow::Result<Server> {
+    let Some(file) = config.filter(|_| named.url.is_none()) else { return Ok(named.clone()) };
+    let config = read(file)?;
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let at = config.listen.api_origins.first().map(ToString::to_string);
+    let url = at.unwrap_or_else(|| format!("{scheme}://{}", config.listen.api));
+    Ok(Server { url: Some(url), ..named.clone() })
+}
+
+fn read(file: &Path) -> anyhow::Result<Config> {
+    Config::load(file).map_err(|p| anyhow!("{}", p.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))
+}
+
 /// The candidate, checked like a set that is to become active.
 fn load(args: &ReplayArgs) -> anyhow::Result<Arc<PolicySet>> {
     let lines = |problems: &[String]| anyhow!("the candidate cannot be used\n{}", problems.join("\n"));
-    let config = Config::load(&args.config);
-    let config = config.map_err(|p| anyhow!("{}", p.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
-    let mut folders = folders(&config);
+    let mut folders = folders(&read(&args.config)?);
     folders.policies.clone_from(&args.candidate);
     let texts = |p: Vec<registry::Problem>| lines(&p.iter().map(ToString::to_string).collect::<Vec<_>>());
     let parts = folders.load().map_err(texts)?;

@@ -59,7 +59,6 @@ enum Line {
 
 impl Source {
     pub(super) async fn offline(directory: &Path, from: Timestamp, to: Timestamp) -> anyhow::Result<Self> {
-        eprintln!("reading the files of a log: nobody records this reading");
         let decisions = Decisions::open(directory, from, to).await;
         let decisions = decisions.with_context(|| {
             let directory = directory.display();
