@@ -163,7 +163,7 @@ fn request(world: &World, n: usize, principals: usize) -> anyhow::Result<AccessR
         roles: BTreeSet::new(),
         actors: Vec::new(),
     });
-    let resolution_ms = if n / 11 % 2 == 0 { 60_000 } else { 600_000 };
+    let resolution_ms = if (n / 11).is_multiple_of(2) { 60_000 } else { 600_000 };
     let shape = Shape { resolution_ms, window_ms: hours * 3_600_000, rows: hours * 3_600_000 / resolution_ms };
     let (purpose, now) = (Some(purpose.parse()?), SystemClock.now());
     Ok(AccessRequest { caller, action, resource, purpose, agreement: None, shape, now })

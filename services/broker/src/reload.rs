@@ -54,7 +54,7 @@ struct Marks {
 }
 
 /// Size, inode, and the times of the content and of the inode, which nobody can set back.
-type FileMark = (u64, u64, i128, i128);
+pub(crate) type FileMark = (u64, u64, i128, i128);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Refused {
@@ -448,7 +448,7 @@ fn marks(folders: &Folders, certificate: Option<&Certificate>, broker: &Broker) 
 }
 
 /// Follows links: a replaced link is another inode.
-fn file_mark(path: &Path) -> Option<FileMark> {
+pub(crate) fn file_mark(path: &Path) -> Option<FileMark> {
     use std::os::unix::fs::MetadataExt as _;
     let m = std::fs::metadata(path).ok()?;
     let nanoseconds = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);

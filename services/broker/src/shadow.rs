@@ -120,7 +120,7 @@ pub struct Trial {
 }
 
 /// Of the folders and the schema.
-type Marks = Vec<Digest>;
+type Marks = (Vec<Digest>, Option<reload::FileMark>);
 
 /// The tried policies over what one generation of the others decides over.
 #[derive(Clone, Debug)]
@@ -222,8 +222,8 @@ impl Trial {
 }
 
 fn marks(folders: &Folders) -> Marks {
-    let schema = folders.schema.parent().map(|folder| registry::fingerprint(folder));
-    folders.policies.iter().map(|folder| registry::fingerprint(folder)).chain(schema).collect()
+    let policies = folders.policies.iter().map(|folder| registry::fingerprint(folder));
+    (policies.collect(), reload::file_mark(&folders.schema))
 }
 
 fn join(folders: &Folders, world: &World, known: Option<Arc<PolicySet>>) -> Result<Tried, Vec<Problem>> {

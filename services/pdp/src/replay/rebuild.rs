@@ -84,10 +84,7 @@ impl<'v> Entity<'v> {
         Some(Self { kind, id, attributes: value.get("attrs")?, parents })
     }
 
-    fn parents_of<T: FromStr>(&self, kind: &str) -> Option<BTreeSet<T>>
-    where
-        T: Ord,
-    {
+    fn parents_of<T: FromStr + Ord>(&self, kind: &str) -> Option<BTreeSet<T>> {
         self.parents.iter().filter(|(of, _)| *of == kind).map(|(_, id)| id.parse().ok()).collect()
     }
 
@@ -415,7 +412,7 @@ fn records(entities: &[Entity<'_>], records: Records) -> Option<RecordAttributes
     all.unassigned = if kinds.len() == 1 && says_nothing(first) {
         Attributes(first.attributes).bool("divided")?
     } else {
-        kinds.iter().any(|kind| says_nothing(kind))
+        kinds.iter().any(says_nothing)
     };
     if can_be_filtered {
         all.told_by.insert(RecordAttribute::Supplier, ToldBy::default());
