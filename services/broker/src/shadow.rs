@@ -71,6 +71,7 @@ pub fn tap(settings: Settings, folders: &Folders) -> (Tap, Trial) {
             tried: None,
             seen: None,
             last: None,
+            refused: false,
             budget: Budget::default(),
         },
     )
@@ -116,6 +117,8 @@ pub struct Trial {
     seen: Option<(Marks, u64)>,
     /// What the last look has found.
     last: Option<Marks>,
+    /// The last content was refused: it is tried again with any later change.
+    refused: bool,
     budget: Budget,
 }
 
@@ -163,16 +166,24 @@ impl Trial {
         if !settled || self.seen.as_ref() == Some(&now) {
             return;
         }
-        let unchanged = self.seen.as_ref().is_some_and(|(marks, _)| *marks == now.0);
-        let known = self.tried.as_ref().map(|tried| tried.policies.clone());
-        let folders = self.folders.clone();
-        let of = world.clone();
-        let next = tokio::task::spawn_blocking(move || join(&folders, &of, known.clone().filter(|_| unchanged))).await;
+        let unchanged = self.seen.as_ref().is_some_and(|(marks, _)| *marks == now.0) && !self.refused;
+        let good = self.tried.as_ref().map(|tried| tried.policies.clone());
         self.seen = Some(now);
-        match next {
-            Ok(Ok(next)) => self.take_over(broker, next).await,
-            Ok(Err(problems)) => self.refuse(broker, &problems).await,
-            Err(error) => tracing::error!(%error, "the shadow policies could not be loaded"),
+        match load(self.folders.clone(), world.clone(), good.clone().filter(|_| unchanged)).await {
+            Ok(next) => {
+                self.refused = false;
+                self.take_over(broker, next).await;
+            }
+            Err(problems) => {
+                self.refused = true;
+                self.refuse(broker, &problems).await;
+                // The last good one goes on over what the others decide over now.
+                if good.is_some()
+                    && let Ok(next) = load(self.folders.clone(), world, good).await
+                {
+                    self.tried = Some(next);
+                }
+            }
         }
     }
 
@@ -226,6 +237,15 @@ fn marks(folders: &Folders) -> Marks {
     (policies.collect(), reload::file_mark(&folders.schema))
 }
 
+async fn load(folders: Folders, world: Arc<World>, known: Option<Arc<PolicySet>>) -> Result<Tried, Vec<Problem>> {
+    let joined = tokio::task::spawn_blocking(move || join(&folders, &world, known)).await;
+    joined.unwrap_or_else(|error| {
+        let (file, what) = (PathBuf::from("shadow"), format!("could not be loaded: {error}"));
+        Err(vec![Problem { file, line: None, column: None, what, help: None }])
+    })
+}
+
+/// `known`: policies that were read already.
 fn join(folders: &Folders, world: &World, known: Option<Arc<PolicySet>>) -> Result<Tried, Vec<Problem>> {
     let policies = known.map_or_else(|| folders.load_policies(), Ok)?;
     let parts = crate::Parts { policies: policies.clone(), ..world.parts() };

@@ -82,7 +82,7 @@ async fn read(
     let standing = broker.standing(&permit, &world, peer.certificate);
     let admitted = record::admit(&broker.log, permit, &about, broker.clock.now(), &broker.cut_off).await?;
     let (_, mut exchange) = admitted.into_exchange();
-    let place = match broker.readers.place(false).await {
+    let place = match broker.readers.place(true).await {
         Ok(place) => place,
         Err(refusal) => {
             exchange.fail(Ended::NotForwarded, &refusal);
@@ -108,7 +108,7 @@ async fn read(
     }
 }
 
-/// `from`, inclusive, and `to`; everything if left out.
+/// `from`, inclusive, and `to`, exclusive; everything if left out.
 fn times(pairs: &[(String, String)]) -> Result<(Timestamp, Timestamp), Refusal> {
     let (mut from, mut to) = (None, None);
     for (name, value) in pairs {

@@ -58,13 +58,11 @@ impl<'e> Question<'e> {
         let all = std::iter::once(subject).chain(actors).enumerate();
         all.map(|(n, (organisation, kind))| {
             let reference = self.references.get(n).copied().unwrap_or_default();
-            // Who takes part twice is the same one both times.
-            let first = self.references.iter().position(|other| *other == reference).unwrap_or(n);
             let (organisation, kind) = organisation.zip(kind.and_then(kind_of)).ok_or_else(|| finding(DAMAGED))?;
             let (stands, subject) = if named {
                 (reference.to_owned(), name_of(reference, &organisation, known)?)
             } else {
-                (format!("p{first}"), format!("p{first}"))
+                (self.stand_in(n), self.stand_in(n))
             };
             let subject = subject.parse().map_err(|_| finding(DAMAGED))?;
             Ok((stands, Principal { organisation, kind, subject }))
@@ -72,8 +70,17 @@ impl<'e> Question<'e> {
         .collect()
     }
 
-    pub(super) fn references(&self) -> &[&'e str] {
-        &self.references
+    /// Each reference with what stands in its place where persons do not matter.
+    pub(super) fn stand_ins(&self) -> impl Iterator<Item = (&'e str, String)> {
+        self.references.iter().enumerate().map(|(n, reference)| (*reference, self.stand_in(n)))
+    }
+
+    /// `p0`, `p1`, … in the order in which they come; who takes part twice is the same one both times.
+    fn stand_in(&self, n: usize) -> String {
+        let reference = self.references.get(n);
+        let first = self.references.iter().position(|other| Some(other) == reference).unwrap_or(n);
+        let before: BTreeSet<_> = self.references.iter().take(first).collect();
+        format!("p{}", before.len())
     }
 
     /// What a rebuilt world depends on.

@@ -81,9 +81,8 @@ impl Slice {
         let bytes = stored(question.slice, "entities", known)?;
         let text = std::str::from_utf8(&bytes).map_err(|_| finding("the slice is no text"))?;
         let mut anonymous = text.to_owned();
-        for (n, reference) in question.references().iter().enumerate() {
-            // The first of equal ones replaces them all.
-            anonymous = anonymous.replace(&format!("{{\"id\":\"{reference}\","), &format!("{{\"id\":\"p{n}\","));
+        for (reference, stands) in question.stand_ins() {
+            anonymous = anonymous.replace(&format!("{{\"id\":\"{reference}\","), &format!("{{\"id\":\"{stands}\","));
         }
         let anonymous = Content { digest: Digest::of(anonymous.as_bytes()), bytes: anonymous.into_bytes().into() };
         Ok(Self { recorded: Content { digest: question.slice, bytes }, anonymous })

@@ -1,7 +1,7 @@
 //! Whatever was decided is decided again from its record, and a candidate from the record as from the plant itself.
 
 use super::slices::{CURIOUS, changes};
-use super::world::{REFERENCES, World, actor, anna, ask, base, base_with, by, id};
+use super::world::{World, actor, anna, ask, base, base_with, by, id};
 use crate::decision::{Decision, Permit};
 use crate::replay::{Change, Direction, Known, Outcome, Replay, Tally};
 use crate::snapshot::Snapshot;
@@ -18,14 +18,17 @@ fn recorded(world: &World, request: AccessRequest) -> (Vec<u8>, Decision, Known)
 
 fn recorded_by(world: &World, snapshot: &Snapshot, request: AccessRequest) -> (Vec<u8>, Decision, Known) {
     let (kind, now) = (Kind::Decision, request.now);
-    let decision = snapshot.decide(request, REFERENCES);
+    let principals: Vec<Principal> = request.caller.principals().cloned().collect();
+    let first = |who: &Principal| principals.iter().position(|other| other == who).unwrap();
+    let references: Vec<String> = principals.iter().map(|who| format!("p-{:04}", 7 + first(who))).collect();
+    let decision = snapshot.decide(request, &references.iter().map(String::as_str).collect::<Vec<_>>());
     let (request, digests, slice, inputs) = match &decision {
         Decision::Permit(p) => (p.request(), p.digests(), p.slice(), p.inputs()),
         Decision::Denied(d) => (&d.request, &d.digests, &d.slice, &d.inputs),
     };
     let mut members = Members::default();
     let caller = &request.caller;
-    members.text("principal", REFERENCES[0]);
+    members.text("principal", &references[0]);
     members.text("principal_kind", caller.principal().kind.as_str());
     members.text("issuer", caller.issuer());
     members.text("authentication", caller.method().as_str());
@@ -54,7 +57,7 @@ fn recorded_by(world: &World, snapshot: &Snapshot, request: AccessRequest) -> (V
         Decision::Permit(permit) => permit.actor_agreements().to_vec(),
         Decision::Denied(_) => vec![None; caller.actors().len()],
     };
-    let actors = caller.actors().iter().zip(agreements).zip(&REFERENCES[1..]).map(|((actor, agreement), reference)| {
+    let actors = caller.actors().iter().zip(agreements).zip(&references[1..]).map(|((actor, agreement), reference)| {
         let mut members = Members::default();
         members.text("principal", reference);
         members.text("principal_kind", actor.principal.kind.as_str());
@@ -68,7 +71,7 @@ fn recorded_by(world: &World, snapshot: &Snapshot, request: AccessRequest) -> (V
     let draft = Draft::new(kind, &common, Some(caller.organisation()), members, Vec::new()).unwrap();
     let contents = [world.policies.policies(), world.policies.schema(), slice];
     let contents = contents.map(|Content { digest, bytes }| (*digest, bytes.clone())).into();
-    let principals = caller.principals().zip(REFERENCES).map(|(p, r)| ((*r).to_owned(), Principal::to_text(p)));
+    let principals = principals.iter().zip(&references).map(|(p, r)| (r.clone(), p.to_text()));
     let known = Known { contents, principals: principals.collect() };
     (draft.seal(Some(Place { sequence: 1, previous: None })), decision, known)
 }
@@ -137,7 +140,14 @@ fn requests() -> impl Strategy<Value = AccessRequest> {
     let named = prop::sample::select(vec![None, Some("acme-maintenance-2026"), Some("bolt-calendar-2026"), Some("x")]);
     let purpose = prop::sample::select(vec![None, Some("maintenance"), Some("planning"), Some("curiosity")]);
     let rows = prop::sample::select(vec![0, 10, 2_000]);
-    let acting = prop::sample::subsequence(vec![("acme", "agent"), ("norden", "line-analytics")], 0..=2);
+    let (agent, service) = (("acme", "agent"), ("norden", "line-analytics"));
+    let acting = prop::sample::select(vec![
+        vec![],
+        vec![agent],
+        vec![service],
+        vec![agent, service],
+        vec![agent, agent, service],
+    ]);
     let roles = prop::sample::subsequence(vec!["plant-analytics", "auditor"], 0..=2);
     let rest = (acting, roles, 0_u8..=3, prop::bool::weighted(0.1));
     (who, what, named, purpose, rows, rest).prop_map(|(who, what, named, purpose, rows, rest)| {
