@@ -9,7 +9,7 @@ use broker::record::{Circumstances, admit, deny};
 use broker::upstream::Upstreams;
 use broker::{Folders, World};
 use millgate::policy_cmd::replay;
-use model::entry::{Ended, Kind};
+use model::entry::{Draft, Ended, Kind};
 use model::{
     AccessRequest, Action, Assertion, Authenticated, AuthenticationMethod, Binding, Clock as _, Digest, Principal,
     PrincipalKind, RequestId, ResourceRef, Shape, Timestamp, Value,
@@ -45,6 +45,11 @@ async fn measure(directory: &Path, decisions: usize, principals: usize) -> anyho
     let mut options = LogOptions::new(directory, "bench.example/replay", Arc::new(SystemClock), random);
     options.queue_max = 2 * CALLERS;
     let (log, _) = Log::open(options).await?;
+    // As an activation does.
+    let mut activation =
+        Draft::new(Kind::Policy, &log.common(), None, [("event", Value::text("activated"))], Vec::new())?;
+    activation.content = vec![world.policies.policies().clone(), world.policies.schema().clone()];
+    log.append(activation).await?;
     write(&log, Arc::new(world), decisions, principals).await?;
     log.seal().await;
     println!("{} entries of {principals} principals, {} MB", log.size(), log.status().bytes / 1_000_000);
