@@ -21,6 +21,7 @@ mod operations;
 mod proofs;
 mod providers;
 mod reload;
+mod replay;
 mod requests;
 mod review;
 mod series;

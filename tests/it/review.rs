@@ -510,6 +510,7 @@ async fn a_suspension_made_while_the_broker_starts_counts() {
         metrics: runtime::metrics::Registry::new(),
         refused_logins_per_minute: 1,
         requests_per_organisation: 16,
+        shadow: None,
     })
     .await
     .unwrap();

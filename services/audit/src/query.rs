@@ -6,11 +6,13 @@
 //! What this does **not** do: it does not verify what it finds, and it records nothing. Who lets somebody read the log
 //! appends an `audit_read` entry first.
 
+mod decisions;
 mod filter;
 mod follow;
 mod offline;
 mod online;
 
+pub use decisions::{Decisions, Part};
 pub use follow::Follow;
 pub use offline::offline;
 

@@ -1,10 +1,12 @@
 //! Millgate's own endpoints for callers, under the same identity, policy and audit log as the proxy.
 //!
 //! `GET /v1/audit/entries` answers questions to the audit log: decided by Cedar (`readAudit`), and itself recorded before
-//! the first entry leaves. `GET /v1/catalogue` is what the caller may know of (`catalogue`); it holds none of the plant's
-//! data and is counted, not recorded.
+//! the first entry leaves. `GET /v1/audit/decisions` gives those who may read all of it what a replay needs. `GET
+//! /v1/catalogue` is what the caller may know of (`catalogue`); it holds none of the plant's data and is counted, not
+//! recorded.
 
 mod catalogue;
+mod decisions;
 
 use crate::authenticate::{Door, authenticate};
 use crate::authorize::{Standing, authorize};
@@ -39,6 +41,7 @@ pub fn router(broker: Arc<Broker>) -> axum::Router {
     axum::Router::new()
         .route("/v1/audit/entries", get(entries))
         .route("/v1/catalogue", get(catalogue))
+        .route("/v1/audit/decisions", get(decisions::handle))
         .fallback(nothing)
         .method_not_allowed_fallback(nothing)
         .with_state(broker)

@@ -30,6 +30,9 @@ pub async fn authorize(
         tracing::error!(request = %about.request, difference,
             "the policy index is wrong; this generation looks at all policies from now on");
     }
+    if let Some(shadow) = &broker.shadow {
+        shadow.offer(&broker.metrics, about.request, &decision, &references);
+    }
     match decision {
         // Counted by whoever has nothing against it either.
         Decision::Permit(permit) => Ok(permit),

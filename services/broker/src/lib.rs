@@ -25,6 +25,7 @@ pub mod record;
 mod reload;
 mod resolve;
 pub mod respond;
+pub mod shadow;
 pub mod shape;
 mod share;
 mod stack;
@@ -67,6 +68,7 @@ pub struct Broker {
     pseudonyms: shape::Pseudonyms,
     refused_logins: Arc<RefusedLogins>,
     shares: Arc<share::Shares>,
+    shadow: Option<shadow::Tap>,
     readers: api::Readers,
     /// Held by whoever finds out what new policies change.
     effects: tokio::sync::Mutex<()>,
@@ -99,6 +101,8 @@ pub struct Makings {
     pub refused_logins_per_minute: u32,
     /// Requests of one organisation that may be open at a time.
     pub requests_per_organisation: usize,
+    /// Where decisions are offered to policies that are only tried.
+    pub shadow: Option<shadow::Tap>,
 }
 
 /// What the first decisions would be made from cannot be recorded, so none is made.
@@ -131,6 +135,7 @@ impl Broker {
             effects: tokio::sync::Mutex::default(),
             refused_logins: RefusedLogins::new(makings.refused_logins_per_minute),
             shares: share::Shares::new(makings.requests_per_organisation),
+            shadow: makings.shadow,
             tracer: makings.tracer,
             readiness: makings.readiness,
             draining: makings.draining,

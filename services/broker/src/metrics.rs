@@ -21,6 +21,8 @@ pub struct BrokerMetrics {
     differences: Arc<Counter>,
     refused_logins: Family<Counter, 1>,
     reloads: Family<Counter, 2>,
+    shadow_compared: Family<Counter, 1>,
+    shadow_differences: Family<Counter, 1>,
 }
 
 /// A request that has begun and not ended.
@@ -70,6 +72,16 @@ impl BrokerMetrics {
                 "Changes of folders and certificates by result.",
                 ["folder", "result"],
             ),
+            shadow_compared: registry.counters(
+                "millgate_shadow_decisions_total",
+                "Sampled decisions that were compared with the shadow policies', or missed.",
+                ["result"],
+            ),
+            shadow_differences: registry.counters(
+                "millgate_shadow_differences_total",
+                "Decisions that the shadow policies would have made otherwise, by direction.",
+                ["direction"],
+            ),
             registry,
         }
     }
@@ -104,6 +116,15 @@ impl BrokerMetrics {
 
     pub fn reload(&self, folder: &'static str, taken: bool) {
         self.reloads.with([folder, if taken { "taken" } else { "refused" }]).increment();
+    }
+
+    pub fn shadow_compared(&self, compared: bool, n: u64) {
+        let counter = self.shadow_compared.with([if compared { "compared" } else { "missed" }]);
+        (0..n).for_each(|_| counter.increment());
+    }
+
+    pub fn shadow_difference(&self, direction: &'static str) {
+        self.shadow_differences.with([direction]).increment();
     }
 
     pub fn registry(&self) -> &Registry {

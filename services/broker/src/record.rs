@@ -99,14 +99,10 @@ pub async fn admit(
     if !permit.classes_hidden().is_empty() {
         members.texts("hides", permit.classes_hidden());
     }
-    if !permit.kinds_hidden().is_empty() {
-        // None that names somebody else: an organisation may read the entries about itself, and would learn of others.
-        let own = |kind: &&RecordKind| {
-            let named = [&kind.supplier, &kind.customer];
-            named.into_iter().flatten().all(|party| *party == *request.caller.organisation())
-        };
-        members.objects("records", permit.kinds_shown().iter().filter(own).map(kind));
+    if let Some(told) = permit.kinds_told() {
+        members.objects("records", told.map(kind));
     }
+    members.object("inputs", &permit.inputs().members(request.now));
     let organisation = request.caller.organisation().clone();
     let mut draft = draft(log, about, who, members)?;
     draft.effect = Effect::Opens;
@@ -157,6 +153,10 @@ pub async fn deny(
     if denial.hidden {
         members.bool("hidden", true);
     }
+    if !denial.classes_hidden.is_empty() {
+        members.texts("hides", &denial.classes_hidden);
+    }
+    members.object("inputs", &denial.inputs.members(request.now));
     // A purpose that the plant does not have is the caller's own text.
     let purpose = request.purpose.as_ref().filter(|p| purposes.contains_key(*p));
     text_if(&mut members, "purpose", purpose);

@@ -63,7 +63,7 @@ struct Marks {
 }
 
 /// Size, inode, and the times of the content and of the inode, which nobody can set back.
-type FileMark = (u64, u64, i128, i128);
+pub(crate) type FileMark = (u64, u64, i128, i128);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Refused {
@@ -378,10 +378,10 @@ fn changed(world: &World, current: &World) -> bool {
         || world.upstreams.iter().zip(&current.upstreams).any(|(a, b)| !Arc::ptr_eq(a.1, b.1))
 }
 
-type Record = (Kind, Vec<(&'static str, Value)>, Vec<Content>);
+pub(crate) type Record = (Kind, Vec<(&'static str, Value)>, Vec<Content>);
 
-fn refusal(what: &'static str, problems: &[Problem]) -> Record {
-    let kind = if matches!(what, "policies" | "cases") { Kind::Policy } else { Kind::Admin };
+pub(crate) fn refusal(what: &'static str, problems: &[Problem]) -> Record {
+    let kind = if matches!(what, "policies" | "cases" | "shadow") { Kind::Policy } else { Kind::Admin };
     let texts =
         problems.iter().take(PROBLEMS_RECORDED_MAX).map(|p| p.to_string().chars().take(500).collect::<String>());
     let members = vec![
@@ -508,7 +508,7 @@ fn marks(folders: &Folders, cases: &[PathBuf], certificate: Option<&Certificate>
 }
 
 /// Follows links: a replaced link is another inode.
-fn file_mark(path: &Path) -> Option<FileMark> {
+pub(crate) fn file_mark(path: &Path) -> Option<FileMark> {
     use std::os::unix::fs::MetadataExt as _;
     let m = std::fs::metadata(path).ok()?;
     let nanoseconds = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);

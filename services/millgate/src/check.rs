@@ -85,6 +85,16 @@ fn counted((n, one, many): (usize, &str, &str)) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
 }
 
+/// What is wrong with the policies that are to be tried beside those in use.
+fn unfit_to_try(config: &Config, parts: &Parts) -> Vec<Problem> {
+    let Some(shadow) = &config.shadow else { return Vec::new() };
+    let folders = broker::Folders { policies: shadow.policies.clone(), ..folders(config) };
+    let tried = folders
+        .load_policies()
+        .and_then(|policies| World::join(&Parts { policies, ..parts.clone() }, 0, Upstreams::new()));
+    tried.err().unwrap_or_default()
+}
+
 fn examine(args: &Args) -> Result<Counts, Vec<String>> {
     let config = Config::load(&args.config).map_err(|problems| texts(&problems))?;
     let mut problems = Vec::new();
@@ -120,6 +130,7 @@ fn examine(args: &Args) -> Result<Counts, Vec<String>> {
         Ok(world) => problems.extend(texts(&broker::cases::failing(&world.snapshot, &config.folders.cases))),
         Err(found) => problems.extend(texts(&found)),
     }
+    problems.extend(unfit_to_try(&config, &parts).iter().map(ToString::to_string));
     if !problems.is_empty() {
         return Err(problems);
     }

@@ -4,6 +4,8 @@ mod check;
 mod explain;
 mod junit;
 mod matrix;
+pub mod replay;
+mod shadow;
 mod test;
 #[cfg(test)]
 mod tests;
@@ -53,6 +55,20 @@ pub enum Command {
         A recorded request is asked again by the policies of now. What is printed is for the steward: it quotes policies.\n\
         Exit status: 0 permitted; 1 refused; 2 usage, configuration, or a request that cannot be asked.")]
     Explain(Box<explain::ExplainArgs>),
+    /// Decide recorded decisions again: by the policies of their time, and by a candidate
+    #[command(after_help = "Examples:\n  \
+        millgate policy replay --url https://broker:8444 --token-file me.jwt --since 7d\n  \
+        millgate policy replay --url https://broker:8444 --token-file me.jwt --since 7d --candidate policies/next\n  \
+        millgate policy replay --offline /var/lib/millgate/audit --since 2026-11-01T00:00:00Z --candidate policies/next --json\n\n\
+        Exit status: 0 every decision as recorded, and nobody's would change; 1 some are not, or would; 2 usage, \
+        configuration, or a candidate that cannot be used.")]
+    Replay(replay::ReplayArgs),
+    /// What the policies that are tried beside those in use would have decided otherwise
+    #[command(after_help = "Examples:\n  \
+        millgate policy shadow --url https://broker:8444 --token-file me.jwt --since 2d\n  \
+        millgate policy shadow --offline /mnt/copy/of/published --json\n\n\
+        Exit status: 0 no differences; 1 some; 2 usage or configuration.")]
+    Shadow(shadow::ShadowArgs),
 }
 
 /// Whose plant, and which policies.
@@ -99,5 +115,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Matrix(args) => matrix::run(&args),
         Command::Diff(args) => matrix::run_diff(&args),
         Command::Explain(args) => explain::run(*args).await,
+        Command::Replay(args) => replay::run(args).await,
+        Command::Shadow(args) => shadow::run(args).await,
     }
 }

@@ -5,12 +5,13 @@ use audit::{Log, LogOptions, PublishOptions, Publisher};
 use broker::assertion::{Assertions, KeyFiles};
 use broker::handshake::Handshakes;
 use broker::listener::{Bounds, Listener};
+use broker::shadow::{Settings, Trial};
 use broker::shape::Pseudonyms;
 use broker::{Broker, Certificate, Folders, Makings, Reloader, World};
 use identity::{Identity, IdentityOptions, Origins};
 use model::{Clock, Origin};
 use runtime::clock::SystemClock;
-use runtime::config::Config;
+use runtime::config::{Config, Shadow};
 use runtime::health::Readiness;
 use runtime::secret;
 use runtime::shutdown::Shutdown;
@@ -113,6 +114,8 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
     };
     let assertions = Assertions::open(config.assertion.issuer.clone(), assertion_keys(config))?;
     let pseudonyms = secret::key(&config.masks.key_file).context("[masks] key_file cannot be used")?;
+    let shadow = config.shadow.clone().map(|Shadow { policies, share }| Settings { policies, share });
+    let (tap, trial) = shadow.map(|settings| broker::shadow::tap(settings, &folders)).unzip();
     let broker = Box::pin(Broker::start(Makings {
         log,
         identity,
@@ -129,6 +132,7 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
         metrics: runtime::metrics::Registry::new(),
         refused_logins_per_minute: config.audit.refused_logins_per_minute,
         requests_per_organisation: config.limits.requests_per_organisation,
+        shadow: tap,
     }))
     .await?;
     let mut running = Running {
@@ -148,6 +152,7 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
     };
     let tls = shown.map(|shown| Handshakes::new(running.broker.clone(), shown));
     running.watch(config, folders, tls.clone());
+    running.attempt(trial);
     running.listen(config, sockets, tls);
     serving.met();
     tracing::info!(
@@ -293,6 +298,13 @@ impl Running {
                 broker.flush().await;
             }
         });
+    }
+
+    /// Tries the shadow policies, if there are any.
+    fn attempt(&self, trial: Option<Trial>) {
+        if let Some(trial) = trial {
+            self.background.spawn(trial.run(self.broker.clone(), self.shutdown.draining().clone()));
+        }
     }
 
     fn listen(&self, config: &Config, sockets: Sockets, tls: Option<Arc<Handshakes>>) {

@@ -55,6 +55,17 @@ impl ResourceRef {
             Self::AuditScope(None) => String::from("AuditScope/*"),
         }
     }
+
+    /// What [`Self::to_text`] has written.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.split_once('/')? {
+            ("Dataset", id) => id.parse().ok().map(Self::Dataset),
+            ("Signal", id) => id.parse().ok().map(Self::Signal),
+            ("AuditScope", "*") => Some(Self::AuditScope(None)),
+            ("AuditScope", id) => id.parse().ok().map(|id| Self::AuditScope(Some(id))),
+            _ => None,
+        }
+    }
 }
 
 /// How much of a resource is asked for. Zero says that the route has no such notion.

@@ -13,7 +13,7 @@ use crate::{Digest, OrganisationId, Timestamp};
 use std::sync::Arc;
 
 /// Major: readers must know it. Minor: members were added. 1.1 says how a caller proved itself and who acts for it,
-/// 1.2 what was hidden of an answer, 1.3 what a new policy set changes.
+/// 1.2 what was hidden of an answer, 1.3 what a new policy set changes, and whatever else a decision was made from.
 pub const VERSION: &str = "1.3";
 pub const BYTES_MAX: usize = 65_535;
 

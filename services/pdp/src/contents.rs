@@ -50,7 +50,6 @@ impl<'a> Inquiry<'a> {
                 hidden.push(class.clone());
                 continue;
             };
-            self.record.encoded(&known.json);
             let answer = self.ask(matter, Action::Reveal, &known.uid, &context, &matter.store).sound()?;
             if answer.allow {
                 self.policies.extend(answer.policies);
@@ -70,20 +69,17 @@ impl<'a> Inquiry<'a> {
         basis: Basis<'_>,
         forbids: &mut BTreeSet<String>,
     ) -> Result<Option<Vec<RecordKind>>, Refused> {
-        let (kinds, uids, jsons, entities, can_be_filtered) = match &matter.data.kinds {
+        let (kinds, uids, entities, can_be_filtered) = match &matter.data.kinds {
             Kinds::None => return Ok(Some(Vec::new())),
             Kinds::TooMany => return Ok(None),
-            Kinds::Some { kinds, uids, jsons, entities, can_be_filtered } => {
-                (kinds, uids, jsons, entities, *can_be_filtered)
-            }
+            Kinds::Some { kinds, uids, entities, can_be_filtered, .. } => (kinds, uids, entities, *can_be_filtered),
         };
         let store =
             slice::store(self.snapshot, entities, &matter.party.caller, basis.agreement.map(|(_, known)| known));
         let store = store.map_err(|e| Refusal::errors(vec![e]))?;
         let context = self.context(&matter.party, basis.purpose, basis.agreement, About::Nothing)?;
         let mut hidden = Vec::new();
-        for ((kind, uid), json) in kinds.iter().zip(uids).zip(jsons) {
-            self.record.encoded(json);
+        for (kind, uid) in kinds.iter().zip(uids) {
             let answer = self.ask(matter, Action::SeeRecord, uid, &context, &store).sound()?;
             if answer.allow {
                 self.policies.extend(answer.policies);

@@ -9,8 +9,9 @@ use crate::engine::{Store, Value};
 use crate::names::uid;
 use crate::question::{About, Question, datetime};
 use crate::refusal::Refusal;
+use crate::replay::Inputs;
 use crate::slice::{self, Caller, Record};
-use crate::snapshot::{Base, Data, Snapshot};
+use crate::snapshot::{Base, Data, Kinds, Snapshot};
 use cedar_policy::{Context, EntityUid};
 use model::{
     AccessRequest, Action, AgreementId, Authenticated, OrganisationId, Principal, Reason, ResourceRef, RoleId, Shape,
@@ -49,7 +50,7 @@ impl Snapshot {
         let mut inquiry = Inquiry::new(self, &request, references, engine);
         let outcome = inquiry.run();
         let Inquiry { record, policies, .. } = inquiry;
-        let slice = record.finish();
+        let (slice, inputs) = (record.finish(), Inputs::of(self, &request));
         let digests = Digests {
             policies: self.policies.policies().digest,
             schema: self.policies.schema().digest,
@@ -65,13 +66,14 @@ impl Snapshot {
                 policies: policies.into_iter().collect(),
                 digests,
                 slice,
+                inputs,
                 classes_revealed: shown.classes_revealed.into(),
                 classes_hidden: shown.classes_hidden.into(),
                 kinds_shown: shown.kinds_shown.into(),
                 kinds_hidden: shown.kinds_hidden.into(),
                 generation: self.generation,
             }),
-            Err(refusal) => Decision::Denied(refusal.into_denial(request, digests, slice, self.generation)),
+            Err(refusal) => Decision::Denied(refusal.into_denial(request, digests, slice, inputs, self.generation)),
         }
     }
 
@@ -265,18 +267,38 @@ impl<'a> Inquiry<'a> {
     fn known(&mut self) -> Result<(Matter<'a>, Vec<Matter<'a>>), Refused> {
         let (subject, actors) = self.parties()?;
         let data = self.snapshot.offer.data.get(&self.request.resource).ok_or_else(Refusal::unknown)?;
-        self.record.encoded(&data.base.json);
-        let subject = self.matter(subject, data)?;
+        let candidates: Vec<_> = std::iter::once(&subject)
+            .chain(&actors)
+            .map(|party| self.candidates(&party.principal.organisation, data))
+            .collect();
+        self.record_all(data, &candidates);
+        let mut candidates = candidates.into_iter();
+        let mut next = |inquiry: &mut Self, party| inquiry.matter(party, data, candidates.next().unwrap_or_default());
+        let subject = next(self, subject)?;
         let actors = actors.into_iter().map(|actor| {
             let organisation = &actor.principal.organisation;
-            self.matter(actor, data).map_err(|refusal| refusal.of_actor(organisation))
+            next(self, actor).map_err(|refusal| refusal.of_actor(organisation))
         });
         Ok((subject, actors.collect::<Result<_, Refused>>()?))
     }
 
-    fn matter(&mut self, party: Party<'a>, data: &'a Data) -> Result<Matter<'a>, Refused> {
-        let candidates = self.candidates(&party.principal.organisation, data);
-        candidates.iter().for_each(|(_, known)| self.record.encoded(&known.json));
+    /// Everything that any policies could be asked about here, however this decision ends: other policies may ask further.
+    fn record_all(&mut self, data: &'a Data, candidates: &[Vec<Candidate<'a>>]) {
+        self.record.encoded(&data.base.json);
+        candidates.iter().flatten().for_each(|(_, known)| self.record.encoded(&known.json));
+        let classes = data.classes.iter().filter_map(|class| self.snapshot.offer.classes.get(class));
+        classes.for_each(|known| self.record.encoded(&known.json));
+        if let Kinds::Some { jsons, .. } = &data.kinds {
+            jsons.iter().for_each(|json| self.record.encoded(json));
+        }
+    }
+
+    fn matter(
+        &mut self,
+        party: Party<'a>,
+        data: &'a Data,
+        candidates: Vec<Candidate<'a>>,
+    ) -> Result<Matter<'a>, Refused> {
         let store =
             slice::store(self.snapshot, &data.base.entities, &party.caller, candidates.iter().map(|(_, known)| *known))
                 .map_err(|e| Refusal::errors(vec![e]).hiding())?;

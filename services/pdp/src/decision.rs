@@ -1,5 +1,6 @@
 //! Answers. A [`Permit`] is made by [`crate::Snapshot::decide`] and nowhere else: whoever holds one has been decided for.
 
+use crate::replay::Inputs;
 use model::entry::Content;
 use model::plant::RecordKind;
 use model::{AccessRequest, AgreementId, Digest, FieldClassId, Reason};
@@ -40,6 +41,7 @@ pub struct Permit {
     pub(crate) policies: Arc<[String]>,
     pub(crate) digests: Digests,
     pub(crate) slice: Content,
+    pub(crate) inputs: Inputs,
     pub(crate) classes_revealed: Arc<[FieldClassId]>,
     pub(crate) classes_hidden: Arc<[FieldClassId]>,
     pub(crate) kinds_hidden: Arc<[RecordKind]>,
@@ -77,6 +79,11 @@ impl Permit {
         &self.slice
     }
 
+    /// What else the decision was made from, for the record.
+    pub fn inputs(&self) -> &Inputs {
+        &self.inputs
+    }
+
     /// Field classes above public that the answer may show, sorted.
     pub fn classes_revealed(&self) -> &[FieldClassId] {
         &self.classes_revealed
@@ -96,6 +103,16 @@ impl Permit {
     /// The other kinds, where there are any that must not leave.
     pub fn kinds_shown(&self) -> &[RecordKind] {
         &self.kinds_shown
+    }
+
+    /// Where there are kinds that must not leave: the others, as far as they name nobody but the caller's organisation. An
+    /// organisation may read the entries about itself, and would learn of others.
+    pub fn kinds_told(&self) -> Option<impl Iterator<Item = &RecordKind>> {
+        let own = |kind: &&RecordKind| {
+            let named = [&kind.supplier, &kind.customer];
+            named.into_iter().flatten().all(|party| party == self.request.caller.organisation())
+        };
+        (!self.kinds_hidden.is_empty()).then(|| self.kinds_shown.iter().filter(own))
     }
 
     /// Of the snapshot that decided.
@@ -134,6 +151,8 @@ pub struct Denial {
     pub digests: Digests,
     /// As [`Permit::slice`].
     pub slice: Content,
+    /// As [`Permit::inputs`].
+    pub inputs: Inputs,
     /// Of the snapshot that decided.
     pub generation: u64,
 }

@@ -43,6 +43,7 @@ mod policies;
 mod question;
 mod questions;
 mod refusal;
+pub mod replay;
 mod roster;
 mod slice;
 mod snapshot;

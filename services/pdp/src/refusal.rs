@@ -3,6 +3,7 @@
 use crate::answer::Answer;
 use crate::decision::{Denial, Digests};
 use crate::policies::PolicySet;
+use crate::replay::Inputs;
 use model::entry::Content;
 use model::{AccessRequest, AgreementId, FieldClassId, OrganisationId, Reason};
 use std::collections::BTreeSet;
@@ -121,6 +122,7 @@ impl Refusal {
         request: AccessRequest,
         digests: Digests,
         slice: Content,
+        inputs: Inputs,
         generation: u64,
     ) -> Denial {
         Denial {
@@ -136,6 +138,7 @@ impl Refusal {
             records_hidden: self.records_hidden,
             digests,
             slice,
+            inputs,
             generation,
         }
     }

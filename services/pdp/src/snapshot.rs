@@ -36,6 +36,13 @@ pub struct Snapshot {
     pub(crate) memo: Option<Memo>,
 }
 
+/// Whether policies may name what is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Names {
+    Known,
+    Any,
+}
+
 impl Snapshot {
     /// Joins checked policies with a plant and a registry.
     ///
@@ -51,7 +58,16 @@ impl Snapshot {
         parties: Arc<Parties>,
         generation: u64,
     ) -> Result<Self, Vec<Finding>> {
-        Self::join(None, policies, plant, parties, generation)
+        Self::join(None, policies, plant, parties, generation, Names::Known)
+    }
+
+    /// The same for a plant of which only some is known: policies may name the rest.
+    pub(crate) fn partial(
+        policies: Arc<PolicySet>,
+        plant: Arc<Plant>,
+        parties: Arc<Parties>,
+    ) -> Result<Self, Vec<Finding>> {
+        Self::join(None, policies, plant, parties, 0, Names::Any)
     }
 
     /// The same, taking over from `self` what has not changed: everything of the plant where it is the same plant, and
@@ -68,7 +84,7 @@ impl Snapshot {
     ) -> Result<Self, Vec<Finding>> {
         // Entities depend on the schema, by whose text it is known, and on no policy.
         let is_same_schema = self.policies.schema().digest == policies.schema().digest;
-        Self::join(is_same_schema.then_some(self), policies, plant, parties, generation)
+        Self::join(is_same_schema.then_some(self), policies, plant, parties, generation, Names::Known)
     }
 
     fn join(
@@ -77,6 +93,7 @@ impl Snapshot {
         plant: Arc<Plant>,
         parties: Arc<Parties>,
         generation: u64,
+        names: Names,
     ) -> Result<Self, Vec<Finding>> {
         let offer = match before.filter(|before| Arc::ptr_eq(&before.plant, &plant)) {
             Some(before) => Ok(Arc::clone(&before.offer)),
@@ -90,7 +107,9 @@ impl Snapshot {
             (Ok(offer), Ok(roster)) => (offer, roster),
             (offer, roster) => return Err([offer.err(), roster.err()].into_iter().flatten().flatten().collect()),
         };
-        Finding::check(unknown_names(&policies, &plant, &parties, plant_is_known))?;
+        if names == Names::Known {
+            Finding::check(unknown_names(&policies, &plant, &parties, plant_is_known))?;
+        }
         let alone = Alone::new(&parties);
         let memo = Moments::of(&policies.uses_of_time, parties.agreements.values()).map(Memo::new);
         Ok(Self { policies, plant, parties, generation, offer, roster, alone, watch: Watch::default(), memo })

@@ -11,5 +11,6 @@ mod load;
 mod matrix;
 mod memo;
 mod reference;
+mod replay;
 mod slices;
 mod world;

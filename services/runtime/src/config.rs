@@ -29,6 +29,8 @@ pub struct Config {
     pub audit: Audit,
     pub assertion: Assertion,
     pub masks: Masks,
+    /// `None`: nothing is tried.
+    pub shadow: Option<Shadow>,
     pub limits: Limits,
     pub telemetry: Telemetry,
 }
@@ -213,8 +215,17 @@ pub struct Masks {
     pub key_file: PathBuf,
 }
 
-const SECTIONS: [&str; 9] =
-    ["listen", "tls", "folders", "identity", "audit", "assertion", "masks", "limits", "telemetry"];
+/// Policies that are tried beside those in use, and never decide.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shadow {
+    /// One set in one or several folders. They need not be there: a missing one must not keep the broker from its start.
+    pub policies: Vec<PathBuf>,
+    /// Share of requests that they are tried on, above 0.
+    pub share: f64,
+}
+
+const SECTIONS: [&str; 10] =
+    ["listen", "tls", "folders", "identity", "audit", "assertion", "masks", "shadow", "limits", "telemetry"];
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
 impl Config {
@@ -263,10 +274,11 @@ fn read<'f>(root: &DeTable<'_>, problems: &mut Problems<'f>, base: &'f Path) -> 
     let audit = read_audit(Section::open(root, "audit", problems, base));
     let assertion = read_assertion(Section::open(root, "assertion", problems, base), audit.as_ref());
     let masks = read_masks(Section::open(root, "masks", problems, base), audit.as_ref());
+    let shadow = read_shadow(Section::open(root, "shadow", problems, base), base);
     let limits = read_limits(Section::open(root, "limits", problems, base));
     let telemetry = read_telemetry(Section::open(root, "telemetry", problems, base));
     let (folders, audit, assertion, masks) = (folders?, audit?, assertion?, masks?);
-    Some(Config { listen, tls, folders, identity, audit, assertion, masks, limits, telemetry })
+    Some(Config { listen, tls, folders, identity, audit, assertion, masks, shadow, limits, telemetry })
 }
 
 const ORIGIN_RULE: &str =
@@ -443,6 +455,21 @@ fn read_masks(mut section: Section<'_, '_, '_>, audit: Option<&Audit>) -> Option
     let key_file = section.path("key_file");
     section.close();
     Some(Masks { key_file: key_file.or_else(|| Some(audit?.directory.join("masks.key")))? })
+}
+
+/// One request in ten tells enough, and costs a tenth.
+const SHADOW_SHARE: f64 = 0.1;
+
+fn read_shadow(mut section: Section<'_, '_, '_>, base: &Path) -> Option<Shadow> {
+    let policies = section.list("policies", "a folder or a list of them, relative to this file or absolute", |t| {
+        (!t.is_empty()).then(|| base.join(t))
+    });
+    let share = section.ratio("share", SHADOW_SHARE);
+    if section.has("share") && policies.is_empty() {
+        section.missing("policies", "the folder of the policies to try: `policies = \"policies/next\"`");
+    }
+    section.close();
+    (!policies.is_empty()).then_some(Shadow { policies, share })
 }
 
 fn read_limits(mut section: Section<'_, '_, '_>) -> Limits {

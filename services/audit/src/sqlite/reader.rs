@@ -6,7 +6,7 @@ use super::rows::{self, damaged, unsigned};
 use super::{BUSY_TIMEOUT, DATABASE_FILE};
 use crate::store::{Bundle, CheckpointRow, Head, OrganisationState, StoreError};
 use futures_util::TryStreamExt as _;
-use model::entry::DirectoryRow;
+use model::entry::{Content, DirectoryRow};
 use model::{Digest, OrganisationId, Timestamp, Value};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteRow};
 use sqlx::{ConnectOptions as _, Row as _};
@@ -239,6 +239,20 @@ impl Reader {
         let query = sqlx::query("SELECT bytes FROM content WHERE digest = ?").bind(digest.0.to_vec());
         let row = query.fetch_optional(&self.pool).await?;
         row.map(|row| Ok(row.try_get("bytes")?)).transpose()
+    }
+
+    /// Those of `digests` that are there.
+    pub(crate) async fn contents(&self, digests: &[Digest]) -> Result<Vec<Content>, StoreError> {
+        let sql = "SELECT digest, bytes FROM content
+                   WHERE digest IN (SELECT unhex(value) FROM json_each(CAST(? AS TEXT)))";
+        let list = Value::texts(digests.iter().map(|digest| digest.to_hex())).encode();
+        let rows = sqlx::query(sql).bind(list).fetch_all(&self.pool).await?;
+        let content = |row: &SqliteRow| {
+            let digest: Vec<u8> = row.try_get("digest")?;
+            let digest = Digest(digest.try_into().map_err(|_| damaged("the digest of a content"))?);
+            Ok(Content { digest, bytes: row.try_get::<Vec<u8>, _>("bytes")?.into() })
+        };
+        rows.iter().map(content).collect()
     }
 
     /// The values behind the commitments of an entry, unless erased.

@@ -79,7 +79,7 @@ fn a_record_is_small() {
 // === the meaning
 
 /// Policies that look at everything a slice must carry: hierarchies, memberships, optional parts, overflow.
-const CURIOUS: &str = r#"
+pub const CURIOUS: &str = r#"
 @id("site") permit (principal, action in Plant::Action::"dataplane", resource in Plant::Site::"munich")
 when { principal in Plant::Organisation::"acme" };
 @id("unit") forbid (principal, action == Plant::Action::"readSeries", resource in Plant::WorkUnit::"press-3")
@@ -103,7 +103,7 @@ when { !principal.registered && principal.exportAuthorisations.contains(Plant::E
 "#;
 
 #[derive(Clone, Debug)]
-struct Change {
+pub struct Change {
     suspended: bool,
     lifecycle: Lifecycle,
     listed: bool,
@@ -119,7 +119,7 @@ struct Change {
     equipment: &'static str,
 }
 
-fn changes() -> impl Strategy<Value = Change> {
+pub fn changes() -> impl Strategy<Value = Change> {
     let products = vec!["machine-signals", "traceability", "plant-calendar", "old-press"];
     let classes = vec!["process", "process.recipe", "quality", "personal"];
     let first = (
@@ -161,7 +161,7 @@ fn changes() -> impl Strategy<Value = Change> {
 }
 
 impl Change {
-    fn apply(&self, mut world: World) -> World {
+    pub fn apply(&self, mut world: World) -> World {
         if self.suspended {
             world.parties.revocations.organisations.insert(id("acme"));
         }

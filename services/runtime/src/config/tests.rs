@@ -92,6 +92,9 @@ next_key_file = "keys/next.key"
 previous_key_files = ["keys/old.key", "/etc/older.key"]
 [masks]
 key_file = "keys/masks.key"
+[shadow]
+policies = "next"
+share = 0.5
 [limits]
 connections_max = 0x10
 header_bytes_max = "32KiB"
@@ -147,6 +150,7 @@ follow_callers = false
             previous_key_files: vec![at("keys/old.key"), "/etc/older.key".into()],
         },
         masks: Masks { key_file: at("keys/masks.key") },
+        shadow: Some(Shadow { policies: vec![at("next")], share: 0.5 }),
         limits: Limits {
             connections_max: 16,
             header_bytes_max: 32_768,

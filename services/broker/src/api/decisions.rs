@@ -1,0 +1,215 @@
+//! `GET /v1/audit/decisions?from=…&to=…`: decisions with everything that is needed to decide them again, as a stream of
+//! lines (NDJSON), under one decision and one record.
+//!
+//! Whoever reads learns policies and everybody's entities, so it takes the permission to read the whole log. A stream that
+//! does not end with `{"end":true}` was cut off.
+
+use super::{about, json, unknown};
+use crate::Broker;
+use crate::authenticate::{Door, authenticate};
+use crate::authorize::{Standing, authorize};
+use crate::canonical::Canonical;
+use crate::listener::Peer;
+use crate::record::{self, Circumstances, Exchange, Target};
+use crate::resolve::Asked;
+use crate::respond::{Body, BodyError, Refusal};
+use crate::share::Share;
+use crate::{World, stack};
+use audit::query::{Decisions, Part};
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::response::IntoResponse;
+use bytes::Bytes;
+use futures_util::stream;
+use http::Response;
+use http::request::Parts;
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
+use model::canonical::encode_text;
+use model::entry::Ended;
+use model::{AccessRequest, Action, Reason, RequestId, ResourceRef, Shape, Timestamp};
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio_util::sync::CancellationToken;
+
+pub(super) async fn handle(
+    State(broker): State<Arc<Broker>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> impl IntoResponse {
+    let (parts, _) = request.into_parts();
+    let (id, started) = (broker.request_id(), broker.metrics.begin());
+    let mut door = Door::new(&broker.api_origins);
+    let result = if parts.method == http::Method::GET {
+        read(&broker, id, peer, &parts, &mut door).await
+    } else {
+        unknown(&broker, id, peer, &parts, &mut door).await
+    };
+    super::answer(&broker, id, started, door, result).map(axum::body::Body::new)
+}
+
+async fn read(
+    broker: &Broker,
+    id: RequestId,
+    peer: Peer,
+    parts: &Parts,
+    door: &mut Door<'_>,
+) -> Result<Response<Body>, Refusal> {
+    let canonical = Canonical::parse(parts)?;
+    let asked = Asked::parse(&parts.headers)?;
+    let world = broker.world();
+    let caller = authenticate(broker, &world, id, &peer, parts, &canonical, door).await?;
+    let share = stack::share(broker, &caller)?;
+    let about = Circumstances { route: Some("audit-decisions"), ..about(id, &peer, parts, &canonical, &asked) };
+    let (from, to) = match times(&canonical.query) {
+        Ok(times) => times,
+        Err(refusal) => {
+            record::refuse(&broker.log, &caller, &refusal.reason, Target::default(), &about).await?;
+            return Err(refusal);
+        }
+    };
+    let question = AccessRequest {
+        caller,
+        action: Action::ReadAudit,
+        resource: ResourceRef::AuditScope(None),
+        purpose: asked.purpose,
+        agreement: asked.agreement,
+        shape: Shape::default(),
+        now: broker.clock.now(),
+    };
+    let permit = authorize(broker, &world, question, &about).await?;
+    broker.metrics.decision(true);
+    let standing = broker.standing(&permit, &world, peer.certificate);
+    let admitted = record::admit(&broker.log, permit, &about, broker.clock.now(), &broker.cut_off).await?;
+    let (_, mut exchange) = admitted.into_exchange();
+    let place = match broker.readers.place(true).await {
+        Ok(place) => place,
+        Err(refusal) => {
+            exchange.fail(Ended::NotForwarded, &refusal);
+            return Err(refusal);
+        }
+    };
+    exchange.forwarded();
+    match broker.log.decisions(from, to).await {
+        Ok(decisions) => {
+            exchange.answering(200);
+            let worlds = broker.worlds.subscribe();
+            let draining = broker.draining.clone();
+            let reading =
+                Reading { decisions, exchange, standing, worlds, draining, ended: false, _place: place, _share: share };
+            Ok(json(id, StreamBody::new(frames(reading)).boxed_unsync(), "application/x-ndjson"))
+        }
+        Err(error) => {
+            tracing::error!(%error, request = %id, "the audit log could not be read");
+            let refusal = Refusal::new(Reason::NOT_RECORDED, "the audit log could not be read; see the broker's log");
+            exchange.fail(Ended::SourceFailed, &refusal);
+            Err(refusal)
+        }
+    }
+}
+
+/// `from`, inclusive, and `to`, exclusive; everything if left out.
+fn times(pairs: &[(String, String)]) -> Result<(Timestamp, Timestamp), Refusal> {
+    let (mut from, mut to) = (None, None);
+    for (name, value) in pairs {
+        let place = match name.as_str() {
+            "from" => &mut from,
+            "to" => &mut to,
+            _ => {
+                let detail = format!("`{name}` is not known here; there are from, to");
+                return Err(Refusal::new(Reason::UNDECLARED_PARAMETER, detail));
+            }
+        };
+        let time = Timestamp::parse_rfc3339(value).ok_or_else(|| {
+            let detail = format!("`{name}` is `{value}`; it takes a time as in 2026-11-22T00:00:00Z");
+            Refusal::new(Reason::BAD_PARAMETER, detail)
+        })?;
+        if place.replace(time).is_some() {
+            return Err(Refusal::new(Reason::DUPLICATE_PARAMETER, format!("`{name}` stands more than once")));
+        }
+    }
+    Ok((from.unwrap_or(Timestamp::EPOCH), to.unwrap_or(Timestamp(i64::MAX))))
+}
+
+struct Reading {
+    decisions: Decisions,
+    exchange: Exchange,
+    standing: Standing,
+    worlds: watch::Receiver<Arc<World>>,
+    draining: CancellationToken,
+    ended: bool,
+    _place: OwnedSemaphorePermit,
+    _share: Share,
+}
+
+fn frames(reading: Reading) -> impl futures_util::Stream<Item = Result<Frame<Bytes>, BodyError>> {
+    stream::unfold(reading, |mut reading| async move {
+        let lines = reading.next_lines().await?;
+        reading.exchange.sent(lines.len() as u64);
+        Some((Ok(Frame::data(Bytes::from(lines))), reading))
+    })
+}
+
+impl Reading {
+    /// `None` at the end, with or without a last line that says so.
+    async fn next_lines(&mut self) -> Option<Vec<u8>> {
+        if self.ended {
+            self.exchange.end(Ended::Complete);
+            return None;
+        }
+        match self.next_part().await {
+            Ok(Some(part)) => Some(lines(&part)),
+            Ok(None) => {
+                self.ended = true;
+                Some(b"{\"end\":true}\n".to_vec())
+            }
+            Err(ended) => {
+                self.exchange.end(ended);
+                None
+            }
+        }
+    }
+
+    async fn next_part(&mut self) -> Result<Option<Part>, Ended> {
+        let world = self.worlds.borrow_and_update().clone();
+        if self.standing.ended(&world).is_some() {
+            return Err(Ended::Withdrawn);
+        }
+        if self.draining.is_cancelled() {
+            return Err(Ended::BrokerStopped);
+        }
+        self.decisions.next().await.map_err(|error| {
+            tracing::warn!(%error, "a reader of the audit log was cut off");
+            Ended::SourceFailed
+        })
+    }
+}
+
+/// First what the decisions name, then the decisions, byte for byte as they are stored, then how far the reading has come.
+fn lines(part: &Part) -> Vec<u8> {
+    let mut out = Vec::with_capacity(2 * 1024 * 1024);
+    if part.afresh {
+        out.extend_from_slice(b"{\"afresh\":true}\n");
+    }
+    for content in &part.contents {
+        // Policies, schemas and slices are texts. What is not was damaged, and the reader will say that it is missing.
+        let Ok(text) = std::str::from_utf8(&content.bytes) else { continue };
+        out.extend_from_slice(format!("{{\"content\":\"{}\",\"text\":", content.digest.to_hex()).as_bytes());
+        encode_text(text, &mut out);
+        out.extend_from_slice(b"}\n");
+    }
+    for row in &part.principals {
+        out.extend_from_slice(b"{\"reference\":");
+        encode_text(&row.reference, &mut out);
+        out.extend_from_slice(b",\"principal\":");
+        encode_text(&row.principal, &mut out);
+        out.extend_from_slice(b"}\n");
+    }
+    for (index, entry) in &part.decisions {
+        out.extend_from_slice(format!("{{\"index\":{index},\"entry\":").as_bytes());
+        out.extend_from_slice(entry);
+        out.extend_from_slice(b"}\n");
+    }
+    out.extend_from_slice(format!("{{\"done\":{},\"total\":{}}}\n", part.done, part.total).as_bytes());
+    out
+}
