@@ -175,7 +175,7 @@ pub fn page<'w>(
     let mut next = None;
     while let Some((resource, one)) = all.next() {
         let text = resource.to_text();
-        items.extend(looking.item(resource, one));
+        items.extend(looking.item(&resource, one));
         if items.len() >= wanted.limit {
             next = all.next().map(|_| text);
             all.by_ref().for_each(drop);
@@ -243,7 +243,7 @@ impl<'w> Looking<'w, '_> {
         .collect()
     }
 
-    fn item(&self, resource: ResourceRef, one: Described<'w>) -> Option<Item<'w>> {
+    fn item(&self, resource: &ResourceRef, one: Described<'w>) -> Option<Item<'w>> {
         let product = self.world.catalog.plant.products.get(one.product())?;
         let routes: Vec<&'w Route> =
             self.world.catalog.routes.values().filter(|route| self.leads_to(route, one)).collect();
@@ -252,8 +252,8 @@ impl<'w> Looking<'w, '_> {
         let covering =
             covering.filter(|a| a.consumer == *self.caller.organisation() && a.products.contains(&product.id));
         let mut access: Vec<Access<'w>> =
-            covering.map(|a| self.access(&resource, one, &steps, Some((&a.id, &a.purposes)))).collect();
-        let without = self.access(&resource, one, &steps, None);
+            covering.map(|a| self.access(resource, one, &steps, Some((&a.id, &a.purposes)))).collect();
+        let without = self.access(resource, one, &steps, None);
         // Whoever needs an agreement hears of its own, or that there is none.
         if without.allowed || access.is_empty() {
             access.push(without);
