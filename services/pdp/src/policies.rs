@@ -56,9 +56,11 @@ impl PolicySet {
         Self::load_through(schema, files, gates::check)
     }
 
-    /// For tests of what a decision makes of a policy that fails: such a set is not loaded otherwise.
-    #[cfg(test)]
-    pub(crate) fn load_ungated<N: AsRef<str>, T: AsRef<str>>(
+    /// A set that has decided: what it decides is asked of it again, also where it would not be let in any longer.
+    ///
+    /// # Errors
+    /// As [`Self::load`], but for what can fail in a `forbid`.
+    pub(crate) fn load_recorded<N: AsRef<str>, T: AsRef<str>>(
         schema: (&str, &str),
         files: &[(N, T)],
     ) -> Result<Self, Vec<Finding>> {

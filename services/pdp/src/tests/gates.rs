@@ -94,9 +94,18 @@ fn a_schema_that_agreements_or_the_catalog_do_not_fit_is_refused() {
     let elsewhere =
         joined_under(|text| text.replace("entity WorkUnit in [WorkCenter, Area, ", "entity WorkUnit in [Area, "));
     insta::assert_snapshot!(format!("{orphaned}{disagree}{elsewhere}"), @r#"
-    entity does not conform to the schema: expected entity `Plant::Agreement::"acme-maintenance-2026"` to have attribute `signedBy`, but it does not
-    entity does not conform to the schema: expected entity `Plant::Signal::"gripper-7.torque"` to have attribute `unit`, but it does not
-    entity does not conform to the schema: `Plant::WorkUnit::"press-3"` is not allowed to have an ancestor of type `Plant::WorkCenter` according to the schema
+    Plant::Agreement::"acme-maintenance-2026": expected entity `Plant::Agreement::"acme-maintenance-2026"` to have attribute `signedBy`, but it does not
+    Plant::Agreement::"acme-old-press-2026": expected entity `Plant::Agreement::"acme-old-press-2026"` to have attribute `signedBy`, but it does not
+    Plant::Agreement::"bolt-calendar-2026": expected entity `Plant::Agreement::"bolt-calendar-2026"` to have attribute `signedBy`, but it does not
+    Plant::Agreement::"bolt-planning-2026": expected entity `Plant::Agreement::"bolt-planning-2026"` to have attribute `signedBy`, but it does not
+    Plant::Agreement::"bolt-quality-2026": expected entity `Plant::Agreement::"bolt-quality-2026"` to have attribute `signedBy`, but it does not
+    Plant::Agreement::"dorn-quality-2026": expected entity `Plant::Agreement::"dorn-quality-2026"` to have attribute `signedBy`, but it does not
+    signal `gripper-7.torque`: expected entity `Plant::Signal::"gripper-7.torque"` to have attribute `unit`, but it does not
+    signal `hall.temperature`: expected entity `Plant::Signal::"hall.temperature"` to have attribute `unit`, but it does not
+    signal `press-1.force`: expected entity `Plant::Signal::"press-1.force"` to have attribute `unit`, but it does not
+    signal `press-3.force`: expected entity `Plant::Signal::"press-3.force"` to have attribute `unit`, but it does not
+    signal `press-9.force`: expected entity `Plant::Signal::"press-9.force"` to have attribute `unit`, but it does not
+    equipment `press-3`: `Plant::WorkUnit::"press-3"` is not allowed to have an ancestor of type `Plant::WorkCenter` according to the schema
     "#);
 }
 

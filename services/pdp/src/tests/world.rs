@@ -64,7 +64,7 @@ pub fn base_with(more: &str) -> Arc<PolicySet> {
     let mut all = files("base");
     all.push((String::from("extra.cedar"), more.to_owned()));
     let (name, text) = schema();
-    Arc::new(PolicySet::load_ungated((&name, &text), &all).unwrap_or_else(|findings| panic!("{}", lines(&findings))))
+    Arc::new(PolicySet::load_recorded((&name, &text), &all).unwrap_or_else(|findings| panic!("{}", lines(&findings))))
 }
 
 pub fn base() -> Arc<PolicySet> {
