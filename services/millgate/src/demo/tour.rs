@@ -41,7 +41,7 @@ fn examples() -> Vec<Example> {
     vec![
         example(
             "acme built press 3 and may watch it",
-            "an hour of vibration, one value per ten minutes",
+            "an hour of vibration: mean, least and most of every ten minutes",
             "acme",
             &series,
             Some("predictive-maintenance"),
@@ -80,6 +80,15 @@ fn examples() -> Vec<Example> {
             None,
             200,
         ),
+        Example {
+            title: "bolt looks up what there is for it",
+            note: "its own machine and parts, what of them it sees, and how to ask; of acme's there is no trace",
+            caller: "bolt",
+            path: String::from("/v1/catalogue?limit=2"),
+            api: true,
+            purpose: None,
+            expect: 200,
+        },
         Example {
             title: "the auditor asks who got what of press 3",
             note: "the question is itself an entry",
@@ -128,7 +137,7 @@ pub fn text(demo: &Demo) -> String {
     let home = demo.home.path().display();
     let mut out = format!(
         "Millgate demo: the press shop of a plant, two competing suppliers, an auditor.\n\n  \
-         data      {}   the proxy\n  api       {}   audit questions\n  operator  http://{}   /readyz /metrics\n  \
+         data      {}   the proxy\n  api       {}   catalogue, audit questions\n  operator  http://{}   /readyz /metrics\n  \
          files     {home}\n  log key   {}\n\nIn another terminal:\n\n  D={home}\n",
         running.data_url(),
         running.api_url(),
