@@ -204,6 +204,7 @@ fn agreement(n: usize) -> Result<Agreement, String> {
         not_after: NOW.plus_millis(DAY),
         resolution_min_ms: 1_000,
         window_max_ms: 7 * DAY,
+        age_max_days: 365,
         rows_max: 100_000,
     })
 }
@@ -348,7 +349,7 @@ fn request(size: Size, n: usize, signal: usize) -> Result<AccessRequest, String>
         resource: ResourceRef::Signal(id(&format!("signal-{signal}"))?),
         purpose: Some(id("maintenance")?),
         agreement: None,
-        shape: Shape { resolution_ms: 1_000, window_ms: 3_600_000, rows: 3_600 },
+        shape: Shape { resolution_ms: 1_000, window_ms: 3_600_000, rows: 3_600, age_days: 0 },
         now: NOW.plus_millis(n as i64),
     })
 }

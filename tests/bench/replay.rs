@@ -169,7 +169,8 @@ fn request(world: &World, n: usize, principals: usize) -> anyhow::Result<AccessR
         actors: Vec::new(),
     });
     let resolution_ms = if (n / 11).is_multiple_of(2) { 60_000 } else { 600_000 };
-    let shape = Shape { resolution_ms, window_ms: hours * 3_600_000, rows: hours * 3_600_000 / resolution_ms };
+    let shape =
+        Shape { resolution_ms, window_ms: hours * 3_600_000, rows: hours * 3_600_000 / resolution_ms, age_days: 0 };
     let (purpose, now) = (Some(purpose.parse()?), SystemClock.now());
     Ok(AccessRequest { caller, action, resource, purpose, agreement: None, shape, now })
 }

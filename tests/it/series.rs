@@ -297,3 +297,29 @@ async fn a_small_group_is_not_shown_and_there_is_no_second_step_to_take_it_from(
     }
     site.plant.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agreement_says_how_old_data_may_be() {
+    let plant = Plant::start_with(|dir| {
+        let folder = dir.join("policies/plants/munich/registry");
+        std::fs::create_dir_all(&folder)?;
+        let own = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies/plants/munich/registry/agreements.toml");
+        let text =
+            std::fs::read_to_string(own)?.replace("window_max = \"7d\"", "window_max = \"7d\"\nage_max = \"30d\"");
+        Ok(std::fs::write(folder.join("agreements.toml"), text)?)
+    })
+    .await
+    .unwrap();
+    let ago = |days: i64, length: i64| {
+        let now = model::Clock::now(&runtime::clock::SystemClock).millis();
+        let time = |ms: i64| model::Timestamp(ms).to_rfc3339();
+        let from = now - days * 86_400_000;
+        format!("/series/press-3.vibration?from={}&to={}&resolution=1m", time(from), time(from + length))
+    };
+    for (days, status, reason) in [(29, 200, ""), (31, 403, "data_too_old")] {
+        let answer =
+            plant.get("acme", &ago(days, 3_600_000), &[("millgate-purpose", "quality-analysis")]).await.unwrap();
+        assert_eq!((answer.status, answer.reason().as_str()), (status, reason), "{}", answer.text());
+    }
+    plant.stop().await;
+}

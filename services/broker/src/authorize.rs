@@ -291,7 +291,7 @@ mod tests {
             resource: ResourceRef::Signal("press-3.vibration".parse().unwrap()),
             purpose: Some("predictive-maintenance".parse().unwrap()),
             agreement: None,
-            shape: Shape { resolution_ms: 60_000, window_ms: hour, rows: 60 },
+            shape: Shape { resolution_ms: 60_000, window_ms: hour, rows: 60, age_days: 0 },
             now: NOW,
         };
         let permit = match world.snapshot.decide(request, &["p"]) {
@@ -332,7 +332,7 @@ mod tests {
             action: Action::Read,
             resource: notifications,
             purpose: Some("quality-analysis".parse().unwrap()),
-            shape: Shape { resolution_ms: 0, window_ms: 3_600_000, rows: 10 },
+            shape: Shape { resolution_ms: 0, window_ms: 3_600_000, rows: 10, age_days: 0 },
             ..standing.request
         };
         let permit = |world: &World| match world.snapshot.decide(request.clone(), &["p"]) {

@@ -23,7 +23,7 @@ pub fn finest(
         let tried = chosen.as_ref().unwrap_or(first);
         let Some(next) = tried.coarser.first().copied() else { break };
         let mut request = ask(tried);
-        request.shape = Shape { resolution_ms: request.shape.resolution_ms, window_ms: 0, rows: 1 };
+        request.shape = Shape { resolution_ms: request.shape.resolution_ms, rows: 1, ..Shape::default() };
         let now = request.now;
         match world.snapshot.decide(request, &[]) {
             Decision::Permit(_) => break,

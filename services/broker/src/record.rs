@@ -310,6 +310,9 @@ fn shape(shape: Shape) -> Members {
     members.int("resolution_ms", shape.resolution_ms);
     members.int("rows", shape.rows);
     members.int("window_ms", shape.window_ms);
+    if shape.age_days > 0 {
+        members.int("age_days", shape.age_days);
+    }
     members
 }
 

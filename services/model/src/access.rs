@@ -77,6 +77,8 @@ pub struct Shape {
     pub window_ms: i64,
     /// Upper bound of the rows in the answer.
     pub rows: i64,
+    /// How long ago its window begins, in days of 24 hours, begun ones included.
+    pub age_days: i64,
 }
 
 /// One question to the PDP.

@@ -97,6 +97,8 @@ pub struct Agreement {
     /// A wider window is refused.
     pub window_max_ms: i64,
     pub rows_max: i64,
+    /// Data from longer ago is refused.
+    pub age_max_days: i64,
 }
 
 /// What is out at once, whatever else is broken in the folders.

@@ -38,6 +38,8 @@ pub struct Asked {
     #[serde(default)]
     pub window_ms: i64,
     #[serde(default)]
+    pub age_days: i64,
+    #[serde(default)]
     pub rows: i64,
     /// RFC 3339; a moment of the reader's choice if left out.
     pub at: Option<String>,
@@ -133,6 +135,7 @@ impl Asked {
             agreement: None,
             resolution_ms: 0,
             window_ms: 0,
+            age_days: 0,
             rows: 0,
             at: None,
             actors: Vec::new(),
@@ -181,7 +184,12 @@ impl Asked {
             resource: resource(&self.resource)?,
             purpose: optional(self.purpose.as_deref())?,
             agreement: optional(self.agreement.as_deref())?,
-            shape: Shape { resolution_ms: self.resolution_ms, window_ms: self.window_ms, rows: self.rows },
+            shape: Shape {
+                resolution_ms: self.resolution_ms,
+                window_ms: self.window_ms,
+                rows: self.rows,
+                age_days: self.age_days,
+            },
             now,
         })
     }

@@ -125,6 +125,7 @@ pub(crate) fn agreement(types: &Types, a: &Agreement) -> Result<Entity, String> 
         ("notAfter", datetime(a.not_after)),
         ("resolutionMinMs", RestrictedExpression::new_long(a.resolution_min_ms)),
         ("windowMaxMs", RestrictedExpression::new_long(a.window_max_ms)),
+        ("ageMaxDays", RestrictedExpression::new_long(a.age_max_days)),
         ("rowsMax", RestrictedExpression::new_long(a.rows_max)),
     ]);
     build(uid(&types.agreement, &a.id), attributes, HashSet::new())

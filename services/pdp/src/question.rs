@@ -44,6 +44,7 @@ fn shape_of(shape: Shape) -> Value {
     engine::record([
         ("resolutionMs", shape.resolution_ms.into()),
         ("windowMs", shape.window_ms.into()),
+        ("ageDays", shape.age_days.into()),
         ("rows", shape.rows.into()),
     ])
 }

@@ -39,6 +39,7 @@ struct Terms<'w> {
     resolution_min: String,
     window_max: String,
     rows_max: i64,
+    age_max_days: i64,
 }
 
 /// Something that may be asked for.
@@ -239,6 +240,7 @@ impl<'w> Looking<'w, '_> {
             resolution_min: duration(a.resolution_min_ms),
             window_max: duration(a.window_max_ms),
             rows_max: a.rows_max,
+            age_max_days: a.age_max_days,
         })
         .collect()
     }
@@ -302,7 +304,7 @@ impl<'w> Looking<'w, '_> {
         let agreement = under.map(|(id, _)| id);
         let ask = |purpose: Option<&PurposeId>, resolution_ms| {
             // As little as can be asked for: what the terms limit is said with them.
-            let shape = Shape { resolution_ms, window_ms: 0, rows: 1 };
+            let shape = Shape { resolution_ms, rows: 1, ..Shape::default() };
             self.decide(resource, agreement, purpose, shape)
         };
         let coarsest = steps.last().copied().unwrap_or_default();

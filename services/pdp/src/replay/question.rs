@@ -178,7 +178,12 @@ pub(super) fn purpose(entry: &Entry) -> Option<Option<PurposeId>> {
 
 fn shape(value: &Value) -> Option<Shape> {
     let int = |name| value.get(name)?.as_int();
-    Some(Shape { resolution_ms: int("resolution_ms")?, window_ms: int("window_ms")?, rows: int("rows")? })
+    Some(Shape {
+        resolution_ms: int("resolution_ms")?,
+        window_ms: int("window_ms")?,
+        rows: int("rows")?,
+        age_days: int("age_days").unwrap_or_default(),
+    })
 }
 
 fn parsed<T: FromStr>(entry: &Entry, name: &str) -> Option<T> {

@@ -236,6 +236,8 @@ impl Rebuilt {
             not_after: of.time("notAfter")?,
             resolution_min_ms: of.int("resolutionMinMs")?,
             window_max_ms: of.int("windowMaxMs")?,
+            // Entries from before there was a limit have none.
+            age_max_days: of.int("ageMaxDays").unwrap_or(i64::MAX),
             rows_max: of.int("rowsMax")?,
         };
         self.parties.agreements.insert(agreement.id.clone(), agreement);

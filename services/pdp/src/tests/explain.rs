@@ -149,7 +149,7 @@ fn a_refusal_names_the_condition_of_each_permit_that_is_not_so() {
     insta::assert_snapshot!(lines(one).join("\n"), @r#"
     by base/refusals.cedar:74 purpose-not-agreed
     base/internal.cedar:11 analytics-reads: principal in Plant::Role::"plant-analytics" ["principal.organisation == resource.governance.owner"]
-    base/agreement.cedar:33 read-series-under-agreement: context.agreement.purposes.contains(context.purpose) []
+    base/agreement.cedar:34 read-series-under-agreement: context.agreement.purposes.contains(context.purpose) []
     base/internal.cedar:7 steward-reads: principal.organisation == resource.governance.owner ["principal in resource.governance.steward"]
     "#);
 }

@@ -43,8 +43,8 @@ fn a_schema_that_knows_more_or_less_is_refused() {
     "#);
     let reshaped = with_schema(|text| text.replace("    rows: Long,\n", "    rows: String,\n"));
     insta::assert_snapshot!(lines(&reshaped), @r#"
-    schema/plant.cedarschema: the broker asks `readSeries` in another way than declared: context `{caller: {assurance: 0, binding: "none", delegated: false, issuer: "i", method: "jwt", .. }, now: datetime("1970-01-01T00:00:00.000Z"), shape: {resolutionMs: 0, rows: 0, windowMs: 0}}` is not valid for `Plant::Action::"readSeries"`
-    schema/plant.cedarschema: the broker asks `read` in another way than declared: context `{caller: {assurance: 0, binding: "none", delegated: false, issuer: "i", method: "jwt", .. }, now: datetime("1970-01-01T00:00:00.000Z"), shape: {resolutionMs: 0, rows: 0, windowMs: 0}}` is not valid for `Plant::Action::"read"`
+    schema/plant.cedarschema: the broker asks `readSeries` in another way than declared: context `{caller: {assurance: 0, binding: "none", delegated: false, issuer: "i", method: "jwt", .. }, now: datetime("1970-01-01T00:00:00.000Z"), shape: {ageDays: 0, resolutionMs: 0, rows: 0, windowMs: 0}}` is not valid for `Plant::Action::"readSeries"`
+    schema/plant.cedarschema: the broker asks `read` in another way than declared: context `{caller: {assurance: 0, binding: "none", delegated: false, issuer: "i", method: "jwt", .. }, now: datetime("1970-01-01T00:00:00.000Z"), shape: {ageDays: 0, resolutionMs: 0, rows: 0, windowMs: 0}}` is not valid for `Plant::Action::"read"`
     "#);
 }
 

@@ -41,6 +41,7 @@ fn recorded_by(world: &World, snapshot: &Snapshot, request: AccessRequest) -> (V
     let mut shape = Members::default();
     shape.int("resolution_ms", request.shape.resolution_ms);
     shape.int("window_ms", request.shape.window_ms);
+    shape.int("age_days", request.shape.age_days);
     shape.int("rows", request.shape.rows);
     members.object("shape", &shape);
     let mut of = Members::default();

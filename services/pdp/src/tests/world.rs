@@ -249,6 +249,7 @@ pub fn agreement(name: &str, consumer: &str, purposes: &[&str], products: &[&str
         not_after: time("2027-01-01T00:00:00Z"),
         resolution_min_ms: 1_000,
         window_max_ms: 7 * DAY,
+        age_max_days: 365,
         rows_max: 1_000,
     }
 }
@@ -431,8 +432,10 @@ pub fn resource(text: &str) -> ResourceRef {
 pub fn ask(organisation: &str, subject: &str, what: &str) -> AccessRequest {
     let resource = resource(what);
     let (action, shape) = match &resource {
-        ResourceRef::Dataset(_) => (Action::Read, Shape { resolution_ms: 0, window_ms: 0, rows: 10 }),
-        ResourceRef::Signal(_) => (Action::ReadSeries, Shape { resolution_ms: 1_000, window_ms: 60_000, rows: 60 }),
+        ResourceRef::Dataset(_) => (Action::Read, Shape { resolution_ms: 0, window_ms: 0, rows: 10, age_days: 0 }),
+        ResourceRef::Signal(_) => {
+            (Action::ReadSeries, Shape { resolution_ms: 1_000, window_ms: 60_000, rows: 60, age_days: 0 })
+        }
         ResourceRef::AuditScope(_) => (Action::ReadAudit, Shape::default()),
     };
     AccessRequest {

@@ -42,6 +42,7 @@ pub(super) fn read(
     let resolution_min_ms = table.duration("resolution_min", 0..=YEARS_100_MS);
     let window_max_ms = table.duration("window_max", 0..=YEARS_100_MS);
     let rows_max = table.integer("rows_max", 0..=ROWS_MAX);
+    let age_max_days = age_max(table);
     let (not_before, not_after) = validity?;
     Some(Agreement {
         title,
@@ -56,8 +57,22 @@ pub(super) fn read(
         resolution_min_ms: resolution_min_ms?,
         window_max_ms: window_max_ms?,
         rows_max: rows_max?,
+        age_max_days: age_max_days?,
         id,
     })
+}
+
+/// Without one, as long as a plant can have had data.
+fn age_max(table: &Table<'_>) -> Option<i64> {
+    const DAY_MS: i64 = 86_400_000;
+    if table.get("age_max").is_none() {
+        return Some(YEARS_100_MS / DAY_MS);
+    }
+    let ms = table.duration("age_max", DAY_MS..=YEARS_100_MS)?;
+    if ms % DAY_MS != 0 {
+        table.wrong("age_max", format!("`age_max` of {} is no number of whole days", table.what), "write `30d`");
+    }
+    Some(ms / DAY_MS)
 }
 
 fn validity(table: &Table<'_>) -> Option<(Timestamp, Timestamp)> {

@@ -135,7 +135,7 @@ impl Catalog {
         let coarser = rule.map_or_else(Vec::new, |rule| choose_step(rule, step, &mut values));
         // A caller that asks for a step before it has ended would see values of a part of it.
         let ended = Timestamp(now.millis().saturating_sub(rule.map_or(0, |rule| rule.settle_ms)));
-        let shape = shape(&route.shape, &mut values, ended).map_err(known)?;
+        let shape = shape(&route.shape, &mut values, ended, now).map_err(known)?;
         let too_long = rule.filter(|rule| shape.rows > rule.rows_max).map(|rule| {
             let detail = format!("the window has {} steps; one answer has at most {}", shape.rows, rule.rows_max);
             Fault::of(Reason::BAD_PARAMETER, TO, detail)
@@ -401,7 +401,7 @@ fn shown(text: &str) -> String {
 }
 
 /// The shape of the request. Windows are cut to whole steps here, so that shape, log and source see the same.
-fn shape(rule: &ShapeRule, values: &mut Read<'_>, ended: Timestamp) -> Result<Shape, Fault> {
+fn shape(rule: &ShapeRule, values: &mut Read<'_>, ended: Timestamp, now: Timestamp) -> Result<Shape, Fault> {
     let duration = |name: &String| match values.get(name.as_str()) {
         Some(Value::Duration(ms) | Value::Step(ms)) => *ms,
         _ => 0,
@@ -424,7 +424,16 @@ fn shape(rule: &ShapeRule, values: &mut Read<'_>, ended: Timestamp) -> Result<Sh
         // Whole steps, so this is ceil as well as floor.
         Rows::WindowByResolution | Rows::Steps { .. } => window_ms.checked_div(resolution_ms).unwrap_or(i64::MAX),
     };
-    Ok(Shape { resolution_ms, window_ms, rows })
+    Ok(Shape { resolution_ms, window_ms, rows, age_days: age(rule, values, now) })
+}
+
+/// How long before `now` the window begins, in begun days: by the millisecond no two requests would be alike.
+fn age(rule: &ShapeRule, values: &Read<'_>, now: Timestamp) -> i64 {
+    const DAY_MS: i64 = 86_400_000;
+    let from = rule.window.as_ref().and_then(|(from, _)| values.get(from.as_str()));
+    let Some(Value::Timestamp(from)) = from else { return 0 };
+    let age = now.millis().saturating_sub(from.millis()).max(0);
+    age.saturating_add(DAY_MS - 1) / DAY_MS
 }
 
 /// Settles the step: the caller's, or where it wants the finest the one that is tried now. Those after it come next.

@@ -79,7 +79,10 @@ fn a_series_is_one_question_and_one_query() {
     let resolved = get(&MUNICH, "/series/press-3.force", &[from, to, ("resolution", "1m")]).unwrap();
     assert_eq!(resolved.resource.to_text(), "Signal/press-3.force");
     assert_eq!(resolved.product.as_str(), "press-3-telemetry");
-    assert_eq!(resolved.shape, model::Shape { resolution_ms: 60_000, window_ms: 3_600_000, rows: 60 });
+    assert_eq!(
+        resolved.shape,
+        model::Shape { resolution_ms: 60_000, window_ms: 3_600_000, rows: 60, age_days: 25_517 }
+    );
     let parameters: Vec<String> = resolved.parameters.iter().map(|(n, v)| format!("{n}={v}")).collect();
     assert_eq!(
         parameters,
@@ -95,7 +98,7 @@ fn a_series_is_one_question_and_one_query() {
     let query = decoded(&resolved.upstream.as_http().unwrap().path_and_query);
     insta::assert_snapshot!(query, @r#"/query?db=press_shop&epoch=ms&q=SELECT mean("value"), min("value"), max("value"), count("value") FROM "PL1.PR03.FORCE" WHERE time >= 1795334400000ms AND time < 1795338000000ms GROUP BY time(60000ms) fill(none) LIMIT 60"#);
     let raw = get(&MUNICH, "/series/press-3.force", &[from, to, ("resolution", "raw"), ("limit", "500")]).unwrap();
-    assert_eq!(raw.shape, model::Shape { resolution_ms: 0, window_ms: 3_600_000, rows: 500 });
+    assert_eq!(raw.shape, model::Shape { resolution_ms: 0, window_ms: 3_600_000, rows: 500, age_days: 25_517 });
     let query = decoded(&raw.upstream.as_http().unwrap().path_and_query);
     insta::assert_snapshot!(query, @r#"/query?db=press_shop&epoch=ms&q=SELECT "value" FROM "PL1.PR03.FORCE" WHERE time >= 1795334400000ms AND time < 1795338000000ms LIMIT 500"#);
 }

@@ -139,6 +139,7 @@ impl Recorded {
             purpose: text(entry, "purpose").map(str::to_owned),
             resolution_ms: shape("resolution_ms"),
             window_ms: shape("window_ms"),
+            age_days: shape("age_days"),
             rows: shape("rows"),
             binding: text(entry, "binding").map(str::to_owned),
             assurance: assurance.unwrap_or_default(),
