@@ -357,7 +357,8 @@ impl<'w> Looking<'w, '_> {
             shape,
             now: self.now,
         };
-        self.world.snapshot.decide(request, &[])
+        // Not remembered: a page would push out what requests are answered from.
+        self.world.snapshot.decide_anew(request, &[])
     }
 }
 
