@@ -2,14 +2,16 @@
 
 use acceptance::postgres::{Postgres, READER, READER_PASSWORD};
 use acceptance::{Plant, http};
-use broker::database::{Records, Wanted};
+use broker::database::{Access, Database, Records, Wanted};
 use broker::shape::rows::RowFilter;
 use http_body_util::BodyExt as _;
-use model::plant::RecordKind;
+use model::plant::{Format, RecordKind};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use registry::SqlQuestion;
 use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 const SCHEMA: &str = r#"
 CREATE TABLE defect (
@@ -256,6 +258,53 @@ async fn a_database_that_compares_otherwise_leaks_nothing_and_is_found_out() {
     .await
     .unwrap();
     site.stop().await;
+}
+
+/// A certificate for `name` with its key, and the authority's, as PEM.
+fn certificate(name: &str) -> [String; 3] {
+    let mut ca = CertificateParams::new(Vec::new()).unwrap();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca_key = KeyPair::generate().unwrap();
+    let authority = ca.self_signed(&ca_key).unwrap().pem();
+    let key = KeyPair::generate().unwrap();
+    let leaf = CertificateParams::new([name.to_owned()]).unwrap();
+    let leaf = leaf.signed_by(&key, &Issuer::from_params(&ca, &ca_key)).unwrap();
+    [leaf.pem(), key.serialize_pem(), authority]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_over_tls_is_the_one_that_its_authority_vouches_for() {
+    let [leaf, key, authority] = certificate("127.0.0.1");
+    let [_, _, stranger] = certificate("127.0.0.1");
+    let database = Postgres::start_with(SCHEMA, Some((&leaf, &key))).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let (own, other) = (file("own.pem", &authority), file("other.pem", &stranger));
+    for (host, ca_file, works) in [("127.0.0.1", &own, true), ("127.0.0.1", &other, false), ("localhost", &own, false)]
+    {
+        let access = Access {
+            url: &format!("postgresql://{host}:{}/plant", database.port).parse().unwrap(),
+            tls: true,
+            ca_file: Some(ca_file),
+            certificate: None,
+            username: READER,
+            password: Some(READER_PASSWORD),
+            connections_max: 1,
+            connect_timeout: Duration::from_secs(10),
+            statement_timeout: Duration::from_secs(10),
+        };
+        let wanted =
+            Wanted { form: Format::Json, columns: None, records: None, series: None, rows_widened: 1, rows: 1 };
+        let question = SqlQuestion { text: "SELECT 1 AS n".into(), binds: Vec::new(), rows_max: 1 };
+        let slot = Arc::new(Arc::new(tokio::sync::Semaphore::new(1)).acquire_owned().await.unwrap());
+        let answer = Database::new(&access).ask(&question, &wanted, slot).await;
+        assert_eq!(answer.is_ok(), works, "{host} {}: {answer:?}", ca_file.display());
+        assert!(!format!("{access:?} {answer:?}").contains(READER_PASSWORD));
+    }
 }
 
 /// What the rows of a table say, and who may see them, for many tables: the database leaves out what the filter does, and
