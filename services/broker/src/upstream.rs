@@ -80,6 +80,8 @@ pub enum UpstreamError {
     Certificate { id: SourceId, error: Box<CertificateError> },
     #[error("source `{id}`: cannot read the client certificate's file `{path}`: {error}")]
     ReadCertificate { id: SourceId, path: String, error: std::io::Error },
+    #[error("source `{id}`: the environment sets `{name}`, which would change how it is logged in to; unset it")]
+    Environment { id: SourceId, name: &'static str },
     #[error("source `{id}`: `{header}` is no header name for an assertion")]
     BadHeader { id: SourceId, header: String },
 }
@@ -112,6 +114,9 @@ pub fn connect(
     if errors.is_empty() { Ok((upstreams, kept)) } else { Err(errors) }
 }
 
+/// What the database's client takes from the environment where a source says nothing: somebody else's trust and options.
+const ENVIRONMENT: [&str; 4] = ["PGOPTIONS", "PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY"];
+
 impl Upstream {
     fn build(source: &Source, previous: Option<&Arc<Self>>) -> Result<Arc<Self>, UpstreamError> {
         let (secret, roots, certificate) = (secret(source)?, roots(source)?, certificate(source)?);
@@ -126,6 +131,9 @@ impl Upstream {
         let to = match &source.address {
             Address::Http(url) => To::Http(Http::build(source, url, secret.as_ref(), &roots)?),
             Address::Database { url, tls } => {
+                if let Some(name) = ENVIRONMENT.into_iter().find(|name| std::env::var_os(name).is_some()) {
+                    return Err(UpstreamError::Environment { id: source.id.clone(), name });
+                }
                 let certificate = source.client_certificate.as_ref();
                 To::Database(Database::new(&Access {
                     url,
