@@ -61,6 +61,9 @@ impl Server {
     /// Asks for `path_and_query`; an answer that is not a success becomes an error that says what the broker said.
     pub async fn get(&self, path_and_query: &str) -> anyhow::Result<Response<Incoming>> {
         let url = self.url.as_deref().context("no server: name the api listener with `--url`, or set MILLGATE_API")?;
+        if url.trim_end_matches('/').ends_with(":0") {
+            anyhow::bail!("`{url}` is a port of the system's choice: say with `--url` where the api listener is");
+        }
         let uri = format!("{}{path_and_query}", url.trim_end_matches('/'));
         let mut authorization = header::HeaderValue::from_str(&format!("Bearer {}", self.token()?))
             .context("the token holds characters that no token has")?;

@@ -114,8 +114,16 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Test(args) => test::run(&args),
         Command::Matrix(args) => matrix::run(&args),
         Command::Diff(args) => matrix::run_diff(&args),
-        Command::Explain(args) => explain::run(*args).await,
-        Command::Replay(args) => replay::run(args).await,
-        Command::Shadow(args) => shadow::run(args).await,
+        Command::Explain(args) => explain::run(*args).await.map_err(unusable),
+        Command::Replay(args) => replay::run(args).await.map_err(unusable),
+        Command::Shadow(args) => shadow::run(args).await.map_err(unusable),
+    }
+}
+
+/// A log that may not be read says nothing of policies: a gate must not take it for a finding.
+fn unusable(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast::<crate::client::Refused>() {
+        Ok(refused) => anyhow::anyhow!("the log cannot be read: {refused}"),
+        Err(error) => error,
     }
 }

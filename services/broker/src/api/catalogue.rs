@@ -39,7 +39,8 @@ struct Terms<'w> {
     resolution_min: String,
     window_max: String,
     rows_max: i64,
-    age_max_days: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    age_max_days: Option<i64>,
 }
 
 /// Something that may be asked for.
@@ -240,7 +241,8 @@ impl<'w> Looking<'w, '_> {
             resolution_min: duration(a.resolution_min_ms),
             window_max: duration(a.window_max_ms),
             rows_max: a.rows_max,
-            age_max_days: a.age_max_days,
+            // Nobody has a hundred years of data.
+            age_max_days: (a.age_max_days < 36_500).then_some(a.age_max_days),
         })
         .collect()
     }

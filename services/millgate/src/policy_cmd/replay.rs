@@ -84,6 +84,11 @@ pub async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
             replay(source, candidate.as_ref()).await?
         }
     };
+    if tally.looked_at == 0 {
+        anyhow::bail!(
+            "no decision was recorded in that time, and a replay of nothing would pass whatever the policies say"
+        );
+    }
     let fine = tally.findings_total == 0 && tally.changed() == 0;
     if args.json {
         say(serde_json::to_string(&report::json(&tally, (from, to), candidate.as_deref()))?);
