@@ -159,7 +159,12 @@ fn values(bytes: &[u8], at: &ValuesAt, question: &SeriesQuestion) -> Result<Vec<
     let mut rows = found.rows;
     rows.sort_by_key(|row| row.ms);
     if question.step_ms == 0 {
-        rows.truncate(usize::try_from(question.rows_max).unwrap_or(usize::MAX));
+        let wanted = usize::try_from(question.rows_max).unwrap_or(usize::MAX);
+        // With fewer than are wanted the answer says that there are no more, and nobody knows that.
+        if found.seen >= at.values_max && rows.len() < wanted {
+            return Err(malformed("more values than one answer of the source holds; ask for a shorter window"));
+        }
+        rows.truncate(wanted);
     }
     Ok(rows)
 }
@@ -605,6 +610,11 @@ mod tests {
         raw.rows_max = 2;
         let out = read(raw, &answer(["600000", "660000", "600001", "720000", "720001", "1200000"])).unwrap();
         assert_eq!((out["values"].to_string().as_str(), &out["more"]), ("[[600000,1],[600001,9]]", &true.into()));
+        // A part that would say it is all of them.
+        let mut cut = question(0, SeriesAnswer::Values(ValuesAt { values_max: 6, ..at(TimeUnit::Milliseconds) }));
+        cut.rows_max = 10;
+        let six = answer(["600000", "600001", "600002", "600003", "600004", "600005"]);
+        assert!(read(cut, &six).is_err());
         // As many as the source ever gives: there may be more of the last step.
         let mut full = at(TimeUnit::Milliseconds);
         full.values_max = 6;
