@@ -1,6 +1,7 @@
 //! A plant of the size that is asked for: ISA-95 levels, signals, suppliers with agreements, people in roles, and policies in
 //! the mix that large sets have.
 
+use model::issuer::Issuer;
 use model::party::{Agreement, Organisation, OrganisationKind, Parties, PrincipalRecord, Revocations, Status};
 use model::plant::{Equipment, FieldClass, Governance, Level, Lifecycle, Plant, Product, Signal};
 use model::{
@@ -160,7 +161,7 @@ pub fn parties(size: Size) -> Result<Parties, String> {
     Ok(Parties {
         digest: Digest::of(b"registry"),
         organisations: keyed(owner.chain(suppliers).collect::<Result<_, String>>()?, |o| o.id.clone()),
-        issuers: BTreeMap::new(),
+        issuers: BTreeMap::from([(id("login")?, Issuer::new(id("login")?, id("owner")?, "https://login.example"))]),
         authorities: BTreeMap::new(),
         principals: keyed((0..size.principals).map(|n| person(size, n)).collect::<Result<_, String>>()?, |p| {
             (p.organisation.clone(), p.subject.clone())

@@ -21,6 +21,8 @@ const LAST_MS: i64 = 253_402_300_799_999;
 
 impl Timestamp {
     pub const EPOCH: Self = Self(0);
+    /// The last that has a text.
+    pub const LAST: Self = Self(LAST_MS);
 
     pub fn millis(self) -> i64 {
         self.0

@@ -83,8 +83,8 @@ impl<'a> Inquiry<'a> {
         purpose: Option<&EntityUid>,
         agreement: Option<Candidate<'_>>,
     ) -> Result<Answer, Refused> {
-        let context = self.context(&matter.party, purpose, agreement, About::Shape(self.request.shape))?;
-        self.ask(matter, self.request.action, &matter.data.base.uid, &context, &matter.store).sound()
+        let facts = self.facts(&matter.party, purpose, agreement, About::Shape(self.request.shape))?;
+        self.ask(matter, self.request.action, &matter.data.base.uid, &facts, &matter.store).sound()
     }
 
     fn main_each(

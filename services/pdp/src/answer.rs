@@ -1,11 +1,9 @@
 //! One question to Cedar.
 
-use crate::engine::{Outcome, Store};
+use crate::engine::{Facts, Outcome, Store};
 use crate::policies::PolicySet;
 use crate::refusal::Refusal;
-use cedar_policy::{
-    AuthorizationError, Authorizer, Context, Decision, Entities, EntityUid, PolicySet as CedarSet, Request,
-};
+use cedar_policy::{AuthorizationError, Authorizer, Decision, Entities, EntityUid, PolicySet as CedarSet, Request};
 use model::Action;
 
 /// Cedar's answer to one question, before errors deny.
@@ -47,12 +45,12 @@ impl PolicySet {
         principal: &EntityUid,
         action: Action,
         resource: &EntityUid,
-        context: &Context,
+        facts: &Facts<'_>,
         store: &Store<'_>,
     ) -> Answer {
         let index = self.index.as_ref();
-        let outcome = index.and_then(|index| index.answer(principal, action, resource, context, store, &self.actions));
-        outcome.map_or_else(|| self.scan(principal, action, resource, context, store), Answer::from)
+        let outcome = index.and_then(|index| index.answer(principal, action, resource, facts, store, &self.actions));
+        outcome.map_or_else(|| self.scan(principal, action, resource, facts, store), Answer::from)
     }
 
     /// The same answer by Cedar's public interface from all policies: slow, and what [`Self::ask`] is measured by.
@@ -61,14 +59,14 @@ impl PolicySet {
         principal: &EntityUid,
         action: Action,
         resource: &EntityUid,
-        context: &Context,
+        facts: &Facts<'_>,
         store: &Store<'_>,
     ) -> Answer {
         let Some(action_uid) = self.names.actions.get(&action) else {
             return Answer::failed(format!("action `{}` is not known", action.as_str()));
         };
         let Some(store) = store.whole() else { return Answer::failed(String::from("the entities are contradictory")) };
-        match Request::new(principal.clone(), action_uid.clone(), resource.clone(), context.clone(), None) {
+        match Request::new(principal.clone(), action_uid.clone(), resource.clone(), facts.whole().clone(), None) {
             Ok(request) => answer(&request, &self.all, store),
             Err(e) => Answer::failed(e.to_string()),
         }

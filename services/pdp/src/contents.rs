@@ -42,15 +42,18 @@ impl<'a> Inquiry<'a> {
         basis: Basis<'_>,
         forbids: &mut BTreeSet<String>,
     ) -> Result<(Vec<FieldClassId>, Vec<FieldClassId>), Refused> {
+        if matter.data.classes.is_empty() {
+            return Ok((Vec::new(), Vec::new()));
+        }
         let (mut shown, mut hidden) = (Vec::new(), Vec::new());
         let about = About::Governance(&matter.data.governance);
-        let context = self.context(&matter.party, basis.purpose, basis.agreement, about)?;
+        let facts = self.facts(&matter.party, basis.purpose, basis.agreement, about)?;
         for class in &matter.data.classes {
             let Some(known) = self.snapshot.offer.classes.get(class) else {
                 hidden.push(class.clone());
                 continue;
             };
-            let answer = self.ask(matter, Action::Reveal, &known.uid, &context, &matter.store).sound()?;
+            let answer = self.ask(matter, Action::Reveal, &known.uid, &facts, &matter.store).sound()?;
             if answer.allow {
                 self.policies.extend(answer.policies);
                 shown.push(class.clone());
@@ -77,10 +80,10 @@ impl<'a> Inquiry<'a> {
         let store =
             slice::store(self.snapshot, entities, &matter.party.caller, basis.agreement.map(|(_, known)| known));
         let store = store.map_err(|e| Refusal::errors(vec![e]))?;
-        let context = self.context(&matter.party, basis.purpose, basis.agreement, About::Nothing)?;
+        let facts = self.facts(&matter.party, basis.purpose, basis.agreement, About::Nothing)?;
         let mut hidden = Vec::new();
         for (kind, uid) in kinds.iter().zip(uids) {
-            let answer = self.ask(matter, Action::SeeRecord, uid, &context, &store).sound()?;
+            let answer = self.ask(matter, Action::SeeRecord, uid, &facts, &store).sound()?;
             if answer.allow {
                 self.policies.extend(answer.policies);
                 continue;

@@ -5,14 +5,14 @@ use crate::answer::Answer;
 use crate::contents::{Basis, Shown};
 use crate::credential::Told;
 use crate::decision::{Decision, Digests, Permit};
-use crate::engine::{Store, Value};
+use crate::engine::{Facts, Store, Value, datetime};
 use crate::names::uid;
-use crate::question::{About, Question, datetime};
+use crate::question::{About, Question};
 use crate::refusal::Refusal;
 use crate::replay::Inputs;
 use crate::slice::{self, Caller, Record};
 use crate::snapshot::{Base, Data, Kinds, Snapshot};
-use cedar_policy::{Context, EntityUid};
+use cedar_policy::EntityUid;
 use model::{
     AccessRequest, Action, AgreementId, Authenticated, OrganisationId, Principal, Reason, ResourceRef, RoleId, Shape,
     Timestamp,
@@ -311,8 +311,8 @@ impl<'a> Inquiry<'a> {
         let mut answers = Vec::new();
         // Most who ask under an agreement may know of what it covers: that question first.
         for agreement in matter.candidates.iter().copied().map(Some).chain([None]) {
-            let context = self.context(&matter.party, None, agreement, About::Nothing).map_err(Refusal::hiding)?;
-            let answer = self.ask(matter, Action::Discover, &matter.data.base.uid, &context, &matter.store);
+            let facts = self.facts(&matter.party, None, agreement, About::Nothing).map_err(Refusal::hiding)?;
+            let answer = self.ask(matter, Action::Discover, &matter.data.base.uid, &facts, &matter.store);
             let answer = answer.sound().map_err(Refusal::hiding)?;
             if answer.allow {
                 return Ok(());
@@ -325,16 +325,16 @@ impl<'a> Inquiry<'a> {
     // --- questions
 
     /// A context that cannot be built counts as a policy that failed.
-    pub(crate) fn context(
+    pub(crate) fn facts<'f>(
         &self,
-        party: &Party<'_>,
-        purpose: Option<&EntityUid>,
-        agreement: Option<Candidate<'_>>,
-        about: About<'_>,
-    ) -> Result<Context, Refused> {
+        party: &'f Party<'_>,
+        purpose: Option<&'f EntityUid>,
+        agreement: Option<Candidate<'f>>,
+        about: About<'f>,
+    ) -> Result<Facts<'f>, Refused> {
         let agreement = agreement.map(|(_, known)| &known.uid);
-        let now = self.now.as_ref().map_err(|e| Refusal::errors(vec![e.clone()]))?;
-        Ok(Question { now, caller: &party.told, purpose, agreement, about }.context())
+        let now = self.now.clone().map_err(|e| Refusal::errors(vec![e]))?;
+        Ok(Question { now, caller: &party.told, purpose, agreement, about }.facts())
     }
 
     pub(crate) fn ask(
@@ -342,10 +342,10 @@ impl<'a> Inquiry<'a> {
         matter: &Matter<'_>,
         action: Action,
         resource: &EntityUid,
-        context: &Context,
+        facts: &Facts<'_>,
         store: &Store<'_>,
     ) -> Answer {
-        self.question(&matter.party.caller.uid, action, resource, context, store)
+        self.question(&matter.party.caller.uid, action, resource, facts, store)
     }
 
     fn question(
@@ -353,12 +353,12 @@ impl<'a> Inquiry<'a> {
         principal: &EntityUid,
         action: Action,
         resource: &EntityUid,
-        context: &Context,
+        facts: &Facts<'_>,
         store: &Store<'_>,
     ) -> Answer {
         match self.engine {
-            Engine::Index => self.snapshot.ask(principal, action, resource, context, store),
-            Engine::Scan => self.snapshot.policies.scan(principal, action, resource, context, store),
+            Engine::Index => self.snapshot.ask(principal, action, resource, facts, store),
+            Engine::Scan => self.snapshot.policies.scan(principal, action, resource, facts, store),
         }
     }
 
@@ -403,10 +403,10 @@ impl<'a> Inquiry<'a> {
 
     fn reads_audit(&mut self, party: &Party<'_>, base: &Base, purpose: Option<&EntityUid>) -> Result<(), Refused> {
         let policies = &self.snapshot.policies;
-        let context = self.context(party, purpose, None, About::Nothing)?;
+        let facts = self.facts(party, purpose, None, About::Nothing)?;
         let store =
             slice::store(self.snapshot, &base.entities, &party.caller, []).map_err(|e| Refusal::errors(vec![e]))?;
-        let answer = self.question(&party.caller.uid, Action::ReadAudit, &base.uid, &context, &store).sound()?;
+        let answer = self.question(&party.caller.uid, Action::ReadAudit, &base.uid, &facts, &store).sound()?;
         if !answer.allow {
             return Err(Refusal::explained(policies, &[answer]));
         }

@@ -6,27 +6,33 @@
 
 mod condition;
 mod conformance;
+mod facts;
 mod index;
+mod instant;
+mod ready;
 mod shortcut;
 
 pub(crate) use conformance::Conformance;
+pub(crate) use facts::Facts;
 pub(crate) use index::{Index, Outcome};
+pub(crate) use instant::datetime;
 
 /// A value in a context or of an attribute, already evaluated.
 pub(crate) use cedar_policy_core::ast::Value;
 
-use cedar_policy::{Context, Entities, EntityUid, RestrictedExpression};
-use cedar_policy_core::ast::{self, EntityUID};
+use cedar_policy::{Entities, EntityUid, RestrictedExpression};
+use cedar_policy_core::ast::{self, EntityUID, PartialValue};
 use cedar_policy_core::entities::{Dereference, Entities as CoreEntities, TCComputation};
 use cedar_policy_core::evaluator::RestrictedEvaluator;
 use cedar_policy_core::extensions::Extensions;
 use cedar_policy_core::validator::CoreSchema;
+use ready::{Ready, is_same};
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// An entity that names all of its ancestors, shared by stores.
-pub(crate) type Shared = Arc<ast::Entity>;
+pub(crate) type Shared = Arc<Ready>;
 
 /// # Errors
 /// In words: an extension value that Cedar cannot read.
@@ -45,18 +51,17 @@ pub(crate) fn record<'a>(fields: impl IntoIterator<Item = (&'a str, Value)>) -> 
     Value::record(fields, None)
 }
 
-pub(crate) fn context<'a>(fields: impl IntoIterator<Item = (&'a str, Value)>) -> Context {
-    let fields: BTreeMap<_, _> = fields.into_iter().map(|(name, value)| (name.into(), value)).collect();
-    Context::from(ast::Context::Value(Arc::new(fields)))
-}
-
 /// `entity` with `ancestors` in place of its parents: the same to every policy, without the entities between.
 pub(crate) fn flat(entity: &cedar_policy::Entity, ancestors: impl IntoIterator<Item = EntityUid>) -> Shared {
-    renamed(entity.as_ref(), &entity.uid(), ancestors)
+    let core: &ast::Entity = entity.as_ref();
+    let ancestors = core.ancestors().cloned().chain(ancestors.into_iter().map(EntityUID::from)).collect();
+    let attributes = core.attrs().map(|(name, value)| (name.clone(), value.clone()));
+    let flat = ast::Entity::new_with_attr_partial_value(core.uid().clone(), attributes, HashSet::new(), ancestors, []);
+    Arc::new(Ready::new(flat))
 }
 
 pub(crate) fn public(entity: &Shared) -> cedar_policy::Entity {
-    cedar_policy::Entity::from((**entity).clone())
+    cedar_policy::Entity::from((**entity.entity()).clone())
 }
 
 pub(crate) fn ancestors(entity: &Shared) -> Vec<EntityUid> {
@@ -64,12 +69,9 @@ pub(crate) fn ancestors(entity: &Shared) -> Vec<EntityUid> {
 }
 
 /// A copy of `entity` as `uid`, in `more` beside its own ancestors.
-pub(crate) fn renamed(entity: &ast::Entity, uid: &EntityUid, more: impl IntoIterator<Item = EntityUid>) -> Shared {
-    let own = entity.ancestors().cloned();
-    let ancestors = own.chain(more.into_iter().map(EntityUID::from)).collect();
-    let attributes = entity.attrs().map(|(name, value)| (name.clone(), value.clone()));
+pub(crate) fn renamed(entity: &Shared, uid: &EntityUid, more: impl IntoIterator<Item = EntityUid>) -> Shared {
     let uid = AsRef::<EntityUID>::as_ref(uid).clone();
-    Arc::new(ast::Entity::new_with_attr_partial_value(uid, attributes, HashSet::new(), ancestors, []))
+    Arc::new(entity.renamed(uid, more.into_iter().map(EntityUID::from)))
 }
 
 /// The entities of one question: the actions, and who and what it is about. They are few, so they are looked for one by one;
@@ -87,10 +89,13 @@ impl<'s> Store<'s> {
     /// # Errors
     /// In words, when two that differ have one name.
     pub(crate) fn new(base: &'s Entities, added: Vec<Shared>) -> Result<Self, String> {
-        let differ = |a: &Shared, b: &Shared| !Arc::ptr_eq(a, b) && a.uid() == b.uid() && !a.deep_eq(b);
+        let differ = |a: &Shared, b: &Shared| {
+            let is_one = a.marks.own == b.marks.own && !Arc::ptr_eq(a, b) && a.uid == b.uid;
+            is_one && !a.entity().deep_eq(b.entity())
+        };
         let twice = added.iter().enumerate().find(|(n, a)| added.iter().take(*n).any(|b| differ(a, b)));
         match twice {
-            Some((_, entity)) => Err(format!("`{}` is there twice, and is not the same", entity.uid())),
+            Some((_, entity)) => Err(format!("`{}` is there twice, and is not the same", entity.uid)),
             None => Ok(Self { base, added, whole: OnceCell::new() }),
         }
     }
@@ -103,7 +108,7 @@ impl<'s> Store<'s> {
         let make = || {
             let base: &CoreEntities = self.base.as_ref();
             let added = base.clone().add_entities(
-                self.added.iter().cloned(),
+                self.added.iter().map(|added| Arc::clone(added.entity())),
                 None::<&CoreSchema<'_>>,
                 TCComputation::AssumeAlreadyComputed,
                 Extensions::all_available(),
@@ -113,9 +118,9 @@ impl<'s> Store<'s> {
         self.whole.get_or_init(make).as_ref()
     }
 
-    fn find(&self, uid: &EntityUID) -> Option<&ast::Entity> {
-        let added = self.added.iter().map(|entity| &**entity).find(|entity| entity.uid() == uid);
-        added.or_else(|| found(self.base, uid))
+    fn find(&self, uid: &EntityUID) -> Option<Found<'_>> {
+        let added = self.added.iter().find(|added| is_same(&added.uid, uid));
+        added.map(|ready| Found::Ready(ready)).or_else(|| found(self.base, uid).map(Found::Other))
     }
 
     /// Whether its actions are these.
@@ -128,6 +133,29 @@ impl<'s> Store<'s> {
 impl<'s> From<&'s Entities> for Store<'s> {
     fn from(base: &'s Entities) -> Self {
         Self { base, added: Vec::new(), whole: OnceCell::new() }
+    }
+}
+
+/// An entity of a store.
+#[derive(Clone, Copy)]
+enum Found<'e> {
+    Ready(&'e Ready),
+    Other(&'e ast::Entity),
+}
+
+impl<'e> Found<'e> {
+    fn attribute(self, name: &str) -> Option<&'e PartialValue> {
+        match self {
+            Self::Ready(ready) => ready.attribute(name),
+            Self::Other(entity) => entity.get(name),
+        }
+    }
+
+    fn is_below(self, other: &EntityUID) -> bool {
+        match self {
+            Self::Ready(ready) => ready.ancestors().any(|uid| is_same(uid, other)),
+            Self::Other(entity) => entity.is_descendant_of(other),
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 //! the wrong type; principals and resources that nobody knows; names that are one another's but for the type.
 
 use crate::answer::Answer;
-use crate::engine::Store;
+use crate::engine::{Facts, Store};
 use crate::policies::PolicySet;
 use cedar_policy::{Context, Entities, Entity, EntityUid, RestrictedExpression};
 use model::Action;
@@ -95,10 +95,10 @@ pub(crate) fn compare_in(set: &PolicySet, dice: &mut Dice, questions: usize) -> 
         }
         let (principal, resource) = (uid(PRINCIPALS, dice)?, uid(RESOURCES, dice)?);
         let action = Action::ALL.get(dice.below(Action::ALL.len())).copied().unwrap_or(Action::Read);
-        let context = context(dice)?;
+        let facts = Facts::from(context(dice)?);
         let entities = Store::from(&store);
-        let full = set.scan(&principal, action, &resource, &context, &entities);
-        let indexed = set.ask(&principal, action, &resource, &context, &entities);
+        let full = set.scan(&principal, action, &resource, &facts, &entities);
+        let indexed = set.ask(&principal, action, &resource, &facts, &entities);
         report.note(&full);
         if !indexed.is_same(&full) {
             report.differences.push(format!("{principal} {action:?} {resource}: {indexed:?}, but {full:?}"));

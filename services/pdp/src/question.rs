@@ -1,16 +1,17 @@
 //! Contexts: what Cedar is told beside principal, action and resource. Typed values, never JSON.
 
 use crate::Finding;
-use crate::engine::{self, Value};
+use crate::engine::{self, Facts, Value};
 use crate::names::{Names, uid};
-use cedar_policy::{Context, EntityTypeName, EntityUid, Request, RestrictedExpression, Schema};
+use cedar_policy::{EntityTypeName, EntityUid, Request, RestrictedExpression, Schema};
 use model::{Action, Shape, Timestamp};
+use std::borrow::Cow;
 
 /// The asked-for context of one question.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Question<'a> {
-    /// Made once per request by [`datetime`]: Cedar reads it from a text.
-    pub now: &'a Value,
+    /// Made once per request by [`engine::datetime`].
+    pub now: Value,
     /// How the principal comes to ask; see [`crate::credential`].
     pub caller: &'a Value,
     pub purpose: Option<&'a EntityUid>,
@@ -26,17 +27,17 @@ pub(crate) enum About<'a> {
     Governance(&'a Value),
 }
 
-impl Question<'_> {
-    pub(crate) fn context(&self) -> Context {
+impl<'a> Question<'a> {
+    pub(crate) fn facts(self) -> Facts<'a> {
         let about = match self.about {
             About::Nothing => None,
-            About::Shape(shape) => Some(("shape", shape_of(shape))),
-            About::Governance(governance) => Some(("governance", governance.clone())),
+            About::Shape(shape) => Some(("shape", Cow::Owned(shape_of(shape)))),
+            About::Governance(governance) => Some(("governance", Cow::Borrowed(governance))),
         };
-        let named = |name, uid: Option<&EntityUid>| uid.map(|uid| (name, engine::name(uid)));
-        let always = [("now", self.now.clone()), ("caller", self.caller.clone())];
+        let named = |name, uid: Option<&EntityUid>| uid.map(|uid| (name, Cow::Owned(engine::name(uid))));
+        let always = [("now", Cow::Owned(self.now)), ("caller", Cow::Borrowed(self.caller))];
         let asked = always.into_iter().chain(named("purpose", self.purpose)).chain(named("agreement", self.agreement));
-        engine::context(asked.chain(about))
+        Facts::new(asked.chain(about))
     }
 }
 
@@ -47,12 +48,6 @@ fn shape_of(shape: Shape) -> Value {
         ("ageDays", shape.age_days.into()),
         ("rows", shape.rows.into()),
     ])
-}
-
-/// # Errors
-/// In words, for a time beyond the years that Cedar can read.
-pub(crate) fn datetime(time: Timestamp) -> Result<Value, String> {
-    engine::value(&RestrictedExpression::new_datetime(time.to_rfc3339()))
 }
 
 /// Asks `schema` whether the contexts that are built here are those that policies are checked against, with and without
@@ -95,12 +90,12 @@ fn try_out(
         Action::Discover | Action::SeeRecord | Action::ReadAudit => About::Nothing,
     };
     let optional = |uid| full.then_some(uid);
-    let now = datetime(Timestamp::EPOCH)?;
+    let now = engine::value(&RestrictedExpression::new_datetime(Timestamp::EPOCH.to_rfc3339()))?;
     let caller = crate::credential::sample(names, full)?;
     let question =
-        Question { now: &now, caller: &caller, purpose: optional(&purpose), agreement: optional(&agreement), about };
+        Question { now, caller: &caller, purpose: optional(&purpose), agreement: optional(&agreement), about };
     let (principal, resource) = (uid(principal, "p"), uid(resource, "r"));
-    Request::new(principal, action_uid.clone(), resource, question.context(), Some(schema))
+    Request::new(principal, action_uid.clone(), resource, question.facts().whole().clone(), Some(schema))
         .map(drop)
         .map_err(|e| e.to_string())
 }

@@ -5,11 +5,11 @@
 
 use crate::cases::Expected;
 use crate::credential::Told;
-use crate::engine::{self, Value};
+use crate::engine::{self, Value, datetime};
 use crate::entities::{self, Collected};
 use crate::names::{Types, uid};
 use crate::offer::KINDS_MAX;
-use crate::question::{About, Question, datetime};
+use crate::question::{About, Question};
 use crate::snapshot::Snapshot;
 use crate::{Decision, Denial};
 use cedar_policy::{Entities, Entity, EntityUid, Request};
@@ -140,9 +140,9 @@ impl<'a> Asker<'a> {
         let agreement_uid = agreement.map(|a| uid(&self.types().agreement, &a.id));
         let now = datetime(self.request.now)?;
         let (purpose, under) = (purpose.as_ref(), agreement_uid.as_ref());
-        let context = Question { now: &now, caller: &party.told, purpose, agreement: under, about }.context();
+        let facts = Question { now, caller: &party.told, purpose, agreement: under, about }.facts();
         let action_uid = self.snapshot.policies.names.actions.get(&action).ok_or("unknown action")?;
-        let request = Request::new(party.entity.uid(), action_uid.clone(), resource, context, None);
+        let request = Request::new(party.entity.uid(), action_uid.clone(), resource, facts.whole().clone(), None);
         self.asked.push(Asked {
             who: party.principal.to_text(),
             action,

@@ -5,9 +5,9 @@
 //! snapshot is told once.
 
 use crate::answer::Answer;
-use crate::engine::Store;
+use crate::engine::{Facts, Store};
 use crate::snapshot::Snapshot;
-use cedar_policy::{Context, EntityUid};
+use cedar_policy::EntityUid;
 use model::Action;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -52,14 +52,14 @@ impl Snapshot {
         principal: &EntityUid,
         action: Action,
         resource: &EntityUid,
-        context: &Context,
+        facts: &Facts<'_>,
         store: &Store<'_>,
     ) -> Answer {
-        let scan = || self.policies.scan(principal, action, resource, context, store);
+        let scan = || self.policies.scan(principal, action, resource, facts, store);
         if self.watch.is_alarmed.load(Ordering::Relaxed) {
             return scan();
         }
-        let answer = self.policies.ask(principal, action, resource, context, store);
+        let answer = self.policies.ask(principal, action, resource, facts, store);
         if !self.watch.is_due(self.policies.len()) {
             return answer;
         }

@@ -3,6 +3,7 @@
 //! Cedar makes its description of a type anew for every name that it meets, to see whether the type lists its names. Ours
 //! lists none; where a schema does, Cedar's way is taken. Otherwise each type is described once.
 
+use super::Shared;
 use cedar_policy::Schema;
 use cedar_policy_core::ast::{Entity, EntityType};
 use cedar_policy_core::entities::conformance::EntitySchemaConformanceChecker;
@@ -28,7 +29,8 @@ impl<'s> Conformance<'s> {
 
     /// # Errors
     /// In words, Cedar's own.
-    pub(crate) fn check(&self, entity: &Entity) -> Result<(), String> {
+    pub(crate) fn check(&self, entity: &Shared) -> Result<(), String> {
+        let entity = &**entity.entity();
         let described = self.types.get(entity.uid().entity_type()).filter(|ty| !self.lists_names && !ty.is_external());
         match described {
             Some(ty) => check_as(entity, ty),

@@ -6,12 +6,13 @@
 //! This is sound for the store that the question is asked over, because ancestors are taken from it and nowhere else; a
 //! store whose actions are not the schema's own is not asked about here.
 
-use super::Store;
 use super::condition::{Collector, Conditions};
-use cedar_policy::{Context, Entities, EntityUid, Policy};
+use super::ready::{ByMark, Mark, is_same, mark, mark_of_type};
+use super::{Facts, Found, Store};
+use cedar_policy::{Entities, EntityUid, Policy};
 use cedar_policy_core::ast::{
-    self, Effect, Entity, EntityReference, EntityType, EntityUID, EntityUIDEntry, Expr, Literal,
-    PrincipalOrResourceConstraint, Request, SlotEnv, Value, ValueKind,
+    self, Effect, EntityReference, EntityType, EntityUID, EntityUIDEntry, Expr, Literal, PrincipalOrResourceConstraint,
+    Request, SlotEnv, Value, ValueKind,
 };
 use cedar_policy_core::evaluator::Evaluator;
 use cedar_policy_core::extensions::Extensions;
@@ -53,11 +54,11 @@ struct Keys {
     all: HashMap<PrincipalOrResourceConstraint, Key, RandomState>,
     any: Option<Key>,
     /// `== uid`.
-    equal: HashMap<EntityUID, Key, RandomState>,
+    equal: ByMark<Vec<(EntityUID, Key)>>,
     /// `in uid`, and `is T in uid` with its `T`.
-    within: HashMap<EntityUID, Vec<(Option<EntityType>, Key)>, RandomState>,
+    within: ByMark<Vec<(EntityUID, Option<EntityType>, Key)>>,
     /// `is T`.
-    is: HashMap<EntityType, Key, RandomState>,
+    is: ByMark<Vec<(EntityType, Key)>>,
 }
 
 /// Cedar's answer, by the policies that determined it and those that failed.
@@ -123,11 +124,20 @@ impl Keys {
         let key = Key::try_from(self.all.len()).ok()?;
         match constraint {
             PrincipalOrResourceConstraint::Any => self.any = Some(key),
-            PrincipalOrResourceConstraint::Eq(uid) => drop(self.equal.insert(named(uid)?, key)),
-            PrincipalOrResourceConstraint::In(uid) => self.within.entry(named(uid)?).or_default().push((None, key)),
-            PrincipalOrResourceConstraint::Is(ty) => drop(self.is.insert((**ty).clone(), key)),
-            PrincipalOrResourceConstraint::IsIn(ty, uid) => {
-                self.within.entry(named(uid)?).or_default().push((Some((**ty).clone()), key));
+            PrincipalOrResourceConstraint::Eq(reference) => {
+                let uid = named(reference)?;
+                self.equal.entry(mark(&uid)).or_default().push((uid, key));
+            }
+            PrincipalOrResourceConstraint::In(reference) => {
+                let uid = named(reference)?;
+                self.within.entry(mark(&uid)).or_default().push((uid, None, key));
+            }
+            PrincipalOrResourceConstraint::Is(ty) => {
+                self.is.entry(mark_of_type(ty)).or_default().push(((**ty).clone(), key));
+            }
+            PrincipalOrResourceConstraint::IsIn(ty, reference) => {
+                let uid = named(reference)?;
+                self.within.entry(mark(&uid)).or_default().push((uid, Some((**ty).clone()), key));
             }
         }
         self.all.insert(constraint.clone(), key);
@@ -135,19 +145,38 @@ impl Keys {
     }
 
     /// The constraints that hold for `uid`. `in` is reflexive, for entities that are not in the store too.
-    fn holding(&self, uid: &EntityUID, entity: Option<&Entity>) -> Vec<Key> {
-        let mut keys = Vec::with_capacity(8);
+    fn holding(&self, of: &Side<'_>) -> Vec<Key> {
+        let ty = of.uid.entity_type();
+        let (own, of_type) = match of.found {
+            Some(Found::Ready(ready)) => (ready.marks.own, ready.marks.ty),
+            _ => (mark(of.uid), mark_of_type(ty)),
+        };
+        let mut keys = Vec::with_capacity(16);
         keys.extend(self.any);
-        keys.extend(self.equal.get(uid));
-        keys.extend(self.is.get(uid.entity_type()));
+        let equal = self.equal.get(&own).into_iter().flatten();
+        keys.extend(equal.filter(|(uid, _)| uid == of.uid).map(|(_, key)| key));
+        let is = self.is.get(&of_type).into_iter().flatten();
+        keys.extend(is.filter(|(of, _)| of == ty).map(|(_, key)| key));
         if !self.within.is_empty() {
-            let ancestors = entity.into_iter().flat_map(Entity::ancestors);
-            for constraints in std::iter::once(uid).chain(ancestors).filter_map(|of| self.within.get(of)) {
-                let fitting = constraints.iter().filter(|(ty, _)| ty.as_ref().is_none_or(|ty| ty == uid.entity_type()));
-                keys.extend(fitting.map(|(_, key)| key));
+            self.add_within(own, of.uid, ty, &mut keys);
+            match of.found {
+                Some(Found::Ready(ready)) => {
+                    ready.marks.ancestors.iter().for_each(|(mark, uid)| self.add_within(*mark, uid, ty, &mut keys));
+                }
+                Some(Found::Other(entity)) => {
+                    entity.ancestors().for_each(|uid| self.add_within(mark(uid), uid, ty, &mut keys));
+                }
+                None => {}
             }
         }
         keys
+    }
+
+    /// What is found by a mark can be for another name: each is looked at.
+    fn add_within(&self, mark: Mark, uid: &EntityUID, ty: &EntityType, keys: &mut Vec<Key>) {
+        let found = self.within.get(&mark).into_iter().flatten();
+        let fitting = found.filter(|(of, only, _)| is_same(of, uid) && only.as_ref().is_none_or(|only| only == ty));
+        keys.extend(fitting.map(|(_, _, key)| key));
     }
 }
 
@@ -161,17 +190,26 @@ fn named(reference: &EntityReference) -> Option<EntityUID> {
 
 // === asking
 
+/// Somebody or something that a question is about, found once.
+pub(super) struct Side<'q> {
+    pub(super) uid: &'q EntityUID,
+    found: Option<Found<'q>>,
+}
+
+impl<'q> Side<'q> {
+    fn find(uid: &'q EntityUID, store: &'q Store<'_>) -> Self {
+        Self { uid, found: store.find(uid) }
+    }
+}
+
 /// One question, as conditions see it.
 pub(crate) struct Questioned<'q> {
-    pub(super) principal: &'q EntityUID,
-    pub(super) resource: &'q EntityUID,
-    context: &'q ast::Context,
+    pub(super) principal: Side<'q>,
+    pub(super) resource: Side<'q>,
+    facts: &'q Facts<'q>,
     action: &'q Arc<EntityUID>,
     store: &'q Store<'q>,
-    /// Found once: most of what policies look at.
-    principal_entity: Option<&'q Entity>,
-    resource_entity: Option<&'q Entity>,
-    agreement: Option<(&'q EntityUID, Option<&'q Entity>)>,
+    agreement: Option<(&'q EntityUID, Option<Found<'q>>)>,
     evaluator: OnceCell<Evaluator<'q>>,
 }
 
@@ -183,14 +221,14 @@ impl Index {
         principal: &EntityUid,
         action: Action,
         resource: &EntityUid,
-        context: &Context,
+        facts: &Facts<'_>,
         store: &Store<'_>,
         actions: &Entities,
     ) -> Option<Outcome<'_>> {
         let scopes = self.actions.get(&action).filter(|scopes| store.has_actions(actions, &scopes.action))?;
-        let question = Questioned::new(principal, &scopes.action, resource, context, store)?;
-        let principals = scopes.principals.holding(question.principal, question.principal_entity);
-        let resources = scopes.resources.holding(question.resource, question.resource_entity);
+        let question = Questioned::new(principal, &scopes.action, resource, facts, store)?;
+        let principals = scopes.principals.holding(&question.principal);
+        let resources = scopes.resources.holding(&question.resource);
         let pairs = principals.iter().flat_map(|p| resources.iter().map(|r| (*p, *r)));
         let candidates = pairs.filter_map(|pair| scopes.rules.get(&pair)).flatten();
         Some(self.decide(candidates.filter_map(|rule| self.rules.get(*rule)), &question))
@@ -217,41 +255,36 @@ impl<'q> Questioned<'q> {
         principal: &'q EntityUid,
         action: &'q Arc<EntityUID>,
         resource: &'q EntityUid,
-        context: &'q Context,
+        facts: &'q Facts<'q>,
         store: &'q Store<'q>,
     ) -> Option<Self> {
-        let context: &ast::Context = context.as_ref();
-        let ast::Context::Value(fields) = context else { return None };
-        let (principal, resource): (&EntityUID, &EntityUID) = (principal.as_ref(), resource.as_ref());
-        let agreement = match fields.get("agreement") {
+        if !facts.are_known() {
+            return None;
+        }
+        let agreement = match facts.get("agreement") {
             Some(Value { value: ValueKind::Lit(Literal::EntityUID(uid)), .. }) => Some((&**uid, store.find(uid))),
             _ => None,
         };
         Some(Self {
-            principal,
+            principal: Side::find(principal.as_ref(), store),
             action,
-            resource,
-            context,
+            resource: Side::find(resource.as_ref(), store),
+            facts,
             store,
-            principal_entity: store.find(principal),
-            resource_entity: store.find(resource),
             agreement,
             evaluator: OnceCell::new(),
         })
     }
 
     pub(super) fn context(&self, name: &str) -> Option<&'q Value> {
-        match self.context {
-            ast::Context::Value(fields) => fields.get(name),
-            ast::Context::RestrictedResidual(_) => None,
-        }
+        self.facts.get(name)
     }
 
-    pub(super) fn entity(&self, uid: &EntityUID) -> Option<&'q Entity> {
+    pub(super) fn entity(&self, uid: &EntityUID) -> Option<Found<'q>> {
         match self.agreement {
             Some((agreement, entity)) if std::ptr::eq(agreement, uid) => entity,
-            _ if std::ptr::eq(self.principal, uid) => self.principal_entity,
-            _ if std::ptr::eq(self.resource, uid) => self.resource_entity,
+            _ if std::ptr::eq(self.principal.uid, uid) => self.principal.found,
+            _ if std::ptr::eq(self.resource.uid, uid) => self.resource.found,
             _ => self.store.find(uid),
         }
     }
@@ -262,10 +295,10 @@ impl<'q> Questioned<'q> {
         let evaluator = self.evaluator.get_or_init(|| {
             let known = |euid: Arc<EntityUID>| EntityUIDEntry::Known { euid, loc: None };
             let request = Request::new_unchecked(
-                known(Arc::new(self.principal.clone())),
+                known(Arc::new(self.principal.uid.clone())),
                 known(Arc::clone(self.action)),
-                known(Arc::new(self.resource.clone())),
-                Some(self.context.clone()),
+                known(Arc::new(self.resource.uid.clone())),
+                Some(AsRef::<ast::Context>::as_ref(self.facts.whole()).clone()),
             );
             Evaluator::new(request, store.as_ref(), Extensions::all_available())
         });

@@ -4,10 +4,11 @@
 //! For all else it says nothing and the interpreter is asked, so no error and no rule of Cedar is decided here. Equality and
 //! order of values are Cedar's own functions.
 
+use super::Found;
 use super::index::Questioned;
+use super::ready::is_same;
 use cedar_policy_core::ast::{
-    BinaryOp, BorrowedRestrictedExpr, Entity, EntityUID, Expr, ExprKind, Literal, PartialValue, UnaryOp, Value,
-    ValueKind, Var,
+    BinaryOp, BorrowedRestrictedExpr, EntityUID, Expr, ExprKind, Literal, PartialValue, UnaryOp, Value, ValueKind, Var,
 };
 use cedar_policy_core::evaluator::{RestrictedEvaluator, binary_relation};
 use cedar_policy_core::extensions::Extensions;
@@ -16,6 +17,8 @@ use std::collections::HashMap;
 
 /// Conditions that are nested deeper are left to the interpreter, which guards its stack.
 const DEPTH_MAX: usize = 16;
+/// Sets of this size are looked through.
+const FEW: usize = 4;
 
 #[derive(Debug)]
 pub(super) enum Shortcut {
@@ -152,6 +155,10 @@ impl Shortcut {
             Self::Is(operand) => sight.see(operand)?.truth(),
             Self::Compare(op, left, right) => compare(*op, sight.see(left)?, sight.see(right)?),
             Self::Contains(set, one) => match (&sight.see(set)?.value()?.value, sight.see(one)?) {
+                // Looked through, where there is little to hash for.
+                (ValueKind::Set(set), Seen::Value(one)) if set.len() <= FEW => {
+                    Some(set.iter().any(|other| is_equal(other, one)))
+                }
                 (ValueKind::Set(set), Seen::Value(one)) => Some(set.contains(one)),
                 _ => None,
             },
@@ -203,8 +210,8 @@ impl<'s> Sight<'s, '_> {
 
     fn look(&self, term: &'s Term) -> Option<Seen<'s>> {
         match term {
-            Term::Principal => Some(Seen::Entity(self.question.principal)),
-            Term::Resource => Some(Seen::Entity(self.question.resource)),
+            Term::Principal => Some(Seen::Entity(self.question.principal.uid)),
+            Term::Resource => Some(Seen::Entity(self.question.resource.uid)),
             Term::Context => Some(Seen::Context),
             Term::Attribute(of, name) => match self.term(*of)? {
                 Seen::Context => self.question.context(name).map(Seen::Value),
@@ -219,8 +226,8 @@ impl<'s> Sight<'s, '_> {
     }
 }
 
-fn attribute<'s>(entity: &'s Entity, name: &str) -> Option<Seen<'s>> {
-    match entity.get(name)? {
+fn attribute<'s>(entity: Found<'s>, name: &str) -> Option<Seen<'s>> {
+    match entity.attribute(name)? {
         PartialValue::Value(value) => Some(Seen::Value(value)),
         PartialValue::Residual(_) => None,
     }
@@ -252,17 +259,26 @@ impl<'s> Seen<'s> {
 
 fn compare(op: BinaryOp, left: Seen<'_>, right: Seen<'_>) -> Option<bool> {
     match (left, right) {
+        (Seen::Value(left), Seen::Value(right)) if op == BinaryOp::Eq => Some(is_equal(left, right)),
         (Seen::Value(left), Seen::Value(right)) => {
             Seen::Value(&binary_relation(op, left, right, Extensions::all_available()).ok()?).truth()
         }
-        _ if op == BinaryOp::Eq => Some(left.entity()? == right.entity()?),
+        _ if op == BinaryOp::Eq => Some(is_same(left.entity()?, right.entity()?)),
         _ => None,
+    }
+}
+
+/// As Cedar compares, with a shorter way for names.
+fn is_equal(left: &Value, right: &Value) -> bool {
+    match (&left.value, &right.value) {
+        (ValueKind::Lit(Literal::EntityUID(left)), ValueKind::Lit(Literal::EntityUID(right))) => is_same(left, right),
+        _ => left == right,
     }
 }
 
 fn is_in(question: &Questioned<'_>, one: &EntityUID, others: Seen<'_>) -> Option<bool> {
     let entity = question.entity(one);
-    let within = |other: &EntityUID| one == other || entity.is_some_and(|e| e.is_descendant_of(other));
+    let within = |other: &EntityUID| is_same(one, other) || entity.is_some_and(|e| e.is_below(other));
     match others {
         Seen::Value(Value { value: ValueKind::Set(set), .. }) => {
             // All must be entities, those behind the first that matches too.
@@ -279,7 +295,7 @@ fn has(question: &Questioned<'_>, of: Seen<'_>, name: &str) -> Option<bool> {
         Seen::Value(Value { value: ValueKind::Record(fields), .. }) => Some(fields.contains_key(name)),
         _ => {
             let uid = of.entity()?;
-            Some(question.entity(uid).is_some_and(|entity| entity.get(name).is_some()))
+            Some(question.entity(uid).is_some_and(|entity| entity.attribute(name).is_some()))
         }
     }
 }

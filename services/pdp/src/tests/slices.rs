@@ -5,9 +5,10 @@ use crate::answer::{Answer, answer};
 use crate::credential::Told;
 use crate::decision::Decision;
 use crate::engine::Store;
+use crate::engine::datetime;
 use crate::entities::{self, Collected};
 use crate::names::uid;
-use crate::question::{About, Question, datetime};
+use crate::question::{About, Question};
 use crate::slice::{self, Caller};
 use crate::snapshot::{Kinds, Snapshot};
 use cedar_policy::{Entities, EntityUid, Request};
@@ -63,9 +64,9 @@ fn the_record_is_enough_to_decide_again() {
     let about = About::Shape(permit.request().shape);
     let told = Told::subject(&permit.request().caller).record(types, &[]);
     let (time, agreement) = (datetime(now()).unwrap(), Some(&agreement));
-    let question = Question { now: &time, caller: &told, purpose: Some(&purpose), agreement, about };
+    let question = Question { now: time, caller: &told, purpose: Some(&purpose), agreement, about };
     let (principal, signal) = (uid(&types.user, "p-0001"), uid(&types.signal, "press-3.force"));
-    let again = world.policies.ask(&principal, Action::ReadSeries, &signal, &question.context(), &Store::from(&store));
+    let again = world.policies.ask(&principal, Action::ReadSeries, &signal, &question.facts(), &Store::from(&store));
     assert!(again.allow && again.errors.is_empty(), "{again:?}");
     assert!(permit.policies().contains(&again.policies[0]));
 }
@@ -216,12 +217,13 @@ impl Both<'_> {
         store: &Store<'_>,
     ) -> Result<(), TestCaseError> {
         let set = &self.world.policies;
-        let context = question.context();
-        let sliced = set.ask(&caller.uid, action, resource, &context, store);
+        let facts = question.clone().facts();
+        let sliced = set.ask(&caller.uid, action, resource, &facts, store);
         let action_uid = set.names.actions.get(&action).unwrap().clone();
         // With the schema, so that a request that the validator did not foresee is noticed.
         let request =
-            Request::new(caller.uid.clone(), action_uid, resource.clone(), context, Some(&set.schema)).unwrap();
+            Request::new(caller.uid.clone(), action_uid, resource.clone(), facts.whole().clone(), Some(&set.schema))
+                .unwrap();
         let full = answer(&request, &set.all, &self.complete);
         self.questions += 1;
         prop_assert_eq!(sorted(sliced), sorted(full), "{:?} {}", action, resource);
@@ -243,7 +245,7 @@ impl Both<'_> {
         let told = Told::subject(&request.caller).record(&self.world.policies.names.types, &[]);
         for agreement in std::iter::once(None).chain(agreements.iter().map(|a| Some(&a.uid))) {
             let now = datetime(request.now).unwrap();
-            let about = |about| Question { now: &now, caller: &told, purpose: Some(&purpose), agreement, about };
+            let about = |about| Question { now: now.clone(), caller: &told, purpose: Some(&purpose), agreement, about };
             let resource = &data.base.uid;
             self.compare(&caller, Action::Discover, resource, &about(About::Nothing), &store)?;
             self.compare(&caller, request.action, resource, &about(About::Shape(request.shape)), &store)?;
