@@ -4,8 +4,10 @@
 //! white space. [`parse`] accepts exactly the bytes that [`Value::encode`] writes, so an entry has one spelling.
 
 mod members;
+mod raw;
 
 pub use members::{Encoded, Members};
+pub use raw::{Raw, RawObject};
 
 use std::collections::BTreeMap;
 
@@ -20,7 +22,7 @@ pub enum Value {
     Int(i64),
     Text(String),
     Array(Vec<Value>),
-    Object(BTreeMap<String, Value>),
+    Object(Object),
 }
 
 /// Why bytes are not canonical JSON, and where.
@@ -30,6 +32,45 @@ pub struct NotCanonical {
     pub problem: &'static str,
     pub offset: usize,
 }
+
+/// The members of an object, sorted, each key once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Object(Vec<(String, Value)>);
+
+impl Object {
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        let at = self.0.binary_search_by(|(name, _)| name.as_str().cmp(key)).ok()?;
+        self.0.get(at).map(|(_, value)| value)
+    }
+
+    pub fn remove(&mut self, key: &str) -> Option<Value> {
+        let at = self.0.binary_search_by(|(name, _)| name.as_str().cmp(key)).ok()?;
+        Some(self.0.remove(at).1)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value))
+    }
+}
+
+/// Of members with one key the last counts.
+impl FromIterator<(String, Value)> for Object {
+    fn from_iter<I: IntoIterator<Item = (String, Value)>>(members: I) -> Self {
+        Self(BTreeMap::from_iter(members).into_iter().collect())
+    }
+}
+
+impl IntoIterator for Object {
+    type Item = (String, Value);
+    type IntoIter = std::vec::IntoIter<(String, Value)>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+/// Places for members that objects with more than one get at once.
+const MEMBERS: usize = 7;
 
 impl Value {
     pub fn text(value: impl Into<String>) -> Self {
@@ -203,20 +244,18 @@ pub fn unhex(text: &str) -> Option<Vec<u8>> {
 /// # Errors
 /// The first place where the bytes are not what [`Value::encode`] would have written.
 pub fn parse(bytes: &[u8]) -> Result<Value, NotCanonical> {
-    let text =
-        std::str::from_utf8(bytes).map_err(|e| NotCanonical { problem: "not UTF-8", offset: e.valid_up_to() })?;
-    let mut reader = Reader { text, at: 0 };
-    let value = reader.value(0)?;
-    if reader.at != bytes.len() {
-        return Err(reader.error("text after the value"));
-    }
-    // One spelling only: whatever the reader let through (`\u0041`, `1e2` never, `-0`) is caught here.
-    if value.encode() != bytes {
-        return Err(NotCanonical { problem: "not in canonical spelling", offset: 0 });
-    }
-    Ok(value)
+    tree(Raw::read(bytes)?)
 }
 
+/// The tree of values.
+///
+/// # Errors
+/// None: the text was checked.
+pub(crate) fn tree(raw: Raw<'_>) -> Result<Value, NotCanonical> {
+    Reader { text: raw.as_str(), at: 0 }.value(0)
+}
+
+/// Of canonical text.
 struct Reader<'a> {
     text: &'a str,
     at: usize,
@@ -261,7 +300,7 @@ impl Reader<'_> {
 
     fn object(&mut self, depth: usize) -> Result<Value, NotCanonical> {
         self.at += 1;
-        let mut members = BTreeMap::new();
+        let mut members = Object::default();
         if self.take("}") {
             return Ok(Value::Object(members));
         }
@@ -271,14 +310,17 @@ impl Reader<'_> {
                 return Err(self.error("key is not ASCII"));
             }
             // Sorted and unique: each key must come after all before it.
-            if members.last_key_value().is_some_and(|(last, _)| *last >= key) {
+            if members.0.last().is_some_and(|(last, _)| *last >= key) {
                 return Err(self.error("keys not sorted or not unique"));
             }
             self.expect(":", "expected `:`")?;
             let value = self.value(depth + 1)?;
-            members.insert(key, value);
+            members.0.push((key, value));
             if self.take("}") {
                 return Ok(Value::Object(members));
+            }
+            if members.0.len() == 1 {
+                members.0.reserve(MEMBERS);
             }
             self.expect(",", "expected `,` or `}`")?;
         }
@@ -317,10 +359,12 @@ impl Reader<'_> {
         self.expect("\"", "expected a string")?;
         let mut out = String::new();
         loop {
-            let rest = self.text.get(self.at..).unwrap_or_default();
-            let plain = rest.find(['"', '\\']).ok_or_else(|| self.error("string without end"))?;
-            out.push_str(rest.get(..plain).unwrap_or_default());
-            self.at += plain;
+            let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+            let plain = rest.iter().position(|b| matches!(b, b'"' | b'\\'));
+            let end = self.at + plain.ok_or_else(|| self.error("string without end"))?;
+            // Both are ASCII, so this is between characters.
+            out.push_str(self.text.get(self.at..end).unwrap_or_default());
+            self.at = end;
             if self.take("\"") {
                 return Ok(out);
             }
@@ -365,7 +409,7 @@ mod tests {
         leaf.prop_recursive(4, 32, 4, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
-                prop::collection::btree_map("[ -~]{0,8}", inner, 0..4).prop_map(Value::Object),
+                prop::collection::btree_map("[ -~]{0,8}", inner, 0..4).prop_map(Value::object),
             ]
         })
     }

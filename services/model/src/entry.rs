@@ -8,8 +8,9 @@
 //! be guessed), `time`, `boot` (one run of one broker). Entries that concern an organisation have `org`, `org_seq`
 //! (1, 2, 3, … per organisation) and, from the second on, `org_prev` (index of that organisation's previous entry).
 
-use crate::canonical::{self, Encoded, Members, Value};
+use crate::canonical::{self, Encoded, Members, RawObject, Value};
 use crate::{Digest, OrganisationId, Timestamp};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Major: readers must know it. Minor: members were added. 1.1 says how a caller proved itself and who acts for it,
@@ -382,39 +383,7 @@ impl Entry {
     /// # Errors
     /// What is wrong with the bytes. Unknown kinds and members of a later minor version are errors of `kind` only.
     pub fn parse(bytes: &[u8]) -> Result<Self, EntryError> {
-        if bytes.len() > BYTES_MAX {
-            return Err(EntryError::TooLarge(bytes.len()));
-        }
-        let value = canonical::parse(bytes)?;
-        let text = |name: &'static str| value.get(name).and_then(Value::as_text).ok_or(EntryError::Member(name));
-        let version = text("v")?;
-        if version.split('.').next() != VERSION.split('.').next() {
-            return Err(EntryError::Version(version.to_owned()));
-        }
-        let kind = Kind::parse(text("kind")?).ok_or(EntryError::Member("kind"))?;
-        let time = text("time")?;
-        let time =
-            Timestamp::parse_rfc3339(time).filter(|t| t.to_rfc3339() == time).ok_or(EntryError::Member("time"))?;
-        if canonical::unhex(text("nonce")?).is_none_or(|n| n.len() != 16) {
-            return Err(EntryError::Member("nonce"));
-        }
-        text("boot")?;
-        let organisation = match value.get("org") {
-            None => None,
-            Some(_) => Some(OrganisationId::new(text("org")?).map_err(|_| EntryError::Member("org"))?),
-        };
-        let index = |name: &'static str| match value.get(name) {
-            None => Ok(None),
-            Some(v) => v.as_int().and_then(|n| u64::try_from(n).ok()).map(Some).ok_or(EntryError::Member(name)),
-        };
-        let (sequence, previous) = (index("org_seq")?, index("org_prev")?);
-        let place = match (&organisation, sequence, previous) {
-            (Some(_), Some(1), None) => Some(Place { sequence: 1, previous: None }),
-            (Some(_), Some(sequence @ 2..), Some(_)) => Some(Place { sequence, previous }),
-            (None, None, None) => None,
-            _ => return Err(EntryError::Member("org_seq")),
-        };
-        Ok(Self { kind, time, organisation, place, value })
+        Outline::read(bytes)?.entry()
     }
 
     pub fn get(&self, member: &str) -> Option<&Value> {
@@ -427,6 +396,70 @@ impl Entry {
 
     pub fn value(&self) -> &Value {
         &self.value
+    }
+}
+
+/// An entry where it lies, checked as [`Entry::parse`] checks it: for whoever looks at many and needs little of each.
+#[derive(Clone, Debug)]
+pub struct Outline<'a> {
+    pub kind: Kind,
+    pub time: Timestamp,
+    pub organisation: Option<OrganisationId>,
+    pub place: Option<Place>,
+    pub members: RawObject<'a>,
+}
+
+impl<'a> Outline<'a> {
+    /// # Errors
+    /// Those of [`Entry::parse`].
+    pub fn read(bytes: &'a [u8]) -> Result<Self, EntryError> {
+        if bytes.len() > BYTES_MAX {
+            return Err(EntryError::TooLarge(bytes.len()));
+        }
+        let members = RawObject::read(bytes)?;
+        let text = |name: &'static str| members.text(name).ok_or(EntryError::Member(name));
+        let version = text("v")?;
+        if version.split('.').next() != VERSION.split('.').next() {
+            return Err(EntryError::Version(version.into_owned()));
+        }
+        let kind = Kind::parse(&text("kind")?).ok_or(EntryError::Member("kind"))?;
+        let time = text("time")?;
+        let time =
+            Timestamp::parse_rfc3339(&time).filter(|t| t.to_rfc3339() == time).ok_or(EntryError::Member("time"))?;
+        if canonical::unhex(&text("nonce")?).is_none_or(|n| n.len() != 16) {
+            return Err(EntryError::Member("nonce"));
+        }
+        text("boot")?;
+        let organisation = match members.get("org") {
+            None => None,
+            Some(_) => Some(OrganisationId::new(&text("org")?).map_err(|_| EntryError::Member("org"))?),
+        };
+        let index = |name: &'static str| match members.get(name) {
+            None => Ok(None),
+            Some(v) => v.as_int().and_then(|n| u64::try_from(n).ok()).map(Some).ok_or(EntryError::Member(name)),
+        };
+        let (sequence, previous) = (index("org_seq")?, index("org_prev")?);
+        let place = match (&organisation, sequence, previous) {
+            (Some(_), Some(1), None) => Some(Place { sequence: 1, previous: None }),
+            (Some(_), Some(sequence @ 2..), Some(_)) => Some(Place { sequence, previous }),
+            (None, None, None) => None,
+            _ => return Err(EntryError::Member("org_seq")),
+        };
+        Ok(Self { kind, time, organisation, place, members })
+    }
+
+    /// All of it.
+    ///
+    /// # Errors
+    /// None: it was checked.
+    pub fn entry(&self) -> Result<Entry, EntryError> {
+        let Self { kind, time, organisation, place, members } = self;
+        let value = canonical::tree(members.whole())?;
+        Ok(Entry { kind: *kind, time: *time, organisation: organisation.clone(), place: *place, value })
+    }
+
+    pub fn text(&self, member: &str) -> Option<Cow<'a, str>> {
+        self.members.text(member)
     }
 }
 

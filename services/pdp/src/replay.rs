@@ -25,7 +25,7 @@ pub use tally::{Example, Finding, Group, Tally};
 
 use crate::PolicySet;
 use model::Digest;
-use model::entry::{Entry, Kind};
+use model::entry::{Kind, Outline};
 use question::Question;
 use recent::Recent;
 use scene::{Scene, Sets, Slice};
@@ -92,7 +92,7 @@ impl Replay {
 
     /// Looks at one entry. Whatever is no decision is passed over.
     pub fn look(&mut self, index: u64, bytes: &[u8], known: &Known) {
-        let entry = match Entry::parse(bytes) {
+        let entry = match Outline::read(bytes) {
             Ok(entry) if matches!(entry.kind, Kind::Decision | Kind::AuditRead) => entry,
             Ok(_) => return,
             Err(error) => {
@@ -106,7 +106,7 @@ impl Replay {
             match trouble {
                 Trouble::NotReplayable(why) => self.tally.not_replayable(index, why),
                 Trouble::Finding(what) => {
-                    self.tally.finding(index, entry.text("request").unwrap_or_default(), vec![what]);
+                    self.tally.finding(index, &entry.text("request").unwrap_or_default(), vec![what]);
                 }
             }
         }
@@ -116,7 +116,7 @@ impl Replay {
         self.tally
     }
 
-    fn replay(&mut self, index: u64, entry: &Entry, known: &Known) -> Result<(), Trouble> {
+    fn replay(&mut self, index: u64, entry: &Outline<'_>, known: &Known) -> Result<(), Trouble> {
         let Some(question) = Question::read(entry)? else {
             self.tally.not_asked += 1;
             return Ok(());
@@ -126,7 +126,7 @@ impl Replay {
         self.tally.replayed += 1;
         self.tally.decided += u64::from(fresh);
         if !verdict.differences.is_empty() {
-            self.tally.finding(index, entry.text("request").unwrap_or_default(), verdict.differences.clone());
+            self.tally.finding(index, &entry.text("request").unwrap_or_default(), verdict.differences.clone());
         }
         if let Some(change) = &verdict.change {
             self.tally.change(index, entry, change);
@@ -134,7 +134,7 @@ impl Replay {
         Ok(())
     }
 
-    fn scene(&mut self, entry: &Entry, question: &Question<'_>, known: &Known) -> Result<&mut Scene, Trouble> {
+    fn scene(&mut self, entry: &Outline<'_>, question: &Question<'_>, known: &Known) -> Result<&mut Scene, Trouble> {
         let key = (question.policies, question.schema);
         if !self.sets.contains_key(&key) {
             if self.sets.len() >= SETS_MAX {

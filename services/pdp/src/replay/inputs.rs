@@ -2,7 +2,7 @@
 //! says it.
 
 use crate::snapshot::{Data, Fields, Kinds, Snapshot};
-use model::canonical::{Members, Value};
+use model::canonical::{Members, Raw, RawObject};
 use model::{AccessRequest, AgreementId, PurposeId, Timestamp};
 
 /// See the module. Names nobody and repeats nothing that a caller made up.
@@ -92,29 +92,25 @@ impl Inputs {
     }
 
     /// What [`Self::members`] has written, and when it was decided.
-    pub(super) fn read(object: &Value) -> Option<(Timestamp, Self)> {
+    pub(super) fn read(object: &RawObject<'_>) -> Option<(Timestamp, Self)> {
         let text = |name: &str| object.get(name).map(|value| value.as_text().ok_or(())).transpose();
-        let unknown = match object.get("unknown") {
-            None => &[][..],
-            Some(Value::Array(items)) => items,
-            Some(_) => return None,
-        };
-        let unknown = |name: &str| unknown.iter().any(|item| item.as_text() == Some(name));
+        let unknown = object.get("unknown").map_or_else(|| Some(Vec::new()), Raw::items)?;
+        let unknown = |name: &str| unknown.iter().any(|item| item.as_text().as_deref() == Some(name));
         let data = match (text("fields").ok()?, text("records").ok()?) {
             (None, None) => None,
             (Some(fields), Some(records)) => {
-                Some(Described { fields: value_of(&FIELDS, fields)?, records: value_of(&RECORDS, records)? })
+                Some(Described { fields: value_of(&FIELDS, &fields)?, records: value_of(&RECORDS, &records)? })
             }
             _ => return None,
         };
         let inputs = Self {
-            agreement: text("agreement").ok()?.map(AgreementId::new).transpose().ok()?,
+            agreement: text("agreement").ok()?.map(|id| AgreementId::new(&id)).transpose().ok()?,
             unknown_agreement: unknown("agreement"),
             unknown_purpose: unknown("purpose"),
-            revoked: object.get("revoked") == Some(&Value::Bool(true)),
+            revoked: object.get("revoked").and_then(Raw::as_bool) == Some(true),
             data,
         };
-        Some((Timestamp::parse_rfc3339(text("at").ok()??)?, inputs))
+        Some((Timestamp::parse_rfc3339(&text("at").ok()??)?, inputs))
     }
 }
 

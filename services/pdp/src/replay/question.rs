@@ -2,13 +2,14 @@
 
 use super::inputs::Inputs;
 use super::{Known, Trouble, finding, not_replayable, rebuild};
-use model::canonical::{Value, unhex};
-use model::entry::Entry;
+use model::canonical::{Raw, RawObject, Value, unhex};
+use model::entry::{Entry, Outline};
 use model::party::Parties;
 use model::{
     AccessRequest, Action, Actor, AgreementId, Assertion, Authenticated, AuthenticationMethod, Binding, Digest,
     OrganisationId, Principal, PrincipalKind, PurposeId, ResourceRef, RoleId, Shape, Timestamp,
 };
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
@@ -20,9 +21,10 @@ pub(super) struct Question<'e> {
     pub at: Timestamp,
     pub inputs: Inputs,
     /// References of the subject and of whoever acts for it, in their order.
-    references: Vec<&'e str>,
+    references: Vec<Cow<'e, str>>,
     /// The member `inputs`.
-    said: &'e Value,
+    said: RawObject<'e>,
+    actors: Vec<RawObject<'e>>,
 }
 
 /// Who takes part, each with the text that stands for it in the slice.
@@ -32,33 +34,36 @@ const DAMAGED: &str = "the entry lacks a member that decisions have";
 
 impl<'e> Question<'e> {
     /// `None` when no policy was asked.
-    pub(super) fn read(entry: &'e Entry) -> Result<Option<Self>, Trouble> {
-        let Some(digests) = entry.get("digests") else { return Ok(None) };
+    pub(super) fn read(entry: &Outline<'e>) -> Result<Option<Self>, Trouble> {
+        let Some(digests) = entry.members.get("digests") else { return Ok(None) };
+        let digests = digests.object().ok_or_else(|| finding(DAMAGED))?;
         let digest = |name: &str| {
-            let bytes = unhex(digests.get(name)?.as_text()?)?;
+            let bytes = unhex(&digests.text(name)?)?;
             Some(Digest(bytes.try_into().ok()?))
         };
-        let said = entry.get("inputs");
+        let said = entry.members.get("inputs").map(|said| said.object().unwrap_or_default());
         let said = said.ok_or_else(|| not_replayable("recorded in a format before 1.3, which says less"))?;
-        let (at, inputs) = Inputs::read(said).ok_or_else(|| finding("the member `inputs` is not as it is written"))?;
-        let actors = actors(entry).map(|actor| actor.get("principal").and_then(Value::as_text));
-        let references = std::iter::once(entry.text("principal")).chain(actors).collect::<Option<_>>();
+        let (at, inputs) = Inputs::read(&said).ok_or_else(|| finding("the member `inputs` is not as it is written"))?;
+        let actors = actors(entry);
+        let acting = actors.iter().map(|actor| actor.text("principal"));
+        let references = std::iter::once(entry.text("principal")).chain(acting).collect::<Option<_>>();
         let all = (|| Some((digest("policies")?, digest("schema")?, digest("slice")?, references?)))();
         let (policies, schema, slice, references) = all.ok_or_else(|| finding(DAMAGED))?;
-        Ok(Some(Self { policies, schema, slice, at, inputs, references, said }))
+        Ok(Some(Self { policies, schema, slice, at, inputs, references, said, actors }))
     }
 
     /// `named`: policies name persons, so it must be known who they were.
-    pub(super) fn cast(&self, named: bool, entry: &Entry, known: &Known) -> Result<Cast, Trouble> {
+    pub(super) fn cast(&self, named: bool, entry: &Outline<'_>, known: &Known) -> Result<Cast, Trouble> {
         let subject = (entry.organisation.clone(), entry.text("principal_kind"));
-        let actors = actors(entry).map(|actor| {
-            let text = |name| actor.get(name).and_then(Value::as_text);
-            (text("organisation").and_then(|id| id.parse().ok()), text("principal_kind"))
-        });
+        let actors = self
+            .actors
+            .iter()
+            .map(|actor| (actor.text("organisation").and_then(|id| id.parse().ok()), actor.text("principal_kind")));
         let all = std::iter::once(subject).chain(actors).enumerate();
         all.map(|(n, (organisation, kind))| {
-            let reference = self.references.get(n).copied().unwrap_or_default();
-            let (organisation, kind) = organisation.zip(kind.and_then(kind_of)).ok_or_else(|| finding(DAMAGED))?;
+            let reference = self.references.get(n).map(Cow::as_ref).unwrap_or_default();
+            let kind = kind.and_then(|kind| kind_of(&kind));
+            let (organisation, kind) = organisation.zip(kind).ok_or_else(|| finding(DAMAGED))?;
             let (stands, subject) = if named {
                 (reference.to_owned(), name_of(reference, &organisation, known)?)
             } else {
@@ -71,8 +76,8 @@ impl<'e> Question<'e> {
     }
 
     /// Each reference with what stands in its place where persons do not matter.
-    pub(super) fn stand_ins(&self) -> impl Iterator<Item = (&'e str, String)> {
-        self.references.iter().enumerate().map(|(n, reference)| (*reference, self.stand_in(n)))
+    pub(super) fn stand_ins(&self) -> impl Iterator<Item = (&str, String)> {
+        self.references.iter().enumerate().map(|(n, reference)| (reference.as_ref(), self.stand_in(n)))
     }
 
     /// `p0`, `p1`, … in the order in which they come; who takes part twice is the same one both times.
@@ -84,7 +89,7 @@ impl<'e> Question<'e> {
     }
 
     /// What a rebuilt world depends on.
-    pub(super) fn scene_key(&self, entry: &Entry, cast: &Cast, slice: &Digest) -> Box<[u8]> {
+    pub(super) fn scene_key(&self, entry: &Outline<'_>, cast: &Cast, slice: &Digest) -> Box<[u8]> {
         let mut key = Vec::with_capacity(256);
         [self.policies, self.schema, *slice].iter().for_each(|digest| key.extend_from_slice(&digest.0));
         for (stands, who) in cast {
@@ -92,23 +97,23 @@ impl<'e> Question<'e> {
                 .iter()
                 .for_each(|text| part(text.as_bytes(), &mut key));
         }
-        members(entry.value(), &["roles", "purpose"], &mut key);
-        members(self.said, &["fields", "records"], &mut key);
+        members(&entry.members, &["roles", "purpose"], &mut key);
+        members(&self.said, &["fields", "records"], &mut key);
         key.into()
     }
 
     /// What a verdict in one world depends on beside the time: the rest of the question, and the recorded answer.
-    pub(super) fn verdict_key(&self, entry: &Entry, cast: &Cast) -> Vec<u8> {
+    pub(super) fn verdict_key(&self, entry: &Outline<'_>, cast: &Cast) -> Vec<u8> {
         const ASKED: [&str; 7] =
             ["action", "assurance", "authentication", "binding", "issuer", "principal_kind", "resource"];
         const ANSWERED: [&str; 9] =
             ["agreement", "decision", "errors", "hidden", "hides", "policies", "reasons", "records", "reveals"];
         let mut key = Vec::with_capacity(512);
-        members(entry.value(), &ASKED, &mut key);
-        members(entry.value(), &["shape"], &mut key);
-        members(self.said, &["agreement", "revoked", "unknown"], &mut key);
-        members(entry.value(), &ANSWERED, &mut key);
-        for (actor, (stands, _)) in actors(entry).zip(cast.iter().skip(1)) {
+        members(&entry.members, &ASKED, &mut key);
+        members(&entry.members, &["shape"], &mut key);
+        members(&self.said, &["agreement", "revoked", "unknown"], &mut key);
+        members(&entry.members, &ANSWERED, &mut key);
+        for (actor, (stands, _)) in self.actors.iter().zip(cast.iter().skip(1)) {
             part(stands.as_bytes(), &mut key);
             members(actor, &["principal_kind", "organisation", "issuer", "agreement"], &mut key);
         }
@@ -123,8 +128,8 @@ impl<'e> Question<'e> {
     fn asked(&self, entry: &Entry, cast: &Cast, parties: &Parties) -> Option<AccessRequest> {
         let mut others = cast.iter().map(|(_, principal)| principal.clone());
         let principal = others.next()?;
-        let actors = actors(entry).zip(others).map(|(actor, principal)| {
-            let issuer = actor.get("issuer")?.as_text()?.parse().ok()?;
+        let actors = self.actors.iter().zip(others).map(|(actor, principal)| {
+            let issuer = actor.text("issuer")?.parse().ok()?;
             Some(Actor { principal, issuer, token_id: None })
         });
         let caller = Assertion {
@@ -203,12 +208,9 @@ fn binding(text: &str) -> Option<Binding> {
     [Binding::None, Binding::Certificate, Binding::Dpop].into_iter().find(|binding| binding.as_str() == text)
 }
 
-fn actors(entry: &Entry) -> impl Iterator<Item = &Value> {
-    let actors = match entry.get("actors") {
-        Some(Value::Array(actors)) => actors.as_slice(),
-        _ => &[],
-    };
-    actors.iter()
+fn actors<'e>(entry: &Outline<'e>) -> Vec<RawObject<'e>> {
+    let actors = entry.members.get("actors").and_then(Raw::items).unwrap_or_default();
+    actors.into_iter().map(|actor| actor.object().unwrap_or_default()).collect()
 }
 
 fn name_of(reference: &str, organisation: &OrganisationId, known: &Known) -> Result<String, Trouble> {
@@ -222,10 +224,10 @@ fn name_of(reference: &str, organisation: &OrganisationId, known: &Known) -> Res
 }
 
 /// Appends some members of an object, present or not, so that no two objects give the same text.
-fn members(object: &Value, names: &[&str], out: &mut Vec<u8>) {
+fn members(object: &RawObject<'_>, names: &[&str], out: &mut Vec<u8>) {
     for name in names {
         if let Some(value) = object.get(name) {
-            value.encode_into(out);
+            out.extend_from_slice(value.as_str().as_bytes());
         }
         // No canonical JSON has this byte.
         out.push(0);

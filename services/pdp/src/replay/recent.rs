@@ -1,5 +1,6 @@
 //! What was needed of late.
 
+use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
@@ -7,15 +8,15 @@ use std::hash::Hash;
 /// Two halves: when the young one is full it becomes the old one, and the old one goes. What is needed again stays.
 #[derive(Debug)]
 pub(super) struct Recent<K, V> {
-    young: HashMap<K, V>,
-    old: HashMap<K, V>,
+    young: HashMap<K, V, RandomState>,
+    old: HashMap<K, V, RandomState>,
     half_max: usize,
 }
 
 impl<K: Eq + Hash, V> Recent<K, V> {
     /// At most about `max` at a time.
     pub(super) fn new(max: usize) -> Self {
-        Self { young: HashMap::new(), old: HashMap::new(), half_max: max / 2 }
+        Self { young: HashMap::default(), old: HashMap::default(), half_max: max / 2 }
     }
 
     /// # Errors

@@ -10,7 +10,7 @@ use crate::moments::Moments;
 use crate::snapshot::Snapshot;
 use crate::{Finding, PolicySet};
 use model::canonical::{self, Value};
-use model::entry::{Content, Entry};
+use model::entry::{Content, Entry, Outline};
 use model::{AccessRequest, Digest, Timestamp};
 use std::sync::Arc;
 
@@ -80,13 +80,31 @@ impl Slice {
     pub(super) fn find(question: &Question<'_>, known: &Known) -> Result<Self, Trouble> {
         let bytes = stored(question.slice, "entities", known)?;
         let text = std::str::from_utf8(&bytes).map_err(|_| finding("the slice is no text"))?;
-        let mut anonymous = text.to_owned();
-        for (reference, stands) in question.stand_ins() {
-            anonymous = anonymous.replace(&format!("{{\"id\":\"{reference}\","), &format!("{{\"id\":\"{stands}\","));
-        }
+        let anonymous = without_persons(text, &question.stand_ins().collect::<Vec<_>>());
         let anonymous = Content { digest: Digest::of(anonymous.as_bytes()), bytes: anonymous.into_bytes().into() };
         Ok(Self { recorded: Content { digest: question.slice, bytes }, anonymous })
     }
+}
+
+/// With what stands for them in the place of the ids that are references.
+fn without_persons(slice: &str, stand_ins: &[(&str, String)]) -> String {
+    const ID: &str = "{\"id\":\"";
+    let mut out = String::with_capacity(slice.len());
+    let mut parts = slice.split(ID);
+    out.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        out.push_str(ID);
+        let id = part.split_once("\",").map(|(id, _)| id);
+        let found = stand_ins.iter().find(|(reference, _)| Some(*reference) == id);
+        match (found, id) {
+            (Some((_, stands)), Some(id)) => {
+                out.push_str(stands);
+                out.push_str(part.get(id.len()..).unwrap_or_default());
+            }
+            _ => out.push_str(part),
+        }
+    }
+    out
 }
 
 /// See the module.
@@ -146,12 +164,13 @@ fn unfit(findings: &[Finding]) -> String {
 impl Scene {
     pub(super) fn new(
         sets: &Sets,
-        entry: &Entry,
+        entry: &Outline<'_>,
         question: &Question<'_>,
         cast: Cast,
         slice: Arc<[u8]>,
     ) -> Result<Self, Trouble> {
         let damaged = || finding("roles or purpose are not as they are written");
+        let entry = &whole(entry)?;
         let (roles, purpose) = (roles(entry).ok_or_else(damaged)?, purpose(entry).ok_or_else(damaged)?);
         let beside = Beside { people: &cast, roles: &roles, purpose: purpose.as_ref(), data: question.inputs.data };
         let before = World::new(&sets.before, &slice, &beside)?;
@@ -165,7 +184,11 @@ impl Scene {
     }
 
     /// The verdict on an entry, and whether it had to be found anew.
-    pub(super) fn verdict(&mut self, entry: &Entry, question: &Question<'_>) -> Result<(Arc<Verdict>, bool), Trouble> {
+    pub(super) fn verdict(
+        &mut self,
+        entry: &Outline<'_>,
+        question: &Question<'_>,
+    ) -> Result<(Arc<Verdict>, bool), Trouble> {
         let mut key = question.verdict_key(entry, &self.cast);
         let after = self.after.as_ref().map_or(0, |world| world.interval(question.at));
         key.extend_from_slice(&self.before.interval(question.at).to_be_bytes());
@@ -180,14 +203,19 @@ impl Scene {
     }
 }
 
+fn whole(entry: &Outline<'_>) -> Result<Entry, Trouble> {
+    entry.entry().map_err(|error| finding(format!("the entry is damaged: {error}")))
+}
+
 fn judge(
     before: &World,
     after: Option<&World>,
     cast: &Cast,
     slice: &[u8],
-    entry: &Entry,
+    entry: &Outline<'_>,
     question: &Question<'_>,
 ) -> Result<Verdict, Trouble> {
+    let entry = &whole(entry)?;
     let request = question.request(entry, cast, &before.snapshot.parties)?;
     let decision = before.decide(request.clone(), cast);
     let recorded_again = match &decision {

@@ -103,8 +103,8 @@ impl Tally {
         count(&mut self.not_replayable, why, Example { count: 1, index, request: String::new() });
     }
 
-    pub(super) fn change(&mut self, index: u64, entry: &entry::Entry, change: &Change) {
-        let text = |name: &str| entry.text(name).unwrap_or_default().to_owned();
+    pub(super) fn change(&mut self, index: u64, entry: &entry::Outline<'_>, change: &Change) {
+        let text = |name: &str| entry.text(name).unwrap_or_default().into_owned();
         let group = Group {
             change: change.clone(),
             organisation: entry.organisation.as_ref().map(ToString::to_string).unwrap_or_default(),
