@@ -7,15 +7,19 @@
 mod condition;
 mod conformance;
 mod facts;
+mod fallible;
 mod index;
 mod instant;
 mod ready;
 mod shortcut;
+mod time;
 
 pub(crate) use conformance::Conformance;
 pub(crate) use facts::Facts;
+pub(crate) use fallible::fallible_operations;
 pub(crate) use index::{Index, Outcome};
 pub(crate) use instant::datetime;
+pub(crate) use time::times_compared;
 
 /// A value in a context or of an attribute, already evaluated.
 pub(crate) use cedar_policy_core::ast::Value;

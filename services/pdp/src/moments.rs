@@ -4,10 +4,10 @@
 //! (literals, attributes of entities), every decision stays what it is from one of these times to the next. A set with a
 //! policy that does anything else with it ([`Uses::Otherwise`]) has no such times, and its decisions are not remembered.
 
+use crate::engine::times_compared;
 use cedar_policy::{Context, Entities, EntityUid, EvalResult, Expression, Policy, Request, eval_expression};
 use model::Timestamp;
 use model::party::Agreement;
-use serde_json::Value as Json;
 use std::collections::BTreeSet;
 
 /// What the policies of a set do with the time.
@@ -21,86 +21,17 @@ pub(crate) enum Uses {
 
 impl Uses {
     pub(crate) fn of<'p>(policies: impl IntoIterator<Item = &'p Policy>) -> Self {
-        let mut literals = BTreeSet::new();
+        let (mut texts, mut literals) = (BTreeSet::new(), BTreeSet::new());
         for policy in policies {
-            match compared(policy) {
+            let new = times_compared(policy).and_then(|all| {
+                all.into_iter().filter(|text| texts.insert(*text)).map(millis).collect::<Option<Vec<_>>>()
+            });
+            match new {
                 Some(times) => literals.extend(times),
                 None => return Self::Otherwise { policy: policy.id().to_string() },
             }
         }
         Self::Comparisons(literals)
-    }
-}
-
-/// The literals that a policy compares the time with; `None` when it does anything else with it.
-fn compared(policy: &Policy) -> Option<Vec<i64>> {
-    // Reading a policy as JSON costs more than parsing it. The time is in the context, which has no other name.
-    if policy.to_cedar().is_some_and(|text| !text.contains("context")) {
-        return Some(Vec::new());
-    }
-    let json = policy.to_json().ok()?;
-    let mut literals = Vec::new();
-    collect(json.get("conditions")?, &mut literals)?;
-    literals.into_iter().map(millis).collect()
-}
-
-/// Walks an expression in Cedar's JSON format and adds the texts of the literals that the time is compared with. `None`
-/// when the time, or the whole context with the time in it, is used otherwise.
-fn collect<'j>(expression: &'j Json, literals: &mut Vec<&'j str>) -> Option<()> {
-    match expression {
-        Json::Array(items) => items.iter().try_for_each(|item| collect(item, literals)),
-        Json::Object(members) => members.iter().try_for_each(|(operator, of)| operation(operator, of, literals)),
-        _ => Some(()),
-    }
-}
-
-fn operation<'j>(operator: &str, of: &'j Json, literals: &mut Vec<&'j str>) -> Option<()> {
-    match operator {
-        "Var" => (of.as_str() != Some("context")).then_some(()),
-        "." | "has" if is_context(of.get("left")?) => {
-            (of.get("attr")?.as_str()? != "now" || operator == "has").then_some(())
-        }
-        "<" | "<=" | ">" | ">=" | "==" | "!=" => {
-            let (left, right) = (of.get("left")?, of.get("right")?);
-            match (is_now(left), is_now(right)) {
-                (true, _) => still(right, literals),
-                (_, true) => still(left, literals),
-                _ => collect(left, literals).and_then(|()| collect(right, literals)),
-            }
-        }
-        _ => collect(of, literals),
-    }
-}
-
-fn is_context(expression: &Json) -> bool {
-    expression.get("Var").and_then(Json::as_str) == Some("context")
-}
-
-fn is_now(expression: &Json) -> bool {
-    let access = expression.get(".");
-    access.is_some_and(|of| of.get("left").is_some_and(is_context) && of.get("attr").is_some_and(|a| a == "now"))
-}
-
-/// A literal time, or an attribute of an entity: of principal or resource, of the agreement, of one named in the policy.
-fn still<'j>(expression: &'j Json, literals: &mut Vec<&'j str>) -> Option<()> {
-    if let Some(arguments) = expression.get("datetime") {
-        let [literal] = arguments.as_array()?.as_slice() else { return None };
-        literals.push(literal.get("Value")?.as_str()?);
-        return Some(());
-    }
-    attribute(expression)
-}
-
-fn attribute(expression: &Json) -> Option<()> {
-    let access = expression.get(".")?;
-    let (of, name) = (access.get("left")?, access.get("attr")?.as_str()?);
-    match of.get("Var").and_then(Json::as_str) {
-        Some("principal" | "resource") => Some(()),
-        // Nothing else in a context is an entity with times, or a copy of one's attributes.
-        Some("context") => matches!(name, "agreement" | "governance").then_some(()),
-        Some(_) => None,
-        None if of.get("Value").is_some_and(|value| value.get("__entity").is_some()) => Some(()),
-        None => attribute(of),
     }
 }
 

@@ -242,7 +242,9 @@ impl Reader {
     }
 
     fn policy(&mut self, file: &str, line: usize, policy: &Policy) {
-        let Some(id) = policy.annotation("id") else {
+        // Asking for one by its name parses the name.
+        let said: BTreeMap<&str, &str> = policy.annotations().collect();
+        let Some(id) = said.get("id").copied() else {
             let missing = Finding::new("policy without `@id`").at(file, line);
             self.findings.push(missing.help("begin it with `@id(\"what-it-does\")`"));
             return;
@@ -258,8 +260,8 @@ impl Reader {
             return;
         }
         self.findings.extend(annotations(policy).into_iter().map(|(m, help)| finding(m).help(help)));
-        let reason = policy.annotation("reason").and_then(Reason::parse);
-        let ask = policy.annotation("ask").map(str::to_owned);
+        let reason = said.get("reason").copied().and_then(Reason::parse);
+        let ask = said.get("ask").map(|ask| String::from(*ask));
         self.notes.insert(id.to_owned(), Note { file: file.to_owned(), line, reason, ask });
         if let Err(e) = self.set.add(policy.new_id(PolicyId::new(id))) {
             self.findings.push(finding(e.to_string()));
