@@ -104,6 +104,17 @@ impl<'s> Store<'s> {
         }
     }
 
+    /// All of `whole`, as a snapshot has its entities: ready, and some of them copies under another name. `actions` are
+    /// those of `whole` that are left in Cedar's own store. For [`crate::generated`], which compares the two.
+    pub(crate) fn ready(actions: &'s Entities, whole: &Entities) -> Result<Self, String> {
+        let others = whole.iter().filter(|entity| actions.get(&entity.uid()).is_none());
+        let added = others.enumerate().map(|(n, entity)| {
+            let flat = flat(entity, []);
+            if n % 3 == 0 { renamed(&flat, &entity.uid(), []) } else { flat }
+        });
+        Self::new(actions, added.collect())
+    }
+
     /// As Cedar's interface takes it; `None` when it cannot be made.
     pub(crate) fn whole(&self) -> Option<&Entities> {
         if self.added.is_empty() {

@@ -88,23 +88,33 @@ pub fn compare(schema: (&str, &str), seed: u64, policies: usize, questions: usiz
 
 pub(crate) fn compare_in(set: &PolicySet, dice: &mut Dice, questions: usize) -> Result<Report, String> {
     let mut report = Report::default();
-    let mut store = Entities::empty();
+    let (mut store, none) = (Entities::empty(), Entities::empty());
+    let mut ready = Store::from(&none);
     for n in 0..questions {
         if n % 20 == 0 {
             store = entities(dice, set)?;
+            // A store without actions is one of Cedar's own.
+            let actions = if store.get(action_of(set)?).is_some() { &set.actions } else { &none };
+            ready = Store::ready(actions, &store)?;
         }
         let (principal, resource) = (uid(PRINCIPALS, dice)?, uid(RESOURCES, dice)?);
         let action = Action::ALL.get(dice.below(Action::ALL.len())).copied().unwrap_or(Action::Read);
         let facts = Facts::from(context(dice)?);
         let entities = Store::from(&store);
         let full = set.scan(&principal, action, &resource, &facts, &entities);
-        let indexed = set.ask(&principal, action, &resource, &facts, &entities);
         report.note(&full);
-        if !indexed.is_same(&full) {
-            report.differences.push(format!("{principal} {action:?} {resource}: {indexed:?}, but {full:?}"));
+        for entities in [&entities, &ready] {
+            let indexed = set.ask(&principal, action, &resource, &facts, entities);
+            if !indexed.is_same(&full) {
+                report.differences.push(format!("{principal} {action:?} {resource}: {indexed:?}, but {full:?}"));
+            }
         }
     }
     Ok(report)
+}
+
+fn action_of(set: &PolicySet) -> Result<&EntityUid, String> {
+    set.names.actions.values().next().ok_or_else(|| String::from("there are no actions"))
 }
 
 // === policies
