@@ -55,6 +55,21 @@ edit(join(plant, 'registry'), (text, name) => text.replaceAll('http://127.0.0.1:
     ? Array.from({ length: PRINCIPALS }, (_, n) => `\n[principal."acme/${principal(n)}"]\ntitle = "Load"\nclearance = "confidential"\n`).join('')
     : ''));
 
+// --- policies beside the base set, alike but for their names and bounds, and one that says in every decision which set made it
+const POLICIES = Number(process.env.BENCH_POLICIES ?? 0);
+if (POLICIES > 0) {
+  const who = ['Organisation::"acme"', 'Organisation::"bolt"', 'Organisation::"norden"', 'Organisation::"audax"'];
+  const where = ['Site::"munich"', 'Area::"press-shop"', 'WorkCenter::"press-line-1"', 'WorkUnit::"press-station-3"', 'DataProduct::"press-line-quality"'];
+  const policy = (n) => {
+    const scope = `principal in Plant::${who[n % who.length]}, action in Plant::Action::"dataplane", resource in Plant::${where[n % where.length]}`;
+    const bound = 1_000_000 + n;
+    return n % 2 === 0
+      ? `@id("many-${n}") forbid (${scope}) when { context.shape.rows > ${bound} && principal.clearance < 1 };`
+      : `@id("many-${n}") permit (${scope}) when { context has agreement && context.agreement.status == "retired" && context.shape.rows < ${bound} };`;
+  };
+  write('policies/base/many.cedar', Array.from({ length: POLICIES }, (_, n) => policy(n)).join('\n') + '\n');
+}
+
 // --- the supplier's identity provider: two static documents
 const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
 const issuer = `${at(ports.issuer)}/acme`;

@@ -82,7 +82,7 @@ fn compiled() -> anyhow::Result<()> {
     let kinds = dataset.records.kinds(64).context("few kinds")?;
     let (count, begun) = (10_000, cpu_seconds()?);
     for _ in 0..count {
-        let filter = RowFilter::new(&dataset, kinds.get(1..).unwrap_or_default()).context("a filter")?;
+        let filter = RowFilter::new(&dataset, kinds.get(1..).unwrap_or_default(), None).context("a filter")?;
         std::hint::black_box(filter.condition());
     }
     let each = (cpu_seconds()? - begun) * 1e6 / f64::from(count);
@@ -94,7 +94,7 @@ fn compiled() -> anyhow::Result<()> {
 fn filter(dataset: &Dataset) -> Option<Arc<RowFilter>> {
     let kinds = dataset.records.kinds(64)?;
     let hidden: Vec<_> = kinds.into_iter().filter(|kind| kind.get(RecordAttribute::Supplier) == Some("bolt")).collect();
-    RowFilter::new(dataset, &hidden).map(Arc::new)
+    RowFilter::new(dataset, &hidden, None).map(Arc::new)
 }
 
 fn body(rows: usize) -> String {

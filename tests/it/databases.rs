@@ -319,7 +319,7 @@ async fn what_the_database_leaves_out_is_what_the_decision_hides() {
         let told = random::dataset(&mut chance);
         let kinds = told.records.kinds(64).unwrap();
         let hidden: Vec<RecordKind> = kinds.iter().filter(|_| chance.below(3) == 0).cloned().collect();
-        let Some(filter) = RowFilter::new(&told, &hidden).map(Arc::new) else { continue };
+        let Some(filter) = RowFilter::new(&told, &hidden, None).map(Arc::new) else { continue };
         let rows: Vec<[Option<&str>; 3]> = (0..40).map(|_| random::row(&mut chance)).collect();
         let literal =
             |cell: &Option<&str>| cell.map_or("NULL".to_owned(), |text| format!("'{}'", text.replace('\'', "''")));

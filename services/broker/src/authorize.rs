@@ -6,7 +6,7 @@ use crate::respond::Refusal;
 use crate::world::World;
 use identity::PeerCertificate;
 use model::party::Parties;
-use model::plant::{Plant, RecordKind};
+use model::plant::{Alike, Plant, RecordKind};
 use model::{AccessRequest, Action, Authenticated, AuthenticationMethod, Clock, FieldClassId, Reason, ResourceRef};
 use pdp::{Decision, Denial, Permit};
 use std::sync::Arc;
@@ -100,6 +100,7 @@ impl Standing {
         let hidden = Hidden {
             classes: permit.classes_hidden().into(),
             kinds: permit.kinds_hidden().into(),
+            alike: permit.kinds_alike().cloned(),
             plant: world.catalog.plant.clone(),
         };
         Self { request, certificate, generation, hidden, clock }
@@ -190,6 +191,8 @@ impl Standing {
 struct Hidden {
     classes: Box<[FieldClassId]>,
     kinds: Box<[RecordKind]>,
+    /// What these kinds stand for.
+    alike: Option<Arc<Alike>>,
     /// What it was planned by.
     plant: Arc<Plant>,
 }
@@ -198,7 +201,10 @@ impl Hidden {
     /// Whether nothing is hidden now that was not hidden then, and the data is described as it was.
     fn covers(&self, permit: &Permit, plant: &Arc<Plant>) -> bool {
         let classes = permit.classes_hidden().iter().all(|class| self.classes.contains(class));
-        let kinds = permit.kinds_hidden().iter().all(|kind| self.kinds.contains(kind));
+        // Where the same kinds stand for others, they are others.
+        let kinds = permit.kinds_hidden().is_empty()
+            || (permit.kinds_alike() == self.alike.as_ref()
+                && permit.kinds_hidden().iter().all(|kind| self.kinds.contains(kind)));
         let described = match &permit.request().resource {
             _ if Arc::ptr_eq(plant, &self.plant) => true,
             ResourceRef::Dataset(id) => {

@@ -2,6 +2,10 @@
 //!
 //! How a source is reached and what a route accepts is `registry`'s; decisions do not depend on it.
 
+mod alike;
+
+pub use alike::{Alike, Standing};
+
 use crate::{
     DatasetId, Digest, EquipmentId, ExportClassId, FieldClassId, OrganisationId, ProductId, PurposeId, RoleId,
     SignalId, SourceId,
@@ -289,6 +293,24 @@ impl RecordAttributes {
         }
         all.retain(|kind| bare || kind.supplier.is_some() || kind.customer.is_some() || kind.export_class.is_some());
         Some(all)
+    }
+
+    /// Whether a record can carry this value.
+    pub fn has(&self, attribute: RecordAttribute, id: &str) -> bool {
+        match attribute {
+            RecordAttribute::Supplier => self.suppliers.contains(id),
+            RecordAttribute::Customer => self.customers.contains(id),
+            RecordAttribute::ExportClass => self.export_classes.contains(id),
+        }
+    }
+
+    /// The values that records can carry, sorted.
+    pub fn values(&self, attribute: RecordAttribute) -> Vec<&str> {
+        match attribute {
+            RecordAttribute::Supplier => self.suppliers.iter().map(OrganisationId::as_str).collect(),
+            RecordAttribute::Customer => self.customers.iter().map(OrganisationId::as_str).collect(),
+            RecordAttribute::ExportClass => self.export_classes.iter().map(ExportClassId::as_str).collect(),
+        }
     }
 
     /// Records are told apart by whom they belong to.

@@ -5,11 +5,12 @@ use crate::decide::{Inquiry, Matter, Refused};
 use crate::question::About;
 use crate::refusal::Refusal;
 use crate::slice;
-use crate::snapshot::{Data, Fields, Kinds};
+use crate::snapshot::{Data, Fields, Kinds, Listed};
 use cedar_policy::EntityUid;
 use model::plant::RecordKind;
 use model::{Action, FieldClassId};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Under what somebody asks, once that is settled.
 #[derive(Clone, Copy)]
@@ -27,7 +28,7 @@ impl<'a> Inquiry<'a> {
         let kinds_hidden = self.see_records(matter, basis, &mut forbids)?;
         let kinds = kinds_hidden.clone().unwrap_or_default();
         let shown = Shown { classes_revealed, classes_hidden, kinds_hidden: kinds, kinds_shown: Vec::new() };
-        if kinds_hidden.is_some() && shown.leaves_something(matter.data) {
+        if kinds_hidden.is_some() && shown.leaves_something(matter.data, self.listed.as_deref()) {
             return Ok(shown);
         }
         let records_hidden = kinds_hidden.is_none_or(|hidden| !hidden.is_empty());
@@ -72,11 +73,14 @@ impl<'a> Inquiry<'a> {
         basis: Basis<'_>,
         forbids: &mut BTreeSet<String>,
     ) -> Result<Option<Vec<RecordKind>>, Refused> {
-        let (kinds, uids, entities, can_be_filtered) = match &matter.data.kinds {
-            Kinds::None => return Ok(Some(Vec::new())),
-            Kinds::TooMany => return Ok(None),
-            Kinds::Some { kinds, uids, entities, can_be_filtered, .. } => (kinds, uids, entities, *can_be_filtered),
+        let (can_be_filtered, listed) = match (&matter.data.kinds, &self.listed) {
+            (Kinds::None, _) => return Ok(Some(Vec::new())),
+            (_, None) => return Ok(None),
+            (Kinds::Some { can_be_filtered, .. } | Kinds::Many { can_be_filtered, .. }, Some(listed)) => {
+                (*can_be_filtered, Arc::clone(listed))
+            }
         };
+        let Listed { kinds, uids, entities, .. } = &*listed;
         let store =
             slice::store(self.snapshot, entities, &matter.party.caller, basis.agreement.map(|(_, known)| known));
         let store = store.map_err(|e| Refusal::errors(vec![e]))?;
@@ -122,8 +126,8 @@ impl Shown {
         self
     }
 
-    pub(crate) fn with_kinds_shown(mut self, data: &Data) -> Self {
-        if let Kinds::Some { kinds, .. } = &data.kinds
+    pub(crate) fn with_kinds_shown(mut self, listed: Option<&Listed>) -> Self {
+        if let Some(Listed { kinds, .. }) = listed
             && !self.kinds_hidden.is_empty()
         {
             self.kinds_shown = kinds.iter().filter(|kind| !self.kinds_hidden.contains(kind)).cloned().collect();
@@ -132,13 +136,11 @@ impl Shown {
     }
 
     /// Whether an answer without what is hidden is one, and can be made.
-    pub(crate) fn leaves_something(&self, data: &Data) -> bool {
+    pub(crate) fn leaves_something(&self, data: &Data, listed: Option<&Listed>) -> bool {
         let some_field = self.classes_hidden.is_empty()
             || matches!(data.fields, Fields::Apart { some_public } if some_public || !self.classes_revealed.is_empty());
-        let some_record = match &data.kinds {
-            Kinds::Some { kinds, .. } => self.kinds_hidden.is_empty() || self.kinds_hidden.len() < kinds.len(),
-            Kinds::None | Kinds::TooMany => true,
-        };
+        let some_record =
+            listed.is_none_or(|listed| self.kinds_hidden.is_empty() || self.kinds_hidden.len() < listed.kinds.len());
         some_field && some_record
     }
 }

@@ -1,6 +1,7 @@
 //! One request, from `discover` to the last kind of record, for everybody who takes part in it.
 
 use crate::agreement::Candidate;
+use crate::alike;
 use crate::answer::Answer;
 use crate::contents::{Basis, Shown};
 use crate::credential::Told;
@@ -11,13 +12,14 @@ use crate::question::{About, Question};
 use crate::refusal::Refusal;
 use crate::replay::Inputs;
 use crate::slice::{self, Caller, Record};
-use crate::snapshot::{Base, Data, Kinds, Snapshot};
+use crate::snapshot::{Base, Data, Listed, Snapshot};
 use cedar_policy::EntityUid;
 use model::{
     AccessRequest, Action, AgreementId, Authenticated, OrganisationId, Principal, Reason, ResourceRef, RoleId, Shape,
     Timestamp,
 };
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 pub(crate) type Refused = Box<Refusal>;
 
@@ -49,8 +51,8 @@ impl Snapshot {
     fn inquire(&self, request: AccessRequest, references: &[&str], engine: Engine) -> Decision {
         let mut inquiry = Inquiry::new(self, &request, references, engine);
         let outcome = inquiry.run();
-        let Inquiry { record, policies, .. } = inquiry;
-        let (slice, inputs) = (record.finish(), Inputs::of(self, &request));
+        let Inquiry { record, policies, listed, .. } = inquiry;
+        let (slice, inputs) = (record.finish(), Inputs::of(self, &request, listed.is_some()));
         let digests = Digests {
             policies: self.policies.policies().digest,
             schema: self.policies.schema().digest,
@@ -71,6 +73,7 @@ impl Snapshot {
                 classes_hidden: shown.classes_hidden.into(),
                 kinds_shown: shown.kinds_shown.into(),
                 kinds_hidden: shown.kinds_hidden.into(),
+                kinds_alike: listed.and_then(|listed| listed.alike.clone()),
                 generation: self.generation,
             }),
             Err(refusal) => Decision::Denied(refusal.into_denial(request, digests, slice, inputs, self.generation)),
@@ -118,6 +121,8 @@ pub(crate) struct Inquiry<'a> {
     pub record: Record<'a>,
     /// Permits that determined an allow.
     pub policies: BTreeSet<String>,
+    /// Kinds of records that this inquiry asks about; `None` where there are none or too many.
+    pub listed: Option<Arc<Listed>>,
 }
 
 /// Somebody who takes part in the request: the subject, or who acts for it.
@@ -140,7 +145,16 @@ pub(crate) struct Matter<'a> {
 impl<'a> Inquiry<'a> {
     fn new(snapshot: &'a Snapshot, request: &'a AccessRequest, references: &'a [&'a str], engine: Engine) -> Self {
         let now = datetime(request.now);
-        Self { snapshot, request, engine, now, references, record: Record::new(), policies: BTreeSet::new() }
+        Self {
+            snapshot,
+            request,
+            engine,
+            now,
+            references,
+            record: Record::new(),
+            policies: BTreeSet::new(),
+            listed: None,
+        }
     }
 
     fn run(&mut self) -> Result<Granted, Refused> {
@@ -170,12 +184,12 @@ impl<'a> Inquiry<'a> {
             actor_agreements.push(chosen.map(|(agreement, _)| agreement.id.clone()));
         }
         // Each of them sees something, and perhaps none of it is the same.
-        if !shown.leaves_something(subject.data) {
+        if !shown.leaves_something(subject.data, self.listed.as_deref()) {
             let records_hidden = !shown.kinds_hidden.is_empty();
             let refusal = Refusal::shaping(shown.classes_hidden, records_hidden, BTreeSet::new());
             return Err(refusal.under(agreement.as_ref()));
         }
-        Ok(Granted { agreement, actor_agreements, shown: shown.with_kinds_shown(subject.data) })
+        Ok(Granted { agreement, actor_agreements, shown: shown.with_kinds_shown(self.listed.as_deref()) })
     }
 
     /// An actor's own permission: under the agreement that its organisation acts under already, or one of its own.
@@ -271,6 +285,9 @@ impl<'a> Inquiry<'a> {
             .chain(&actors)
             .map(|party| self.candidates(&party.principal.organisation, data))
             .collect();
+        let parties = std::iter::once(&subject).chain(&actors);
+        self.listed = alike::listed(self.snapshot, &self.request.resource, data, parties, &candidates)
+            .map_err(|e| Refusal::errors(vec![e]).hiding())?;
         self.record_all(data, &candidates);
         let mut candidates = candidates.into_iter();
         let mut next = |inquiry: &mut Self, party| inquiry.matter(party, data, candidates.next().unwrap_or_default());
@@ -288,9 +305,7 @@ impl<'a> Inquiry<'a> {
         candidates.iter().flatten().for_each(|(_, known)| self.record.encoded(&known.json));
         let classes = data.classes.iter().filter_map(|class| self.snapshot.offer.classes.get(class));
         classes.for_each(|known| self.record.encoded(&known.json));
-        if let Kinds::Some { jsons, .. } = &data.kinds {
-            jsons.iter().for_each(|json| self.record.encoded(json));
-        }
+        self.listed.iter().flat_map(|listed| &listed.jsons).for_each(|json| self.record.once(json));
     }
 
     fn matter(

@@ -2,7 +2,7 @@
 
 use crate::replay::Inputs;
 use model::entry::Content;
-use model::plant::RecordKind;
+use model::plant::{Alike, RecordKind};
 use model::{AccessRequest, AgreementId, Digest, FieldClassId, Reason};
 use std::sync::Arc;
 
@@ -46,6 +46,7 @@ pub struct Permit {
     pub(crate) classes_hidden: Arc<[FieldClassId]>,
     pub(crate) kinds_hidden: Arc<[RecordKind]>,
     pub(crate) kinds_shown: Arc<[RecordKind]>,
+    pub(crate) kinds_alike: Option<Arc<Alike>>,
     pub(crate) generation: u64,
 }
 
@@ -98,6 +99,11 @@ impl Permit {
     /// Kinds of records that the answer may hold and that must not leave: whoever passes the answer on has to leave them out.
     pub fn kinds_hidden(&self) -> &[RecordKind] {
         &self.kinds_hidden
+    }
+
+    /// What the kinds stand for, where a dataset has more of them than can be asked about one by one.
+    pub fn kinds_alike(&self) -> Option<&Arc<Alike>> {
+        self.kinds_alike.as_ref()
     }
 
     /// The other kinds, where there are any that must not leave.

@@ -18,6 +18,7 @@
 //! filters nothing, it only says what would have to be hidden.
 
 mod agreement;
+mod alike;
 mod answer;
 pub mod cases;
 mod clauses;

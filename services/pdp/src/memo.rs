@@ -224,6 +224,7 @@ impl Permit {
             classes_hidden,
             kinds_hidden,
             kinds_shown,
+            kinds_alike,
             generation,
         } = self;
         Self {
@@ -238,6 +239,7 @@ impl Permit {
             classes_hidden: Arc::clone(classes_hidden),
             kinds_hidden: Arc::clone(kinds_hidden),
             kinds_shown: Arc::clone(kinds_shown),
+            kinds_alike: kinds_alike.clone(),
             generation: *generation,
         }
     }

@@ -8,9 +8,10 @@ use crate::entities;
 use crate::names::{Types, uid};
 use crate::{Finding, PolicySet};
 use cedar_policy::{Entity, EntityUid};
-use model::plant::{Dataset, Plant, RecordKind, Signal};
+use model::plant::{Alike, Dataset, Plant, RecordKind, Signal};
 use model::{EquipmentId, FieldClassId, ProductId, ResourceRef};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Immutable; shared by snapshots.
 #[derive(Debug)]
@@ -48,8 +49,11 @@ pub(crate) struct Data {
     pub kinds: Kinds,
 }
 
-/// Beyond this, asking about each kind of record costs more than a request may: none of them is shown.
+/// Beyond this, asking about each kind of record costs more than a request may. Where there are more, kinds that are alike to
+/// a question stand for each other; where there are more of those, none is shown.
 pub(crate) const KINDS_MAX: usize = 64;
+/// Of those that stand for others. They are as many as organisations are named, and asked about once for each of these sets.
+pub(crate) const ALIKE_MAX: usize = 256;
 
 /// Whether single fields of an answer can be hidden.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,15 +72,81 @@ pub(crate) enum Kinds {
     /// A series has no records.
     None,
     Some {
-        kinds: Vec<RecordKind>,
-        uids: Vec<EntityUid>,
-        jsons: Vec<Vec<u8>>,
-        entities: Vec<Shared>,
+        listed: Arc<Listed>,
         /// Those that may not be seen can be left out.
         can_be_filtered: bool,
     },
     /// More than can be asked about.
-    TooMany,
+    Many { few: Few, can_be_filtered: bool },
+}
+
+/// Kinds of records to ask about.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    pub kinds: Vec<RecordKind>,
+    pub uids: Vec<EntityUid>,
+    pub jsons: Vec<Vec<u8>>,
+    pub entities: Vec<Shared>,
+    /// What they stand for, if for more than themselves.
+    pub alike: Option<Arc<Alike>>,
+}
+
+/// Those of a dataset of many that have been asked about, by what they stand for.
+#[derive(Debug, Default)]
+pub(crate) struct Few(Mutex<HashMap<Alike, Arc<Listed>>>);
+
+/// Sets of kinds that a dataset keeps: one for each set of organisations that a question names.
+const FEW_MAX: usize = 256;
+
+impl Few {
+    /// # Errors
+    /// In words; none for a plant that has been accepted.
+    pub(crate) fn get_or_make(
+        &self,
+        alike: Alike,
+        make: impl FnOnce(Arc<Alike>) -> Result<Listed, String>,
+    ) -> Result<Arc<Listed>, String> {
+        let all = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = all().get(&alike) {
+            return Ok(Arc::clone(known));
+        }
+        let new = Arc::new(make(Arc::new(alike.clone()))?);
+        let mut all = all();
+        if all.len() >= FEW_MAX {
+            all.clear();
+        }
+        all.insert(alike, Arc::clone(&new));
+        Ok(new)
+    }
+}
+
+/// What `kinds` of a dataset are to policies. `above` is what the dataset itself is part of.
+///
+/// # Errors
+/// In words: references to nothing, and what does not fit the schema.
+pub(crate) fn list(
+    (types, conformance): (&Types, &Conformance<'_>),
+    plant: &Plant,
+    d: &Dataset,
+    above: &[EntityUid],
+    kinds: Vec<RecordKind>,
+    alike: Option<Arc<Alike>>,
+) -> Result<Listed, String> {
+    let known = kinds
+        .iter()
+        .enumerate()
+        .map(|(n, one)| known(conformance, &entities::kind_of_record(types, plant, d, n, one)?, above));
+    let known = known.collect::<Result<Vec<_>, String>>()?;
+    let entities = known.iter().map(|k| Shared::clone(&k.entity)).collect();
+    let (uids, jsons) = known.into_iter().map(|k| (k.uid, k.json)).unzip();
+    Ok(Listed { kinds, uids, jsons, entities, alike })
+}
+
+impl Base {
+    /// What the resource is part of.
+    pub(crate) fn above(&self) -> Vec<EntityUid> {
+        self.entities.first().map(engine::ancestors).unwrap_or_default()
+    }
 }
 
 impl Offer {
@@ -192,7 +262,7 @@ impl<'a> Builder<'a> {
         };
         let base = self.base(&entities::dataset(self.types, self.plant, d)?, &d.equipment, &held)?;
         let kinds = match d.records.kinds(KINDS_MAX) {
-            None => Kinds::TooMany,
+            None => Kinds::Many { few: Few::default(), can_be_filtered: d.can_be_filtered() },
             Some(all) => self.kinds(d, &base, all)?,
         };
         Ok(Data {
@@ -207,15 +277,8 @@ impl<'a> Builder<'a> {
     }
 
     fn kinds(&self, d: &Dataset, dataset: &Base, kinds: Vec<RecordKind>) -> Result<Kinds, String> {
-        let above: Vec<EntityUid> = dataset.entities.first().map(engine::ancestors).unwrap_or_default();
-        let known = kinds
-            .iter()
-            .enumerate()
-            .map(|(n, one)| self.known(&entities::kind_of_record(self.types, self.plant, d, n, one)?, &above));
-        let known = known.collect::<Result<Vec<_>, String>>()?;
-        let entities = known.iter().map(|k| Shared::clone(&k.entity)).collect();
-        let (uids, jsons) = known.into_iter().map(|k| (k.uid, k.json)).unzip();
-        Ok(Kinds::Some { kinds, uids, jsons, entities, can_be_filtered: d.can_be_filtered() })
+        let listed = list((self.types, &self.conformance), self.plant, d, &dataset.above(), kinds, None)?;
+        Ok(Kinds::Some { listed: Arc::new(listed), can_be_filtered: d.can_be_filtered() })
     }
 
     fn signal(&self, s: &Signal) -> Result<Data, String> {

@@ -145,6 +145,12 @@ impl PolicySet {
         self.names.actions.get(&action).is_some_and(|uid| admits(policy, uid, &self.actions))
     }
 
+    /// The ids of this type that policies name.
+    pub(crate) fn named<T: FromStr + Ord>(&self, ty: &EntityTypeName) -> BTreeSet<T> {
+        let named = self.literals.get(ty).into_iter().flat_map(|all| all.keys());
+        named.filter_map(|uid| uid.id().unescaped().parse().ok()).collect()
+    }
+
     /// How many policies there are.
     pub fn len(&self) -> usize {
         self.notes.len()

@@ -73,6 +73,11 @@ impl<'s> Record<'s> {
         }
     }
 
+    /// What is written once by whoever writes it.
+    pub(crate) fn once(&mut self, json: &[u8]) {
+        self.writer.push(json);
+    }
+
     pub(crate) fn finish(self) -> Content {
         self.writer.finish()
     }

@@ -18,7 +18,7 @@ use model::party::Parties;
 use model::plant::Plant;
 use std::sync::Arc;
 
-pub(crate) use crate::offer::{Base, Data, Fields, Kinds, Known};
+pub(crate) use crate::offer::{Base, Data, Fields, Kinds, Known, Listed};
 pub(crate) use crate::roster::Member;
 
 /// What decisions are made from. Immutable; a request uses one from start to record.

@@ -1,6 +1,7 @@
 //! The crate as a whole, over a small plant built by hand.
 
 mod after;
+mod alike;
 mod cases;
 mod delegation;
 mod explain;

@@ -279,7 +279,7 @@ mod tests {
         let kinds = dataset.records.kinds(64).unwrap();
         let bolt: Vec<_> =
             kinds.into_iter().filter(|kind| kind.get(RecordAttribute::Supplier) == Some("bolt")).collect();
-        let filter = RowFilter::new(&dataset, if filtered { &bolt } else { &[] }).map(Arc::new);
+        let filter = RowFilter::new(&dataset, if filtered { &bolt } else { &[] }, None).map(Arc::new);
         let mut rewriter = CsvRewriter::new(Arc::new(view), PseudonymKey::new(&[7; 32], "a"), filter);
         let mut out = Vec::new();
         for piece in input.chunks(size) {

@@ -10,7 +10,7 @@ use crate::canonical::Canonical;
 use crate::database::{Records, Wanted};
 use crate::respond::Refusal;
 use crate::world::World;
-use model::plant::{Dataset, Format, RecordKind};
+use model::plant::{Alike, Dataset, Format, RecordKind};
 use model::{DatasetId, FieldClassId, Reason, ResourceRef, Timestamp};
 use pdp::Permit;
 use registry::route::parameter::Kind;
@@ -62,6 +62,8 @@ pub struct Views(Mutex<HashMap<(DatasetId, Hidden), Sight>>);
 struct Hidden {
     classes: Box<[FieldClassId]>,
     kinds: Box<[RecordKind]>,
+    /// What these kinds stand for.
+    alike: Option<Arc<Alike>>,
 }
 
 /// How it is kept from leaving.
@@ -88,7 +90,8 @@ const VIEWS_MAX: usize = 4_096;
 impl Views {
     fn of(&self, world: &World, dataset: &Dataset, permit: &Permit) -> Sight {
         let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let hidden = Hidden { classes: permit.classes_hidden().into(), kinds: permit.kinds_hidden().into() };
+        let (classes, kinds) = (permit.classes_hidden().into(), permit.kinds_hidden().into());
+        let hidden = Hidden { classes, kinds, alike: permit.kinds_alike().cloned() };
         let key = (dataset.id.clone(), hidden);
         if let Some(sight) = views.get(&key) {
             return sight.clone();
@@ -96,7 +99,7 @@ impl Views {
         let (_, hidden) = &key;
         let all = world.catalog.plant.field_classes.keys();
         let shown: BTreeSet<FieldClassId> = all.filter(|class| !hidden.classes.contains(class)).cloned().collect();
-        let filter = RowFilter::new(dataset, &hidden.kinds).map(Arc::new);
+        let filter = RowFilter::new(dataset, &hidden.kinds, hidden.alike.as_ref()).map(Arc::new);
         let view = Arc::new(View::new(dataset, &shown, filter.is_some()));
         let table = Arc::new(Table {
             columns: view.columns(filter.is_some()),

@@ -36,6 +36,10 @@ pub(super) enum Records {
     Listed {
         can_be_filtered: bool,
     },
+    /// Those of the slice, which stand for others, too.
+    Alike {
+        can_be_filtered: bool,
+    },
     TooMany,
 }
 
@@ -44,15 +48,18 @@ const FIELDS: [(&str, Fields); 3] = [
     ("some_public", Fields::Apart { some_public: true }),
     ("none_public", Fields::Apart { some_public: false }),
 ];
-const RECORDS: [(&str, Records); 4] = [
+const RECORDS: [(&str, Records); 6] = [
     ("none", Records::None),
     ("listed", Records::Listed { can_be_filtered: false }),
     ("filtered", Records::Listed { can_be_filtered: true }),
+    ("alike", Records::Alike { can_be_filtered: false }),
+    ("alike_filtered", Records::Alike { can_be_filtered: true }),
     ("too_many", Records::TooMany),
 ];
 
 impl Inputs {
-    pub(crate) fn of(snapshot: &Snapshot, request: &AccessRequest) -> Self {
+    /// `listed`: there are kinds of records that were asked about.
+    pub(crate) fn of(snapshot: &Snapshot, request: &AccessRequest, listed: bool) -> Self {
         // Also of somebody who acts: naming it makes it one that is looked at.
         let is_own = |id: &&AgreementId| {
             let of = snapshot.parties.agreements.get(*id).map(|agreement| &agreement.consumer);
@@ -65,7 +72,7 @@ impl Inputs {
             agreement,
             unknown_purpose: request.purpose.as_ref().is_some_and(|purpose| !has(purpose)),
             revoked: request.caller.is_revoked(&snapshot.parties.revocations),
-            data: snapshot.offer.data.get(&request.resource).map(Described::of),
+            data: snapshot.offer.data.get(&request.resource).map(|data| Described::of(data, listed)),
         }
     }
 
@@ -115,11 +122,12 @@ impl Inputs {
 }
 
 impl Described {
-    fn of(data: &Data) -> Self {
+    fn of(data: &Data, listed: bool) -> Self {
         let records = match data.kinds {
             Kinds::None => Records::None,
-            Kinds::TooMany => Records::TooMany,
             Kinds::Some { can_be_filtered, .. } => Records::Listed { can_be_filtered },
+            Kinds::Many { can_be_filtered, .. } if listed => Records::Alike { can_be_filtered },
+            Kinds::Many { .. } => Records::TooMany,
         };
         Self { fields: data.fields, records }
     }

@@ -5,7 +5,6 @@
 //! the recorded one, byte for byte.
 
 use super::inputs::{Described, Records};
-use crate::offer::KINDS_MAX;
 use crate::snapshot::Fields;
 use model::canonical::{self, Value};
 use model::party::{Agreement, Organisation, OrganisationKind, Parties, PrincipalRecord, Revocations, Status};
@@ -14,8 +13,8 @@ use model::plant::{
     Signal, ToldBy,
 };
 use model::{
-    CertificateRef, Digest, FieldClassId, IssuerId, OrganisationId, Principal, PrincipalKind, PurposeId, RoleId,
-    SerialNumber, Timestamp,
+    CertificateRef, Digest, ExportClassId, FieldClassId, IssuerId, OrganisationId, Principal, PrincipalKind, PurposeId,
+    RoleId, SerialNumber, Timestamp,
 };
 use serde::de::value::{Error, StrDeserializer};
 use serde::de::{Deserialize, IntoDeserializer as _};
@@ -32,6 +31,14 @@ pub(super) struct Beside<'a> {
     /// One that the plant has.
     pub purpose: Option<&'a PurposeId>,
     pub data: Option<Described>,
+    /// Organisations and export classes that the policies name.
+    pub named: &'a Named,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Named {
+    pub organisations: BTreeSet<OrganisationId>,
+    pub export_classes: BTreeSet<ExportClassId>,
 }
 
 /// Shown by whoever was revoked, and revoked in every rebuilt registry.
@@ -56,7 +63,7 @@ pub(super) fn rebuild(slice: &[u8], beside: &Beside<'_>) -> Result<(Plant, Parti
     if let Some(data) = entities.iter().find(is_data) {
         let described = beside.data.ok_or("the entry does not say how its data is described")?;
         world
-            .data(data, &entities, described)
+            .data(data, &entities, described, beside.named)
             .ok_or_else(|| format!("`{}` in the slice is not as recorded", data.id))?;
     }
     Ok((world.plant, world.parties))
@@ -290,7 +297,13 @@ impl Rebuilt {
         Some(id)
     }
 
-    fn data(&mut self, entity: &Entity<'_>, entities: &[Entity<'_>], described: Described) -> Option<()> {
+    fn data(
+        &mut self,
+        entity: &Entity<'_>,
+        entities: &[Entity<'_>],
+        described: Described,
+        named: &Named,
+    ) -> Option<()> {
         let governed = Attributes(Attributes(entity.attributes).0.get("governance")?);
         let product = self.product(governed)?;
         let governance = Governance {
@@ -319,6 +332,7 @@ impl Rebuilt {
         }
         let whole = described.fields == Fields::Whole;
         let id: model::DatasetId = entity.id.parse().ok()?;
+        let records = self.records(entities, described.records, named, &governance)?;
         let dataset = Dataset {
             id: id.clone(),
             title: String::new(),
@@ -329,7 +343,7 @@ impl Rebuilt {
             format: if whole { Format::Opaque } else { Format::Json },
             fields: classes.into_iter().enumerate().map(|(n, class)| (format!("field{n}"), class)).collect(),
             masks: BTreeMap::new(),
-            records: records(entities, described.records)?,
+            records,
         };
         self.plant.datasets.insert(id, dataset);
         Some(())
@@ -367,6 +381,39 @@ impl Rebuilt {
         parent
     }
 
+    fn records(
+        &self,
+        entities: &[Entity<'_>],
+        of: Records,
+        named: &Named,
+        governance: &Governance,
+    ) -> Option<RecordAttributes> {
+        match of {
+            Records::TooMany => self.too_many(named, governance),
+            _ => records(entities, of),
+        }
+    }
+
+    /// At least as many kinds as there were: with every name that told some apart, and others.
+    fn too_many(&self, named: &Named, governance: &Governance) -> Option<RecordAttributes> {
+        let Named { mut organisations, mut export_classes } = named.clone();
+        organisations.extend(self.parties.organisations.keys().cloned());
+        let agreements = self.parties.agreements.values();
+        organisations.extend(agreements.flat_map(|a| [a.provider.clone(), a.consumer.clone()]));
+        organisations.extend(self.plant.products.values().map(|product| product.owner.clone()));
+        let authorised = self.parties.principals.values().flat_map(|p| &p.export_authorisations);
+        export_classes.extend(authorised.cloned());
+        organisations.extend(governance.supplier.clone());
+        export_classes.extend(governance.export_class.clone());
+        // Two stand for others at most.
+        for n in 0..2 {
+            organisations.insert(OrganisationId::new(&format!("other-{n}")).ok()?);
+            export_classes.insert(ExportClassId::new(&format!("other-{n}")).ok()?);
+        }
+        let customers = organisations.clone();
+        Some(RecordAttributes { suppliers: organisations, customers, export_classes, ..RecordAttributes::default() })
+    }
+
     /// One that no class of the slice has the name of.
     fn public_class(&mut self) -> Option<FieldClassId> {
         let mut names = (0..).map(|n| format!("public-{n}"));
@@ -393,13 +440,8 @@ fn records(entities: &[Entity<'_>], records: Records) -> Option<RecordAttributes
     let mut all = RecordAttributes::default();
     let can_be_filtered = match records {
         // Some dataset always has a kind, if only that of records that say nothing.
-        Records::None => return None,
-        Records::TooMany => {
-            let suppliers = (0..=KINDS_MAX).map(|n| OrganisationId::new(&format!("supplier-{n}")));
-            all.suppliers = suppliers.collect::<Result<_, _>>().ok()?;
-            return Some(all);
-        }
-        Records::Listed { can_be_filtered } => can_be_filtered,
+        Records::None | Records::TooMany => return None,
+        Records::Listed { can_be_filtered } | Records::Alike { can_be_filtered } => can_be_filtered,
     };
     let kinds: Vec<_> = entities.iter().filter(|e| e.kind == "Record").collect();
     for kind in &kinds {

@@ -1,8 +1,9 @@
 //! One rebuilt world, and what has been decided in it.
 
+use super::inputs::Records;
 use super::outcome::{Change, Outcome};
 use super::question::{Cast, Question, purpose, roles};
-use super::rebuild::{self, Beside};
+use super::rebuild::{self, Beside, Named};
 use super::recent::Recent;
 use super::{Known, Trouble, finding, not_replayable};
 use crate::decision::Decision;
@@ -21,6 +22,10 @@ pub(super) struct Sets {
     after: Option<Arc<PolicySet>>,
     /// Persons are more to them than members of organisations.
     pub name_persons: bool,
+    named: Named,
+    /// Whether those that are compared name the same organisations and export classes, or at least no others.
+    names_are_same: bool,
+    names_are_known: bool,
 }
 
 impl Sets {
@@ -36,7 +41,12 @@ impl Sets {
             Err(why) => return Ok(Err(format!("policies {}: {why}", policies.to_hex()))),
         };
         let name_persons = [Some(&before), after].into_iter().flatten().any(|set| names_persons(set));
-        Ok(Ok(Self { before, after: after.cloned(), name_persons }))
+        let named = named_in(&before);
+        let then = after.map_or_else(|| named.clone(), |set| named_in(set));
+        let names_are_known =
+            then.organisations.is_subset(&named.organisations) && then.export_classes.is_subset(&named.export_classes);
+        let names_are_same = then == named;
+        Ok(Ok(Self { before, after: after.cloned(), name_persons, named, names_are_same, names_are_known }))
     }
 }
 
@@ -66,6 +76,11 @@ fn names_persons(set: &PolicySet) -> bool {
     let types = [&set.names.types.user, &set.names.types.service];
     let mut literals = set.all.policies().flat_map(cedar_policy::Policy::entity_literals);
     literals.any(|uid| types.contains(&uid.type_name()))
+}
+
+fn named_in(set: &PolicySet) -> Named {
+    let types = &set.names.types;
+    Named { organisations: set.named(&types.organisation), export_classes: set.named(&types.export_class) }
 }
 
 /// A stored slice, as it is and without persons.
@@ -172,7 +187,18 @@ impl Scene {
         let damaged = || finding("roles or purpose are not as they are written");
         let entry = &whole(entry)?;
         let (roles, purpose) = (roles(entry).ok_or_else(damaged)?, purpose(entry).ok_or_else(damaged)?);
-        let beside = Beside { people: &cast, roles: &roles, purpose: purpose.as_ref(), data: question.inputs.data };
+        let data = question.inputs.data;
+        let kinds_are_recorded = match data.map(|described| described.records) {
+            Some(Records::Alike { .. }) => sets.names_are_known,
+            Some(Records::TooMany) => sets.names_are_same,
+            _ => true,
+        };
+        if sets.after.is_some() && !kinds_are_recorded {
+            return Err(not_replayable(
+                "the candidate names organisations or export classes of records that were not told apart then",
+            ));
+        }
+        let beside = Beside { people: &cast, roles: &roles, purpose: purpose.as_ref(), data, named: &sets.named };
         let before = World::new(&sets.before, &slice, &beside)?;
         let after = sets.after.as_ref().map(|set| World::new(set, &slice, &beside)).transpose();
         // What was recorded fits its own schema; another one may ask for what was not recorded.

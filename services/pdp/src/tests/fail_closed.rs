@@ -177,19 +177,6 @@ fn a_field_class_that_the_plant_does_not_know_is_hidden() {
 }
 
 #[test]
-fn more_kinds_of_records_than_can_be_asked_about_are_hidden() {
-    let mut world = World::new();
-    let parts = world.plant.datasets.get_mut("acme-parts").unwrap();
-    parts.records.customers = (0..31).map(|n| id(&format!("customer-{n}"))).collect();
-    let _ = world.permit(ask("norden", "ida", "Dataset/acme-parts"));
-    let parts = world.plant.datasets.get_mut("acme-parts").unwrap();
-    parts.records.customers.insert(id("customer-31"));
-    parts.records.unassigned = true;
-    let denial = world.deny(ask("norden", "ida", "Dataset/acme-parts"));
-    assert!(denial.records_hidden);
-}
-
-#[test]
 fn what_a_plant_lets_others_know_of_is_still_not_theirs() {
     let world = with_policy(r#"@id("open-house") permit (principal, action == Plant::Action::"discover", resource);"#);
     let mut request = ask("bolt", "bert", "Signal/press-3.force");

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use std::sync::Arc;
 
 /// The entry and the contents of a decision, as the broker writes them.
-fn recorded(world: &World, request: AccessRequest) -> (Vec<u8>, Decision, Known) {
+pub fn recorded(world: &World, request: AccessRequest) -> (Vec<u8>, Decision, Known) {
     recorded_by(world, &world.snapshot(), request)
 }
 
@@ -110,7 +110,7 @@ fn answer(decision: &Decision, members: &mut Members) {
     }
 }
 
-fn replay(entry: &[u8], known: &Known, candidate: Option<Arc<crate::PolicySet>>) -> Tally {
+pub fn replay(entry: &[u8], known: &Known, candidate: Option<Arc<crate::PolicySet>>) -> Tally {
     let mut replay = Replay::new(candidate);
     replay.look(3, entry, known);
     replay.finish()

@@ -10,7 +10,7 @@ use crate::entities::{self, Collected};
 use crate::names::uid;
 use crate::question::{About, Question};
 use crate::slice::{self, Caller};
-use crate::snapshot::{Kinds, Snapshot};
+use crate::snapshot::{Kinds, Listed, Snapshot};
 use cedar_policy::{Entities, EntityUid, Request};
 use model::entry::Content;
 use model::party::Status;
@@ -254,7 +254,8 @@ impl Both<'_> {
                 let question = about(About::Governance(&data.governance));
                 self.compare(&caller, Action::Reveal, class, &question, &store)?;
             }
-            let Kinds::Some { uids, entities, .. } = &data.kinds else { continue };
+            let Kinds::Some { listed, .. } = &data.kinds else { continue };
+            let Listed { uids, entities, .. } = &**listed;
             let store = slice::store(snapshot, entities, &caller, agreements.iter().copied()).unwrap();
             for record in uids {
                 self.compare(&caller, Action::SeeRecord, record, &about(About::Nothing), &store)?;

@@ -232,7 +232,7 @@ fn of_acme(at: &str, field: &str, fields: &[&str]) -> (Arc<View>, Arc<RowFilter>
     let hidden: Vec<_> =
         kinds.into_iter().filter(|kind| kind.supplier.as_ref().is_none_or(|s| s.as_str() != "acme")).collect();
     let view = View::new(&dataset, &stand::open(), true);
-    (Arc::new(view), Arc::new(RowFilter::new(&dataset, &hidden).unwrap()))
+    (Arc::new(view), Arc::new(RowFilter::new(&dataset, &hidden, None).unwrap()))
 }
 
 fn filter_in(
