@@ -83,6 +83,8 @@ struct Due {
 /// What one look at the folders came to.
 struct Outcome {
     world: Option<World>,
+    /// What the log is told of it: finding out what is other in a large policy set takes a while.
+    activations: Vec<Record>,
     refused: Refused,
     problems: Vec<(&'static str, Vec<Problem>)>,
 }
@@ -229,7 +231,8 @@ impl Reloader {
                 world = self.join(&current, parts, &mut refused, &mut problems);
             }
         }
-        Outcome { world, refused, problems }
+        let activations = world.as_ref().map(|world| activations(world, &current)).unwrap_or_default();
+        Outcome { world, activations, refused, problems }
     }
 
     /// The newest world that holds together; whatever had to stay behind, what is revoked counts.
@@ -314,7 +317,7 @@ impl Reloader {
         let Some(world) = outcome.world else { return };
         let old = broker.world();
         let mut recorded = true;
-        for activation in activations(&world, &old) {
+        for activation in outcome.activations {
             recorded &= record(broker, activation).await;
         }
         if !recorded {
