@@ -21,6 +21,9 @@ const PRINCIPALS = 100;
 const TOKENS = 1000;
 /// The whole answer of the source, in bytes.
 const BODY_BYTES = Number(process.env.BENCH_BODY_BYTES ?? 1024);
+/// Rows of nine fields of eight classes each, instead of as many small ones as there is room for.
+const ROWS = Number(process.env.BENCH_ROWS ?? 0);
+const CLASSES = { process: 'process', condition: 'process.condition', recipe: 'process.recipe', operator: 'personal', price: 'commercial', note: 'noted' };
 /// Whether Millgate passes it on as it is, to see what shaping costs.
 const WHOLE = process.env.BENCH_WHOLE === '1';
 const at = (port) => `http://127.0.0.1:${port}`;
@@ -44,8 +47,9 @@ const principal = (n) => `bench-${String(n % PRINCIPALS).padStart(3, '0')}`;
 // --- the plant: its own addresses, sources that take all there is, and a hundred people of one supplier
 cpSync(join(repository, 'policies'), join(directory, 'policies'), { recursive: true });
 const plant = join(directory, 'policies/plants/munich');
-edit(join(plant, 'catalog'), (text) => text
-  .replace('[dataset.acme-parts.fields]\n', `$&rows.serial = "identity"\nrows.result = "quality"\nrows.force_kn = "quality"\npad = "identity"\n`)
+const more = ROWS > 0 && !WHOLE ? Object.entries(CLASSES).map(([field, of]) => `rows.${field} = "${of}"\n`).join('') : '';
+edit(join(plant, 'catalog'), (text, name) => (text + (name === 'vocabulary.toml' ? '\n[field_class.noted]\ntitle = "Noted"\n' : ''))
+  .replace('[dataset.acme-parts.fields]\n', `$&rows.serial = "identity"\nrows.result = "quality"\nrows.force_kn = "quality"\npad = "identity"\n${more}`)
   .replace('[dataset.acme-parts]\n', WHOLE ? '$&format = "opaque"\n' : '$&')
   .replaceAll('http://127.0.0.1:9310', at(ports.upstream))
   .replaceAll('http://127.0.0.1:9311', at(ports.upstream))
@@ -93,8 +97,13 @@ write('tokens', Array.from({ length: TOKENS }, (_, n) => token(n)).join('\n') + 
 // --- the answer
 const rows = [];
 const body = () => JSON.stringify({ rows, pad: '' });
-while (body().length < BODY_BYTES - 90) rows.push({ serial: `SN-${rows.length}`, result: 'pass', force_kn: 1200 + rows.length });
-const filled = JSON.stringify({ rows, pad: 'x'.repeat(BODY_BYTES - body().length) });
+const words = (n) => 'abcdefghijklmnopqrstuvwxyz'.repeat(3).slice(n % 26, (n % 26) + Math.max(1, Math.floor((BODY_BYTES / ROWS - 130) / 6)));
+for (let n = 0; n < ROWS; n += 1) {
+  const texts = Object.fromEntries(Object.keys(CLASSES).map((field, k) => [field, words(n + k)]));
+  rows.push({ serial: `SN-${n}`, result: 'pass', force_kn: 1200 + n, ...texts });
+}
+while (ROWS === 0 && body().length < BODY_BYTES - 90) rows.push({ serial: `SN-${rows.length}`, result: 'pass', force_kn: 1200 + rows.length });
+const filled = JSON.stringify({ rows, pad: 'x'.repeat(Math.max(0, BODY_BYTES - body().length)) });
 write('upstream/answer.json', filled);
 
 // --- nginx, four times: source, identity provider and the two proxies to compare with

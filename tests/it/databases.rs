@@ -318,8 +318,17 @@ async fn what_the_database_leaves_out_is_what_the_decision_hides() {
     for round in 0..60 {
         let told = random::dataset(&mut chance);
         let kinds = told.records.kinds(64).unwrap();
-        let hidden: Vec<RecordKind> = kinds.iter().filter(|_| chance.below(3) == 0).cloned().collect();
-        let Some(filter) = RowFilter::new(&told, &hidden, None).map(Arc::new) else { continue };
+        // Every other time one organisation stands for all but acme.
+        let (fewer, alike) = told.records.alike(&["acme".parse().unwrap()].into(), &[].into());
+        let alike = (round % 2 == 1).then(|| Arc::new(alike));
+        let asked = if alike.is_some() { fewer.kinds(64).unwrap() } else { kinds.clone() };
+        let decided: Vec<RecordKind> = asked.into_iter().filter(|_| chance.below(3) == 0).collect();
+        let Some(filter) = RowFilter::new(&told, &decided, alike.as_ref()).map(Arc::new) else { continue };
+        let is_hidden = |kind: &&RecordKind| match &alike {
+            Some(alike) => decided.iter().any(|one| alike.stands_for(one, kind)),
+            None => decided.contains(kind),
+        };
+        let hidden: Vec<RecordKind> = kinds.iter().filter(is_hidden).cloned().collect();
         let rows: Vec<[Option<&str>; 3]> = (0..40).map(|_| random::row(&mut chance)).collect();
         let literal =
             |cell: &Option<&str>| cell.map_or("NULL".to_owned(), |text| format!("'{}'", text.replace('\'', "''")));

@@ -50,6 +50,9 @@ INSERT INTO content (digest, bytes)
 UPDATE head SET size = ?, root = ?, range = ?, open = ? WHERE id = 1 AND size = ? RETURNING size;
 ";
 
+/// Contents up to this size are written together.
+const SMALL_BYTES: usize = 64 * 1024;
+
 /// The writer's connection, and the lock that makes it the only one.
 #[derive(Debug)]
 pub struct SqliteStore {
@@ -107,7 +110,12 @@ impl Store for SqliteStore {
     }
 
     async fn stage(&mut self, batch: Batch) -> Result<bool, StoreError> {
-        let written = u64::try_from(batch.bundle.bytes.len()).unwrap_or(u64::MAX).saturating_add(WAL_BYTES_PER_COMMIT);
+        // Slices are many and small, and one statement writes them all. A large policy set written in that way would hold up
+        // everybody who waits for the log.
+        let (large, small): (Vec<_>, Vec<_>) = batch.content.into_iter().partition(|one| one.bytes.len() > SMALL_BYTES);
+        let beside: usize = large.iter().map(|one| one.bytes.len()).sum();
+        let written = u64::try_from(batch.bundle.bytes.len() + beside).unwrap_or(u64::MAX);
+        let written = written.saturating_add(WAL_BYTES_PER_COMMIT);
         self.unchecked_bytes = self.unchecked_bytes.saturating_add(written);
         let head = sqlx::query(STAGE)
             .bind(integer(batch.bundle.first_index)?)
@@ -119,7 +127,7 @@ impl Store for SqliteStore {
             .bind(rows::organisations_json(&batch.organisations))
             .bind(rows::disclosures_json(&batch.disclosures))
             .bind(rows::directory_json(&batch.directory))
-            .bind(rows::content_json(&batch.content))
+            .bind(rows::content_json(&small))
             .bind(integer(batch.head.size())?)
             .bind(batch.head.root().0.to_vec())
             .bind(batch.head.range.to_bytes())
@@ -127,6 +135,13 @@ impl Store for SqliteStore {
             .bind(integer(batch.bundle.first_index)?)
             .fetch_all(&mut self.connection)
             .await?;
+        for content in large {
+            sqlx::query("INSERT INTO content (digest, bytes) VALUES (?, ?) ON CONFLICT (digest) DO NOTHING")
+                .bind(content.digest.0.to_vec())
+                .bind(content.bytes.to_vec())
+                .execute(&mut self.connection)
+                .await?;
+        }
         Ok(head.len() == 1)
     }
 
