@@ -4,6 +4,8 @@
 //! decided, and a policy that begins to take part in it is noticed.
 
 use crate::{Decision, PolicySet, Snapshot};
+use model::party::Parties;
+use model::plant::Plant;
 use model::{
     AccessRequest, Action, Actor, Assertion, Authenticated, AuthenticationMethod, Binding, Digest, InvalidId, IssuerId,
     OrganisationId, Principal, PrincipalKind, ResourceRef, Shape, Timestamp,
@@ -55,6 +57,9 @@ pub struct Asked {
     /// Those that the token's groups stand for.
     #[serde(default)]
     pub roles: Vec<String>,
+    /// Names in this request that are meant to be nobody's and nothing's.
+    #[serde(default)]
+    pub unknown: Vec<String>,
 }
 
 /// Somebody who acts for the caller.
@@ -96,6 +101,11 @@ pub enum BadCase {
     Time(String),
     #[error("`{0}` is not a binding: write `none`, `certificate` or `dpop`")]
     Binding(String),
+    #[error(
+        "{0} does not exist here, so the answer says nothing of your policies; \
+         if that is what you try, name it in the request's `unknown`"
+    )]
+    Unknown(String),
 }
 
 impl Case {
@@ -118,6 +128,10 @@ impl Case {
     /// When the case asks what nobody could.
     pub fn decide(&self, snapshot: &Snapshot, now: Timestamp) -> Result<Expected, BadCase> {
         let request = self.request.request(&snapshot.parties, now)?;
+        let unknown = self.request.unknown_names(&snapshot.plant, &snapshot.parties);
+        if !unknown.is_empty() {
+            return Err(BadCase::Unknown(unknown.join(", ")));
+        }
         Ok(Expected::of(&snapshot.decide(request, &["p-0001"])))
     }
 }
@@ -142,12 +156,36 @@ impl Asked {
             binding: None,
             assurance: 0,
             roles: Vec::new(),
+            unknown: Vec::new(),
         }
+    }
+
+    /// Names that neither plant nor registry has, in words, but for those that are meant to be unknown. What is asked in a
+    /// name with a typing error is denied, and that may be just what is expected.
+    pub fn unknown_names(&self, plant: &Plant, parties: &Parties) -> Vec<String> {
+        let organisations = std::iter::once(&self.organisation).chain(self.actors.iter().map(|who| &who.organisation));
+        let lacks = |id: &str| !parties.organisations.contains_key(id);
+        let mut all: Vec<(&str, &str)> =
+            organisations.filter(|id| lacks(id)).map(|id| ("organisation", id.as_str())).collect();
+        let is_there = match self.resource.split_once('/') {
+            Some(("Dataset", id)) => plant.datasets.contains_key(id),
+            Some(("Signal", id)) => plant.signals.contains_key(id),
+            Some(("AuditScope", id)) => id == "*" || !lacks(id),
+            _ => true,
+        };
+        all.extend((!is_there).then_some(("resource", self.resource.as_str())));
+        let purpose = self.purpose.as_deref().filter(|id| !plant.purposes.contains_key(*id));
+        all.extend(purpose.map(|id| ("purpose", id)));
+        let agreement = self.agreement.as_deref().filter(|id| !parties.agreements.contains_key(*id));
+        all.extend(agreement.map(|id| ("agreement", id)));
+        let meant = |name: &str| self.unknown.iter().any(|meant| meant == name);
+        let unmeant = all.into_iter().filter(|(_, name)| !meant(name));
+        unmeant.map(|(what, name)| format!("{what} `{name}`")).collect()
     }
 
     /// # Errors
     /// When it asks what nobody could.
-    pub fn request(&self, parties: &model::party::Parties, now: Timestamp) -> Result<AccessRequest, BadCase> {
+    pub fn request(&self, parties: &Parties, now: Timestamp) -> Result<AccessRequest, BadCase> {
         let now = match &self.at {
             None => now,
             Some(text) => Timestamp::parse_rfc3339(text).ok_or_else(|| BadCase::Time(text.clone()))?,
@@ -201,7 +239,7 @@ fn somebody(organisation: &str, subject: &str, is_service: bool) -> Result<Princ
 }
 
 /// One that the registry has for the organisation: policies may ask for it.
-fn issuer_of(parties: &model::party::Parties, organisation: &OrganisationId) -> Result<IssuerId, InvalidId> {
+fn issuer_of(parties: &Parties, organisation: &OrganisationId) -> Result<IssuerId, InvalidId> {
     let found = parties.issuers.values().find(|issuer| issuer.organisation == *organisation);
     found.map_or_else(|| IssuerId::new(&format!("{organisation}-login")), |issuer| Ok(issuer.id.clone()))
 }

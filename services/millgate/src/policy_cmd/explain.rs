@@ -117,6 +117,8 @@ pub(super) async fn explain(args: &ExplainArgs) -> anyhow::Result<Report> {
         Some(recorded) => args.made_up.over(recorded.asked(&mut notes)?)?,
         None => args.made_up.alone()?,
     };
+    let unknown = asked.unknown_names(world.snapshot.plant(), &world.parties);
+    notes.extend(unknown.iter().map(|what| format!("{what} does not exist in this catalog and registry")));
     let at = args.at.unwrap_or_else(|| SystemClock.now());
     let request = asked.request(&world.parties, at).context("the request cannot be asked")?;
     let explanation = world.snapshot.explain(&request).map_err(anyhow::Error::msg)?;

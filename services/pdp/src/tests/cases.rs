@@ -53,5 +53,13 @@ fn a_case_that_nobody_could_ask_says_what_is_wrong() {
     assert_eq!(ask("at", "noon"), BadCase::Time("noon".into()));
     assert_eq!(ask("binding", "tls"), BadCase::Binding("tls".into()));
     assert!(matches!(ask("purpose", "No Purpose"), BadCase::Id(_)));
+    for (member, value, name) in [
+        ("organisation", "acmee", "organisation `acmee`"),
+        ("resource", "Dataset/acme-part", "resource `Dataset/acme-part`"),
+        ("purpose", "maintenence", "purpose `maintenence`"),
+        ("agreement", "acme-2026", "agreement `acme-2026`"),
+    ] {
+        assert_eq!(ask(member, value), BadCase::Unknown(name.into()));
+    }
     assert!(Case::read(r#"[{"title":"t","expect":{"decision":"permit","resons":[]}}]"#).is_err());
 }
