@@ -8,16 +8,18 @@ use crate::credential::Told;
 use crate::engine::{self, Value, datetime};
 use crate::entities::{self, Collected};
 use crate::names::{Types, uid};
-use crate::offer::KINDS_MAX;
+use crate::offer::{ALIKE_MAX, KINDS_MAX};
 use crate::question::{About, Question};
 use crate::snapshot::Snapshot;
 use crate::{Decision, Denial};
 use cedar_policy::{Entities, Entity, EntityUid, Request};
 use model::party::{Agreement, Status};
+use model::plant::{Alike, Dataset, RecordAttribute, RecordKind};
 use model::{
     AccessRequest, Action, AgreementId, FieldClassId, OrganisationId, Principal, ResourceRef, RoleId, Timestamp,
 };
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// One question to Cedar.
 pub(crate) struct Asked {
@@ -51,8 +53,9 @@ impl Questions {
     /// In words; a fault of ours.
     pub(crate) fn of(snapshot: &Snapshot, request: &AccessRequest, decision: &Decision) -> Result<Self, String> {
         let parties = parties(snapshot, request)?.unwrap_or_default();
-        let entities = store(snapshot, &parties)?;
-        let mut asker = Asker { snapshot, request, asked: Vec::new() };
+        let kinds = kinds(snapshot, request, decision);
+        let entities = store(snapshot, &parties, &kinds.entities(snapshot)?)?;
+        let mut asker = Asker { snapshot, request, kinds, asked: Vec::new() };
         for (n, party) in parties.iter().enumerate() {
             // Only the subject's agreement can be named, and only its part in the decision is told.
             let under = if n == 0 { agreement_of(decision) } else { None };
@@ -65,7 +68,58 @@ impl Questions {
 struct Asker<'a> {
     snapshot: &'a Snapshot,
     request: &'a AccessRequest,
+    kinds: Kinds<'a>,
     asked: Vec<Asked>,
+}
+
+/// Kinds of records of the dataset, if it is one.
+#[derive(Default)]
+struct Kinds<'a> {
+    dataset: Option<&'a Dataset>,
+    all: Vec<RecordKind>,
+    /// Some of them stand for others, too.
+    alike: Option<Arc<Alike>>,
+}
+
+/// Those that were asked about. Where a dataset has many, only a permit says which.
+fn kinds<'a>(snapshot: &'a Snapshot, request: &AccessRequest, decision: &Decision) -> Kinds<'a> {
+    let ResourceRef::Dataset(id) = &request.resource else { return Kinds::default() };
+    let Some(dataset) = snapshot.plant.datasets.get(id) else { return Kinds::default() };
+    let alike = match decision {
+        Decision::Permit(permit) => permit.kinds_alike().cloned(),
+        Decision::Denied(_) => None,
+    };
+    let all = match &alike {
+        Some(alike) => dataset.records.fewer(alike).kinds(ALIKE_MAX),
+        None => dataset.records.kinds(KINDS_MAX),
+    };
+    Kinds { dataset: Some(dataset), all: all.unwrap_or_default(), alike }
+}
+
+impl Kinds<'_> {
+    /// As entities, where the plant does not list them.
+    fn entities(&self, snapshot: &Snapshot) -> Result<Vec<Entity>, String> {
+        let Some(dataset) = self.dataset.filter(|_| self.alike.is_some()) else { return Ok(Vec::new()) };
+        let types = &snapshot.policies.names.types;
+        let all = self.all.iter().enumerate();
+        all.map(|(n, kind)| entities::kind_of_record(types, &snapshot.plant, dataset, n, kind)).collect()
+    }
+
+    /// `supplier acme, any other customer`
+    fn name(&self, kind: &RecordKind) -> String {
+        let attributes = [
+            ("supplier", RecordAttribute::Supplier),
+            ("customer", RecordAttribute::Customer),
+            ("export class", RecordAttribute::ExportClass),
+        ];
+        let parts = attributes.into_iter().filter_map(|(what, attribute)| {
+            let id = kind.get(attribute)?;
+            let stands = self.alike.as_ref().is_some_and(|alike| alike.is_for_others(attribute, id));
+            Some(if stands { format!("{what} {id} and its like") } else { format!("{what} {id}") })
+        });
+        let parts: Vec<String> = parts.collect();
+        if parts.is_empty() { String::from("nobody") } else { parts.join(", ") }
+    }
 }
 
 impl<'a> Asker<'a> {
@@ -110,17 +164,9 @@ impl<'a> Asker<'a> {
             Decision::Permit(_) => true,
             Decision::Denied(denial) => denial.records_hidden,
         };
-        let ResourceRef::Dataset(id) = &self.request.resource else { return Ok(()) };
-        let Some(dataset) = self.snapshot.plant.datasets.get(id).filter(|_| asked_about) else { return Ok(()) };
-        for (n, kind) in dataset.records.kinds(KINDS_MAX).unwrap_or_default().iter().enumerate() {
-            let of = |what: &str, whose: Option<String>| whose.map(|whose| format!("{what} {whose}"));
-            let parts = [
-                of("supplier", kind.supplier.as_ref().map(ToString::to_string)),
-                of("customer", kind.customer.as_ref().map(ToString::to_string)),
-                of("export class", kind.export_class.as_ref().map(ToString::to_string)),
-            ];
-            let parts: Vec<String> = parts.into_iter().flatten().collect();
-            let name = if parts.is_empty() { String::from("nobody") } else { parts.join(", ") };
+        let Some(dataset) = self.kinds.dataset.filter(|_| asked_about) else { return Ok(()) };
+        let names: Vec<String> = self.kinds.all.iter().map(|kind| self.kinds.name(kind)).collect();
+        for (n, name) in names.into_iter().enumerate() {
             let record = entities::record_uid(self.types(), dataset, n);
             self.ask(party, Action::SeeRecord, (format!("records of {name}"), record), under, About::Nothing)?;
         }
@@ -243,13 +289,14 @@ fn entity(snapshot: &Snapshot, principal: &Principal, roles: &BTreeSet<RoleId>) 
 }
 
 /// The whole plant with those who take part.
-fn store(snapshot: &Snapshot, parties: &[Party<'_>]) -> Result<Entities, String> {
+fn store(snapshot: &Snapshot, parties: &[Party<'_>], kinds: &[Entity]) -> Result<Entities, String> {
     let types = &snapshot.policies.names.types;
     let mut collected = Collected::default();
     entities::plant(types, &snapshot.plant, &mut collected);
     entities::parties(types, &snapshot.plant, &snapshot.parties, &mut collected);
     let mut seen = BTreeSet::new();
-    let taking_part = parties.iter().map(|party| party.entity.clone()).chain(collected.entities);
+    let taking_part =
+        parties.iter().map(|party| party.entity.clone()).chain(collected.entities).chain(kinds.iter().cloned());
     let once: Vec<Entity> = taking_part.filter(|entity| seen.insert(entity.uid())).collect();
     let actions = snapshot.policies.actions.clone();
     actions.add_entities(once, None).map_err(|e| e.to_string())

@@ -144,6 +144,16 @@ fn what_stands_for_whom_depends_on_everybody_who_is_named() {
 }
 
 #[test]
+fn an_explanation_asks_about_those_that_stand_for_others() {
+    let explanation = world("").snapshot().explain(&ask("acme", "anna", "Dataset/all-parts")).unwrap();
+    let records = explanation.questions.iter().filter(|question| question.resource.starts_with("records of "));
+    let (seen, hidden): (Vec<_>, Vec<_>) = records.partition(|question| question.allowed);
+    assert!(seen.iter().any(|question| question.resource == "records of supplier acme, customer acme"), "{seen:?}");
+    assert!(seen.iter().any(|question| question.resource.ends_with("customer firm-20 and its like")), "{seen:?}");
+    assert!(hidden.iter().any(|question| question.resource == "records of supplier bolt and its like"), "{hidden:?}");
+}
+
+#[test]
 fn a_candidate_that_names_others_cannot_be_compared() {
     let world = world("");
     let (entry, _, known) = recorded(&world, ask("acme", "anna", "Dataset/all-parts"));
