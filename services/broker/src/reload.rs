@@ -127,7 +127,7 @@ impl Reloader {
                 let now = if everything { found.clone() } else { self.settled(&found) };
                 let due = self.due(&now, everything);
                 (self.seen, self.last) = (now, found);
-                let outcome = due.map(|due| self.look_aside(due));
+                let outcome = due.map(|due| self.look(due));
                 (self, outcome)
             })
             .await;
@@ -174,20 +174,6 @@ impl Reloader {
             catalog: due.catalog || self.refused.catalog,
             registry: due.registry || self.refused.registry,
             files: due.files,
-        })
-    }
-
-    /// A large set of policies takes a processor for a second, which those who serve need more.
-    fn look_aside(&self, due: Due) -> Outcome {
-        if !(due.policies || due.catalog) {
-            return self.look(due);
-        }
-        std::thread::scope(|scope| {
-            let aside = scope.spawn(|| {
-                yield_to_others();
-                self.look(due)
-            });
-            aside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
 
@@ -408,15 +394,6 @@ pub(crate) fn refusal(what: &'static str, problems: &[Problem]) -> Record {
         ("problems_total", Value::int(i64::try_from(problems.len()).unwrap_or(i64::MAX))),
     ];
     (kind, members, Vec::new())
-}
-
-/// Lowers the priority of this thread, where threads have one of their own. Not by much: a revocation that comes meanwhile
-/// waits for it, on a machine without a free processor too.
-fn yield_to_others() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, 5) {
-        tracing::debug!(%error, "changes are read with the priority of everything else");
-    }
 }
 
 fn activations(world: &World, old: &World) -> Vec<Record> {
