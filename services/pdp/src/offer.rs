@@ -96,7 +96,7 @@ pub(crate) struct Listed {
 pub(crate) struct Few(Mutex<HashMap<Alike, Arc<Listed>>>);
 
 /// Sets of kinds that a dataset keeps: one for each set of organisations that a question names.
-const FEW_MAX: usize = 256;
+const FEW_MAX: usize = 64;
 
 impl Few {
     /// # Errors
