@@ -33,13 +33,21 @@ fn main() -> Result<(), String> {
     for (what, count, differ) in [("", FEW, false), ("", policies, false), (", all conditions differ", policies, true)]
     {
         let begun = Instant::now();
-        let set = Arc::new(load(size, count, differ)?);
+        let (schema, mut files) = sources(size, count, differ)?;
+        let set = Arc::new(PolicySet::load(("plant.cedarschema", &schema), &files).map_err(|f| list(&f))?);
         let loaded = begun.elapsed();
+        let begun = Instant::now();
+        files.push(("more.cedar", String::from(ONE_MORE)));
+        let next = set.load_next(("plant.cedarschema", &schema), &files).map_err(|f| list(&f))?;
+        let loaded_next = begun.elapsed();
+        drop(next);
         let begun = Instant::now();
         let snapshot = Snapshot::new(set, plant.clone(), parties.clone(), 1).map_err(|f| list(&f))?;
         println!(
-            "\n{count} policies and the base policies{what}: loaded in {} ms, joined with the plant in {} ms",
+            "\n{count} policies and the base policies{what}: loaded in {} ms, with one file more in {} ms, joined with the \
+             plant in {} ms",
             loaded.as_millis(),
+            loaded_next.as_millis(),
             begun.elapsed().as_millis()
         );
         for (what, public) in [("discover and action", true), ("and one field class", false)] {
@@ -59,7 +67,13 @@ fn main() -> Result<(), String> {
     Ok(())
 }
 
-fn load(size: Size, policies: usize, differ: bool) -> Result<PolicySet, String> {
+const ONE_MORE: &str =
+    "@id(\"one-more\") forbid (principal, action, resource) when { context.now < datetime(\"2001-01-01\") };";
+
+/// The schema, and files with their names.
+type Sources = (String, Vec<(&'static str, String)>);
+
+fn sources(size: Size, policies: usize, differ: bool) -> Result<Sources, String> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../policies");
     let read = |name: &str| std::fs::read_to_string(format!("{folder}/{name}")).map_err(|e| format!("{name}: {e}"));
     let schema = read("schema/plant.cedarschema")?;
@@ -68,7 +82,7 @@ fn load(size: Size, policies: usize, differ: bool) -> Result<PolicySet, String> 
     for name in ["agreement.cedar", "discover.cedar", "refusals.cedar"] {
         files.push((name, read(&format!("base/{name}"))?));
     }
-    PolicySet::load(("plant.cedarschema", &schema), &files).map_err(|f| list(&f))
+    Ok((schema, files))
 }
 
 fn list(findings: &[pdp::Finding]) -> String {

@@ -93,7 +93,7 @@ fn candidate(folders: &Folders) -> anyhow::Result<Arc<PolicySet>> {
     let more = tempfile::tempdir()?;
     std::fs::write(more.path().join("more.cedar"), text)?;
     let policies: Vec<PathBuf> = folders.policies.iter().cloned().chain([more.path().to_owned()]).collect();
-    Folders { policies, ..folders.clone() }.load_policies().map_err(|p| anyhow!("{p:?}"))
+    Folders { policies, ..folders.clone() }.load_policies(None).map_err(|p| anyhow!("{p:?}"))
 }
 
 async fn write(log: &Log, world: Arc<World>, decisions: usize, principals: usize) -> anyhow::Result<()> {

@@ -13,11 +13,13 @@ use audit::Log;
 use audit::query::Query;
 use model::canonical::Value;
 use model::entry::{Content, Draft, Kind};
+use pdp::PolicySet;
 use registry::{Problem, Source};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 /// A suspension must count within a second; four looks a second leave time to load.
@@ -45,6 +47,11 @@ pub struct Reloader {
     seen: Marks,
     /// What the last look found.
     last: Marks,
+    /// Policies that are being read. A large set takes a second or two: what is revoked does not wait for it; the catalog,
+    /// which may have changed with it, does.
+    loading: Option<Loading>,
+    /// Something is other by now than what is in use, and waits.
+    is_behind: bool,
     /// The last content of this folder was refused: it is tried again with any later change.
     refused: Refused,
     /// Generations that requests still hold. A large one takes milliseconds to free, so it is not left to the last request.
@@ -62,6 +69,17 @@ struct Marks {
     files: Vec<Option<FileMark>>,
 }
 
+#[derive(Debug)]
+struct Loading {
+    /// Of the folders that are read.
+    marks: Marks,
+    /// All else is to be read again with them.
+    everything: bool,
+    policies: JoinHandle<Loaded>,
+}
+
+type Loaded = Result<Arc<PolicySet>, Vec<Problem>>;
+
 /// Size, inode, and the times of the content and of the inode, which nobody can set back.
 pub(crate) type FileMark = (u64, u64, i128, i128);
 
@@ -72,9 +90,10 @@ struct Refused {
     registry: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
+/// What a look takes in.
+#[derive(Debug)]
 struct Due {
-    policies: bool,
+    policies: Option<Loaded>,
     catalog: bool,
     registry: bool,
     files: bool,
@@ -99,6 +118,8 @@ impl Reloader {
             certificate,
             seen,
             last,
+            loading: None,
+            is_behind: false,
             refused: Refused::default(),
             retired: Vec::new(),
         }
@@ -112,22 +133,19 @@ impl Reloader {
     /// Runs until `stop`. A change of `hangups` asks for everything to be read again.
     pub async fn run(mut self, mut hangups: watch::Receiver<u64>, stop: CancellationToken) {
         loop {
-            let everything = tokio::select! {
+            let (everything, loaded) = tokio::select! {
                 () = stop.cancelled() => return,
                 changed = hangups.changed() => match changed {
-                    Ok(()) => true,
+                    Ok(()) => (true, None),
                     Err(_) => return, // whoever could ask is gone
                 },
-                () = tokio::time::sleep(POLL) => false,
+                loaded = loaded(self.loading.as_mut()) => (false, Some(loaded)),
+                () = tokio::time::sleep(POLL) => (false, None),
             };
             let readiness = self.broker.readiness.clone();
             let looked = tokio::task::spawn_blocking(move || {
                 self.retired.retain(|world| Arc::strong_count(world) > 1);
-                let found = marks(&self.folders, &self.cases, self.certificate.as_ref(), &self.broker);
-                let now = if everything { found.clone() } else { self.settled(&found) };
-                let due = self.due(&now, everything);
-                (self.seen, self.last) = (now, found);
-                let outcome = due.map(|due| self.look(due));
+                let outcome = self.due(everything, loaded).map(|due| self.look(due));
                 (self, outcome)
             })
             .await;
@@ -147,34 +165,46 @@ impl Reloader {
     /// What was found, without policies and catalog that changed since the last look: somebody may be in the middle of
     /// copying them, and a set without the file that forbids would allow. What is revoked never waits.
     fn settled(&self, found: &Marks) -> Marks {
-        let is_still = found.policies == self.last.policies
-            && found.schema == self.last.schema
-            && found.cases == self.last.cases
-            && found.catalog == self.last.catalog;
-        if is_still {
+        if found.is_ruled_as(&self.last) && found.catalog == self.last.catalog {
             return found.clone();
         }
-        let Marks { policies, schema, cases, catalog, .. } = self.seen.clone();
-        Marks { policies, schema, cases, catalog, ..found.clone() }
+        found.clone().with_folders_of(&self.seen)
     }
 
-    fn due(&self, now: &Marks, everything: bool) -> Option<Due> {
+    /// What there is to do now. Policies are read beside it, and taken in when they are `loaded`.
+    fn due(&mut self, everything: bool, loaded: Option<Loaded>) -> Option<Due> {
+        let found = marks(&self.folders, &self.cases, self.certificate.as_ref(), &self.broker);
+        let settled = if everything { found.clone() } else { self.settled(&found) };
+        let any = everything || loaded.is_some() || settled != self.seen;
+        let began = self.loading.take_if(|_| loaded.is_some());
+        if let Some(loading) = &mut self.loading {
+            loading.everything |= everything;
+        } else if loaded.is_none() && any && (everything || self.refused.policies || !settled.is_ruled_as(&self.seen)) {
+            self.loading = Some(self.load(settled.clone(), everything));
+        }
+        let all = began.as_ref().is_some_and(|began| began.everything);
+        let (waits, now) = match &began {
+            Some(began) => (false, settled.with_folders_of(&began.marks)),
+            None if self.loading.is_some() => (true, settled.with_folders_of(&self.seen)),
+            None => (false, settled),
+        };
         let due = Due {
-            policies: everything
-                || now.policies != self.seen.policies
-                || now.schema != self.seen.schema
-                || now.cases != self.seen.cases,
-            catalog: everything || now.catalog != self.seen.catalog,
-            registry: everything || now.registry != self.seen.registry,
+            policies: loaded,
+            catalog: !waits && (all || self.refused.catalog || now.catalog != self.seen.catalog),
+            registry: all || self.refused.registry || now.registry != self.seen.registry,
             files: everything || now.files != self.seen.files,
         };
-        let any = due.policies || due.catalog || due.registry || due.files;
-        any.then_some(Due {
-            policies: due.policies || self.refused.policies,
-            catalog: due.catalog || self.refused.catalog,
-            registry: due.registry || self.refused.registry,
-            files: due.files,
-        })
+        let was_behind = std::mem::replace(&mut self.is_behind, waits || now != found);
+        // What was refused without a word, because it could have fitted by now.
+        let is_unsaid = self.refused.registry && was_behind && !self.is_behind;
+        (self.seen, self.last) = (now, found);
+        (any || is_unsaid).then_some(due)
+    }
+
+    fn load(&self, marks: Marks, everything: bool) -> Loading {
+        let (folders, world) = (self.folders.clone(), self.broker.world());
+        let policies = tokio::task::spawn_blocking(move || folders.load_policies(Some(&world.policies)));
+        Loading { marks, everything, policies }
     }
 
     fn look(&self, due: Due) -> Outcome {
@@ -186,14 +216,19 @@ impl Reloader {
         }
         let current = self.broker.world();
         let mut parts = current.parts();
-        let mut refused = Refused::default();
-        if due.policies {
-            match self.folders.load_policies() {
-                Ok(policies) => parts.policies = policies,
-                Err(p) => {
-                    refused.policies = true;
-                    problems.push(("policies", p));
-                }
+        // What waits stays refused until it is looked at again.
+        let mut refused = Refused {
+            policies: self.refused.policies && due.policies.is_none(),
+            catalog: self.refused.catalog && !due.catalog,
+            registry: false,
+        };
+        let has_policies = due.policies.is_some();
+        match due.policies {
+            None => {}
+            Some(Ok(policies)) => parts.policies = policies,
+            Some(Err(p)) => {
+                refused.policies = true;
+                problems.push(("policies", p));
             }
         }
         if due.catalog {
@@ -221,7 +256,7 @@ impl Reloader {
         }
         let before = problems.len();
         let mut world = self.join(&current, parts.clone(), &mut refused, &mut problems);
-        if due.policies && !refused.policies {
+        if has_policies && !refused.policies {
             let failing = cases::failing(&world.as_ref().unwrap_or(&current).snapshot, &self.cases);
             if !failing.is_empty() {
                 refused.policies = true;
@@ -230,6 +265,10 @@ impl Reloader {
                 let parts = Parts { policies: current.policies.clone(), ..parts };
                 world = self.join(&current, parts, &mut refused, &mut problems);
             }
+        }
+        if self.is_behind {
+            // What does not fit together yet may do so with what waits; it is tried again then.
+            problems.retain(|(what, _)| *what != "together");
         }
         let activations = world.as_ref().map(|world| activations(world, &current)).unwrap_or_default();
         Outcome { world, activations, refused, problems }
@@ -348,6 +387,28 @@ impl Reloader {
             Err(error) => tracing::error!(%error, "what is revoked could not be taken over"),
         }
     }
+}
+
+impl Marks {
+    fn is_ruled_as(&self, other: &Self) -> bool {
+        self.policies == other.policies && self.schema == other.schema && self.cases == other.cases
+    }
+
+    /// With policies, cases and catalog of `other`.
+    fn with_folders_of(self, other: &Self) -> Self {
+        let Self { policies, schema, cases, catalog, .. } = other.clone();
+        Self { policies, schema, cases, catalog, ..self }
+    }
+}
+
+/// Waits for the policies that are being read; for ever, if there are none.
+async fn loaded(loading: Option<&mut Loading>) -> Loaded {
+    let Some(loading) = loading else { return std::future::pending().await };
+    let ended = |error: JoinError| {
+        let (file, what) = (PathBuf::from("policies"), format!("could not be read: {error}"));
+        Err(vec![Problem { file, line: None, column: None, what, help: None }])
+    };
+    (&mut loading.policies).await.unwrap_or_else(ended)
 }
 
 /// The old world under what the new one revokes, and under what its own authorities revoke by now, if that is any more.

@@ -169,7 +169,7 @@ impl Trial {
         let unchanged = self.seen.as_ref().is_some_and(|(marks, _)| *marks == now.0) && !self.refused;
         let good = self.tried.as_ref().map(|tried| tried.policies.clone());
         self.seen = Some(now);
-        match load(self.folders.clone(), world.clone(), good.clone().filter(|_| unchanged)).await {
+        match load(self.folders.clone(), world.clone(), good.clone(), unchanged).await {
             Ok(next) => {
                 self.refused = false;
                 self.take_over(broker, next).await;
@@ -179,7 +179,7 @@ impl Trial {
                 self.refuse(broker, &problems).await;
                 // The last good one goes on over what the others decide over now.
                 if good.is_some()
-                    && let Ok(next) = load(self.folders.clone(), world, good).await
+                    && let Ok(next) = load(self.folders.clone(), world, good, true).await
                 {
                     self.tried = Some(next);
                 }
@@ -237,17 +237,31 @@ fn marks(folders: &Folders) -> Marks {
     (policies.collect(), reload::file_mark(&folders.schema))
 }
 
-async fn load(folders: Folders, world: Arc<World>, known: Option<Arc<PolicySet>>) -> Result<Tried, Vec<Problem>> {
-    let joined = tokio::task::spawn_blocking(move || join(&folders, &world, known)).await;
+async fn load(
+    folders: Folders,
+    world: Arc<World>,
+    good: Option<Arc<PolicySet>>,
+    unchanged: bool,
+) -> Result<Tried, Vec<Problem>> {
+    let joined = tokio::task::spawn_blocking(move || join(&folders, &world, good, unchanged)).await;
     joined.unwrap_or_else(|error| {
         let (file, what) = (PathBuf::from("shadow"), format!("could not be loaded: {error}"));
         Err(vec![Problem { file, line: None, column: None, what, help: None }])
     })
 }
 
-/// `known`: policies that were read already.
-fn join(folders: &Folders, world: &World, known: Option<Arc<PolicySet>>) -> Result<Tried, Vec<Problem>> {
-    let policies = known.map_or_else(|| folders.load_policies(), Ok)?;
+/// `good`: what was tried before, `unchanged` if the folders hold it still.
+fn join(
+    folders: &Folders,
+    world: &World,
+    good: Option<Arc<PolicySet>>,
+    unchanged: bool,
+) -> Result<Tried, Vec<Problem>> {
+    let policies = match good {
+        Some(good) if unchanged => good,
+        // Both sets mostly share a folder.
+        before => folders.load_policies(Some(before.as_deref().unwrap_or(&world.policies)))?,
+    };
     let parts = crate::Parts { policies: policies.clone(), ..world.parts() };
     let generation = world.snapshot.generation();
     let joined = World::join(&parts, generation, crate::upstream::Upstreams::new())?;

@@ -47,7 +47,7 @@ impl Folders {
     /// # Errors
     /// Everything that is wrong, in all folders.
     pub fn load(&self) -> Result<Parts, Vec<Problem>> {
-        let policies = self.load_policies();
+        let policies = self.load_policies(None);
         // Together, so that a name that stands in one folder and not in the other is reported with its place.
         match (policies, registry::load_folders(&self.catalog, &self.registry)) {
             (Ok(policies), Ok((catalog, parties))) => {
@@ -65,9 +65,11 @@ impl Folders {
         }
     }
 
+    /// What is as it is in `before` is not checked again.
+    ///
     /// # Errors
     /// Everything that is wrong with the policy set.
-    pub fn load_policies(&self) -> Result<Arc<PolicySet>, Vec<Problem>> {
+    pub fn load_policies(&self, before: Option<&PolicySet>) -> Result<Arc<PolicySet>, Vec<Problem>> {
         let schema = read(&self.schema).map_err(|p| vec![p])?;
         let mut files = Vec::new();
         for folder in &self.policies {
@@ -84,8 +86,13 @@ impl Folders {
                 files.push((path.display().to_string(), text));
             }
         }
-        let schema = (self.schema.display().to_string(), schema);
-        PolicySet::load((&schema.0, &schema.1), &files).map(Arc::new).map_err(|f| f.iter().map(finding).collect())
+        let name = self.schema.display().to_string();
+        let schema = (name.as_str(), schema.as_str());
+        let loaded = match before {
+            Some(before) => before.load_next(schema, &files),
+            None => PolicySet::load(schema, &files),
+        };
+        loaded.map(Arc::new).map_err(|f| f.iter().map(finding).collect())
     }
 
     /// # Errors
@@ -299,7 +306,7 @@ mod tests {
             policies: vec![root.join("base"), empty.path().to_owned()],
             schema: root.join("schema/plant.cedarschema"),
         };
-        let problems = folders.load_policies().unwrap_err();
+        let problems = folders.load_policies(None).unwrap_err();
         assert!(problems[0].to_string().contains("no `*.cedar` file"), "{}", problems[0]);
     }
 }

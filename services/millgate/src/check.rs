@@ -90,7 +90,7 @@ fn unfit_to_try(config: &Config, parts: &Parts) -> Vec<Problem> {
     let Some(shadow) = &config.shadow else { return Vec::new() };
     let folders = broker::Folders { policies: shadow.policies.clone(), ..folders(config) };
     let tried = folders
-        .load_policies()
+        .load_policies(None)
         .and_then(|policies| World::join(&Parts { policies, ..parts.clone() }, 0, Upstreams::new()));
     tried.err().unwrap_or_default()
 }

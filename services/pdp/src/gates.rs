@@ -8,12 +8,12 @@
 use crate::Finding;
 use crate::engine::fallible_operations;
 use crate::policies::Note;
-use cedar_policy::{Effect, Policy, PolicySet};
+use cedar_policy::{Effect, Policy};
 use std::collections::BTreeMap;
 
-/// What can fail in each `forbid` of `set`.
-pub(crate) fn check(set: &PolicySet, notes: &BTreeMap<String, Note>) -> Vec<Finding> {
-    let forbids = set.policies().filter(|policy| policy.effect() == Effect::Forbid);
+/// What can fail in each `forbid` of `policies`.
+pub(crate) fn check(policies: &[&Policy], notes: &BTreeMap<String, Note>) -> Vec<Finding> {
+    let forbids = policies.iter().filter(|policy| policy.effect() == Effect::Forbid);
     forbids.flat_map(|policy| of_policy(policy, notes)).collect()
 }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 macro_rules! types {
     ($($field:ident = $name:literal;)*) => {
         /// Every entity type of the schema but `Action`.
-        #[derive(Debug)]
+        #[derive(Clone, Debug)]
         pub(crate) struct Types {
             $(pub $field: EntityTypeName,)*
         }
@@ -72,7 +72,7 @@ pub(crate) fn uid(ty: &EntityTypeName, name: impl AsRef<str>) -> EntityUid {
     EntityUid::from_type_name_and_id(ty.clone(), EntityId::new(name))
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Names {
     pub types: Types,
     pub actions: BTreeMap<Action, EntityUid>,

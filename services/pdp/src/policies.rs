@@ -28,8 +28,17 @@ pub struct PolicySet {
     /// The entities that policies name, with the policies.
     pub(crate) literals: Literals,
     pub(crate) uses_of_time: Uses,
+    /// By name; of a set that was let in without the gates there is nothing here.
+    files: BTreeMap<String, File>,
     policies: Content,
     schema_text: Content,
+}
+
+/// A text, and the policies in it.
+#[derive(Debug)]
+struct File {
+    text: Digest,
+    policies: Vec<PolicyId>,
 }
 
 /// What the code reads of a policy beside Cedar: where it stands and how it explains itself.
@@ -53,7 +62,20 @@ impl PolicySet {
     /// Everything that is wrong, at once and in order of place: syntax, missing or repeated `@id`, unknown annotations,
     /// strict validation with its warnings, level-1 validation, and what can fail in a `forbid`.
     pub fn load<N: AsRef<str>, T: AsRef<str>>(schema: (&str, &str), files: &[(N, T)]) -> Result<Self, Vec<Finding>> {
-        Self::load_through(schema, files, gates::check)
+        Self::load_through(schema, files, None, gates::check)
+    }
+
+    /// [`Self::load`] of what follows on this set: files that are the same, under the same schema, are not checked again. A
+    /// policy is good or not by itself and its schema, so the result is the same, and what it costs goes with what changed.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_next<N: AsRef<str>, T: AsRef<str>>(
+        &self,
+        schema: (&str, &str),
+        files: &[(N, T)],
+    ) -> Result<Self, Vec<Finding>> {
+        Self::load_through(schema, files, Some(self), gates::check)
     }
 
     /// A set that has decided: what it decides is asked of it again, also where it would not be let in any longer.
@@ -64,25 +86,33 @@ impl PolicySet {
         schema: (&str, &str),
         files: &[(N, T)],
     ) -> Result<Self, Vec<Finding>> {
-        Self::load_through(schema, files, |_, _| Vec::new())
+        let set = Self::load_through(schema, files, None, |_, _| Vec::new())?;
+        Ok(Self { files: BTreeMap::new(), ..set })
     }
 
     fn load_through<N: AsRef<str>, T: AsRef<str>>(
         schema: (&str, &str),
         files: &[(N, T)],
-        gate: impl Fn(&CedarSet, &BTreeMap<String, Note>) -> Vec<Finding>,
+        before: Option<&Self>,
+        gate: impl Fn(&[&Policy], &BTreeMap<String, Note>) -> Vec<Finding>,
     ) -> Result<Self, Vec<Finding>> {
-        let (names, parsed) = load_schema(schema.0, schema.1)?;
+        let schema_text = content(schema.1.as_bytes().to_vec());
+        let before = before.filter(|before| before.schema_text.digest == schema_text.digest);
+        let (names, parsed) = match before {
+            Some(before) => (before.names.clone(), before.schema.clone()),
+            None => load_schema(schema.0, schema.1)?,
+        };
         let mut reader = Reader::default();
         for (file, text) in files {
-            reader.read(file.as_ref(), text.as_ref());
+            reader.file(file.as_ref(), text.as_ref(), before);
         }
-        reader.findings.extend(validation::validate(&parsed, &reader.set, &reader.notes, files));
-        reader.findings.extend(gate(&reader.set, &reader.notes));
-        Finding::check(std::mem::take(&mut reader.findings))?;
+        let new: Vec<&Policy> = reader.new.iter().filter_map(|id| reader.set.policy(id)).collect();
+        let mut findings = validation::validate(&parsed, &new, &reader.notes, files);
+        findings.extend(gate(&new, &reader.notes));
+        findings.append(&mut reader.findings);
+        Finding::check(findings)?;
         let texts = files.iter().map(|(file, text)| (file.as_ref(), Value::text(text.as_ref())));
         let policies = content(Value::object(texts).encode());
-        let schema_text = content(schema.1.as_bytes().to_vec());
         let actions = parsed.action_entities().map_err(|e| vec![schema_finding(schema.0, e.to_string())])?;
         Ok(Self::assemble(parsed, names, actions, reader, policies, schema_text))
     }
@@ -105,7 +135,7 @@ impl PolicySet {
         policies: Content,
         schema_text: Content,
     ) -> Self {
-        let Reader { set: all, notes, .. } = reader;
+        let Reader { set: all, notes, files, .. } = reader;
         let index = Index::build(all.policies(), &names.actions, |p, a| admits(p, a, &actions));
         Self {
             uses_of_time: Uses::of(all.policies()),
@@ -116,9 +146,16 @@ impl PolicySet {
             all,
             index,
             notes,
+            files,
             policies,
             schema_text,
         }
+    }
+
+    /// The policies of this file, if it is there with this very text.
+    fn of_file(&self, file: &str, text: Digest) -> Option<Vec<(&Policy, &Note)>> {
+        let known = self.files.get(file).filter(|known| known.text == text)?;
+        known.policies.iter().map(|id| Some((self.all.policy(id)?, self.notes.get::<str>(id.as_ref())?))).collect()
     }
 
     /// A canonical JSON object of file names and texts, under the digest that decisions carry.
@@ -213,10 +250,25 @@ fn literals(set: &CedarSet) -> Literals {
 struct Reader {
     set: CedarSet,
     notes: BTreeMap<String, Note>,
+    files: BTreeMap<String, File>,
+    /// Policies that nobody has checked before.
+    new: Vec<PolicyId>,
     findings: Vec<Finding>,
 }
 
 impl Reader {
+    fn file(&mut self, file: &str, text: &str, before: Option<&PolicySet>) {
+        let digest = Digest::of(text.as_bytes());
+        let known = before.and_then(|before| before.of_file(file, digest));
+        self.files.insert(file.to_owned(), File { text: digest, policies: Vec::new() });
+        match known {
+            Some(known) => known.into_iter().for_each(|(policy, note)| {
+                self.add(policy, note.clone());
+            }),
+            None => self.read(file, text),
+        }
+    }
+
     fn read(&mut self, file: &str, text: &str) {
         let parsed = match CedarSet::from_str(text) {
             Ok(parsed) => parsed,
@@ -260,18 +312,32 @@ impl Reader {
             self.findings.push(finding(format!("not a valid id: {ID_RULE}")));
             return;
         }
-        if let Some(first) = self.notes.get(id) {
-            let message = format!("the id is used twice, first in {}:{}", first.file, first.line);
-            self.findings.push(finding(message));
-            return;
-        }
-        self.findings.extend(annotations(policy).into_iter().map(|(m, help)| finding(m).help(help)));
         let reason = said.get("reason").copied().and_then(Reason::parse);
         let ask = said.get("ask").map(|ask| String::from(*ask));
-        self.notes.insert(id.to_owned(), Note { file: file.to_owned(), line, reason, ask });
-        if let Err(e) = self.set.add(policy.new_id(PolicyId::new(id))) {
-            self.findings.push(finding(e.to_string()));
+        let named = policy.new_id(PolicyId::new(id));
+        if self.add(&named, Note { file: file.to_owned(), line, reason, ask }) {
+            self.findings.extend(annotations(policy).into_iter().map(|(m, help)| finding(m).help(help)));
+            self.new.push(named.id().clone());
         }
+    }
+
+    /// Whether its name was free.
+    fn add(&mut self, policy: &Policy, note: Note) -> bool {
+        let id: &str = policy.id().as_ref();
+        let finding = |message: String| Finding::new(message).at(&note.file, note.line).of(id);
+        if let Some(first) = self.notes.get(id) {
+            self.findings.push(finding(format!("the id is used twice, first in {}:{}", first.file, first.line)));
+            return false;
+        }
+        if let Err(e) = self.set.add(policy.clone()) {
+            self.findings.push(finding(e.to_string()));
+            return false;
+        }
+        if let Some(file) = self.files.get_mut(&note.file) {
+            file.policies.push(policy.id().clone());
+        }
+        self.notes.insert(id.to_owned(), note);
+        true
     }
 }
 

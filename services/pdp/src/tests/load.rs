@@ -5,7 +5,9 @@ use crate::{Finding, PolicySet, Snapshot};
 use cedar_policy::{Entities, Schema};
 use model::plant::Level;
 use model::{Action, Digest};
-use std::collections::BTreeSet;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 fn load(files: &[(&str, &str)]) -> Vec<Finding> {
@@ -228,4 +230,72 @@ fn an_empty_set_permits_nothing_and_hides_everything() {
     for resource in plant().signals.keys() {
         assert!(world.deny(super::world::ask("norden", "ida", &format!("Signal/{resource}"))).hidden);
     }
+}
+
+/// What a set is, as far as it can be said.
+fn said(loaded: &Result<PolicySet, Vec<Finding>>) -> Result<String, String> {
+    let set = loaded.as_ref().map_err(|findings| lines(findings))?;
+    let policies: Vec<String> = set.all.policies().map(|p| format!("{} {p}", p.id())).collect();
+    let digests = (set.policies().digest, set.schema().digest);
+    Ok(format!("{policies:?} {:?} {:?} {:?} {digests:?}", set.notes, set.literals, set.uses_of_time))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    /// A file that was good is not looked at again, and nothing else is forgotten.
+    #[test]
+    fn a_set_that_follows_on_another_is_what_it_would_be_by_itself(
+        steps in vec(vec((0..4_usize, 0..TEXTS.len()), 0..5), 1..6),
+        other_schema in 0..6_usize,
+    ) {
+        let (name, text) = schema();
+        let changed = format!("{text}\n// another\n");
+        let mut before: Option<PolicySet> = None;
+        for (step, chosen) in steps.into_iter().enumerate() {
+            let schema = (name.as_str(), if step == other_schema { &*changed } else { &*text });
+            let names = ["a.cedar", "b.cedar", "c.cedar", "d.cedar"];
+            let set: BTreeMap<&str, &str> = chosen.into_iter().map(|(file, text)| (names[file], TEXTS[text])).collect();
+            let set: Vec<(&str, &str)> = set.into_iter().collect();
+            let alone = PolicySet::load(schema, &set);
+            if let Some(before) = &before {
+                prop_assert_eq!(said(&before.load_next(schema, &set)), said(&alone));
+            }
+            before = alone.ok().or(before);
+        }
+    }
+}
+
+/// Good and bad, with ids that meet.
+const TEXTS: [&str; 9] = [
+    "",
+    r#"@id("one") permit (principal, action == Plant::Action::"read", resource);"#,
+    "\n\n@id(\"one\") permit (principal, action == Plant::Action::\"read\", resource);",
+    r#"@id("two") @reason("x") forbid (principal, action, resource) when { context.now < datetime("2020-01-01") };"#,
+    r#"@id("three") permit (principal in Plant::Role::"r", action, resource); @id("one") permit (principal, action, resource);"#,
+    r#"@id("four") permit (principal == Plant::Organisation::"o", action, resource);"#,
+    r#"@id("five") forbid (principal, action, resource) when { principal.clearance + 1 > 2 };"#,
+    r#"@id("six") permit (principal, action, resource) when { principal.colour == "red" };"#,
+    r#"@id("seven") permit (principal, action, resource"#,
+];
+
+/// The schema decides whether a policy is good.
+#[test]
+fn under_another_schema_every_policy_is_looked_at_again() {
+    let (name, text) = schema();
+    let set = PolicySet::load((&name, &text), &files("base")).unwrap();
+    let changed = text.replace("clearance", "trust");
+    assert_ne!(changed, text);
+    let findings = set.load_next((&name, &changed), &files("base")).unwrap_err();
+    assert!(lines(&findings).contains("clearance"), "{}", lines(&findings));
+}
+
+/// Replay loads sets that would not be let in any longer; what was not checked must not pass as checked.
+#[test]
+fn what_was_let_in_for_replay_is_checked_when_it_is_to_be_used() {
+    let (name, text) = schema();
+    let failing = [("a.cedar", TEXTS[6])];
+    let recorded = PolicySet::load_recorded((&name, &text), &failing).unwrap();
+    let findings = recorded.load_next((&name, &text), &failing).unwrap_err();
+    assert!(lines(&findings).contains("can fail"), "{}", lines(&findings));
 }
