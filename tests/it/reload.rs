@@ -3,6 +3,7 @@
 use acceptance::{Plant, process, wait};
 use serde_json::json;
 use std::path::PathBuf;
+use tokio::io::AsyncWriteExt as _;
 
 const TARGET: &str = "/plain/press-3.vibration?from=2026-11-22T08:00:00Z&to=2026-11-22T09:00:00Z&resolution=1m";
 const PURPOSE: [(&str, &str); 1] = [("millgate-purpose", "predictive-maintenance")];
@@ -53,6 +54,38 @@ async fn a_suspension_counts_although_its_own_folder_is_broken() {
     std::fs::write(file(&plant, "plants/munich/registry/broken.toml"), "this is not TOML").unwrap();
     std::fs::write(file(&plant, "plants/munich/registry/out.toml"), "[revoked]\norganisations = [\"acme\"]\n").unwrap();
     assert_eq!(until_status(&plant, 403).await, "organisation_suspended");
+    plant.stop().await;
+}
+
+/// The policies are being read for as long as nobody writes the schema into the pipe.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspension_does_not_wait_for_policies_that_are_being_read() {
+    let plant = Plant::start().await.unwrap();
+    assert_eq!(status(&plant).await.0, 200);
+    let path = file(&plant, "schema/plant.cedarschema");
+    let schema = std::fs::read(&path).unwrap();
+    std::fs::write(
+        file(&plant, "base/stop.cedar"),
+        "@id(\"stop\") @reason(\"line_stopped\") forbid (principal, action in Plant::Action::\"dataplane\", resource);",
+    )
+    .unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let mut pipe = wait::until("somebody who reads the schema", async || {
+        tokio::net::unix::pipe::OpenOptions::new().open_sender(&path).ok()
+    })
+    .await
+    .unwrap();
+
+    let suspension = file(&plant, "plants/munich/registry/out.toml");
+    std::fs::write(&suspension, "[revoked]\norganisations = [\"acme\"]\n").unwrap();
+    assert_eq!(until_status(&plant, 403).await, "organisation_suspended");
+    std::fs::remove_file(&suspension).unwrap();
+    until_status(&plant, 200).await;
+
+    pipe.write_all(&schema).await.unwrap();
+    drop(pipe);
+    assert_eq!(until_status(&plant, 403).await, "line_stopped");
     plant.stop().await;
 }
 
