@@ -380,7 +380,7 @@ impl Chance {
 
 mod random {
     use super::Chance;
-    use model::plant::{Dataset, Format, Governance, RecordAttribute, RecordAttributes, RecordKind, ToldBy};
+    use model::plant::{Dataset, Format, Governance, RecordAttribute, RecordAttributes, RecordKind, Separator, ToldBy};
 
     pub fn dataset(chance: &mut Chance) -> Dataset {
         let mut records = RecordAttributes {
@@ -415,7 +415,7 @@ mod random {
             source: "s".parse().unwrap(),
             equipment: "e".parse().unwrap(),
             governance: Governance { sensitivity: 0, export_class: None, trade_secret: false, supplier: None },
-            format: chance.one(&[Format::NdJson, Format::Json, Format::Csv]),
+            format: chance.one(&[Format::NdJson, Format::Json, Format::Csv(Separator::Comma)]),
             fields: std::iter::once(("n".to_owned(), "c".parse().unwrap())).collect(),
             masks: Default::default(),
             records,
@@ -444,7 +444,7 @@ mod random {
         for (attribute, by) in &of.records.told_by {
             let cell = if by.field == "s" { row[0] } else { row[1] };
             // An empty cell of CSV is a text without letters.
-            let cell = if of.format == Format::Csv { Some(cell.unwrap_or_default()) } else { cell };
+            let cell = if matches!(of.format, Format::Csv(_)) { Some(cell.unwrap_or_default()) } else { cell };
             let id = match cell {
                 None => None,
                 Some(text) if by.values.is_empty() => Some(text),

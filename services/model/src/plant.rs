@@ -113,9 +113,28 @@ pub enum Format {
     /// One JSON text on each line.
     NdJson,
     /// With a first row of column names.
-    Csv,
+    Csv(Separator),
     /// Something that cannot be looked into: shown as a whole or not at all.
     Opaque,
+}
+
+/// What stands between two cells. Spreadsheets write what the country of their user writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Separator {
+    #[default]
+    Comma,
+    Semicolon,
+    Tab,
+}
+
+impl Separator {
+    pub fn byte(self) -> u8 {
+        match self {
+            Self::Comma => b',',
+            Self::Semicolon => b';',
+            Self::Tab => b'\t',
+        }
+    }
 }
 
 /// What is shown in place of a value that may not be.

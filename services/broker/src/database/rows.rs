@@ -6,7 +6,7 @@ use crate::shape::rows::{RowFilter, Told};
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use http_body::{Body, Frame};
-use model::plant::Format;
+use model::plant::{Format, Separator};
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 use std::pin::Pin;
@@ -169,9 +169,9 @@ impl Reading {
 
     fn open(&mut self) {
         match self.form {
-            Format::Csv => {
+            Format::Csv(separator) => {
                 let names = self.names.clone();
-                write_record(names.iter().map(String::as_str), &mut self.piece);
+                write_record(names.iter().map(String::as_str), separator, &mut self.piece);
             }
             Format::Json | Format::Opaque => self.piece.push(b'['),
             Format::NdJson => {}
@@ -187,12 +187,12 @@ impl Reading {
 
 fn append(text: &str, form: Format, names: &[String], before: u64, piece: &mut Vec<u8>) -> Result<(), RowsError> {
     match form {
-        Format::Csv => {
+        Format::Csv(separator) => {
             let cells: Vec<Option<String>> = serde_json::from_str(text)
                 .ok()
                 .filter(|cells: &Vec<_>| cells.len() == names.len())
                 .ok_or_else(|| DatabaseError::Failed(String::from("unreadable value")))?;
-            write_record(cells.iter().map(|cell| cell.as_deref().unwrap_or_default()), piece);
+            write_record(cells.iter().map(|cell| cell.as_deref().unwrap_or_default()), separator, piece);
         }
         Format::NdJson => {
             // Between JSON's words alone: a value of type `json` is kept as it was written.
@@ -209,9 +209,10 @@ fn append(text: &str, form: Format, names: &[String], before: u64, piece: &mut V
     Ok(())
 }
 
-/// RFC 4180.
-fn write_record<'a>(cells: impl Iterator<Item = &'a str>, out: &mut Vec<u8>) {
-    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(&mut *out);
+/// RFC 4180, but for the separator.
+fn write_record<'a>(cells: impl Iterator<Item = &'a str>, separator: Separator, out: &mut Vec<u8>) {
+    let mut writer = csv::WriterBuilder::new();
+    let mut writer = writer.terminator(csv::Terminator::CRLF).delimiter(separator.byte()).from_writer(&mut *out);
     // Writing to a vector does not fail.
     let _ = writer.write_record(cells);
 }

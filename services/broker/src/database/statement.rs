@@ -88,7 +88,7 @@ pub(super) fn compose(
     wanted: &Wanted<'_>,
     columns: &[Column],
 ) -> Result<Composed, DatabaseError> {
-    let is_csv = wanted.form == Format::Csv;
+    let is_csv = matches!(wanted.form, Format::Csv(_));
     let names = columns.iter().map(|column| column.name.as_str());
     let names: Vec<&str> = names.filter(|name| wanted.columns.is_none_or(|wanted| wanted.contains(*name))).collect();
     let mut texts = Vec::new();

@@ -1,4 +1,5 @@
-//! CSV (RFC 4180) rewritten as it comes: a column is shown, masked, or not there, and so is a row.
+//! CSV (RFC 4180, with commas or what else separates cells) rewritten as it comes: a column is shown, masked, or not there,
+//! and so is a row.
 //!
 //! What passes has a first row of column names, each once where it is shown or tells something, and as many cells in each
 //! row. Cells are held as a whole, up to 64 KiB; what is written is quoted where it must be, whatever came in.
@@ -7,8 +8,8 @@ use super::json::Malformed;
 use super::mask::{Masked, PseudonymKey, Scalar, Treatment, masked};
 use super::rows::{RowFilter, Told};
 use super::view::View;
-use csv_core::{ReadRecordResult, Reader};
-use model::plant::RecordAttribute;
+use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
+use model::plant::{RecordAttribute, Separator};
 use std::sync::Arc;
 
 const CELL_BYTES_MAX: usize = 64 * 1024;
@@ -19,6 +20,7 @@ pub struct CsvRewriter {
     view: Arc<View>,
     key: PseudonymKey,
     filter: Option<Arc<RowFilter>>,
+    separator: Separator,
     reader: Reader,
     /// The row under way: its cells one after the other, and where each ends.
     cells: Vec<u8>,
@@ -50,6 +52,7 @@ impl CsvRewriter {
             view,
             key,
             filter,
+            separator: Separator::default(),
             reader: Reader::new(),
             cells: vec![0; 4_096],
             ends: vec![0; 64],
@@ -59,6 +62,11 @@ impl CsvRewriter {
             rows: 0,
             rows_max: u64::MAX,
         }
+    }
+
+    /// Reads and writes with this between cells.
+    pub fn separated_by(self, separator: Separator) -> Self {
+        Self { separator, reader: ReaderBuilder::new().delimiter(separator.byte()).build(), ..self }
     }
 
     /// No more rows than so many.
@@ -156,7 +164,7 @@ impl CsvRewriter {
             None => {
                 let columns = columns(&self.view, &cells)?;
                 let shown = cells.iter().zip(&columns).filter(|(_, column)| column.treatment.is_some());
-                write_row(shown.map(|(name, _)| *name), out);
+                write_row(shown.map(|(name, _)| *name), self.separator, out);
                 self.columns = Some(columns);
             }
             Some(columns) if columns.len() != cells.len() => {
@@ -177,7 +185,7 @@ impl CsvRewriter {
                         Masked::Text(text) | Masked::Number(text) => text.into(),
                     }),
                 });
-                write_row(shown, out);
+                write_row(shown, self.separator, out);
                 self.rows += 1;
             }
         }
@@ -223,14 +231,14 @@ fn scalar(cell: &str) -> Scalar<'_> {
     }
 }
 
-fn write_row<T: AsRef<str>>(cells: impl Iterator<Item = T>, out: &mut Vec<u8>) {
+fn write_row<T: AsRef<str>>(cells: impl Iterator<Item = T>, separator: Separator, out: &mut Vec<u8>) {
     let from = out.len();
     for (n, cell) in cells.enumerate() {
         let cell = cell.as_ref();
         if n > 0 {
-            out.push(b',');
+            out.push(separator.byte());
         }
-        if cell.contains([',', '"', '\r', '\n']) {
+        if cell.contains([char::from(separator.byte()), '"', '\r', '\n']) {
             out.push(b'"');
             out.extend_from_slice(cell.replace('"', "\"\"").as_bytes());
             out.push(b'"');
@@ -287,6 +295,22 @@ mod tests {
         }
         rewriter.finish(&mut out).map_err(|malformed| malformed.what)?;
         Ok((String::from_utf8(out).unwrap(), rewriter.rows()))
+    }
+
+    #[test]
+    fn semicolons_and_tabs_separate_where_the_catalog_says_so() {
+        let view = Arc::new(View::new(&dataset(), &stand::open(), false));
+        for separator in [Separator::Semicolon, Separator::Tab] {
+            let key = PseudonymKey::new(&[7; 32], "a");
+            let mut rewriter = CsvRewriter::new(Arc::clone(&view), key, None).separated_by(separator);
+            let with = |text: &str| text.replace('|', &char::from(separator.byte()).to_string());
+            let mut out = Vec::new();
+            let rows = "serial|secret|cost|order\nA,1|x|173|PO-4711\n\"B|2\"|\"y|z\"|7|12\n";
+            rewriter.push(with(rows).as_bytes(), &mut out).unwrap();
+            rewriter.finish(&mut out).unwrap();
+            let expected = "serial|cost|order\r\nA,1|150..200|***11\r\n\"B|2\"|0..50|\r\n";
+            assert_eq!(String::from_utf8(out).unwrap(), with(expected));
+        }
     }
 
     const TABLE: &str = "serial,secret,person,cost,plant.country,order,cause,owner\n\

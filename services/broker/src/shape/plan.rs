@@ -292,8 +292,9 @@ impl Shaping {
         let Sight { view, filter, .. } = self.sight.clone();
         let rows_max = self.page.as_ref().map_or(u64::MAX, |page| page.rows_max);
         let many = match self.format {
-            Format::Csv => {
-                return Shaper::Csv(Box::new(CsvRewriter::new(view, self.key.clone(), filter).at_most(rows_max)));
+            Format::Csv(separator) => {
+                let rewriter = CsvRewriter::new(view, self.key.clone(), filter).separated_by(separator);
+                return Shaper::Csv(Box::new(rewriter.at_most(rows_max)));
             }
             Format::NdJson => Many::Lines,
             Format::Json | Format::Opaque => Many::One,
@@ -314,7 +315,7 @@ fn is_declared(format: Format, content_type: &str) -> bool {
             essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
         }
         Format::NdJson => ["application/x-ndjson", "application/ndjson", "application/jsonl"].contains(&&*essence),
-        Format::Csv => essence == "text/csv",
+        Format::Csv(_) => essence == "text/csv",
         Format::Opaque => false,
     };
     // JSON is UTF-8 (RFC 8259 section 8.1), and so is what else is shaped.
@@ -325,7 +326,7 @@ pub fn content_type(format: Format) -> &'static str {
     match format {
         Format::Json | Format::Opaque => "application/json",
         Format::NdJson => "application/x-ndjson",
-        Format::Csv => "text/csv; charset=utf-8; header=present",
+        Format::Csv(_) => "text/csv; charset=utf-8; header=present",
     }
 }
 

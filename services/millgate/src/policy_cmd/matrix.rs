@@ -55,17 +55,19 @@ pub struct DiffArgs {
 }
 
 pub(super) fn run_diff(args: &DiffArgs) -> anyhow::Result<ExitCode> {
-    let changes = diff(args)?;
+    let (changes, notes) = diff(args)?;
     if args.json {
-        say(serde_json::json!({ "ok": changes.is_empty(), "changes": changes }));
+        say(serde_json::json!({ "ok": changes.is_empty(), "changes": changes, "notes": notes }));
     } else {
         lines(&changes).iter().for_each(say);
         say(summary(&changes));
+        notes.iter().for_each(|note| say(format!("note: {note}")));
     }
     Ok(if changes.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-pub(super) fn diff(args: &DiffArgs) -> anyhow::Result<Vec<Change>> {
+/// What changes, and what makes that a question.
+pub(super) fn diff(args: &DiffArgs) -> anyhow::Result<(Vec<Change>, Vec<String>)> {
     let at = args.at.unwrap_or_else(|| SystemClock.now());
     let of = |folder: &PathBuf| {
         let policies = args.with.iter().chain([folder]).cloned().collect();
@@ -73,7 +75,14 @@ pub(super) fn diff(args: &DiffArgs) -> anyhow::Result<Vec<Change>> {
         let world = chosen.world(&chosen.config()?)?;
         Ok::<_, anyhow::Error>(Matrix::of(&world.snapshot, at))
     };
-    Ok(of(&args.before)?.changes(&of(&args.after)?))
+    let (before, after) = (of(&args.before)?, of(&args.after)?);
+    // A folder without the base policies permits nobody anything, and so changes nothing.
+    let barren = [(&args.before, &before), (&args.after, &after)].into_iter().filter(|(_, m)| !m.permits_something());
+    let notes = barren.map(|(folder, _)| {
+        let folder = folder.display();
+        format!("{folder} permits nobody anything; if it stands on other policies, name them: --with policies/base")
+    });
+    Ok((before.changes(&after), notes.collect()))
 }
 
 pub(super) fn summary(changes: &[Change]) -> String {

@@ -156,3 +156,29 @@ async fn a_made_up_request_is_explained_and_half_of_one_is_not() {
     let server = explained(&["01a2"]).await.unwrap_err();
     assert!(server.starts_with("no server: name the api listener with `--url`"), "{server}");
 }
+
+#[test]
+fn two_folders_that_permit_nothing_do_not_pass_as_no_change() {
+    let directory = tempfile::tempdir().unwrap();
+    let home = Home::open(Some(directory.path().to_owned())).unwrap();
+    home.write("127.0.0.1:9".parse().unwrap(), "127.0.0.1:9".parse().unwrap()).unwrap();
+    let folder = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::create_dir(&path).unwrap();
+        std::fs::write(path.join("own.cedar"), text).unwrap();
+        path
+    };
+    let before = folder("before", "@id(\"a\") forbid (principal, action, resource) when { context.now < datetime(\"2020-01-01\") };");
+    let after = folder("after", "@id(\"b\") forbid (principal, action, resource);");
+    let at = time("2026-11-22T08:00:00Z").ok();
+    let mut args = matrix::DiffArgs { config: home.config(), before, after, with: Vec::new(), at, json: false };
+    let (changes, notes) = matrix::diff(&args).unwrap();
+    assert!(changes.is_empty());
+    assert_eq!(notes.len(), 2, "{notes:?}");
+    assert!(notes[0].contains("--with policies/base"), "{notes:?}");
+    args.with.push(directory.path().join("policies/base"));
+    std::fs::write(args.before.join("own.cedar"), "// nothing of its own\n").unwrap();
+    let (changes, notes) = matrix::diff(&args).unwrap();
+    assert!(!changes.is_empty());
+    assert_eq!(notes.len(), 1, "{notes:?}");
+}

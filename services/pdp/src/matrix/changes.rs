@@ -49,6 +49,11 @@ impl Change {
 }
 
 impl Matrix {
+    /// Whether anybody is permitted anything.
+    pub fn permits_something(&self) -> bool {
+        self.cells.values().any(|cell| rank(cell) == 2)
+    }
+
     /// What is other in `after`.
     pub fn changes(&self, after: &Self) -> Vec<Change> {
         let keys: BTreeSet<&Key> = self.cells.keys().chain(after.cells.keys()).collect();

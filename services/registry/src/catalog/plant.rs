@@ -8,7 +8,7 @@ use crate::near;
 use crate::table::Table;
 use model::plant::{
     Dataset, Equipment, FieldClass, Format, Governance, Level, Lifecycle, Mask, Plant, Product, RecordAttribute,
-    RecordAttributes, Signal, Step, ToldBy,
+    RecordAttributes, Separator, Signal, Step, ToldBy,
 };
 use model::{DatasetId, Digest, EquipmentId, ExportClassId, FieldClassId, OrganisationId, ProductId, RoleId, SignalId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -175,9 +175,18 @@ fn dataset(id: DatasetId, table: &Table<'_>, merged: &Merged<'_>, foreign: &mut 
     if let Some(inner) = table.table("fields") {
         fields("", inner.entries(), &inner, merged, &mut classes);
     }
-    let formats =
-        [("json", Format::Json), ("ndjson", Format::NdJson), ("csv", Format::Csv), ("opaque", Format::Opaque)];
-    let format = table.word("format", &formats).unwrap_or_default();
+    let csv = Format::Csv(Separator::default());
+    let formats = [("json", Format::Json), ("ndjson", Format::NdJson), ("csv", csv), ("opaque", Format::Opaque)];
+    let separators = [("comma", Separator::Comma), ("semicolon", Separator::Semicolon), ("tab", Separator::Tab)];
+    let format = match (table.word("format", &formats).unwrap_or_default(), table.word("separator", &separators)) {
+        (Format::Csv(_), Some(separator)) => Format::Csv(separator),
+        (format, Some(_)) => {
+            let what = format!("{} has a `separator` and is not written in CSV", table.what);
+            table.wrong("separator", what, "leave it out, or say `format = \"csv\"`");
+            format
+        }
+        (format, None) => format,
+    };
     let mut hidden = BTreeMap::new();
     if let Some(inner) = table.table("masks") {
         masks("", inner.entries(), &inner, &classes, &mut hidden);

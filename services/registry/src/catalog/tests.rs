@@ -115,6 +115,22 @@ fn tag_lists_are_read_with_comma_or_semicolon_and_checked_like_tables() {
     insta::assert_snapshot!("tag_list_problems", problems(&[("a.toml", GOOD), ("signals.csv", bad), ("tags.csv", "")]));
 }
 
+#[test]
+fn csv_may_be_separated_otherwise_and_nothing_else_may() {
+    let with = |keys: &str| {
+        let table = "\n[dataset.parts]\nproduct = \"telemetry\"\nsource = \"historian\"\nequipment = \"press-3\"\n\
+                     sensitivity = \"internal\"\n";
+        format!("{GOOD}{table}{keys}\n")
+    };
+    let dir = folder(&[("a.toml", &with("format = \"csv\"\nseparator = \"semicolon\""))]);
+    let catalog = load_catalog(dir.path()).unwrap_or_else(|e| panic!("{}", messages(&e, dir.path())));
+    let format = catalog.plant.datasets.get("parts").unwrap().format;
+    assert_eq!(format, model::plant::Format::Csv(model::plant::Separator::Semicolon));
+    let said = |keys| problems(&[("a.toml", with(keys).as_str())]);
+    insta::assert_snapshot!(said("separator = \"semicolon\""), @r#"a.toml:29:13: dataset `parts` has a `separator` and is not written in CSV; help: leave it out, or say `format = "csv"`"#);
+    insta::assert_snapshot!(said("format = \"csv\"\nseparator = \";\""), @"a.toml:30:13: `separator` of dataset `parts` is `;`; help: known: `comma`, `semicolon`, `tab`");
+}
+
 #[cfg(unix)]
 #[test]
 fn links_out_of_the_folder_are_not_followed_and_mounted_config_maps_are_read_once() {
