@@ -1,6 +1,6 @@
 //! The arithmetic of a transparency log: pure functions on bytes.
 //!
-//! RFC 6962 hashing and proofs, the C2SP formats tlog-tiles, signed-note and tlog-checkpoint. Whoever writes a log and
+//! RFC 6962 hashing and proofs, the C2SP formats tlog-tiles, signed-note, tlog-checkpoint and tlog-proof. Whoever writes a log and
 //! whoever verifies one use the same code, and neither has to trust the other's storage.
 //!
 //! What this crate does **not** do: no I/O, no async, no clock, no randomness, no knowledge of what an entry says. Every
@@ -8,12 +8,14 @@
 
 pub mod bundle;
 pub mod checkpoint;
+pub mod evidence;
 pub mod note;
 pub mod proof;
 pub mod range;
 pub mod tile;
 
-pub use checkpoint::Checkpoint;
+pub use checkpoint::{Checkpoint, CheckpointError};
+pub use evidence::Evidence;
 pub use note::{SigningKey, VerifierKey};
 pub use range::CompactRange;
 

@@ -99,10 +99,44 @@ impl CompactRange {
     }
 }
 
+/// The complete subtrees, as large as they can be, that stand for the entries `begin..end`, left to right: each as its level
+/// and its number in that level. Pushed one after the other they make a range of `begin` entries one of `end`.
+pub fn cover(begin: u64, end: u64) -> impl Iterator<Item = (u8, u64)> {
+    let mut at = begin;
+    std::iter::from_fn(move || {
+        let left = end.checked_sub(at).filter(|left| *left > 0)?;
+        let level = at.trailing_zeros().min(left.ilog2());
+        let subtree = (u8::try_from(level).ok()?, at >> level);
+        at = at.checked_add(1_u64.checked_shl(level)?)?;
+        Some(subtree)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::known;
+
+    #[test]
+    fn every_stretch_is_covered_by_few_subtrees() {
+        let leaves = known::leaves(70);
+        for begin in 0..=70 {
+            for end in begin..=70 {
+                let mut range = CompactRange::new();
+                leaves[..begin as usize].iter().for_each(|leaf| range.push(*leaf));
+                let mut count = 0;
+                for (level, index) in cover(begin, end) {
+                    let root = known::subtree(&leaves, level, index).unwrap();
+                    assert!(range.push_subtree(level, root, |_, _| {}), "{begin}..{end}");
+                    count += 1;
+                }
+                assert_eq!((range.size(), range.root()), (end, known::root(&leaves[..end as usize])));
+                assert!(count <= 12, "{begin}..{end} takes {count}");
+            }
+        }
+        assert_eq!(cover(0, u64::MAX).count(), 64);
+        assert_eq!(cover(5, 5).chain(cover(6, 5)).count(), 0);
+    }
 
     #[test]
     fn roots_are_those_of_the_reference_tree() {

@@ -1,5 +1,6 @@
 //! Where tlog-tiles keeps what: paths of tiles and entry bundles, and which of them a tree of a given size has.
 
+use crate::{HASH_BYTES, Hash, hashes_from_bytes, node_hash};
 use std::ops::Range;
 
 /// Tree levels per tile.
@@ -122,10 +123,64 @@ fn tiles_of_kind(kind: Kind, old: u64, new: u64) -> impl Iterator<Item = TilePat
     full.chain(partial.map(|partial| TilePath { kind, index: new / width, width: partial }))
 }
 
+/// The tile of the tree of `size` entries that holds what the subtree `index` of height `level` follows from; `None` when
+/// the tree does not have that subtree whole.
+pub fn tile_of(level: u8, index: u64, size: u64) -> Option<TilePath> {
+    let end = index.checked_add(1)?.checked_mul(1_u64.checked_shl(u32::from(level))?)?;
+    if end > size {
+        return None;
+    }
+    let (tile_level, within) = (level / HEIGHT, level % HEIGHT);
+    let tile = (index << within) / u64::from(WIDTH);
+    let held = (size >> (u32::from(HEIGHT) * u32::from(tile_level))) - tile * u64::from(WIDTH);
+    let width = u16::try_from(held).unwrap_or(WIDTH).min(WIDTH);
+    Some(TilePath { kind: Kind::Tile(tile_level), index: tile, width })
+}
+
+/// The subtree `index` of height `level`, from the bytes of [`tile_of`] it, or of the full one in its place.
+pub fn subtree_in(tile: &[u8], level: u8, index: u64) -> Option<Hash> {
+    let within = level % HEIGHT;
+    let first = usize::try_from((index << within) % u64::from(WIDTH)).ok()?;
+    let bytes = tile.get(first * HASH_BYTES..(first + (1 << within)) * HASH_BYTES)?;
+    let mut hashes = hashes_from_bytes(bytes)?;
+    while let [_, _, ..] = hashes.as_slice() {
+        hashes = hashes.as_chunks::<2>().0.iter().map(|[left, right]| node_hash(*left, *right)).collect();
+    }
+    hashes.first().copied()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn subtrees_follow_from_their_tiles() {
+        let leaves = crate::known::leaves(700);
+        let bytes = |tile: TilePath| {
+            let Kind::Tile(level) = tile.kind else { unreachable!() };
+            let first = tile.index * u64::from(WIDTH);
+            let hashes = (first..first + u64::from(tile.width))
+                .map(|i| crate::known::subtree(&leaves, level * HEIGHT, i).unwrap());
+            crate::hashes_to_bytes(&hashes.collect::<Vec<_>>())
+        };
+        for level in 0..10 {
+            for index in 0..700 >> level {
+                let tile = tile_of(level, index, 700).unwrap();
+                assert_eq!(
+                    tile.width,
+                    if tile.index < 700 / 256 && level < 8 { 256 } else { [188, 2][usize::from(level / 8)] }
+                );
+                let found = subtree_in(&bytes(tile), level, index);
+                assert_eq!(found, crate::known::subtree(&leaves, level, index), "{level} {index}");
+            }
+            assert_eq!(tile_of(level, 700 >> level, 700), None);
+        }
+        assert_eq!(tile_of(63, 1, u64::MAX), None);
+        assert_eq!(tile_of(64, 0, u64::MAX), None);
+        assert_eq!(subtree_in(&[0; 64], 0, 2), None);
+        assert_eq!(subtree_in(&[0; 64], 1, 0), Some(node_hash(Hash([0; 32]), Hash([0; 32]))));
+    }
     use std::collections::BTreeSet;
 
     fn tile(kind: Kind, index: u64, width: u16) -> TilePath {

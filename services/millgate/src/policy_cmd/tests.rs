@@ -168,7 +168,10 @@ fn two_folders_that_permit_nothing_do_not_pass_as_no_change() {
         std::fs::write(path.join("own.cedar"), text).unwrap();
         path
     };
-    let before = folder("before", "@id(\"a\") forbid (principal, action, resource) when { context.now < datetime(\"2020-01-01\") };");
+    let before = folder(
+        "before",
+        "@id(\"a\") forbid (principal, action, resource) when { context.now < datetime(\"2020-01-01\") };",
+    );
     let after = folder("after", "@id(\"b\") forbid (principal, action, resource);");
     let at = time("2026-11-22T08:00:00Z").ok();
     let mut args = matrix::DiffArgs { config: home.config(), before, after, with: Vec::new(), at, json: false };
