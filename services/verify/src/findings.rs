@@ -81,13 +81,14 @@ impl MissingFiles {
     }
 }
 
-/// Text from a log on its way to a terminal: no control characters, no novels.
-fn printable(text: &str) -> String {
-    let mut shown: String = text
-        .chars()
-        .take(SHOWN_CHARS_MAX)
-        .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
-        .collect();
+/// Text from a log on its way to a terminal: no control characters.
+pub fn printed(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// The same, and no novels.
+pub fn printable(text: &str) -> String {
+    let mut shown = printed(&text.chars().take(SHOWN_CHARS_MAX).collect::<String>());
     if text.chars().nth(SHOWN_CHARS_MAX).is_some() {
         shown.push('…');
     }

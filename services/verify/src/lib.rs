@@ -3,13 +3,15 @@
 //! What this crate does **not** do: no network, no trust in anything but the key it is given, no repair, and nothing of the
 //! broker's own storage (that is `millgate audit fsck`). Everything it reads may be hostile.
 //!
-//! [`log::check`] is the whole of it; the result is a [`report::Report`].
+//! [`log::check`] checks a whole published log, [`proof::check`] a proof of one entry.
 
 mod bundle;
 mod checkpoints;
+pub mod disclosed;
 mod facts;
 mod findings;
 pub mod log;
+pub mod proof;
 pub mod report;
 mod rules;
 mod store;

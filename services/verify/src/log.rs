@@ -449,4 +449,6 @@ fn read_parallel(store: &Store, paths: &[TilePath], threads: usize) -> Vec<Bundl
 }
 
 #[cfg(test)]
+pub(crate) mod published;
+#[cfg(test)]
 mod tests;

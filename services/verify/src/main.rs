@@ -1,5 +1,5 @@
-//! `millgate-verify`: is a published log whole, in order, and the one that was signed? Arguments, output and exit code;
-//! the checks are in the library.
+//! `millgate-verify`: is a published log whole, in order, and the one that was signed; is an entry in it? Arguments, output and
+//! exit code; the checks are in the library.
 
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
@@ -7,15 +7,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tlog::VerifierKey;
 use verify::log::{self, Remembered};
+use verify::proof::{self, ProofReport};
 use verify::report::Report;
 
 const HELP: &str = "\
 Verifies logs of Millgate, offline and trusting nobody but the key it is given.
 
 usage: millgate-verify log DIR --key VKEY [--checkpoint FILE] [--json]
-       millgate-verify [log] --help | --version
+       millgate-verify proof FILE --key VKEY [--entry FILE] [--json]
+       millgate-verify [log | proof] --help | --version
 
-`millgate-verify log --help` says more.
+`millgate-verify log --help` and `millgate-verify proof --help` say more.
 ";
 
 const LOG_HELP: &str = "\
@@ -36,6 +38,23 @@ example:
   millgate-verify log /mnt/audit/press-line --key \"$(cat press-line.vkey)\" --checkpoint last-month.checkpoint
 ";
 
+const PROOF_HELP: &str = "\
+Verifies the proof of one entry: that it is in the log, under a checkpoint that the log has signed, and that values which
+are shown of it are those that were recorded.
+
+usage: millgate-verify proof FILE --key VKEY [--entry FILE] [--json]
+
+  FILE          the proof (C2SP tlog-proof), as `millgate audit prove` writes it
+  --key VKEY    the log's public key, written `name+hash+key`
+  --entry FILE  the entry, where it does not stand in the proof
+  --json        one JSON object instead of text
+
+exit code: 0 it is proven, 1 it is not (why is printed), 2 there was nothing to check
+
+example:
+  millgate-verify proof access.tlog-proof --key \"$(cat press-line.vkey)\"
+";
+
 /// A note is far smaller; anything larger is another file.
 const NOTE_BYTES_MAX: u64 = 1 << 20;
 
@@ -44,6 +63,15 @@ enum Command {
     Help(&'static str),
     Version,
     Log(LogArguments),
+    Proof(ProofArguments),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct ProofArguments {
+    file: PathBuf,
+    key: String,
+    entry: Option<PathBuf>,
+    json: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -75,6 +103,12 @@ fn run(arguments: Vec<OsString>) -> Result<bool, String> {
             print(&text)?;
             return Ok(report.is_ok());
         }
+        Command::Proof(arguments) => {
+            let report = verify_proof(&arguments)?;
+            let text = if arguments.json { format!("{}\n", report.to_json()) } else { report.to_string() };
+            print(&text)?;
+            return Ok(report.is_ok());
+        }
     }
     .map(|()| true)
 }
@@ -94,33 +128,79 @@ fn parse(arguments: Vec<OsString>) -> Result<Command, String> {
         Some("--help" | "-h" | "help") => Ok(Command::Help(HELP)),
         Some("--version" | "-V") => Ok(Command::Version),
         Some("log") => parse_log(arguments),
-        _ => Err(format!("`{}` is no command; there is `log`", command.to_string_lossy())),
+        Some("proof") => parse_proof(arguments),
+        _ => Err(format!("`{}` is no command; there are `log` and `proof`", command.to_string_lossy())),
     }
 }
 
-fn parse_log(mut arguments: impl Iterator<Item = OsString>) -> Result<Command, String> {
-    let (mut dir, mut key, mut checkpoint, mut json) = (None, None, None, false);
-    while let Some(argument) = arguments.next() {
-        let (option, mut inline) = split_option(&argument);
-        let mut value =
-            |name: &str| inline.take().or_else(|| arguments.next()).ok_or(format!("`{name}` needs a value"));
-        match option.as_deref() {
-            Some("--help" | "-h") => return Ok(Command::Help(LOG_HELP)),
-            Some("--key") => set(&mut key, value("--key")?, "--key")?,
-            Some("--checkpoint") => set(&mut checkpoint, value("--checkpoint")?, "--checkpoint")?,
-            Some("--json") if inline.is_none() => json = true,
-            Some(option) => return Err(format!("`{option}` is no option of `log`; try `millgate-verify log --help`")),
-            None => set(&mut dir, argument, "DIR")?,
-        }
-    }
-    let lacks = |what: &str| format!("{what} is missing; try `millgate-verify log --help`");
-    let key = key.ok_or_else(|| lacks("`--key`"))?;
+fn parse_log(arguments: impl Iterator<Item = OsString>) -> Result<Command, String> {
+    let Some(given) = Given::parse("log", "DIR", "--checkpoint", arguments)? else {
+        return Ok(Command::Help(LOG_HELP));
+    };
+    let dir = given.what.ok_or_else(|| lacks("log", "the log's directory"))?.into();
     Ok(Command::Log(LogArguments {
-        dir: dir.ok_or_else(|| lacks("the log's directory"))?.into(),
-        key: key.into_string().map_err(|_| "the key is not text".to_owned())?,
-        checkpoint: checkpoint.map(PathBuf::from),
-        json,
+        dir,
+        key: given.key,
+        checkpoint: given.beside.map(PathBuf::from),
+        json: given.json,
     }))
+}
+
+fn parse_proof(arguments: impl Iterator<Item = OsString>) -> Result<Command, String> {
+    let Some(given) = Given::parse("proof", "FILE", "--entry", arguments)? else {
+        return Ok(Command::Help(PROOF_HELP));
+    };
+    let file = given.what.ok_or_else(|| lacks("proof", "the file of the proof"))?.into();
+    Ok(Command::Proof(ProofArguments {
+        file,
+        key: given.key,
+        entry: given.beside.map(PathBuf::from),
+        json: given.json,
+    }))
+}
+
+/// What stands behind a command.
+struct Given {
+    what: Option<OsString>,
+    key: String,
+    /// The value of the command's own option.
+    beside: Option<OsString>,
+    json: bool,
+}
+
+fn lacks(command: &str, what: &str) -> String {
+    format!("{what} is missing; try `millgate-verify {command} --help`")
+}
+
+impl Given {
+    /// `None`: help is wanted.
+    fn parse(
+        command: &str,
+        what: &str,
+        own: &str,
+        mut arguments: impl Iterator<Item = OsString>,
+    ) -> Result<Option<Self>, String> {
+        let (mut found, mut key, mut beside, mut json) = (None, None, None, false);
+        while let Some(argument) = arguments.next() {
+            let (option, mut inline) = split_option(&argument);
+            let mut value =
+                |name: &str| inline.take().or_else(|| arguments.next()).ok_or(format!("`{name}` needs a value"));
+            match option.as_deref() {
+                Some("--help" | "-h") => return Ok(None),
+                Some("--key") => set(&mut key, value("--key")?, "--key")?,
+                Some(option) if option == own => set(&mut beside, value(own)?, own)?,
+                Some("--json") if inline.is_none() => json = true,
+                Some(option) => {
+                    let help = format!("try `millgate-verify {command} --help`");
+                    return Err(format!("`{option}` is no option of `{command}`; {help}"));
+                }
+                None => set(&mut found, argument, what)?,
+            }
+        }
+        let key = key.ok_or_else(|| lacks(command, "`--key`"))?;
+        let key = key.into_string().map_err(|_| "the key is not text".to_owned())?;
+        Ok(Some(Self { what: found, key, beside, json }))
+    }
 }
 
 /// `--name=value` or `--name`; nothing for what is no option.
@@ -141,9 +221,30 @@ fn set(slot: &mut Option<OsString>, value: OsString, name: &str) -> Result<(), S
     }
 }
 
+fn verifier(key: &str) -> Result<VerifierKey, String> {
+    VerifierKey::parse(key.trim()).map_err(|error| format!("the key given with `--key` cannot be used: {error}"))
+}
+
+fn verify_proof(arguments: &ProofArguments) -> Result<ProofReport, String> {
+    let key = verifier(&arguments.key)?;
+    let text = String::from_utf8(small_file(&arguments.file)?)
+        .map_err(|_| format!("`{}` is not UTF-8", arguments.file.display()))?;
+    let entry = arguments.entry.as_deref().map(small_file).transpose()?;
+    proof::check(&text, entry.as_deref(), &key)
+        .map_err(|error| format!("`{}` is no proof: {error}", arguments.file.display()))
+}
+
+fn small_file(file: &Path) -> Result<Vec<u8>, String> {
+    let fault = |error: std::io::Error| format!("`{}` cannot be read: {error}", file.display());
+    let size = std::fs::metadata(file).map_err(fault)?.len();
+    if size > NOTE_BYTES_MAX {
+        return Err(format!("`{}` has {size} bytes: that is no proof and no entry", file.display()));
+    }
+    std::fs::read(file).map_err(fault)
+}
+
 fn verify_log(arguments: &LogArguments) -> Result<Report, String> {
-    let key = VerifierKey::parse(arguments.key.trim())
-        .map_err(|error| format!("the key given with `--key` cannot be used: {error}"))?;
+    let key = verifier(&arguments.key)?;
     let remembered = arguments.checkpoint.as_deref().map(|file| remembered(file, &key)).transpose()?;
     let mut shown = std::io::stderr().is_terminal().then_some(u64::MAX);
     let mut progress = |done: u64, total: u64| show_progress(&mut shown, done, total);
@@ -200,7 +301,8 @@ mod tests {
     fn wrong_arguments_are_named() {
         for (line, message) in [
             ("", "no command; try `millgate-verify --help`"),
-            ("lag", "`lag` is no command; there is `log`"),
+            ("lag", "`lag` is no command; there are `log` and `proof`"),
+            ("proof --key k", "the file of the proof is missing; try `millgate-verify proof --help`"),
             ("log d", "`--key` is missing; try `millgate-verify log --help`"),
             ("log --key k", "the log's directory is missing; try `millgate-verify log --help`"),
             ("log d --key", "`--key` needs a value"),

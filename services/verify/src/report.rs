@@ -62,7 +62,7 @@ impl Report {
 }
 
 impl Finding {
-    fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         match self.entries {
             Some((first, last)) => json!({ "what": self.what, "first": first, "last": last }),
             None => json!({ "what": self.what }),

@@ -1,12 +1,9 @@
+use super::published::{self, Published, allow, checkpoint, kept_path, key, outcome, seal, story};
 use super::*;
 use crate::report::Finding;
 use model::Value;
-use published::{Published, allow, checkpoint, kept_path, key, outcome, seal, story};
 use std::fs;
 use tlog::note;
-
-#[path = "published.rs"]
-mod published;
 
 const SIZE: u64 = 600;
 const KEPT: [u64; 4] = [0, 100, 256, 400];

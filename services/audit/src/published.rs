@@ -1,0 +1,147 @@
+//! A published directory at its latest checkpoint: entries, subtrees and proofs from its files.
+//!
+//! Nothing is verified here. Who is shown a proof verifies it, and a proof out of damaged files does not hold.
+
+use crate::error::ReadError;
+use crate::publish::{CHECKPOINT_FILE, parse_note};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use tlog::tile::{Kind, TilePath, WIDTH, subtree_in, tile_of};
+use tlog::{Checkpoint, Evidence, Hash};
+
+/// Tiles that are kept while proofs are made one after the other.
+const TILES_KEPT_MAX: usize = 64;
+
+/// Blocking.
+#[derive(Debug)]
+pub struct Publication {
+    dir: PathBuf,
+    checkpoint: Checkpoint,
+    note: String,
+    tiles: HashMap<TilePath, Rc<[u8]>>,
+    /// The bundle that was read last.
+    bundle: Option<(u64, Vec<u8>)>,
+}
+
+impl Publication {
+    /// # Errors
+    /// When there is no checkpoint to read.
+    pub fn open(dir: &Path) -> Result<Self, ReadError> {
+        let path = dir.join(CHECKPOINT_FILE);
+        let note = std::fs::read_to_string(&path).map_err(|source| ReadError::File { path: path.clone(), source })?;
+        let checkpoint = parse_note(&note)
+            .map_err(|what| ReadError::Published { path, what: format!("is not a checkpoint: {what}") })?;
+        Ok(Self { dir: dir.to_owned(), checkpoint, note, tiles: HashMap::new(), bundle: None })
+    }
+
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    /// The signed note of the checkpoint.
+    pub fn note(&self) -> &str {
+        &self.note
+    }
+
+    /// Entries under the checkpoint.
+    pub fn size(&self) -> u64 {
+        self.checkpoint.size
+    }
+
+    /// The entries of bundle `number`, which are those from 256 times that number on.
+    ///
+    /// # Errors
+    /// When the file is missing or is not what its name says.
+    pub(crate) fn bundle(&mut self, number: u64) -> Result<Vec<&[u8]>, ReadError> {
+        let width = self.size().saturating_sub(number.saturating_mul(u64::from(WIDTH))).min(u64::from(WIDTH));
+        let tile = TilePath { kind: Kind::Entries, index: number, width: u16::try_from(width).unwrap_or(WIDTH) };
+        if self.bundle.as_ref().is_none_or(|(known, _)| *known != number) {
+            self.bundle = Some((number, self.read(tile)?));
+        }
+        let bytes = self.bundle.as_ref().map_or(&[][..], |(_, bytes)| bytes);
+        let fault = |what: String| ReadError::Published { path: self.dir.join(tile.to_path()), what };
+        let mut entries = tlog::bundle::decode(bytes).map_err(|e| fault(format!("is not an entry bundle: {e}")))?;
+        if entries.len() < usize::from(tile.width) {
+            return Err(fault(format!("has {} entries in place of {}", entries.len(), tile.width)));
+        }
+        entries.truncate(usize::from(tile.width));
+        Ok(entries)
+    }
+
+    /// # Errors
+    /// When it is not there, or its file is not what its name says.
+    pub fn entry(&mut self, index: u64) -> Result<Vec<u8>, ReadError> {
+        let (size, path) = (self.size(), self.dir.clone());
+        let beyond = move || ReadError::Published {
+            path,
+            what: format!("has {size} entries under its checkpoint, and so none with the index {index}"),
+        };
+        if index >= size {
+            return Err(beyond());
+        }
+        let width = u64::from(WIDTH);
+        let at = usize::try_from(index % width).unwrap_or(usize::MAX);
+        let entry = self.bundle(index / width)?.get(at).map(|entry| entry.to_vec());
+        entry.ok_or_else(beyond)
+    }
+
+    /// The subtree `index` of height `level`.
+    ///
+    /// # Errors
+    /// When the tree does not have it whole, or its tile is missing or is not what its name says.
+    pub fn subtree(&mut self, level: u8, index: u64) -> Result<Hash, ReadError> {
+        let missing = |path: PathBuf| ReadError::Published {
+            path,
+            what: format!("does not have the subtree {index} of height {level}"),
+        };
+        let Some(tile) = tile_of(level, index, self.size()) else { return Err(missing(self.dir.clone())) };
+        let bytes = match self.tiles.get(&tile) {
+            Some(known) => Rc::clone(known),
+            None => {
+                if self.tiles.len() >= TILES_KEPT_MAX {
+                    self.tiles.clear();
+                }
+                let read: Rc<[u8]> = self.read(tile)?.into();
+                self.tiles.insert(tile, Rc::clone(&read));
+                read
+            }
+        };
+        subtree_in(&bytes, level, index).ok_or_else(|| missing(self.dir.join(tile.to_path())))
+    }
+
+    /// The proof that entry `index` is under the checkpoint, without anything in `extra`.
+    ///
+    /// # Errors
+    /// When it is not, or a tile is missing.
+    pub fn prove(&mut self, index: u64) -> Result<Evidence, ReadError> {
+        let (size, mut failed) = (self.size(), None);
+        let proof = tlog::proof::inclusion(index, size, |level, at| match self.subtree(level, at) {
+            Ok(hash) => Some(hash),
+            Err(error) => {
+                failed = Some(error);
+                None
+            }
+        });
+        match (proof, failed) {
+            (_, Some(error)) => Err(error),
+            (Err(error), None) => {
+                Err(ReadError::Published { path: self.dir.clone(), what: format!("has no proof: {error}") })
+            }
+            (Ok(proof), None) => Ok(Evidence { extra: None, index, proof, note: self.note.clone() }),
+        }
+    }
+
+    fn read(&self, tile: TilePath) -> Result<Vec<u8>, ReadError> {
+        let path = self.dir.join(tile.to_path());
+        match std::fs::read(&path) {
+            Ok(bytes) => Ok(bytes),
+            // The full one takes the place of a partial one, which it begins with.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !tile.is_full() => {
+                let full = self.dir.join(TilePath { width: WIDTH, ..tile }.to_path());
+                std::fs::read(full).map_err(|source| ReadError::File { path, source })
+            }
+            Err(source) => Err(ReadError::File { path, source }),
+        }
+    }
+}
