@@ -27,7 +27,7 @@ steady() { # SECONDS : requests at the rate
 }
 said() { # WHAT TEXT
     awk -v what="$1" '
-        $1 == "50%" { p50 = $2 } $1 == "99%" { p99 = $2 } $1 == "Latency" { max = $4 }
+        $1 == "50%" { p50 = $2 } $1 == "99%" { p99 = $2 } $1 == "Latency" && $2 != "Distribution" { max = $4 }
         /^Requests\/sec/ { rps = $2 } / requests in / { all = $1 }
         /Non-2xx/ { errors += $NF } /Socket errors/ { gsub(",", ""); errors += $4 + $6 + $8 + $10 }
         END { printf "%-24s %8d requests, %d failed, %.0f/s, p50 %s, p99 %s, longest %s\n", what, all, errors, rps, p50, p99, max }' <<<"$2"

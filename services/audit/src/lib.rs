@@ -13,6 +13,7 @@ mod batch;
 mod commit;
 mod directory;
 pub mod error;
+pub mod evidence;
 pub mod faults;
 mod frames;
 pub mod fsck;

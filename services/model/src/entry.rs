@@ -157,6 +157,12 @@ pub enum CommitmentClass {
 }
 
 impl CommitmentClass {
+    pub const ALL: [Self; 3] = [Self::Subject, Self::Network, Self::Payload];
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|class| class.as_str() == text)
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Subject => "subject",

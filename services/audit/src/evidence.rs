@@ -1,0 +1,137 @@
+//! Evidence that somebody takes away: the proof of one entry, with the entry and what is shown of its commitments.
+
+use crate::append::Log;
+use crate::error::ReadError;
+use crate::published::Publication;
+use crate::query::{Query, offline};
+use model::canonical::{self, Value};
+use model::entry::{CommitmentClass, Kind};
+use std::path::Path;
+use tlog::{Evidence, Hash, leaf_hash};
+
+/// Why there is no evidence of an entry.
+#[derive(Debug, thiserror::Error)]
+pub enum EvidenceError {
+    #[error("the log has no such entry")]
+    Unknown,
+    /// The next checkpoint will cover it.
+    #[error("entry {index} is not under a published checkpoint yet, which has {published} entries; try again in a second")]
+    NotPublished { index: u64, published: u64 },
+    #[error("the values behind entry {index} are not there: it has none, or they were erased")]
+    NotDisclosed { index: u64 },
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// Which entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    Index(u64),
+    /// The first of this request, and of this kind if one is named.
+    Request { id: String, kind: Option<Kind> },
+}
+
+impl Which {
+    fn query(id: &str, kind: Option<Kind>) -> Query {
+        Query { request: Some(id.to_owned()), kind, newest_first: false, limit: 1, ..Query::default() }
+    }
+}
+
+/// The proof of an entry, and the entry in it. Blocking.
+///
+/// # Errors
+/// When there is no such entry, or a file is missing or is not what its name says.
+pub fn of_published(dir: &Path, which: &Which) -> Result<Evidence, EvidenceError> {
+    let index = match which {
+        Which::Index(index) => *index,
+        Which::Request { id, kind } => {
+            let mut query = Which::query(id, *kind);
+            loop {
+                let page = offline(dir, &query)?;
+                if let Some(found) = page.entries.first() {
+                    break found.index;
+                }
+                query.after = Some(page.next.ok_or(EvidenceError::Unknown)?);
+            }
+        }
+    };
+    let mut published = Publication::open(dir)?;
+    prove(&mut published, index)
+}
+
+fn prove(published: &mut Publication, index: u64) -> Result<Evidence, EvidenceError> {
+    if index >= published.size() {
+        return Err(EvidenceError::NotPublished { index, published: published.size() });
+    }
+    let entry = published.entry(index)?;
+    Ok(Evidence { extra: Some(entry), ..published.prove(index)? })
+}
+
+impl Log {
+    /// The proof of an entry from the directory that this log is published to, with the entry in it, and the values behind
+    /// its commitments of these classes.
+    ///
+    /// # Errors
+    /// As [`of_published`], and when values are asked for that are not there.
+    pub async fn evidence(
+        &self,
+        published: &Path,
+        index: u64,
+        disclose: &[CommitmentClass],
+    ) -> Result<Evidence, EvidenceError> {
+        let dir = published.to_owned();
+        let made = tokio::task::spawn_blocking(move || prove(&mut Publication::open(&dir)?, index)).await;
+        let mut evidence = made.map_err(|_| ReadError::Closed)??;
+        if !disclose.is_empty() {
+            let values = self.disclosure(index).await?;
+            let chosen = values.and_then(|values| chosen(&values, disclose));
+            let chosen = chosen.ok_or(EvidenceError::NotDisclosed { index })?;
+            let extra = evidence.extra.get_or_insert_default();
+            extra.push(b'\n');
+            extra.extend_from_slice(&chosen);
+        }
+        Ok(evidence)
+    }
+
+    /// The index of the entry in question.
+    ///
+    /// # Errors
+    /// When there is none, or the store cannot be read.
+    pub async fn which(&self, which: &Which) -> Result<u64, EvidenceError> {
+        match which {
+            Which::Index(index) if *index < self.size() => Ok(*index),
+            Which::Index(_) => Err(EvidenceError::Unknown),
+            Which::Request { id, kind } => {
+                let mut query = Which::query(id, *kind);
+                loop {
+                    let page = self.query(&query).await?;
+                    if let Some(found) = page.entries.first() {
+                        return Ok(found.index);
+                    }
+                    query.after = Some(page.next.ok_or(EvidenceError::Unknown)?);
+                }
+            }
+        }
+    }
+
+    /// The proof of an entry for whoever knows its hash, which the entry's nonce keeps from being guessed. Without the entry.
+    ///
+    /// # Errors
+    /// [`EvidenceError::Unknown`] when the entry is another one.
+    pub async fn redeem(&self, published: &Path, index: u64, leaf: Hash) -> Result<Evidence, EvidenceError> {
+        let entry = self.entry(index).await?.ok_or(EvidenceError::Unknown)?;
+        if leaf_hash(&entry) != leaf {
+            return Err(EvidenceError::Unknown);
+        }
+        let evidence = self.evidence(published, index, &[]).await?;
+        Ok(Evidence { extra: None, ..evidence })
+    }
+}
+
+/// Of `{"network":{…},"subject":{…}}`, these classes; `None` where one is not there.
+fn chosen(values: &str, classes: &[CommitmentClass]) -> Option<Vec<u8>> {
+    let Value::Object(values) = canonical::parse(values.as_bytes()).ok()? else { return None };
+    let of = |class: &CommitmentClass| Some((class.as_str(), values.get(class.as_str())?.clone()));
+    let chosen = classes.iter().map(of).collect::<Option<Vec<_>>>()?;
+    Some(Value::object(chosen).encode())
+}
