@@ -15,7 +15,9 @@ pub enum EvidenceError {
     #[error("the log has no such entry")]
     Unknown,
     /// The next checkpoint will cover it.
-    #[error("entry {index} is not under a published checkpoint yet, which has {published} entries; try again in a second")]
+    #[error(
+        "entry {index} is not under a published checkpoint yet, which has {published} entries; try again in a second"
+    )]
     NotPublished { index: u64, published: u64 },
     #[error("the values behind entry {index} are not there: it has none, or they were erased")]
     NotDisclosed { index: u64 },
@@ -28,7 +30,10 @@ pub enum EvidenceError {
 pub enum Which {
     Index(u64),
     /// The first of this request, and of this kind if one is named.
-    Request { id: String, kind: Option<Kind> },
+    Request {
+        id: String,
+        kind: Option<Kind>,
+    },
 }
 
 impl Which {

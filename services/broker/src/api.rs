@@ -2,11 +2,12 @@
 //!
 //! `GET /v1/audit/entries` answers questions to the audit log: decided by Cedar (`readAudit`), and itself recorded before
 //! the first entry leaves. `GET /v1/audit/decisions` gives those who may read all of it what a replay needs. `GET
-//! /v1/catalogue` is what the caller may know of (`catalogue`); it holds none of the plant's data and is counted, not
+//! /v1/audit/proof` proves a single entry. `GET /v1/catalogue` is what the caller may know of (`catalogue`); it holds none of the plant's data and is counted, not
 //! recorded.
 
 mod catalogue;
 mod decisions;
+mod proof;
 
 use crate::authenticate::{Door, authenticate};
 use crate::authorize::{Standing, authorize};
@@ -42,6 +43,7 @@ pub fn router(broker: Arc<Broker>) -> axum::Router {
         .route("/v1/audit/entries", get(entries))
         .route("/v1/catalogue", get(catalogue))
         .route("/v1/audit/decisions", get(decisions::handle))
+        .route("/v1/audit/proof", get(proof::handle))
         .fallback(nothing)
         .method_not_allowed_fallback(nothing)
         .with_state(broker)

@@ -46,6 +46,7 @@ use listener::Peer;
 use model::{Clock, RequestId};
 use record::RefusedLogins;
 use runtime::trace::Tracer;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -54,6 +55,8 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug)]
 pub struct Broker {
     pub log: Log,
+    /// Where the log is published.
+    published: PathBuf,
     pub metrics: BrokerMetrics,
     identity: Arc<Identity>,
     /// How callers reach the data and the api listener.
@@ -82,6 +85,8 @@ pub struct Broker {
 #[derive(Debug)]
 pub struct Makings {
     pub log: Log,
+    /// The directory that the log is published to.
+    pub published: PathBuf,
     pub identity: Identity,
     pub data_origins: Origins,
     pub api_origins: Origins,
@@ -122,6 +127,7 @@ impl Broker {
         let broker = Arc::new(Self {
             metrics: BrokerMetrics::new(makings.metrics, &makings.log, &identity, makings.clock.clone()),
             log: makings.log,
+            published: makings.published,
             identity,
             data_origins: makings.data_origins,
             api_origins: makings.api_origins,

@@ -150,6 +150,7 @@ fn status_of(reason: &Reason) -> StatusCode {
         r if [
             Reason::ISSUER_UNAVAILABLE,
             Reason::NOT_RECORDED,
+            Reason::NOT_PUBLISHED,
             Reason::OVERLOADED,
             Reason::SOURCE_BUSY,
             Reason::SHUTTING_DOWN,

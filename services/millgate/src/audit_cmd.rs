@@ -3,6 +3,8 @@
 //! `query` and `tail` ask the running broker, which decides and records the reading. `--offline` reads published files
 //! and says that nobody records that.
 
+mod prove;
+
 use crate::client::Server;
 use crate::out::say;
 use crate::table;
@@ -30,6 +32,11 @@ pub enum Command {
         after_help = "Example:\n  millgate audit tail --url https://broker:8444 --token-file me.jwt --decision deny"
     )]
     Tail(TailArgs),
+    /// The proof of one entry, as a file that `millgate-verify` and others check without network
+    #[command(after_help = "Examples:\n  \
+        millgate audit prove --url https://broker:8444 --token-file me.jwt --request 01a20522-59ec-7312-8079-6642e2582ffb --out access.tlog-proof\n  \
+        millgate audit prove --offline /mnt/copy/of/published --index 9610 --out access.tlog-proof")]
+    Prove(prove::ProveArgs),
     /// Check the store of a log, entry by entry, against its heads and checkpoints
     #[command(
         after_help = "Example:\n  millgate audit fsck --directory /var/lib/millgate/audit --published /var/lib/millgate/audit/published"
@@ -132,6 +139,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Query(args) => query(args).await,
         Command::Tail(args) => tail(args).await,
+        Command::Prove(args) => prove::run(&args).await,
         Command::Fsck(args) => fsck(&args).await,
     }
 }
@@ -168,8 +176,12 @@ impl Filter {
     }
 }
 
-/// Percent-encodes everything but RFC 3986's unreserved characters.
 fn target(pairs: &[(&str, String)]) -> String {
+    format!("/v1/audit/entries?{}", encode_query(pairs))
+}
+
+/// Percent-encodes everything but RFC 3986's unreserved characters.
+fn encode_query(pairs: &[(&str, String)]) -> String {
     let encode = |text: &str| {
         text.bytes().fold(String::new(), |mut out, b| {
             if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~') {
@@ -181,7 +193,7 @@ fn target(pairs: &[(&str, String)]) -> String {
         })
     };
     let query: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
-    format!("/v1/audit/entries?{}", query.join("&"))
+    query.join("&")
 }
 
 async fn query(args: QueryArgs) -> anyhow::Result<ExitCode> {

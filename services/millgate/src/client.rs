@@ -34,6 +34,13 @@ pub struct Refused {
     request: String,
 }
 
+impl Refused {
+    /// What was asked for will be there soon.
+    pub fn is_too_early(&self) -> bool {
+        self.reason == model::Reason::NOT_PUBLISHED.as_str()
+    }
+}
+
 impl std::fmt::Display for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { status, detail, reason, request } = self;

@@ -114,6 +114,8 @@ reasons! {
     HIDDEN_FIELD = "hidden_field";
     // --- recording and forwarding
     NOT_RECORDED = "not_recorded";
+    /// No checkpoint covers the entry yet; the next one will.
+    NOT_PUBLISHED = "not_published";
     OVERLOADED = "overloaded";
     SOURCE_BUSY = "source_busy";
     SOURCE_UNREACHABLE = "source_unreachable";

@@ -12,12 +12,14 @@ pub mod evidence;
 pub mod note;
 pub mod proof;
 pub mod range;
+pub mod receipt;
 pub mod tile;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use evidence::Evidence;
 pub use note::{SigningKey, VerifierKey};
 pub use range::CompactRange;
+pub use receipt::Receipt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

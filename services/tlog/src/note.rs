@@ -173,10 +173,15 @@ impl SigningKey {
         &self.verifier
     }
 
-    fn signature_line(&self, text: &str) -> String {
+    /// The key's id and its signature over `text`, as they stand in a note in base64.
+    pub(crate) fn signature(&self, text: &str) -> Vec<u8> {
         let mut bytes = self.verifier.id.to_be_bytes().to_vec();
         bytes.extend_from_slice(&self.key.sign(text.as_bytes()).to_bytes());
-        format!("{MARK}{} {}\n", self.verifier.name, STANDARD.encode(bytes))
+        bytes
+    }
+
+    fn signature_line(&self, text: &str) -> String {
+        format!("{MARK}{} {}\n", self.verifier.name, STANDARD.encode(self.signature(text)))
     }
 }
 
@@ -243,6 +248,11 @@ pub fn sign(text: &str, keys: &[&SigningKey]) -> Result<String, NoteError> {
     }
     let signatures: String = keys.iter().map(|key| key.signature_line(text)).collect();
     Ok(format!("{text}\n{signatures}"))
+}
+
+/// The note that `text` and one signature of key `name` make. Nothing of it is verified.
+pub(crate) fn assemble(text: &str, name: &str, signature: &[u8]) -> String {
+    format!("{text}\n{MARK}{name} {}\n", STANDARD.encode(signature))
 }
 
 /// The text of a note that a known key has signed.

@@ -118,12 +118,20 @@ fn expect_length(expected: usize, proof: &[Hash]) -> Result<(), ProofError> {
 /// # Errors
 /// Whatever of it does not hold.
 pub fn verify_inclusion(leaf: Hash, index: u64, size: u64, proof: &[Hash], root: Hash) -> Result<(), ProofError> {
+    if root_from_inclusion(leaf, index, size, proof)? == root { Ok(()) } else { Err(ProofError::Root) }
+}
+
+/// The root of the tree of `size` entries in which `leaf` is entry `index`, if the proof is one.
+///
+/// # Errors
+/// When there is no such entry, or the proof has another length.
+pub fn root_from_inclusion(leaf: Hash, index: u64, size: u64, proof: &[Hash]) -> Result<Hash, ProofError> {
     if index >= size {
         return Err(ProofError::Index { index, size });
     }
     let path = Path::new(0, index, size);
     expect_length(path.len(), proof)?;
-    if path.root(leaf, proof) == root { Ok(()) } else { Err(ProofError::Root) }
+    Ok(path.root(leaf, proof))
 }
 
 /// Makes the proof that entry `index` is in the tree of `size` entries. `fetch(level, index)` gives the stored hash of a

@@ -1,0 +1,234 @@
+//! `GET /v1/audit/proof`: the proof that an entry is in the log, as a file (C2SP tlog-proof).
+//!
+//! Whoever may read the log gets it with the entry in it, and that is a reading like any other. Whoever knows the hash of
+//! an entry, because a receipt told it, gets the hashes alone: they say nothing about anybody, and are not recorded.
+
+use super::{about, json, unknown};
+use crate::Broker;
+use crate::authenticate::{Door, authenticate};
+use crate::authorize::authorize;
+use crate::canonical::Canonical;
+use crate::listener::Peer;
+use crate::record::{self, Circumstances, Target};
+use crate::resolve::Asked;
+use crate::respond::{self, Body, Refusal};
+use crate::stack;
+use audit::evidence::{EvidenceError, Which};
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::response::IntoResponse;
+use http::Response;
+use http::request::Parts;
+use model::entry::{CommitmentClass, Ended, Entry, Kind};
+use model::{AccessRequest, Action, OrganisationId, Reason, RequestId, ResourceRef, Shape};
+use std::sync::Arc;
+use tlog::{Evidence, Hash};
+
+const MEDIA_TYPE: &str = "text/plain; charset=utf-8";
+
+pub(super) async fn handle(
+    State(broker): State<Arc<Broker>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> impl IntoResponse {
+    let (parts, _) = request.into_parts();
+    let (id, started) = (broker.request_id(), broker.metrics.begin());
+    let mut door = Door::new(&broker.api_origins);
+    let result = if parts.method == http::Method::GET {
+        read(&broker, id, peer, &parts, &mut door).await
+    } else {
+        unknown(&broker, id, peer, &parts, &mut door).await
+    };
+    super::answer(&broker, id, started, door, result).map(axum::body::Body::new)
+}
+
+async fn read(
+    broker: &Broker,
+    id: RequestId,
+    peer: Peer,
+    parts: &Parts,
+    door: &mut Door<'_>,
+) -> Result<Response<Body>, Refusal> {
+    let canonical = Canonical::parse(parts)?;
+    let asked = Asked::parse(&parts.headers)?;
+    let world = broker.world();
+    let caller = authenticate(broker, &world, id, &peer, parts, &canonical, door).await?;
+    let _share = stack::share(broker, &caller)?;
+    let about = Circumstances { route: Some("audit-proof"), ..about(id, &peer, parts, &canonical, &asked) };
+    let wanted = match Wanted::parse(&canonical.query) {
+        Ok(wanted) => wanted,
+        Err(refusal) => {
+            record::refuse(&broker.log, &caller, &refusal.reason, Target::default(), &about).await?;
+            return Err(refusal);
+        }
+    };
+    if let Some((index, leaf)) = wanted.redeems {
+        let _place = broker.readers.place(false).await?;
+        let evidence = broker.log.redeem(&broker.published, index, leaf).await;
+        return Ok(file(id, &evidence.map_err(|error| refusal(id, &error))?));
+    }
+    let question = AccessRequest {
+        caller,
+        action: Action::ReadAudit,
+        resource: ResourceRef::AuditScope(wanted.organisation.clone()),
+        purpose: asked.purpose,
+        agreement: asked.agreement,
+        shape: Shape { rows: 1, ..Shape::default() },
+        now: broker.clock.now(),
+    };
+    let permit = authorize(broker, &world, question, &about).await?;
+    broker.metrics.decision(true);
+    let admitted = record::admit(&broker.log, permit, &about, broker.clock.now(), &broker.cut_off).await?;
+    let (_, mut exchange) = admitted.into_exchange();
+    let place = broker.readers.place(false).await;
+    let made = match place {
+        Ok(_place) => {
+            exchange.forwarded();
+            prove(broker, &wanted).await.map_err(|error| (Ended::SourceFailed, refusal(id, &error)))
+        }
+        Err(refusal) => Err((Ended::NotForwarded, refusal)),
+    };
+    match made {
+        Ok(evidence) => {
+            let response = file(id, &evidence);
+            exchange.answering(200);
+            exchange.sent(evidence.to_text().len() as u64);
+            exchange.end(Ended::Complete);
+            Ok(response)
+        }
+        Err((ended, refusal)) => {
+            exchange.fail(ended, &refusal);
+            Err(refusal)
+        }
+    }
+}
+
+async fn prove(broker: &Broker, wanted: &Wanted) -> Result<Evidence, EvidenceError> {
+    let index = broker.log.which(&wanted.which).await?;
+    if let Some(organisation) = &wanted.organisation {
+        let entry = broker.log.entry(index).await?.ok_or(EvidenceError::Unknown)?;
+        // Another organisation's entry and none at all look the same.
+        let of = Entry::parse(&entry).ok().and_then(|entry| entry.organisation);
+        if of.as_ref() != Some(organisation) {
+            return Err(EvidenceError::Unknown);
+        }
+    }
+    broker.log.evidence(&broker.published, index, &wanted.disclose).await
+}
+
+fn file(id: RequestId, evidence: &Evidence) -> Response<Body> {
+    json(id, respond::full(evidence.to_text()), MEDIA_TYPE)
+}
+
+fn refusal(id: RequestId, error: &EvidenceError) -> Refusal {
+    match error {
+        EvidenceError::Unknown => Refusal::not_found(),
+        EvidenceError::NotPublished { .. } => Refusal::new(Reason::NOT_PUBLISHED, error.to_string()).retry_after(1),
+        EvidenceError::NotDisclosed { .. } => Refusal::new(Reason::NOT_FOUND, error.to_string()),
+        EvidenceError::Read(cause) => {
+            tracing::error!(error = %cause, request = %id, "the audit log could not be read");
+            Refusal::new(Reason::NOT_RECORDED, "the audit log could not be read; see the broker's log")
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Wanted {
+    which: Which,
+    organisation: Option<OrganisationId>,
+    disclose: Vec<CommitmentClass>,
+    /// The entry's index and its hash, as a receipt has them.
+    redeems: Option<(u64, Hash)>,
+}
+
+const NAMES: [&str; 6] = ["request", "kind", "index", "leaf", "organisation", "disclose"];
+
+impl Wanted {
+    fn parse(pairs: &[(String, String)]) -> Result<Self, Refusal> {
+        for (n, (name, _)) in pairs.iter().enumerate() {
+            if !NAMES.contains(&name.as_str()) {
+                let detail = format!("`{name}` is not known here; there are {}", NAMES.join(", "));
+                return Err(Refusal::new(Reason::UNDECLARED_PARAMETER, detail));
+            }
+            if pairs.iter().take(n).any(|(earlier, _)| earlier == name) {
+                return Err(Refusal::new(Reason::DUPLICATE_PARAMETER, format!("`{name}` stands more than once")));
+            }
+        }
+        let get = |wanted: &str| pairs.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+        let bad = |name: &str, expected: &str| {
+            let value = get(name).unwrap_or_default();
+            Refusal::new(Reason::BAD_PARAMETER, format!("`{name}` is `{value}`; it takes {expected}"))
+        };
+        let index = get("index").map(|text| text.parse().map_err(|_| bad("index", "an index"))).transpose()?;
+        let kind = get("kind").map(|text| Kind::parse(text).ok_or_else(|| bad("kind", &super::kinds()))).transpose()?;
+        let organisation = get("organisation")
+            .map(|text| OrganisationId::new(text).map_err(|_| bad("organisation", "an organisation's id")));
+        let leaf = get("leaf").map(|text| {
+            let hash = model::canonical::unhex(text).and_then(|bytes| Hash::from_slice(&bytes));
+            hash.ok_or_else(|| bad("leaf", "64 hexadecimal digits"))
+        });
+        let disclose = get("disclose").into_iter().flat_map(|list| list.split(',')).map(|class| {
+            CommitmentClass::parse(class).ok_or_else(|| bad("disclose", "some of subject, network, payload"))
+        });
+        let disclose = disclose.collect::<Result<Vec<_>, _>>()?;
+        let (organisation, leaf) = (organisation.transpose()?, leaf.transpose()?);
+        let which = match (index, get("request")) {
+            (Some(index), None) if kind.is_none() => Which::Index(index),
+            (None, Some(id)) if leaf.is_none() => Which::Request { id: id.to_owned(), kind },
+            (None, None) => {
+                return Err(Refusal::new(Reason::MISSING_PARAMETER, "say which entry: `request`, or `index`"));
+            }
+            _ => {
+                let detail =
+                    "an entry is named by `request`, with `kind` or without, or by `index`, with `leaf` or without";
+                return Err(Refusal::new(Reason::BAD_PARAMETER, detail));
+            }
+        };
+        let redeems = index.zip(leaf);
+        if redeems.is_some() && (organisation.is_some() || !disclose.is_empty()) {
+            let detail = "with `leaf` the answer holds hashes alone; leave `organisation` and `disclose` out";
+            return Err(Refusal::new(Reason::BAD_PARAMETER, detail));
+        }
+        if organisation.is_some() && !disclose.is_empty() {
+            let detail = "what is behind commitments is shown to those alone who may read the whole log; leave `organisation` out";
+            return Err(Refusal::new(Reason::BAD_PARAMETER, detail));
+        }
+        Ok(Self { which, organisation, disclose, redeems })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(query: &[(&str, &str)]) -> Result<Wanted, String> {
+        let pairs: Vec<_> = query.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Wanted::parse(&pairs).map_err(|refusal| refusal.reason.as_str().to_owned())
+    }
+
+    #[test]
+    fn an_entry_is_named_in_one_way() {
+        let leaf = "ab".repeat(32);
+        let wanted = parsed(&[("index", "7"), ("leaf", &leaf)]).unwrap();
+        assert_eq!(wanted.redeems, Some((7, Hash([0xab; 32]))));
+        let wanted = parsed(&[("request", "r"), ("kind", "outcome"), ("disclose", "network,payload")]).unwrap();
+        assert_eq!(wanted.which, Which::Request { id: String::from("r"), kind: Some(Kind::Outcome) });
+        assert_eq!((wanted.disclose.len(), wanted.redeems), (2, None));
+        for (query, reason) in [
+            (&[][..], "missing_parameter"),
+            (&[("leaf", leaf.as_str())], "missing_parameter"),
+            (&[("index", "7"), ("request", "r")], "bad_parameter"),
+            (&[("index", "7"), ("kind", "outcome")], "bad_parameter"),
+            (&[("request", "r"), ("leaf", &leaf)], "bad_parameter"),
+            (&[("index", "-7")], "bad_parameter"),
+            (&[("index", "7"), ("leaf", "ab")], "bad_parameter"),
+            (&[("index", "7"), ("disclose", "everything")], "bad_parameter"),
+            (&[("index", "7"), ("disclose", "network"), ("organisation", "acme")], "bad_parameter"),
+            (&[("index", "7"), ("leaf", &leaf), ("disclose", "network")], "bad_parameter"),
+            (&[("index", "7"), ("index", "8")], "duplicate_parameter"),
+            (&[("indx", "7")], "undeclared_parameter"),
+        ] {
+            assert_eq!(parsed(query).err().as_deref(), Some(reason), "{query:?}");
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! `millgate audit prove`: the proof of one entry, for whoever trusts neither the broker nor this command.
+
+use super::encode_query;
+use crate::client::{Refused, Server};
+use crate::out::say;
+use anyhow::{Context as _, bail};
+use audit::evidence::{EvidenceError, Which, of_published};
+use clap::Args;
+use http_body_util::BodyExt as _;
+use model::OrganisationId;
+use model::entry::{CommitmentClass, Kind};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+use tlog::{Checkpoint, Evidence};
+
+#[derive(Debug, Args)]
+#[group(id = "entry", required = true, multiple = false, args = ["request", "index"])]
+pub struct ProveArgs {
+    #[command(flatten)]
+    server: Server,
+    /// The entry of this request id: its decision, if `--kind` does not say otherwise
+    #[arg(long, value_name = "ID")]
+    request: Option<String>,
+    /// The entry of this index
+    #[arg(long, value_name = "INDEX")]
+    index: Option<u64>,
+    /// With `--request`: the entry of this kind, e.g. outcome
+    #[arg(long, value_name = "KIND", value_parser = super::kind, conflicts_with = "index")]
+    kind: Option<Kind>,
+    /// Only if it is an entry of this organisation; for those who may read no others
+    #[arg(long, value_name = "ID")]
+    organisation: Option<OrganisationId>,
+    /// Show what is behind these commitments too: subject, network, payload
+    #[arg(long, value_name = "CLASSES", value_delimiter = ',', value_parser = class, conflicts_with_all = ["organisation", "offline"])]
+    disclose: Vec<CommitmentClass>,
+    /// Read a published directory instead; this reading is not recorded
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["token_file", "organisation"])]
+    offline: Option<PathBuf>,
+    /// Write the proof here; to standard output if left out
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// One JSON object on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+fn class(text: &str) -> Result<CommitmentClass, String> {
+    CommitmentClass::parse(text).ok_or_else(|| String::from("there are subject, network, payload"))
+}
+
+/// A checkpoint comes once a second; a broker that takes longer than this has another problem.
+const ATTEMPTS: u32 = 10;
+
+pub(super) async fn run(args: &ProveArgs) -> anyhow::Result<ExitCode> {
+    let text = match &args.offline {
+        Some(directory) => offline(args, directory)?,
+        None => online(args).await?,
+    };
+    let evidence = Evidence::parse(&text).context("the broker's answer is no proof")?;
+    let tree = evidence.note.split("\n\n").next().map(|text| format!("{text}\n"));
+    let tree = tree.and_then(|text| Checkpoint::parse(&text).ok()).context("the proof holds no checkpoint")?;
+    if let Some(file) = &args.out {
+        std::fs::write(file, &text).with_context(|| format!("`{}` cannot be written", file.display()))?;
+    }
+    if args.json {
+        let proof = args.out.is_none().then_some(&text);
+        say(serde_json::json!({
+            "index": evidence.index, "origin": tree.origin, "size": tree.size, "file": args.out, "proof": proof,
+        }));
+        return Ok(ExitCode::SUCCESS);
+    }
+    match &args.out {
+        None => say(text.trim_end_matches('\n')),
+        Some(file) => {
+            say(format_args!(
+                "{}: entry {} of log {}, which has {}",
+                file.display(),
+                evidence.index,
+                tree.origin,
+                tree.size
+            ));
+            eprintln!(
+                "to verify it: millgate-verify proof {} --key 'the key that {} gave you'",
+                file.display(),
+                tree.origin
+            );
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn offline(args: &ProveArgs, directory: &Path) -> anyhow::Result<String> {
+    eprintln!("reading published files: nobody records this reading");
+    let which = match (&args.request, args.index) {
+        (Some(id), _) => Which::Request { id: id.clone(), kind: args.kind },
+        (None, Some(index)) => Which::Index(index),
+        (None, None) => bail!("say which entry: `--request ID` or `--index INDEX`"),
+    };
+    let evidence = of_published(directory, &which).map_err(|error| match error {
+        EvidenceError::Read(cause) => anyhow::Error::new(cause),
+        error => anyhow::Error::new(error),
+    });
+    let failed = || format!("`{}` gives no proof", directory.display());
+    Ok(evidence.with_context(failed)?.to_text())
+}
+
+async fn online(args: &ProveArgs) -> anyhow::Result<String> {
+    let mut pairs = Vec::new();
+    let mut add = |name: &'static str, value: Option<String>| pairs.extend(value.map(|value| (name, value)));
+    add("request", args.request.clone());
+    add("index", args.index.map(|index| index.to_string()));
+    add("kind", args.kind.map(|kind| kind.as_str().to_owned()));
+    add("organisation", args.organisation.as_ref().map(ToString::to_string));
+    let classes: Vec<&str> = args.disclose.iter().map(|class| class.as_str()).collect();
+    add("disclose", (!classes.is_empty()).then(|| classes.join(",")));
+    let target = format!("/v1/audit/proof?{}", encode_query(&pairs));
+    let mut attempt = 1;
+    let response = loop {
+        match args.server.get(&target).await {
+            Err(error) if attempt < ATTEMPTS && error.downcast_ref::<Refused>().is_some_and(Refused::is_too_early) => {
+                attempt += 1;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            answer => break answer?,
+        }
+    };
+    let body = response.into_body().collect().await.context("the answer broke off")?;
+    String::from_utf8(body.to_bytes().into()).context("the broker's answer is no proof")
+}

@@ -1,0 +1,316 @@
+//! Receipts: a log's signed promise that an entry stands at an index and that a checkpoint will cover it by a certain time.
+//!
+//! One signature stands for all entries that became durable together: it is over the root of the tree of their hashes, and
+//! each receipt has its entry's path to that root. Whoever holds a receipt needs nothing else to hold the log to it: a
+//! checkpoint that does not come in time, or a proof of another entry at that index, is evidence against whoever signed.
+
+use crate::note::{self, NoteError, SigningKey, VerifierKey};
+use crate::proof::{self, ProofError, root_from_inclusion};
+use crate::{Hash, node_hash};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+/// The first line of what is signed. No checkpoint begins so: its first line is the log's origin, and its second a number.
+const FIRST_LINE: &str = "millgate-receipt/1";
+/// Of key id and Ed25519 signature.
+const SIGNATURE_BYTES: usize = 4 + 64;
+/// A header is not longer.
+const TEXT_BYTES_MAX: usize = 16 * 1024;
+
+/// What is promised of one entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The log's origin, which is also the name of its key.
+    pub origin: String,
+    pub index: u64,
+    /// The hash of the entry.
+    pub leaf: Hash,
+    /// The first of the entries that became durable together, and how many there are.
+    pub first: u64,
+    pub count: u64,
+    /// From the sibling of `leaf` to the child of the root over these entries.
+    pub path: Vec<Hash>,
+    /// When the entry was durable, in milliseconds since 1970 by the log's clock.
+    pub time_ms: i64,
+    /// By when a checkpoint covers it.
+    pub by_ms: i64,
+    /// Key id and signature, as in a signed note.
+    pub signature: Vec<u8>,
+}
+
+/// Why a text is no receipt.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReceiptError {
+    #[error("not a receipt: `{0}` is missing, stands twice or is malformed")]
+    Member(&'static str),
+    #[error("not a receipt: a dictionary of RFC 9651 is expected")]
+    Form,
+}
+
+/// Why a receipt does not bind the log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DoesNotBind {
+    #[error("the receipt is of log `{found}`; the key is that of `{expected}`")]
+    Origin { expected: String, found: String },
+    #[error("the entry is not among those that the receipt was signed for: {0}")]
+    Path(#[from] ProofError),
+    #[error("{0}")]
+    Signature(#[from] NoteError),
+}
+
+fn promise(origin: &str, first: u64, count: u64, root: Hash, time_ms: i64, by_ms: i64) -> String {
+    format!("{FIRST_LINE}\n{origin}\n{first}\n{count}\n{}\n{time_ms}\n{by_ms}\n", root.to_base64())
+}
+
+impl Receipt {
+    /// As the value of a header: a dictionary of RFC 9651.
+    pub fn to_text(&self) -> String {
+        let bytes = |bytes: &[u8]| format!(":{}:", STANDARD.encode(bytes));
+        let path: Vec<String> = self.path.iter().map(|hash| bytes(&hash.0)).collect();
+        format!(
+            "origin=\"{}\", index={}, leaf={}, first={}, count={}, path=({}), time={}, by={}, sig={}",
+            self.origin,
+            self.index,
+            bytes(&self.leaf.0),
+            self.first,
+            self.count,
+            path.join(" "),
+            self.time_ms,
+            self.by_ms,
+            bytes(&self.signature)
+        )
+    }
+
+    /// # Errors
+    /// The member that is missing or malformed. Others than those of [`Receipt::to_text`] are ignored.
+    pub fn parse(text: &str) -> Result<Self, ReceiptError> {
+        if text.len() > TEXT_BYTES_MAX {
+            return Err(ReceiptError::Form);
+        }
+        let members = members(text).ok_or(ReceiptError::Form)?;
+        let get = |name: &'static str| {
+            let mut found = members.iter().filter(|(key, _)| *key == name).map(|(_, value)| *value);
+            found.next().filter(|_| found.next().is_none()).ok_or(ReceiptError::Member(name))
+        };
+        let number = |name| get(name)?.parse::<u64>().map_err(|_| ReceiptError::Member(name));
+        let time = |name| get(name)?.parse::<i64>().map_err(|_| ReceiptError::Member(name));
+        let bytes = |value: &str| STANDARD.decode(value.strip_prefix(':')?.strip_suffix(':')?).ok();
+        let hash = |value: &str| bytes(value).and_then(|bytes| Hash::from_slice(&bytes));
+        let origin = get("origin")?.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+        let path = get("path")?.strip_prefix('(').and_then(|list| list.strip_suffix(')'));
+        let path = path.and_then(|list| list.split(' ').filter(|item| !item.is_empty()).map(hash).collect());
+        Ok(Self {
+            origin: origin.ok_or(ReceiptError::Member("origin"))?.to_owned(),
+            index: number("index")?,
+            leaf: hash(get("leaf")?).ok_or(ReceiptError::Member("leaf"))?,
+            first: number("first")?,
+            count: number("count")?,
+            path: path.ok_or(ReceiptError::Member("path"))?,
+            time_ms: time("time")?,
+            by_ms: time("by")?,
+            signature: bytes(get("sig")?).ok_or(ReceiptError::Member("sig"))?,
+        })
+    }
+
+    /// Checks that whoever holds the log's key has signed this.
+    ///
+    /// # Errors
+    /// Why it binds nobody.
+    pub fn verify(&self, key: &VerifierKey) -> Result<(), DoesNotBind> {
+        if self.origin != key.name() {
+            return Err(DoesNotBind::Origin { expected: key.name().to_owned(), found: self.origin.clone() });
+        }
+        let at = self.index.checked_sub(self.first).ok_or(ProofError::Index { index: self.index, size: 0 })?;
+        let root = root_from_inclusion(self.leaf, at, self.count, &self.path)?;
+        let text = promise(&self.origin, self.first, self.count, root, self.time_ms, self.by_ms);
+        let note = note::assemble(&text, &self.origin, &self.signature);
+        note::verify(&note, std::slice::from_ref(key))?;
+        Ok(())
+    }
+}
+
+/// The members of a dictionary, values as they stand there. Quotes and brackets hold commas.
+fn members(text: &str) -> Option<Vec<(&str, &str)>> {
+    let (mut quoted, mut listed) = (false, false);
+    let members = text.split(|c: char| {
+        match c {
+            '"' => quoted = !quoted,
+            '(' | ')' if !quoted => listed = c == '(',
+            _ => {}
+        }
+        c == ',' && !quoted && !listed
+    });
+    members.map(|member| member.trim_matches([' ', '\t']).split_once('=')).collect()
+}
+
+/// Entries that became durable together, and the signature over them: what their receipts are made from.
+#[derive(Debug)]
+pub struct Signed {
+    origin: String,
+    first: u64,
+    /// Complete subtrees by level.
+    levels: Vec<Vec<Hash>>,
+    time_ms: i64,
+    by_ms: i64,
+    signature: Vec<u8>,
+}
+
+impl Signed {
+    /// Signs the promise for `leaves`, the hashes of the entries from `first` on.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub fn new(key: &SigningKey, first: u64, leaves: Vec<Hash>, time_ms: i64, by_ms: i64) -> Result<Self, NoteError> {
+        let origin = key.verifier().name().to_owned();
+        let count = leaves.len() as u64;
+        let mut levels = vec![leaves];
+        while let Some(below) = levels.last().filter(|level| level.len() > 1) {
+            let pairs = below.as_chunks::<2>().0;
+            levels.push(pairs.iter().map(|[left, right]| node_hash(*left, *right)).collect());
+        }
+        let mut signed = Self { origin, first, levels, time_ms, by_ms, signature: Vec::new() };
+        let leaf = signed.leaf(0).ok_or(NoteError::Form)?;
+        let path = signed.path(0).ok_or(NoteError::Form)?;
+        let root = root_from_inclusion(leaf, 0, count, &path).map_err(|_| NoteError::Form)?;
+        let text = promise(&signed.origin, first, count, root, time_ms, by_ms);
+        signed.signature = key.signature(&text);
+        debug_assert_eq!(signed.signature.len(), SIGNATURE_BYTES);
+        Ok(signed)
+    }
+
+    fn leaf(&self, at: u64) -> Option<Hash> {
+        self.levels.first()?.get(usize::try_from(at).ok()?).copied()
+    }
+
+    fn count(&self) -> u64 {
+        self.levels.first().map_or(0, |leaves| leaves.len() as u64)
+    }
+
+    fn path(&self, at: u64) -> Option<Vec<Hash>> {
+        let fetch =
+            |level: u8, index: u64| self.levels.get(usize::from(level))?.get(usize::try_from(index).ok()?).copied();
+        proof::inclusion(at, self.count(), fetch).ok()
+    }
+
+    /// The receipt for the entry with this index; `None` when it is not among these.
+    pub fn receipt(&self, index: u64) -> Option<Receipt> {
+        let at = index.checked_sub(self.first)?;
+        Some(Receipt {
+            origin: self.origin.clone(),
+            index,
+            leaf: self.leaf(at)?,
+            first: self.first,
+            count: self.count(),
+            path: self.path(at)?,
+            time_ms: self.time_ms,
+            by_ms: self.by_ms,
+            signature: self.signature.clone(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Checkpoint, known};
+    use proptest::prelude::*;
+
+    fn key(seed: u8) -> SigningKey {
+        SigningKey::generate("plant.example/log", [seed; 32]).unwrap()
+    }
+
+    fn signed(first: u64, count: u64) -> Signed {
+        Signed::new(&key(9), first, known::leaves(count), 1_795_375_200_123, 1_795_375_260_123).unwrap()
+    }
+
+    #[test]
+    fn every_entry_of_a_batch_has_a_receipt_that_binds() {
+        for count in [1, 2, 3, 7, 8, 100, 1024] {
+            let signed = signed(1_000, count);
+            for index in (1_000..1_000 + count).step_by(count as usize / 7 + 1).chain([999 + count]) {
+                let receipt = signed.receipt(index).unwrap();
+                assert_eq!(Receipt::parse(&receipt.to_text()), Ok(receipt.clone()));
+                assert_eq!(receipt.verify(key(9).verifier()), Ok(()), "{index} of {count}");
+                assert!(receipt.to_text().len() < 900, "{}", receipt.to_text());
+            }
+            assert!(signed.receipt(999).is_none() && signed.receipt(1_000 + count).is_none());
+        }
+        assert!(Signed::new(&key(9), 0, Vec::new(), 0, 0).is_err());
+    }
+
+    #[test]
+    fn nothing_of_a_receipt_can_be_changed() {
+        let good = signed(1_000, 11).receipt(1_004).unwrap();
+        let binds = |receipt: &Receipt| receipt.verify(key(9).verifier()).is_ok();
+        assert!(binds(&good));
+        let other = known::leaves(20)[19];
+        let mut path = good.path.clone();
+        path[1] = other;
+        let mut signature = good.signature.clone();
+        signature[20] ^= 1;
+        for bad in [
+            Receipt { origin: String::from("other.example/log"), ..good.clone() },
+            Receipt { index: 1_005, ..good.clone() },
+            Receipt { index: 999, ..good.clone() },
+            Receipt { index: u64::MAX, ..good.clone() },
+            Receipt { leaf: other, ..good.clone() },
+            Receipt { first: 1_001, index: 1_005, ..good.clone() },
+            Receipt { count: 12, ..good.clone() },
+            Receipt { count: 0, ..good.clone() },
+            Receipt { path, ..good.clone() },
+            Receipt { path: Vec::new(), ..good.clone() },
+            Receipt { time_ms: 0, ..good.clone() },
+            Receipt { by_ms: i64::MAX, ..good.clone() },
+            Receipt { signature, ..good.clone() },
+            Receipt { signature: Vec::new(), ..good.clone() },
+        ] {
+            assert!(!binds(&bad), "{bad:?}");
+        }
+        assert!(good.verify(key(8).verifier()).is_err());
+    }
+
+    /// A promise must not pass for a checkpoint of the log, nor a checkpoint for a promise.
+    #[test]
+    fn what_is_signed_is_no_checkpoint() {
+        let signed = signed(3, 1);
+        let text = promise("plant.example/log", 3, 1, known::leaves(1)[0], 1_795_375_200_123, 1_795_375_260_123);
+        let note = note::assemble(&text, "plant.example/log", &signed.signature);
+        assert!(note::verify(&note, &[key(9).verifier().clone()]).is_ok(), "it is signed");
+        assert!(Checkpoint::open(&note, key(9).verifier()).is_err());
+        let strange = SigningKey::generate(FIRST_LINE, [9; 32]).unwrap();
+        let strange = Signed::new(&strange, 3, known::leaves(1), 0, 1).unwrap();
+        let text = promise(FIRST_LINE, 3, 1, known::leaves(1)[0], 0, 1);
+        let note = note::assemble(&text, FIRST_LINE, &strange.signature);
+        let key = SigningKey::generate(FIRST_LINE, [9; 32]).unwrap();
+        assert!(Checkpoint::open(&note, key.verifier()).is_err());
+    }
+
+    #[test]
+    fn texts_that_are_no_receipts_are_refused() {
+        let good = signed(1_000, 3).receipt(1_001).unwrap().to_text();
+        for (from, to, member) in [
+            ("origin=\"plant.example/log\", ", "", "origin"),
+            ("index=1001", "index=-1", "index"),
+            ("leaf=:", "leaf=", "leaf"),
+            ("path=(", "path=", "path"),
+            ("path=(:", "path=(:AAAA: :", "path"),
+            ("count=3", "count=3, count=3", "count"),
+            ("by=", "bye=", "by"),
+            ("sig=:", "sig=?", "sig"),
+        ] {
+            let bad = good.replacen(from, to, 1);
+            assert_ne!(bad, good, "{from}");
+            assert_eq!(Receipt::parse(&bad), Err(ReceiptError::Member(member)), "{bad}");
+        }
+        assert_eq!(Receipt::parse("nonsense"), Err(ReceiptError::Form));
+        assert_eq!(Receipt::parse(&" ".repeat(20_000)), Err(ReceiptError::Form));
+        assert!(Receipt::parse(&format!("{good}, more=?1, and=\"a, b\"")).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_breaks_the_parser(text in "([a-z]{1,3}=|[0-9]{1,3}|:[A-Za-z0-9/+]{4}:|[\"(), ]){0,12}") {
+            let _ = Receipt::parse(&text);
+        }
+    }
+}
