@@ -5,7 +5,7 @@
 
 use anyhow::{Context as _, anyhow, ensure};
 use audit::{Log, LogOptions};
-use broker::record::{Circumstances, admit, deny};
+use broker::record::{Circumstances, Slip, admit, deny};
 use broker::upstream::Upstreams;
 use broker::{Folders, World};
 use millgate::policy_cmd::replay;
@@ -129,6 +129,7 @@ async fn decide(log: &Log, world: &World, n: usize, principals: usize) -> anyhow
         product: Some("press-3-telemetry"),
         source: Some("historian"),
         payload: Value::object([("path", Value::text("/series/press-3.vibration"))]).into(),
+        receipt: &Slip::default(),
     };
     let refused = |refusal: broker::respond::Refusal| anyhow!("{}", refusal.detail);
     match world.snapshot.decide(request, &[&reference]) {

@@ -13,6 +13,7 @@ mod catalogue;
 mod crash;
 mod databases;
 mod disk;
+mod evidence;
 mod faults;
 mod lifecycle;
 mod masks;

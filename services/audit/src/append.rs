@@ -1,6 +1,7 @@
 //! The handle of a log.
 
 use crate::error::AppendError;
+use crate::pledge::Pledge;
 use crate::shared::{Counters, Health, Shared};
 use crate::sqlite::Reader;
 use crate::store::CheckpointRow;
@@ -77,6 +78,14 @@ impl Log {
     /// # Errors
     /// After any error the entry may yet be in the log, but nothing may be done on its strength.
     pub async fn append(&self, draft: Draft) -> Result<Appended, AppendError> {
+        self.append_pledged(draft).await.map(|(appended, _)| appended)
+    }
+
+    /// [`Log::append`], with the means to make a receipt, unless the log gives none.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    pub async fn append_pledged(&self, draft: Draft) -> Result<(Appended, Option<Pledge>), AppendError> {
         check_parts(&draft)?;
         let shared = &self.inner.shared;
         if !self.is_healthy() {
@@ -238,6 +247,7 @@ impl Future for Appending {
 #[derive(Debug)]
 pub(crate) struct Ticket {
     appended: Appended,
+    pledge: Option<Pledge>,
     decision: Option<(Box<Draft>, mpsc::UnboundedSender<Urgent>)>,
 }
 
@@ -246,18 +256,19 @@ impl Ticket {
         placed: crate::batch::Placed,
         draft: Draft,
         back: Option<&mpsc::UnboundedSender<Urgent>>,
+        pledge: Option<Pledge>,
     ) -> Self {
         let appended = Appended { index: placed.index, leaf: placed.leaf, time: draft.time() };
         let decision = match back {
             Some(back) if draft.effect == Effect::Opens => Some((Box::new(draft), back.clone())),
             _ => None,
         };
-        Self { appended, decision }
+        Self { appended, pledge, decision }
     }
 
-    pub(crate) fn take(mut self) -> Appended {
+    pub(crate) fn take(mut self) -> (Appended, Option<Pledge>) {
         self.decision = None;
-        self.appended
+        (self.appended, self.pledge.take())
     }
 }
 

@@ -5,6 +5,7 @@ use model::Clock;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use tlog::SigningKey;
 
 /// Fills a buffer with random bytes fit for keys.
 pub type Random = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
@@ -28,6 +29,16 @@ pub struct LogOptions {
     pub deadline_ms: u64,
     /// 0: no heartbeats.
     pub heartbeat_ms: u64,
+    pub receipts: Option<ReceiptOptions>,
+}
+
+/// How the log promises that a checkpoint will cover an entry.
+#[derive(Clone, Debug)]
+pub struct ReceiptOptions {
+    /// The key that signs checkpoints.
+    pub key: SigningKey,
+    /// Time for the checkpoint to come, from when the entry is durable.
+    pub deadline_ms: u64,
 }
 
 impl LogOptions {
@@ -40,6 +51,7 @@ impl LogOptions {
             queue_max: QUEUE_MAX,
             deadline_ms: DEADLINE_MS,
             heartbeat_ms: HEARTBEAT_MS,
+            receipts: None,
         }
     }
 
@@ -53,7 +65,7 @@ impl LogOptions {
 
 impl fmt::Debug for LogOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { dir, origin, clock, random: _, queue_max, deadline_ms, heartbeat_ms } = self;
+        let Self { dir, origin, clock, random: _, queue_max, deadline_ms, heartbeat_ms, receipts } = self;
         f.debug_struct("LogOptions")
             .field("dir", dir)
             .field("origin", origin)
@@ -61,6 +73,7 @@ impl fmt::Debug for LogOptions {
             .field("queue_max", queue_max)
             .field("deadline_ms", deadline_ms)
             .field("heartbeat_ms", heartbeat_ms)
+            .field("receipts", receipts)
             .finish_non_exhaustive()
     }
 }

@@ -1,10 +1,10 @@
 //! What the handle, the writer and the publisher of one log have in common.
 
 use crate::directory::Directory;
-use crate::options::LogOptions;
-use model::Clock;
+use crate::options::{LogOptions, ReceiptOptions};
 use model::canonical::hex;
 use model::entry::Common;
+use model::{Clock, Timestamp};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,6 +31,8 @@ pub(crate) struct Shared {
     pub size: watch::Sender<u64>,
     pub health: watch::Sender<Health>,
     pub counters: Counters,
+    /// `None`: no receipts are given.
+    pub receipts: Option<Arc<ReceiptOptions>>,
     clock: Arc<dyn Clock>,
     random: crate::options::Random,
     boot: Arc<str>,
@@ -69,6 +71,7 @@ impl Shared {
             size: watch::Sender::new(size),
             health: watch::Sender::new(Health::Serving),
             counters: Counters::default(),
+            receipts: options.receipts.clone().map(Arc::new),
             clock: Arc::clone(&options.clock),
             random: Arc::clone(&options.random),
             boot: hex(&boot).into(),
@@ -79,6 +82,10 @@ impl Shared {
         let mut bytes = [0; N];
         (self.random)(&mut bytes);
         bytes
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// The members of every entry, for one entry.

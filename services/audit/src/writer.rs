@@ -11,15 +11,17 @@ use crate::batch::{Assembly, Change, ENTRIES_MAX, Placed, Refused, State};
 use crate::commit::{Failure, commit};
 use crate::error::AppendError;
 use crate::outcome;
+use crate::pledge::{Pledge, Pledged};
 use crate::shared::{Counters, Health, Shared};
 use crate::store::{CheckpointRow, Store, StoreError};
 use model::Value;
 use model::canonical::Members;
 use model::entry::{Draft, Effect, Ended, Kind};
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tlog::Hash;
 use tokio::sync::{mpsc, oneshot};
 
 /// After a rollback what is owed waits 10 ms, then twice as long each time, up to this: short enough that a caller who
@@ -368,6 +370,7 @@ impl<S: Store> Writer<S> {
         Counters::add(&counters.entries, (taken.owed.len() + taken.drafts.len()) as u64);
         counters.open.store(self.state.head.open.len() as u64, Ordering::Relaxed);
         self.shared.size.send_replace(self.state.head.size());
+        let pledged = self.shared.receipts.as_ref().map(|options| (self.pledged(&taken), options.clone()));
         for (placed, owed) in taken.owed {
             let appended = Appended { index: placed.index, leaf: placed.leaf, time: owed.draft.time() };
             owed.waiter.map(|waiter| waiter.send(Ok(appended)));
@@ -375,8 +378,17 @@ impl<S: Store> Writer<S> {
         let back = self.lanes.back.upgrade();
         for (placed, pending) in taken.drafts {
             // Where nobody takes the ticket, it drops and says so.
-            let _ = pending.waiter.send(Ok(Ticket::new(placed, pending.draft, back.as_ref())));
+            let pledge = pledged.as_ref().map(|(batch, options)| Pledge::new(placed.index, batch, options));
+            let _ = pending.waiter.send(Ok(Ticket::new(placed, pending.draft, back.as_ref(), pledge)));
         }
+    }
+
+    /// The entries of a batch, in their order: what is owed comes before the drafts.
+    fn pledged(&self, taken: &Taken) -> Arc<Pledged> {
+        let placed = taken.owed.iter().map(|(placed, _)| placed).chain(taken.drafts.iter().map(|(placed, _)| placed));
+        let leaves: Vec<Hash> = placed.map(|placed| placed.leaf).collect();
+        let first = self.state.head.size() - leaves.len() as u64;
+        Arc::new(Pledged { first, leaves, time: self.shared.now(), signed: OnceLock::new() })
     }
 
     /// The batch is provably not there.

@@ -73,7 +73,7 @@ async fn unknown(
     let world = broker.world();
     let caller = authenticate(broker, &world, id, &peer, parts, &canonical, door).await?;
     let _share = stack::share(broker, &caller)?;
-    let about = Circumstances { route: None, ..about(id, &peer, parts, &canonical, &Asked::default()) };
+    let about = Circumstances { route: None, ..about(id, &peer, parts, (&canonical, &Asked::default()), door) };
     record::refuse(&broker.log, &caller, &Reason::NOT_FOUND, Target::default(), &about).await?;
     Err(Refusal::not_found())
 }
@@ -154,7 +154,13 @@ fn answer(
     response
 }
 
-fn about<'a>(id: RequestId, peer: &Peer, parts: &'a Parts, canonical: &Canonical, asked: &Asked) -> Circumstances<'a> {
+fn about<'a>(
+    id: RequestId,
+    peer: &Peer,
+    parts: &'a Parts,
+    (canonical, asked): (&Canonical, &Asked),
+    door: &'a Door<'_>,
+) -> Circumstances<'a> {
     Circumstances {
         request: id,
         kind: Kind::AuditRead,
@@ -165,6 +171,7 @@ fn about<'a>(id: RequestId, peer: &Peer, parts: &'a Parts, canonical: &Canonical
         product: None,
         source: None,
         payload: Circumstances::payload_of(canonical, asked),
+        receipt: &door.receipt,
     }
 }
 
@@ -180,7 +187,7 @@ async fn read(
     let world = broker.world();
     let caller = authenticate(broker, &world, id, &peer, parts, &canonical, door).await?;
     let share = stack::share(broker, &caller)?;
-    let about = about(id, &peer, parts, &canonical, &asked);
+    let about = about(id, &peer, parts, (&canonical, &asked), door);
     let wanted = match Wanted::parse(&canonical.query) {
         Ok(wanted) => wanted,
         Err(refusal) => {

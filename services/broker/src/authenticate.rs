@@ -2,8 +2,8 @@
 
 use crate::canonical::Canonical;
 use crate::listener::Peer;
-use crate::record::RefusedLogin;
-use crate::respond::Refusal;
+use crate::record::{RefusedLogin, Slip};
+use crate::respond::{self, Refusal};
 use crate::world::World;
 use crate::{Broker, stack};
 use http::request::Parts;
@@ -17,15 +17,20 @@ pub struct Door<'b> {
     origins: &'b Origins,
     /// What the caller's next proof must hold: a header of the answer, whatever the answer is.
     nonce: Option<String>,
+    /// Of the entry of this request.
+    pub receipt: Slip,
 }
 
 impl<'b> Door<'b> {
     pub fn new(origins: &'b Origins) -> Self {
-        Self { origins, nonce: None }
+        Self { origins, nonce: None, receipt: Slip::default() }
     }
 
-    /// RFC 9449 section 8.1.
+    /// The nonce (RFC 9449 section 8.1) and the receipt.
     pub fn close(self, headers: &mut HeaderMap) {
+        if let Some(receipt) = self.receipt.header() {
+            headers.insert(respond::RECEIPT, receipt);
+        }
         if let Some(nonce) = self.nonce.and_then(|nonce| HeaderValue::try_from(nonce).ok()) {
             headers.insert("dpop-nonce", nonce);
         }

@@ -6,7 +6,8 @@
 use crate::canonical::Canonical;
 use crate::resolve::Asked;
 use crate::respond::Refusal;
-use audit::{AppendError, Log};
+use audit::{AppendError, Appended, Log, Pledge};
+use http::HeaderValue;
 use model::canonical::{Encoded, Members, Value};
 use model::entry::{CommitmentClass, DirectoryRow, Disclosure, Draft, Effect, Ended, Kind};
 use model::plant::RecordKind;
@@ -17,8 +18,8 @@ use model::{
 use pdp::{Denial, Digests, Permit};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use tokio_util::sync::CancellationToken;
 
 /// A permit whose decision is durable. Forwarding takes one; nothing but [`admit`] makes one.
@@ -51,6 +52,29 @@ pub struct Circumstances<'a> {
     pub source: Option<&'a str>,
     /// Path, query and typed parameters: committed to, disclosed separately, erasable.
     pub payload: Encoded,
+    /// Where the receipt of the entry goes.
+    pub receipt: &'a Slip,
+}
+
+/// The receipt of the entry that a request made, on its way to the answer.
+#[derive(Debug, Default)]
+pub struct Slip(OnceLock<Pledge>);
+
+impl Slip {
+    /// `None` while no entry has been written, and from a log that gives no receipts.
+    pub fn header(&self) -> Option<HeaderValue> {
+        HeaderValue::try_from(self.0.get()?.receipt()?.to_text()).ok()
+    }
+}
+
+/// Writes the entry of a request.
+async fn append(log: &Log, draft: Draft, about: &Circumstances<'_>) -> Result<Appended, Refusal> {
+    let (appended, pledge) = log.append_pledged(draft).await.map_err(|e| not_recorded(&e))?;
+    if let Some(pledge) = pledge {
+        // One request makes one entry before its answer.
+        let _ = about.receipt.0.set(pledge);
+    }
+    Ok(appended)
 }
 
 impl Circumstances<'_> {
@@ -107,7 +131,7 @@ pub async fn admit(
     let mut draft = draft(log, about, who, members)?;
     draft.effect = Effect::Opens;
     draft.content.push(permit.slice().clone());
-    let appended = log.append(draft).await.map_err(|e| not_recorded(&e))?;
+    let appended = append(log, draft, about).await?;
     let exchange = Exchange {
         log: log.clone(),
         request: about.request,
@@ -163,7 +187,7 @@ pub async fn deny(
     text_if(&mut members, "agreement", denial.agreement.as_ref());
     let mut draft = draft(log, about, who, members)?;
     draft.content.push(denial.slice.clone());
-    log.append(draft).await.map(drop).map_err(|e| not_recorded(&e))
+    append(log, draft, about).await.map(drop)
 }
 
 /// What a request that was refused before its decision was about, as far as that was clear.
@@ -193,7 +217,7 @@ pub async fn refuse(
         text_if(&mut members, "route", target.route);
     }
     let draft = draft(log, about, who, members)?;
-    log.append(draft).await.map(drop).map_err(|e| not_recorded(&e))
+    append(log, draft, about).await.map(drop)
 }
 
 /// The caller with the references that stand for it and its actors in an entry.

@@ -10,6 +10,7 @@ use serde::Serialize;
 /// Headers of ours in answers, the first also towards sources.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("millgate-request-id");
 pub const AGREEMENT: HeaderName = HeaderName::from_static("millgate-agreement");
+pub const RECEIPT: HeaderName = HeaderName::from_static("audit-receipt");
 pub const VIEW: HeaderName = HeaderName::from_static("millgate-view");
 
 /// Bodies of answers: streamed from a source, or a problem document.

@@ -75,6 +75,7 @@ async fn serve(
         product: None,
         source: None,
         payload: Circumstances::payload_of(&canonical, &asked),
+        receipt: &door.receipt,
     };
     let step = trace.child("resolve");
     let resolved = resolve(broker, &world, &caller, &canonical, &mut about).await?;

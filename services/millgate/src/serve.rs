@@ -1,7 +1,7 @@
 //! `millgate serve`: configuration → log, identity, world, listeners → drain.
 
 use anyhow::{Context as _, bail};
-use audit::{Log, LogOptions, PublishOptions, Publisher};
+use audit::{Log, LogOptions, PublishOptions, Publisher, ReceiptOptions};
 use broker::assertion::{Assertions, KeyFiles};
 use broker::handshake::Handshakes;
 use broker::listener::{Bounds, Listener};
@@ -203,6 +203,7 @@ async fn open_log(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<(Log
         queue_max: a.queue_max,
         deadline_ms: millis(a.deadline),
         heartbeat_ms: millis(a.heartbeat),
+        receipts: a.receipts.then(|| ReceiptOptions { key: key.clone(), deadline_ms: millis(a.receipt_deadline) }),
         ..LogOptions::new(&a.directory, &a.origin, clock, random)
     };
     let (log, recovered) = Log::open(options)

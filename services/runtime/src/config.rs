@@ -95,6 +95,10 @@ pub struct Audit {
     pub queue_max: usize,
     /// A request waits this long for its entry to be durable.
     pub deadline: Duration,
+    /// Answers carry a receipt.
+    pub receipts: bool,
+    /// A receipt promises a checkpoint within this time.
+    pub receipt_deadline: Duration,
     /// Per client prefix and issuer; beyond it refused logins are counted, not recorded one by one.
     pub refused_logins_per_minute: u32,
 }
@@ -203,6 +207,8 @@ impl Audit {
             heartbeat: Duration::from_secs(60),
             queue_max: 10_000,
             deadline: Duration::from_secs(2),
+            receipts: true,
+            receipt_deadline: Duration::from_secs(60),
             refused_logins_per_minute: 60,
         }
     }
@@ -408,6 +414,8 @@ fn read_audit(mut section: Section<'_, '_, '_>) -> Option<Audit> {
         heartbeat: section.duration("heartbeat", seconds(1)..=seconds(86_400), default.heartbeat),
         queue_max: section.integer("queue_max", 1..=1_000_000, default.queue_max),
         deadline: section.duration("deadline", Duration::from_millis(10)..=seconds(60), default.deadline),
+        receipts: section.flag("receipts", default.receipts),
+        receipt_deadline: section.duration("receipt_deadline", seconds(1)..=seconds(86_400), default.receipt_deadline),
         refused_logins_per_minute: section.integer(
             "refused_logins_per_minute",
             1..=100_000,
@@ -416,6 +424,13 @@ fn read_audit(mut section: Section<'_, '_, '_>) -> Option<Audit> {
         directory: default.directory,
         origin: default.origin,
     };
+    if audit.receipts && audit.receipt_deadline < audit.checkpoint_interval * 2 {
+        section.problem(
+            "receipt_deadline",
+            "receipts would promise a checkpoint sooner than one is made",
+            "let it be twice `checkpoint_interval` or more",
+        );
+    }
     if audit.publish_directory == audit.directory {
         section.problem(
             "publish_directory",

@@ -12,6 +12,8 @@ use base64::engine::general_purpose::STANDARD;
 
 /// The first line of what is signed. No checkpoint begins so: its first line is the log's origin, and its second a number.
 const FIRST_LINE: &str = "millgate-receipt/1";
+/// The header of an answer that holds it.
+pub const HEADER: &str = "audit-receipt";
 /// Of key id and Ed25519 signature.
 const SIGNATURE_BYTES: usize = 4 + 64;
 /// A header is not longer.
@@ -67,9 +69,9 @@ impl Receipt {
     pub fn to_text(&self) -> String {
         let bytes = |bytes: &[u8]| format!(":{}:", STANDARD.encode(bytes));
         let path: Vec<String> = self.path.iter().map(|hash| bytes(&hash.0)).collect();
+        let origin = self.origin.replace('\\', "\\\\").replace('"', "\\\"");
         format!(
-            "origin=\"{}\", index={}, leaf={}, first={}, count={}, path=({}), time={}, by={}, sig={}",
-            self.origin,
+            "origin=\"{origin}\", index={}, leaf={}, first={}, count={}, path=({}), time={}, by={}, sig={}",
             self.index,
             bytes(&self.leaf.0),
             self.first,
@@ -96,11 +98,11 @@ impl Receipt {
         let time = |name| get(name)?.parse::<i64>().map_err(|_| ReceiptError::Member(name));
         let bytes = |value: &str| STANDARD.decode(value.strip_prefix(':')?.strip_suffix(':')?).ok();
         let hash = |value: &str| bytes(value).and_then(|bytes| Hash::from_slice(&bytes));
-        let origin = get("origin")?.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+        let origin = get("origin")?.strip_prefix('"').and_then(|text| text.strip_suffix('"')).and_then(unescape);
         let path = get("path")?.strip_prefix('(').and_then(|list| list.strip_suffix(')'));
         let path = path.and_then(|list| list.split(' ').filter(|item| !item.is_empty()).map(hash).collect());
         Ok(Self {
-            origin: origin.ok_or(ReceiptError::Member("origin"))?.to_owned(),
+            origin: origin.ok_or(ReceiptError::Member("origin"))?,
             index: number("index")?,
             leaf: hash(get("leaf")?).ok_or(ReceiptError::Member("leaf"))?,
             first: number("first")?,
@@ -110,6 +112,18 @@ impl Receipt {
             by_ms: time("by")?,
             signature: bytes(get("sig")?).ok_or(ReceiptError::Member("sig"))?,
         })
+    }
+
+    /// [`Receipt::parse`] of a header as it was noted down: its value, with white space around it, with or without its name.
+    ///
+    /// # Errors
+    /// As [`Receipt::parse`].
+    pub fn of_header(text: &str) -> Result<Self, ReceiptError> {
+        let text = text.trim();
+        let name = text
+            .get(..HEADER.len() + 1)
+            .filter(|name| name.strip_suffix(':').is_some_and(|name| name.eq_ignore_ascii_case(HEADER)));
+        Self::parse(name.map_or(text, |name| text.get(name.len()..).unwrap_or_default()).trim())
     }
 
     /// Checks that whoever holds the log's key has signed this.
@@ -129,12 +143,28 @@ impl Receipt {
     }
 }
 
+/// The inside of a string of RFC 9651; `None` where a quote or a backslash is not escaped.
+fn unescape(text: &str) -> Option<String> {
+    let mut out = String::with_capacity(text.len());
+    let mut characters = text.chars();
+    while let Some(c) = characters.next() {
+        match c {
+            '"' => return None,
+            '\\' => out.push(characters.next().filter(|c| matches!(c, '"' | '\\'))?),
+            c => out.push(c),
+        }
+    }
+    Some(out)
+}
+
 /// The members of a dictionary, values as they stand there. Quotes and brackets hold commas.
 fn members(text: &str) -> Option<Vec<(&str, &str)>> {
-    let (mut quoted, mut listed) = (false, false);
+    let (mut quoted, mut listed, mut escaped) = (false, false, false);
     let members = text.split(|c: char| {
+        let is_escaped = escaped;
+        escaped = quoted && !is_escaped && c == '\\';
         match c {
-            '"' => quoted = !quoted,
+            '"' if !is_escaped => quoted = !quoted,
             '(' | ')' if !quoted => listed = c == '(',
             _ => {}
         }
@@ -236,6 +266,24 @@ mod tests {
             assert!(signed.receipt(999).is_none() && signed.receipt(1_000 + count).is_none());
         }
         assert!(Signed::new(&key(9), 0, Vec::new(), 0, 0).is_err());
+    }
+
+    #[test]
+    fn a_header_is_taken_as_it_was_noted_down() {
+        let good = signed(1_000, 3).receipt(1_001).unwrap();
+        for text in ["{}", "  {}\r\n", "Audit-Receipt: {}\n", "audit-receipt:{}"] {
+            assert_eq!(Receipt::of_header(&text.replace("{}", &good.to_text())).as_ref(), Ok(&good), "{text}");
+        }
+        assert!(Receipt::of_header("audit-receipt:").is_err() && Receipt::of_header("é").is_err());
+    }
+
+    #[test]
+    fn any_origin_can_stand_in_a_header() {
+        let origin = r#"a\"b,(c=)\"#;
+        let key = SigningKey::generate(origin, [9; 32]).unwrap();
+        let receipt = Signed::new(&key, 3, known::leaves(2), 0, 1).unwrap().receipt(4).unwrap();
+        let read = Receipt::parse(&receipt.to_text()).unwrap();
+        assert_eq!((read.verify(key.verifier()), read.origin.as_str()), (Ok(()), origin));
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! What this crate does **not** do: no network, no trust in anything but the key it is given, no repair, and nothing of the
 //! broker's own storage (that is `millgate audit fsck`). Everything it reads may be hostile.
 //!
-//! [`log::check`] checks a whole published log, [`proof::check`] a proof of one entry.
+//! [`log::check`] checks a whole published log, [`proof::check`] a proof of one entry, [`receipt::check`]
+//! a receipt.
 
 mod bundle;
 mod checkpoints;
@@ -12,6 +13,7 @@ mod facts;
 mod findings;
 pub mod log;
 pub mod proof;
+pub mod receipt;
 pub mod report;
 mod rules;
 mod store;

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use tlog::VerifierKey;
 use verify::log::{self, Remembered};
 use verify::proof::{self, ProofReport};
+use verify::receipt::{self, ReceiptReport};
 use verify::report::Report;
 
 const HELP: &str = "\
@@ -15,9 +16,10 @@ Verifies logs of Millgate, offline and trusting nobody but the key it is given.
 
 usage: millgate-verify log DIR --key VKEY [--checkpoint FILE] [--json]
        millgate-verify proof FILE --key VKEY [--entry FILE] [--json]
-       millgate-verify [log | proof] --help | --version
+       millgate-verify receipt FILE --key VKEY [--proof FILE] [--json]
+       millgate-verify [log | proof | receipt] --help | --version
 
-`millgate-verify log --help` and `millgate-verify proof --help` say more.
+`millgate-verify log --help` and so on say more.
 ";
 
 const LOG_HELP: &str = "\
@@ -55,6 +57,22 @@ example:
   millgate-verify proof access.tlog-proof --key \"$(cat press-line.vkey)\"
 ";
 
+const RECEIPT_HELP: &str = "\
+Verifies a receipt: that it binds the log, and with a proof whether the log has kept its promise.
+
+usage: millgate-verify receipt FILE --key VKEY [--proof FILE] [--json]
+
+  FILE          the receipt: the header `Audit-Receipt` of an answer, or its value
+  --key VKEY    the log's public key, written `name+hash+key`
+  --proof FILE  the proof of the entry (`millgate audit prove --receipt FILE`)
+  --json        one JSON object instead of text
+
+exit code: 0 it binds the log, and is kept as far as was shown; 1 it is not (why is printed), 2 there was nothing to check
+
+example:
+  millgate-verify receipt receipt.txt --key \"$(cat press-line.vkey)\" --proof access.tlog-proof
+";
+
 /// A note is far smaller; anything larger is another file.
 const NOTE_BYTES_MAX: u64 = 1 << 20;
 
@@ -63,14 +81,16 @@ enum Command {
     Help(&'static str),
     Version,
     Log(LogArguments),
-    Proof(ProofArguments),
+    Proof(FileArguments),
+    Receipt(FileArguments),
 }
 
+/// Of a proof with the file of its entry, of a receipt with the file of its proof.
 #[derive(Debug, PartialEq, Eq)]
-struct ProofArguments {
+struct FileArguments {
     file: PathBuf,
     key: String,
-    entry: Option<PathBuf>,
+    beside: Option<PathBuf>,
     json: bool,
 }
 
@@ -103,6 +123,12 @@ fn run(arguments: Vec<OsString>) -> Result<bool, String> {
             print(&text)?;
             return Ok(report.is_ok());
         }
+        Command::Receipt(arguments) => {
+            let report = verify_receipt(&arguments)?;
+            let text = if arguments.json { format!("{}\n", report.to_json()) } else { report.to_string() };
+            print(&text)?;
+            return Ok(report.is_ok());
+        }
         Command::Proof(arguments) => {
             let report = verify_proof(&arguments)?;
             let text = if arguments.json { format!("{}\n", report.to_json()) } else { report.to_string() };
@@ -128,8 +154,13 @@ fn parse(arguments: Vec<OsString>) -> Result<Command, String> {
         Some("--help" | "-h" | "help") => Ok(Command::Help(HELP)),
         Some("--version" | "-V") => Ok(Command::Version),
         Some("log") => parse_log(arguments),
-        Some("proof") => parse_proof(arguments),
-        _ => Err(format!("`{}` is no command; there are `log` and `proof`", command.to_string_lossy())),
+        Some("proof") => {
+            Ok(parse_file("proof", "--entry", arguments)?.map_or(Command::Help(PROOF_HELP), Command::Proof))
+        }
+        Some("receipt") => {
+            Ok(parse_file("receipt", "--proof", arguments)?.map_or(Command::Help(RECEIPT_HELP), Command::Receipt))
+        }
+        _ => Err(format!("`{}` is no command; there are `log`, `proof` and `receipt`", command.to_string_lossy())),
     }
 }
 
@@ -146,17 +177,17 @@ fn parse_log(arguments: impl Iterator<Item = OsString>) -> Result<Command, Strin
     }))
 }
 
-fn parse_proof(arguments: impl Iterator<Item = OsString>) -> Result<Command, String> {
-    let Some(given) = Given::parse("proof", "FILE", "--entry", arguments)? else {
-        return Ok(Command::Help(PROOF_HELP));
+/// `None`: help is wanted.
+fn parse_file(
+    command: &str,
+    own: &str,
+    arguments: impl Iterator<Item = OsString>,
+) -> Result<Option<FileArguments>, String> {
+    let Some(Given { what, key, beside, json }) = Given::parse(command, "FILE", own, arguments)? else {
+        return Ok(None);
     };
-    let file = given.what.ok_or_else(|| lacks("proof", "the file of the proof"))?.into();
-    Ok(Command::Proof(ProofArguments {
-        file,
-        key: given.key,
-        entry: given.beside.map(PathBuf::from),
-        json: given.json,
-    }))
+    let file = what.ok_or_else(|| lacks(command, &format!("the file of the {command}")))?.into();
+    Ok(Some(FileArguments { file, key, beside: beside.map(PathBuf::from), json }))
 }
 
 /// What stands behind a command.
@@ -225,20 +256,29 @@ fn verifier(key: &str) -> Result<VerifierKey, String> {
     VerifierKey::parse(key.trim()).map_err(|error| format!("the key given with `--key` cannot be used: {error}"))
 }
 
-fn verify_proof(arguments: &ProofArguments) -> Result<ProofReport, String> {
+fn verify_proof(arguments: &FileArguments) -> Result<ProofReport, String> {
     let key = verifier(&arguments.key)?;
-    let text = String::from_utf8(small_file(&arguments.file)?)
-        .map_err(|_| format!("`{}` is not UTF-8", arguments.file.display()))?;
-    let entry = arguments.entry.as_deref().map(small_file).transpose()?;
-    proof::check(&text, entry.as_deref(), &key)
+    let entry = arguments.beside.as_deref().map(small_file).transpose()?;
+    proof::check(&small_text(&arguments.file)?, entry.as_deref(), &key)
         .map_err(|error| format!("`{}` is no proof: {error}", arguments.file.display()))
+}
+
+fn verify_receipt(arguments: &FileArguments) -> Result<ReceiptReport, String> {
+    let key = verifier(&arguments.key)?;
+    let proof = arguments.beside.as_deref().map(small_text).transpose()?;
+    receipt::check(&small_text(&arguments.file)?, proof.as_deref(), &key)
+        .map_err(|error| format!("`{}`: {error}", arguments.file.display()))
+}
+
+fn small_text(file: &Path) -> Result<String, String> {
+    String::from_utf8(small_file(file)?).map_err(|_| format!("`{}` is not UTF-8", file.display()))
 }
 
 fn small_file(file: &Path) -> Result<Vec<u8>, String> {
     let fault = |error: std::io::Error| format!("`{}` cannot be read: {error}", file.display());
     let size = std::fs::metadata(file).map_err(fault)?.len();
     if size > NOTE_BYTES_MAX {
-        return Err(format!("`{}` has {size} bytes: that is no proof and no entry", file.display()));
+        return Err(format!("`{}` has {size} bytes: that is no proof, entry or receipt", file.display()));
     }
     std::fs::read(file).map_err(fault)
 }
@@ -301,7 +341,7 @@ mod tests {
     fn wrong_arguments_are_named() {
         for (line, message) in [
             ("", "no command; try `millgate-verify --help`"),
-            ("lag", "`lag` is no command; there are `log` and `proof`"),
+            ("lag", "`lag` is no command; there are `log`, `proof` and `receipt`"),
             ("proof --key k", "the file of the proof is missing; try `millgate-verify proof --help`"),
             ("log d", "`--key` is missing; try `millgate-verify log --help`"),
             ("log --key k", "the log's directory is missing; try `millgate-verify log --help`"),

@@ -110,24 +110,27 @@ impl fmt::Display for ProofReport {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
-    use crate::log::published::{Published, key, seal, story};
+    use crate::log::published::{checkpoint, key, seal, story};
 
-    fn proof(extra: impl Fn(&[u8]) -> Option<Vec<u8>>) -> (String, Vec<u8>) {
-        let entries = seal(&story(300));
-        let log = Published::of(&entries, &[], &key(1));
-        let leaves: Vec<_> = entries.iter().map(|entry| leaf_hash(entry)).collect();
+    /// Of entry `index` of a log that holds these.
+    pub(crate) fn proof_of(entries: &[Vec<u8>], index: u64) -> Evidence {
         let (mut range, mut nodes) = (tlog::CompactRange::new(), std::collections::HashMap::new());
-        for (at, leaf) in (0_u64..).zip(&leaves) {
-            range.push_visiting(*leaf, |level, hash| {
+        for (at, entry) in (0_u64..).zip(entries) {
+            range.push_visiting(leaf_hash(entry), |level, hash| {
                 nodes.insert((level, at >> level), hash);
             });
         }
-        let proof = tlog::proof::inclusion(7, 300, |level, index| nodes.get(&(level, index)).copied()).unwrap();
-        let note = String::from_utf8(log.read("checkpoint")).unwrap();
+        let fetch = |level, index| nodes.get(&(level, index)).copied();
+        let proof = tlog::proof::inclusion(index, range.size(), fetch).unwrap();
+        Evidence { extra: None, index, proof, note: checkpoint(entries, &key(1)) }
+    }
+
+    fn proof(extra: impl Fn(&[u8]) -> Option<Vec<u8>>) -> (String, Vec<u8>) {
+        let entries = seal(&story(300));
         let extra = extra(&entries[7]);
-        (Evidence { extra, index: 7, proof, note }.to_text(), entries[7].clone())
+        (Evidence { extra, ..proof_of(&entries, 7) }.to_text(), entries[7].clone())
     }
 
     fn findings(text: &str, entry: Option<&[u8]>) -> Vec<String> {

@@ -60,7 +60,7 @@ async fn read(
     let world = broker.world();
     let caller = authenticate(broker, &world, id, &peer, parts, &canonical, door).await?;
     let share = stack::share(broker, &caller)?;
-    let about = Circumstances { route: Some("audit-decisions"), ..about(id, &peer, parts, &canonical, &asked) };
+    let about = Circumstances { route: Some("audit-decisions"), ..about(id, &peer, parts, (&canonical, &asked), door) };
     let (from, to) = match times(&canonical.query) {
         Ok(times) => times,
         Err(refusal) => {

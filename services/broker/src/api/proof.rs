@@ -21,7 +21,9 @@ use http::Response;
 use http::request::Parts;
 use model::entry::{CommitmentClass, Ended, Entry, Kind};
 use model::{AccessRequest, Action, OrganisationId, Reason, RequestId, ResourceRef, Shape};
+use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 use tlog::{Evidence, Hash};
 
 const MEDIA_TYPE: &str = "text/plain; charset=utf-8";
@@ -54,7 +56,7 @@ async fn read(
     let world = broker.world();
     let caller = authenticate(broker, &world, id, &peer, parts, &canonical, door).await?;
     let _share = stack::share(broker, &caller)?;
-    let about = Circumstances { route: Some("audit-proof"), ..about(id, &peer, parts, &canonical, &asked) };
+    let about = Circumstances { route: Some("audit-proof"), ..about(id, &peer, parts, (&canonical, &asked), door) };
     let wanted = match Wanted::parse(&canonical.query) {
         Ok(wanted) => wanted,
         Err(refusal) => {
@@ -63,9 +65,8 @@ async fn read(
         }
     };
     if let Some((index, leaf)) = wanted.redeems {
-        let _place = broker.readers.place(false).await?;
-        let evidence = broker.log.redeem(&broker.published, index, leaf).await;
-        return Ok(file(id, &evidence.map_err(|error| refusal(id, &error))?));
+        let evidence = covered(broker, index, || broker.log.redeem(&broker.published, index, leaf)).await;
+        return Ok(file(id, &evidence.map_err(|failed| failed.refusal(id))?));
     }
     let question = AccessRequest {
         caller,
@@ -80,15 +81,8 @@ async fn read(
     broker.metrics.decision(true);
     let admitted = record::admit(&broker.log, permit, &about, broker.clock.now(), &broker.cut_off).await?;
     let (_, mut exchange) = admitted.into_exchange();
-    let place = broker.readers.place(false).await;
-    let made = match place {
-        Ok(_place) => {
-            exchange.forwarded();
-            prove(broker, &wanted).await.map_err(|error| (Ended::SourceFailed, refusal(id, &error)))
-        }
-        Err(refusal) => Err((Ended::NotForwarded, refusal)),
-    };
-    match made {
+    exchange.forwarded();
+    match prove(broker, &wanted).await {
         Ok(evidence) => {
             let response = file(id, &evidence);
             exchange.answering(200);
@@ -96,28 +90,89 @@ async fn read(
             exchange.end(Ended::Complete);
             Ok(response)
         }
-        Err((ended, refusal)) => {
-            exchange.fail(ended, &refusal);
+        Err(failed) => {
+            let refusal = failed.refusal(id);
+            exchange.fail(Ended::SourceFailed, &refusal);
             Err(refusal)
         }
     }
 }
 
-async fn prove(broker: &Broker, wanted: &Wanted) -> Result<Evidence, EvidenceError> {
+async fn prove(broker: &Broker, wanted: &Wanted) -> Result<Evidence, Failed> {
+    let place = broker.readers.place(false).await?;
     let index = broker.log.which(&wanted.which).await?;
     if let Some(organisation) = &wanted.organisation {
         let entry = broker.log.entry(index).await?.ok_or(EvidenceError::Unknown)?;
         // Another organisation's entry and none at all look the same.
         let of = Entry::parse(&entry).ok().and_then(|entry| entry.organisation);
         if of.as_ref() != Some(organisation) {
-            return Err(EvidenceError::Unknown);
+            return Err(EvidenceError::Unknown.into());
         }
     }
-    broker.log.evidence(&broker.published, index, &wanted.disclose).await
+    drop(place);
+    covered(broker, index, || broker.log.evidence(&broker.published, index, &wanted.disclose)).await
+}
+
+/// A checkpoint comes once a second, unless the plant wants it otherwise.
+const PATIENCE: Duration = Duration::from_secs(3);
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What `make` makes once a checkpoint covers the entry. Nobody keeps others from reading while they wait for it.
+async fn covered<F: Future<Output = Result<Evidence, EvidenceError>>>(
+    broker: &Broker,
+    index: u64,
+    make: impl Fn() -> F,
+) -> Result<Evidence, Failed> {
+    let until = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let is_covered = broker.log.status().checkpoint_size > index;
+        let is_late = tokio::time::Instant::now() >= until;
+        if is_covered || is_late || index >= broker.log.size() {
+            let _place = broker.readers.place(false).await?;
+            match make().await {
+                Err(EvidenceError::NotPublished { .. }) if !is_late => {}
+                made => return Ok(made?),
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Why there is no proof.
+enum Failed {
+    Busy(Refusal),
+    Evidence(EvidenceError),
+}
+
+impl From<Refusal> for Failed {
+    fn from(refusal: Refusal) -> Self {
+        Self::Busy(refusal)
+    }
+}
+
+impl From<EvidenceError> for Failed {
+    fn from(error: EvidenceError) -> Self {
+        Self::Evidence(error)
+    }
+}
+
+impl From<audit::ReadError> for Failed {
+    fn from(error: audit::ReadError) -> Self {
+        Self::Evidence(error.into())
+    }
 }
 
 fn file(id: RequestId, evidence: &Evidence) -> Response<Body> {
     json(id, respond::full(evidence.to_text()), MEDIA_TYPE)
+}
+
+impl Failed {
+    fn refusal(self, id: RequestId) -> Refusal {
+        match self {
+            Self::Busy(refusal) => refusal,
+            Self::Evidence(error) => refusal(id, &error),
+        }
+    }
 }
 
 fn refusal(id: RequestId, error: &EvidenceError) -> Refusal {

@@ -12,10 +12,10 @@ use model::entry::{CommitmentClass, Kind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
-use tlog::{Checkpoint, Evidence};
+use tlog::{Checkpoint, Evidence, Receipt, leaf_hash};
 
 #[derive(Debug, Args)]
-#[group(id = "entry", required = true, multiple = false, args = ["request", "index"])]
+#[group(id = "entry", required = true, multiple = false, args = ["request", "index", "receipt"])]
 pub struct ProveArgs {
     #[command(flatten)]
     server: Server,
@@ -25,8 +25,11 @@ pub struct ProveArgs {
     /// The entry of this index
     #[arg(long, value_name = "INDEX")]
     index: Option<u64>,
+    /// The entry that the receipt in this file promises; `-` reads it from standard input. Needs no permission to read the log
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["organisation", "disclose"])]
+    receipt: Option<PathBuf>,
     /// With `--request`: the entry of this kind, e.g. outcome
-    #[arg(long, value_name = "KIND", value_parser = super::kind, conflicts_with = "index")]
+    #[arg(long, value_name = "KIND", value_parser = super::kind, conflicts_with_all = ["index", "receipt"])]
     kind: Option<Kind>,
     /// Only if it is an entry of this organisation; for those who may read no others
     #[arg(long, value_name = "ID")]
@@ -53,9 +56,10 @@ fn class(text: &str) -> Result<CommitmentClass, String> {
 const ATTEMPTS: u32 = 10;
 
 pub(super) async fn run(args: &ProveArgs) -> anyhow::Result<ExitCode> {
+    let receipt = args.receipt.as_deref().map(read_receipt).transpose()?;
     let text = match &args.offline {
-        Some(directory) => offline(args, directory)?,
-        None => online(args).await?,
+        Some(directory) => offline(args, directory, receipt.as_ref())?,
+        None => online(args, receipt.as_ref()).await?,
     };
     let evidence = Evidence::parse(&text).context("the broker's answer is no proof")?;
     let tree = evidence.note.split("\n\n").next().map(|text| format!("{text}\n"));
@@ -90,26 +94,44 @@ pub(super) async fn run(args: &ProveArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn offline(args: &ProveArgs, directory: &Path) -> anyhow::Result<String> {
+/// A header's value, or the header.
+fn read_receipt(file: &Path) -> anyhow::Result<Receipt> {
+    let name = file.display();
+    let text = if file == Path::new("-") {
+        std::io::read_to_string(std::io::stdin()).context("the receipt cannot be read from standard input")?
+    } else {
+        std::fs::read_to_string(file).with_context(|| format!("the receipt `{name}` cannot be read"))?
+    };
+    Receipt::of_header(&text).with_context(|| format!("`{name}` holds no receipt"))
+}
+
+fn offline(args: &ProveArgs, directory: &Path, receipt: Option<&Receipt>) -> anyhow::Result<String> {
     eprintln!("reading published files: nobody records this reading");
-    let which = match (&args.request, args.index) {
-        (Some(id), _) => Which::Request { id: id.clone(), kind: args.kind },
-        (None, Some(index)) => Which::Index(index),
-        (None, None) => bail!("say which entry: `--request ID` or `--index INDEX`"),
+    let which = match (&args.request, args.index, receipt) {
+        (Some(id), ..) => Which::Request { id: id.clone(), kind: args.kind },
+        (None, Some(index), _) | (None, None, Some(&Receipt { index, .. })) => Which::Index(index),
+        (None, None, None) => bail!("say which entry: `--request ID`, `--index INDEX` or `--receipt FILE`"),
     };
     let evidence = of_published(directory, &which).map_err(|error| match error {
         EvidenceError::Read(cause) => anyhow::Error::new(cause),
         error => anyhow::Error::new(error),
     });
     let failed = || format!("`{}` gives no proof", directory.display());
-    Ok(evidence.with_context(failed)?.to_text())
+    let evidence = evidence.with_context(failed)?;
+    if receipt.is_some_and(|receipt| evidence.extra.as_deref().map(leaf_hash) != Some(receipt.leaf)) {
+        eprintln!(
+            "the log has ANOTHER entry at this index than the receipt promises: keep receipt and proof, and show both"
+        );
+    }
+    Ok(evidence.to_text())
 }
 
-async fn online(args: &ProveArgs) -> anyhow::Result<String> {
+async fn online(args: &ProveArgs, receipt: Option<&Receipt>) -> anyhow::Result<String> {
     let mut pairs = Vec::new();
     let mut add = |name: &'static str, value: Option<String>| pairs.extend(value.map(|value| (name, value)));
     add("request", args.request.clone());
-    add("index", args.index.map(|index| index.to_string()));
+    add("index", args.index.or(receipt.map(|receipt| receipt.index)).map(|index| index.to_string()));
+    add("leaf", receipt.map(|receipt| receipt.leaf.to_string()));
     add("kind", args.kind.map(|kind| kind.as_str().to_owned()));
     add("organisation", args.organisation.as_ref().map(ToString::to_string));
     let classes: Vec<&str> = args.disclose.iter().map(|class| class.as_str()).collect();

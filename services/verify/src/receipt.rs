@@ -1,0 +1,159 @@
+//! The check of a receipt: does it bind the log, and has the log kept the promise?
+
+use crate::report::Finding;
+use model::Timestamp;
+use serde_json::{Value, json};
+use std::fmt;
+use tlog::evidence::Evidence;
+use tlog::receipt::{Receipt, ReceiptError};
+use tlog::{VerifierKey, leaf_hash};
+
+/// The result of one check.
+#[derive(Clone, Debug)]
+pub struct ReceiptReport {
+    pub receipt: Receipt,
+    /// Entries under the checkpoint that covers the entry, if a proof was shown.
+    pub redeemed: Option<u64>,
+    /// The log has signed that another entry stands there: receipt and proof are evidence against whoever holds its key.
+    pub is_contradicted: bool,
+    pub findings: Vec<Finding>,
+}
+
+/// Checks the receipt in `text`, a header's value or the header, and the proof of its entry, if there is one.
+///
+/// # Errors
+/// When the text is no receipt.
+pub fn check(text: &str, proof: Option<&str>, key: &VerifierKey) -> Result<ReceiptReport, ReceiptError> {
+    let receipt = Receipt::of_header(text)?;
+    let mut report = ReceiptReport { receipt, redeemed: None, is_contradicted: false, findings: Vec::new() };
+    if let Err(error) = report.receipt.verify(key) {
+        report.finding(format!("it binds nobody: {error}"));
+    } else if let Some(proof) = proof {
+        match Evidence::parse(proof) {
+            Ok(proof) => report.redeem(&proof, key),
+            Err(error) => report.finding(format!("the proof is none: {error}")),
+        }
+    }
+    Ok(report)
+}
+
+impl ReceiptReport {
+    fn finding(&mut self, what: impl Into<String>) {
+        self.findings.push(Finding { what: what.into(), entries: None });
+    }
+
+    fn redeem(&mut self, proof: &Evidence, key: &VerifierKey) {
+        if proof.index != self.receipt.index {
+            return self.finding(format!("the proof is of entry {}, not of {}", proof.index, self.receipt.index));
+        }
+        match proof.verify(self.receipt.leaf, key) {
+            Ok(checkpoint) => self.redeemed = Some(checkpoint.size),
+            Err(error) => {
+                let other = proof.extra.as_deref().and_then(|extra| extra.split(|byte| *byte == b'\n').next());
+                if other.is_some_and(|other| proof.verify(leaf_hash(other), key).is_ok()) {
+                    self.is_contradicted = true;
+                    self.finding(
+                        "the log has signed that another entry stands there: receipt and proof together are evidence against \
+                         whoever holds its key",
+                    );
+                } else {
+                    self.finding(format!("the proof does not hold for the promised entry: {error}"));
+                }
+            }
+        }
+    }
+
+    pub fn is_ok(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    pub fn to_json(&self) -> Value {
+        json!({
+            "ok": self.is_ok(),
+            "origin": self.receipt.origin,
+            "index": self.receipt.index,
+            "leaf": self.receipt.leaf.to_string(),
+            "durable": Timestamp(self.receipt.time_ms).to_rfc3339(),
+            "checkpoint_by": Timestamp(self.receipt.by_ms).to_rfc3339(),
+            "redeemed": self.redeemed,
+            "contradicted": self.is_contradicted,
+            "findings": self.findings.iter().map(Finding::to_json).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl fmt::Display for ReceiptReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = match (self.is_ok(), self.redeemed) {
+            (true, Some(_)) => "kept",
+            (true, None) => "binds the log",
+            (false, _) if self.is_contradicted => "broken",
+            (false, _) => "not kept",
+        };
+        let Receipt { origin, index, leaf, time_ms, by_ms, .. } = &self.receipt;
+        writeln!(f, "receipt of log {} for entry {index}: {verdict}", crate::findings::printable(origin))?;
+        self.findings.iter().try_for_each(|finding| writeln!(f, "  {finding}"))?;
+        writeln!(f, "  hash           {leaf}")?;
+        writeln!(f, "  durable        {}", Timestamp(*time_ms).to_rfc3339())?;
+        writeln!(f, "  checkpoint by  {}", Timestamp(*by_ms).to_rfc3339())?;
+        match self.redeemed {
+            Some(size) => writeln!(f, "  redeemed       under a checkpoint of {size} entries"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::published::{key, seal, story};
+    use crate::proof::tests::proof_of;
+    use tlog::receipt::Signed;
+
+    fn receipt(entries: &[Vec<u8>]) -> String {
+        let leaves = entries[5..9].iter().map(|entry| leaf_hash(entry)).collect();
+        Signed::new(&key(1), 5, leaves, 1_795_375_200_123, 1_795_375_260_123).unwrap().receipt(7).unwrap().to_text()
+    }
+
+    fn checked(text: &str, proof: Option<&str>) -> ReceiptReport {
+        check(text, proof, key(1).verifier()).unwrap()
+    }
+
+    #[test]
+    fn a_promise_is_kept_open_or_broken() {
+        let entries = seal(&story(300));
+        let text = receipt(&entries);
+        let open = checked(&text, None);
+        assert!(open.is_ok() && open.to_string().contains("binds the log"), "{open}");
+        let proof = |entries: &[Vec<u8>], index, extra: Option<Vec<u8>>| {
+            Evidence { extra, ..proof_of(entries, index) }.to_text()
+        };
+        for extra in [None, Some(entries[7].clone())] {
+            let kept = checked(&text, Some(&proof(&entries, 7, extra)));
+            assert_eq!((kept.is_ok(), kept.redeemed), (true, Some(300)));
+            assert!(kept.to_string().contains("for entry 7: kept\n"), "{kept}");
+        }
+        // The operator has put another entry in its place, and signed that.
+        let mut forged = entries.clone();
+        forged[7] = entries[8].clone();
+        let broken = checked(&text, Some(&proof(&forged, 7, Some(forged[7].clone()))));
+        assert!(!broken.is_ok() && broken.is_contradicted);
+        assert_eq!(broken.to_json()["contradicted"], true);
+        // Without the other entry nobody can tell who forged what.
+        let unclear = checked(&text, Some(&proof(&forged, 7, None)));
+        assert!(!unclear.is_ok() && !unclear.is_contradicted);
+        let other = checked(&text, Some(&proof(&entries, 8, None)));
+        assert_eq!(other.findings[0].what, "the proof is of entry 8, not of 7");
+    }
+
+    #[test]
+    fn what_the_log_did_not_sign_binds_nobody() {
+        let entries = seal(&story(300));
+        let text = receipt(&entries);
+        let forged = text.replace("index=7", "index=6");
+        assert!(!checked(&forged, None).is_ok());
+        assert!(!check(&text, None, key(2).verifier()).unwrap().is_ok());
+        assert!(check("nonsense", None, key(1).verifier()).is_err());
+        assert!(!checked(&text, Some("nonsense")).is_ok());
+    }
+}

@@ -1,0 +1,157 @@
+//! Evidence in the hands of others: receipts, proofs of single entries, and who gets them.
+
+use acceptance::{Plant, http, process};
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output};
+
+const TARGET: &str = "/series/press-3.vibration?from=2026-11-22T08:00:00Z&to=2026-11-22T09:00:00Z&resolution=1m";
+const PURPOSE: [(&str, &str); 1] = [("millgate-purpose", "predictive-maintenance")];
+
+fn run(name: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new(process::executable(name).unwrap());
+    command.args(arguments);
+    tokio::task::block_in_place(|| command.output().unwrap())
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn verify(command: &str, file: &Path, key: &str, more: &[&str]) -> (Option<i32>, Value) {
+    let mut arguments = vec![command, file.to_str().unwrap(), "--key", key, "--json"];
+    arguments.extend(more);
+    let output = run("millgate-verify", &arguments);
+    let said = || Value::from(text(&output.stderr));
+    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap_or_else(|_| said()))
+}
+
+async fn proof(plant: &Plant, caller: &str, query: &str) -> http::Answer {
+    let bearer = format!("Bearer {}", plant.token(caller));
+    let url = format!("{}/v1/audit/proof?{query}", plant.api());
+    http::get(&url, &[("authorization", &bearer)]).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_is_redeemed_by_whoever_holds_it_and_binds_the_log() {
+    let plant = Plant::start().await.unwrap();
+    let key = plant.demo.running.log_key.clone();
+    let at = |name: &str| plant.directory.path().join(name);
+    let allowed = plant.get("acme", TARGET, &PURPOSE).await.unwrap();
+    let refused = plant.get("acme", &TARGET.replace("1m", "1s"), &PURPOSE).await.unwrap();
+    let hidden = plant.get("bolt", TARGET, &PURPOSE).await.unwrap();
+    assert_eq!([allowed.status, refused.status, hidden.status], [200, 403, 404]);
+    for (caller, answer) in [("acme", &allowed), ("acme", &refused), ("bolt", &hidden)] {
+        let receipt = at("receipt.txt");
+        std::fs::write(&receipt, answer.header("audit-receipt")).unwrap();
+        let (code, said) = verify("receipt", &receipt, &key, &[]);
+        assert_eq!((code, &said["ok"]), (Some(0), &Value::Bool(true)), "{said}");
+
+        let query = format!("index={}&leaf={}", said["index"], said["leaf"].as_str().unwrap());
+        let redeemed = proof(&plant, caller, &query).await;
+        assert_eq!(redeemed.status, 200, "{}", redeemed.text());
+        assert!(!redeemed.text().contains("extra"), "a receipt gives hashes alone: {}", redeemed.text());
+        std::fs::write(at("receipt.tlog-proof"), &redeemed.body).unwrap();
+        let (code, said) = verify("receipt", &receipt, &key, &["--proof", at("receipt.tlog-proof").to_str().unwrap()]);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said["redeemed"].as_u64() > said["index"].as_u64(), "{said}");
+
+        // It is the entry of this very request.
+        let entries = plant.audit(&format!("request={}", answer.request_id())).await.unwrap();
+        assert!(!entries.is_empty());
+        let index = said["index"].to_string();
+        let entry = plant.audit(&format!("request={}&order=oldest&limit=1", answer.request_id())).await.unwrap();
+        let proven = proof(&plant, "auditor", &format!("index={index}")).await;
+        std::fs::write(at("entry.tlog-proof"), &proven.body).unwrap();
+        let (code, said) = verify("proof", &at("entry.tlog-proof"), &key, &[]);
+        assert_eq!((code, &said["entry"]), (Some(0), &entry[0]), "{said}");
+    }
+    // Whoever guesses learns nothing, not even whether there is such an entry.
+    for query in [format!("index=0&leaf={}", "0".repeat(64)), format!("index=999999&leaf={}", "0".repeat(64))] {
+        let answer = proof(&plant, "acme", &query).await;
+        assert_eq!((answer.status, answer.reason().as_str()), (404, "not_found"));
+    }
+    let stranger = http::get(&format!("{}/v1/audit/proof?index=0", plant.api()), &[]).await.unwrap();
+    assert_eq!(stranger.status, 401);
+    plant.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn proofs_with_the_entry_are_readings_like_any_other() {
+    let plant = Plant::start_with(|directory| {
+        let name = "policies/plants/munich/registry/principals.toml";
+        let text = std::fs::read_to_string(format!("{}/../{name}", env!("CARGO_MANIFEST_DIR")))?;
+        let principals = directory.join(name);
+        std::fs::create_dir_all(principals.parent().unwrap())?;
+        let auditor =
+            text.replace("[principal.\"acme/engineer-1\"]", "[principal.\"acme/engineer-1\"]\nroles = [\"auditor\"]");
+        Ok(std::fs::write(&principals, auditor)?)
+    })
+    .await
+    .unwrap();
+    let key = plant.demo.running.log_key.clone();
+    let answer = plant.get("acme", TARGET, &PURPOSE).await.unwrap();
+    let of_request = format!("request={}", answer.request_id());
+    // An organisation's own auditor gets its own, and learns of nothing else.
+    let own = proof(&plant, "acme", &format!("{of_request}&organisation=acme")).await;
+    assert_eq!(own.status, 200, "{}", own.text());
+    assert!(own.text().starts_with("c2sp.org/tlog-proof@v1\nextra "), "{}", own.text());
+    assert_eq!(proof(&plant, "acme", &of_request).await.status, 403);
+    assert_eq!(proof(&plant, "analytics", &format!("{of_request}&organisation=acme")).await.status, 403);
+    let hidden = plant.get("bolt", TARGET, &PURPOSE).await.unwrap();
+    for id in [hidden.request_id(), "01a20522-59ec-7312-8079-6642e2582ffb"] {
+        let answer = proof(&plant, "acme", &format!("request={id}&organisation=acme")).await;
+        assert_eq!((answer.status, answer.reason().as_str()), (404, "not_found"));
+    }
+    let readings = plant.audit("kind=audit_read").await.unwrap();
+    let of_proofs = readings.iter().filter(|e| e["route"] == "audit-proof");
+    assert_eq!(of_proofs.filter(|e| e["decision"] == "allow" && e["org"] == "acme").count(), 3);
+
+    // What is behind the commitments is shown to those who may read everything, and proven.
+    let token = plant.demo.home.token("auditor");
+    let file = plant.directory.path().join("outcome.tlog-proof");
+    let prove = |more: &[&str]| {
+        let mut arguments = vec!["audit", "prove", "--url"];
+        let api = plant.api();
+        arguments.extend([api.as_str(), "--token-file", token.to_str().unwrap()]);
+        arguments.extend(["--request", answer.request_id(), "--out", file.to_str().unwrap()]);
+        arguments.extend(more);
+        run("millgate", &arguments)
+    };
+    let made = prove(&["--disclose", "subject,network"]);
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let (code, said) = verify("proof", &file, &key, &[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(said["disclosed"]["subject"]["verdict"], "matches");
+    assert_eq!(said["disclosed"]["subject"]["values"]["principal"], "acme/engineer-1");
+    assert_eq!(said["disclosed"]["payload"]["verdict"], "not_shown");
+    let forged = std::fs::read_to_string(&file).unwrap();
+    assert!(verify("proof", &file, &key.replace("demo", "dema"), &[]).0 != Some(0));
+    std::fs::write(&file, forged.replacen("index ", "index 1", 1)).unwrap();
+    assert_eq!(verify("proof", &file, &key, &[]).0, Some(1));
+
+    plant.closed(answer.request_id()).await.unwrap();
+    let made = prove(&["--kind", "outcome", "--json"]);
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let outcome = verify("proof", &file, &key, &[]).1;
+    assert_eq!((&outcome["entry"]["kind"], &outcome["entry"]["ended"]), (&"outcome".into(), &"complete".into()));
+    let wrong = prove(&["--index", "3"]);
+    assert_eq!(wrong.status.code(), Some(2), "{}", text(&wrong.stderr));
+
+    let request = answer.request_id().to_owned();
+    let directory = plant.stop().await;
+    // The same from the published files alone, by a receipt too.
+    let published = directory.path().join("audit/published");
+    let receipt = directory.path().join("receipt.txt");
+    std::fs::write(&receipt, format!("Audit-Receipt: {}\r\n", answer.header("audit-receipt"))).unwrap();
+    for which in [["--request", &request], ["--receipt", receipt.to_str().unwrap()]] {
+        let made =
+            run("millgate", &[&["audit", "prove", "--offline", published.to_str().unwrap()][..], &which].concat());
+        assert!(made.status.success(), "{}", text(&made.stderr));
+        std::fs::write(&file, &made.stdout).unwrap();
+        let (code, said) = verify("proof", &file, &key, &[]);
+        assert_eq!((code, &said["entry"]["request"]), (Some(0), &Value::from(request.as_str())), "{said}");
+    }
+    let (code, said) = verify("receipt", &receipt, &key, &["--proof", file.to_str().unwrap()]);
+    assert_eq!((code, said["redeemed"].is_u64()), (Some(0), true), "{said}");
+}
