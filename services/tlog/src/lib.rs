@@ -14,6 +14,7 @@ pub mod proof;
 pub mod range;
 pub mod receipt;
 pub mod tile;
+pub mod walk;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use evidence::Evidence;
