@@ -155,3 +155,71 @@ async fn proofs_with_the_entry_are_readings_like_any_other() {
     let (code, said) = verify("receipt", &receipt, &key, &["--proof", file.to_str().unwrap()]);
     assert_eq!((code, said["redeemed"].is_u64()), (Some(0), true), "{said}");
 }
+
+/// Of a log of two suppliers, with a restart in the middle: what an auditor gets, and what a supplier gets.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_convinces_somebody_who_has_nothing_else() {
+    let plant = Plant::start().await.unwrap();
+    let key = plant.demo.running.log_key.clone();
+    for _ in 0..3 {
+        plant.get("acme", TARGET, &PURPOSE).await.unwrap();
+        plant.get("bolt", TARGET, &PURPOSE).await.unwrap();
+        plant.get("analytics", TARGET, &[]).await.unwrap();
+    }
+    let directory = plant.stop().await;
+    let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let export = |out: &str, more: &[&str]| {
+        let (log, out) = (at("audit"), at(out));
+        let fixed = ["audit", "export", "--directory", &log, "--from", "2026-01-01T00:00:00Z", "--out", &out, "--json"];
+        run("millgate", &[&fixed[..], more].concat())
+    };
+    let made = export("all.tar", &["--disclose", "subject,payload"]);
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let summary: Value = serde_json::from_slice(&made.stdout).unwrap();
+    let (code, said) = verify("archive", Path::new(&at("all.tar")), &key, &[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(
+        (&said["entries"], &said["size"], &said["first"]),
+        (&summary["entries"], &summary["size"], &Value::from(0))
+    );
+    assert_eq!(
+        (&said["not_proven"], &said["open"], &said["organisations"]),
+        (&serde_json::json!([]), &0.into(), &3.into())
+    );
+    assert!(said["contents"].as_u64() > Some(2) && said["disclosed"].as_u64() > Some(9), "{said}");
+
+    // For one organisation: nothing of any other, and no less of its own.
+    let made = export("acme.tar", &["--organisation", "acme"]);
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let (code, said) = verify("archive", Path::new(&at("acme.tar")), &key, &[]);
+    assert_eq!(code, Some(0), "{said}");
+    let entries = acceptance::published(directory.path()).unwrap();
+    let own = entries.iter().filter(|entry| entry["org"] == "acme").count() as u64;
+    assert_eq!(
+        (&said["entries"], &said["first_of_organisation"], &said["last_of_organisation"]),
+        (&own.into(), &1.into(), &own.into())
+    );
+    let bytes = std::fs::read(at("acme.tar")).unwrap();
+    for foreign in ["bolt", "norden", "press-recipes", "permit"] {
+        let found = bytes.windows(foreign.len()).any(|window| window == foreign.as_bytes());
+        assert!(!found, "an archive for acme names {foreign}");
+    }
+
+    // Every changed byte of what is proven is found.
+    let good = std::fs::read(at("all.tar")).unwrap();
+    let begin = good.windows(6).position(|window| window == b"tree/0").unwrap() + 512;
+    let end = good.windows(11).position(|window| window == b"disclosed/0").unwrap();
+    for place in (begin..begin + 20_000.min((end - begin) / 2)).step_by(997) {
+        let mut forged = good.clone();
+        forged[place] ^= 1;
+        std::fs::write(at("forged.tar"), &forged).unwrap();
+        assert_ne!(verify("archive", Path::new(&at("forged.tar")), &key, &[]).0, Some(0), "byte {place}");
+    }
+    let again = export("all.tar", &[]);
+    assert_eq!(again.status.code(), Some(2));
+    assert!(text(&again.stderr).contains("it is there already"), "{}", text(&again.stderr));
+    assert_eq!(std::fs::read(at("all.tar")).unwrap(), good, "what was there is still there");
+    let nothing = export("none.tar", &["--organisation", "nobody"]);
+    assert!(text(&nothing.stderr).contains("no entries of organisation `nobody`"), "{}", text(&nothing.stderr));
+    assert!(!Path::new(&at("none.tar")).exists());
+}

@@ -9,6 +9,7 @@
 //! published files alone. Nothing here deletes an entry.
 
 mod append;
+pub mod archive;
 mod batch;
 mod commit;
 mod directory;

@@ -3,6 +3,7 @@
 //! `query` and `tail` ask the running broker, which decides and records the reading. `--offline` reads published files
 //! and says that nobody records that.
 
+mod export;
 mod prove;
 
 use crate::client::Server;
@@ -37,6 +38,11 @@ pub enum Command {
         millgate audit prove --url https://broker:8444 --token-file me.jwt --request 01a20522-59ec-7312-8079-6642e2582ffb --out access.tlog-proof\n  \
         millgate audit prove --offline /mnt/copy/of/published --index 9610 --out access.tlog-proof")]
     Prove(prove::ProveArgs),
+    /// A part of a log as one file, complete in a way that can be proven
+    #[command(after_help = "Examples:\n  \
+        millgate audit export --directory /var/lib/millgate/audit --from 2026-11-01T00:00:00Z --to 2026-12-01T00:00:00Z --out november.tar\n  \
+        millgate audit export --directory /var/lib/millgate/audit --from 2026-11-01T00:00:00Z --organisation acme --out acme.tar")]
+    Export(export::ExportArgs),
     /// Check the store of a log, entry by entry, against its heads and checkpoints
     #[command(
         after_help = "Example:\n  millgate audit fsck --directory /var/lib/millgate/audit --published /var/lib/millgate/audit/published"
@@ -140,6 +146,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Query(args) => query(args).await,
         Command::Tail(args) => tail(args).await,
         Command::Prove(args) => prove::run(&args).await,
+        Command::Export(args) => export::run(&args).await,
         Command::Fsck(args) => fsck(&args).await,
     }
 }

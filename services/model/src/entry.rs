@@ -403,6 +403,20 @@ impl Entry {
     pub fn value(&self) -> &Value {
         &self.value
     }
+
+    /// What the entry names by digest and a store keeps: policies, schema and slice of a decision, policies and schema of an
+    /// activation.
+    pub fn contents(&self) -> impl Iterator<Item = Digest> {
+        let digest = |value: Option<&Value>| {
+            let bytes = canonical::unhex(value?.as_text()?)?;
+            Some(Digest(bytes.try_into().ok()?))
+        };
+        let of_decision = self.get("digests");
+        let of_decision = ["policies", "schema", "slice"].map(|name| digest(of_decision.and_then(|d| d.get(name))));
+        let is_activation = self.kind == Kind::Policy && self.text("event").is_some_and(|e| e.ends_with("activated"));
+        let of_activation = ["digest", "schema"].map(|name| digest(self.get(name).filter(|_| is_activation)));
+        of_decision.into_iter().chain(of_activation).flatten()
+    }
 }
 
 /// An entry where it lies, checked as [`Entry::parse`] checks it: for whoever looks at many and needs little of each.

@@ -141,7 +141,9 @@ mod tests {
         out
     }
 
-    fn gone(mut bytes: &[u8]) -> Result<(Walk, Vec<(u64, Vec<u8>)>), WalkError> {
+    type Gone = (Walk, Vec<(u64, Vec<u8>)>);
+
+    fn gone(mut bytes: &[u8]) -> Result<Gone, WalkError> {
         let (mut walk, mut shown) = (Walk::default(), Vec::new());
         while let Some((step, rest)) = Step::decode(bytes)? {
             let index = walk.step(step)?;

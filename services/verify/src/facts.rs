@@ -20,16 +20,19 @@ pub struct Facts {
 
 impl Facts {
     pub fn of_entry(bytes: &[u8]) -> Result<Self, EntryError> {
-        let entry = Entry::parse(bytes)?;
+        Ok(Self::of(&Entry::parse(bytes)?))
+    }
+
+    pub fn of(entry: &Entry) -> Self {
         let recorded = matches!(entry.kind, Kind::Decision | Kind::AuditRead);
-        Ok(Self {
+        Self {
             opens: recorded && entry.text("decision") == Some("allow"),
             of: entry.get("of").and_then(model::Value::as_int).and_then(|of| u64::try_from(of).ok()),
             boot: fingerprint(entry.text("boot").unwrap_or_default()),
             kind: entry.kind,
             time: entry.time,
-            organisation: entry.organisation.zip(entry.place),
-        })
+            organisation: entry.organisation.clone().zip(entry.place),
+        }
     }
 }
 

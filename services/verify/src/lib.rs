@@ -3,9 +3,11 @@
 //! What this crate does **not** do: no network, no trust in anything but the key it is given, no repair, and nothing of the
 //! broker's own storage (that is `millgate audit fsck`). Everything it reads may be hostile.
 //!
-//! [`log::check`] checks a whole published log, [`proof::check`] a proof of one entry, [`receipt::check`]
+//! [`log::check`] checks a whole published log, [`archive::check`] an archive of
+//! a part of one, [`proof::check`] a proof of one entry, [`receipt::check`]
 //! a receipt.
 
+pub mod archive;
 mod bundle;
 mod checkpoints;
 pub mod disclosed;

@@ -6,6 +6,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tlog::VerifierKey;
+use verify::archive::{self, ArchiveReport};
 use verify::log::{self, Remembered};
 use verify::proof::{self, ProofReport};
 use verify::receipt::{self, ReceiptReport};
@@ -15,9 +16,10 @@ const HELP: &str = "\
 Verifies logs of Millgate, offline and trusting nobody but the key it is given.
 
 usage: millgate-verify log DIR --key VKEY [--checkpoint FILE] [--json]
+       millgate-verify archive FILE --key VKEY [--json]
        millgate-verify proof FILE --key VKEY [--entry FILE] [--json]
        millgate-verify receipt FILE --key VKEY [--proof FILE] [--json]
-       millgate-verify [log | proof | receipt] --help | --version
+       millgate-verify [log | archive | proof | receipt] --help | --version
 
 `millgate-verify log --help` and so on say more.
 ";
@@ -38,6 +40,22 @@ exit code: 0 the log is fine, 1 it is not (what and which entries is printed), 2
 
 example:
   millgate-verify log /mnt/audit/press-line --key \"$(cat press-line.vkey)\" --checkpoint last-month.checkpoint
+";
+
+const ARCHIVE_HELP: &str = "\
+Verifies an archive of a part of a log: that its entries are those that the log has signed, that none is missing between the
+first and the last, and that what comes with them is what they name. Says also what the archive does not prove.
+
+usage: millgate-verify archive FILE --key VKEY [--json]
+
+  FILE        the archive, as `millgate audit export` writes it; `-` reads standard input
+  --key VKEY  the log's public key, written `name+hash+key`
+  --json      one JSON object instead of text
+
+exit code: 0 the archive is fine, 1 it is not (what and which entries is printed), 2 there was nothing to check
+
+example:
+  millgate-verify archive november.tar --key \"$(cat press-line.vkey)\"
 ";
 
 const PROOF_HELP: &str = "\
@@ -81,6 +99,7 @@ enum Command {
     Help(&'static str),
     Version,
     Log(LogArguments),
+    Archive(FileArguments),
     Proof(FileArguments),
     Receipt(FileArguments),
 }
@@ -123,6 +142,12 @@ fn run(arguments: Vec<OsString>) -> Result<bool, String> {
             print(&text)?;
             return Ok(report.is_ok());
         }
+        Command::Archive(arguments) => {
+            let report = verify_archive(&arguments)?;
+            let text = if arguments.json { format!("{}\n", report.to_json()) } else { report.to_string() };
+            print(&text)?;
+            return Ok(report.is_ok());
+        }
         Command::Receipt(arguments) => {
             let report = verify_receipt(&arguments)?;
             let text = if arguments.json { format!("{}\n", report.to_json()) } else { report.to_string() };
@@ -154,18 +179,24 @@ fn parse(arguments: Vec<OsString>) -> Result<Command, String> {
         Some("--help" | "-h" | "help") => Ok(Command::Help(HELP)),
         Some("--version" | "-V") => Ok(Command::Version),
         Some("log") => parse_log(arguments),
+        Some("archive") => {
+            Ok(parse_file("archive", None, arguments)?.map_or(Command::Help(ARCHIVE_HELP), Command::Archive))
+        }
         Some("proof") => {
-            Ok(parse_file("proof", "--entry", arguments)?.map_or(Command::Help(PROOF_HELP), Command::Proof))
+            Ok(parse_file("proof", Some("--entry"), arguments)?.map_or(Command::Help(PROOF_HELP), Command::Proof))
         }
         Some("receipt") => {
-            Ok(parse_file("receipt", "--proof", arguments)?.map_or(Command::Help(RECEIPT_HELP), Command::Receipt))
+            Ok(parse_file("receipt", Some("--proof"), arguments)?.map_or(Command::Help(RECEIPT_HELP), Command::Receipt))
         }
-        _ => Err(format!("`{}` is no command; there are `log`, `proof` and `receipt`", command.to_string_lossy())),
+        _ => Err(format!(
+            "`{}` is no command; there are `log`, `archive`, `proof` and `receipt`",
+            command.to_string_lossy()
+        )),
     }
 }
 
 fn parse_log(arguments: impl Iterator<Item = OsString>) -> Result<Command, String> {
-    let Some(given) = Given::parse("log", "DIR", "--checkpoint", arguments)? else {
+    let Some(given) = Given::parse("log", "DIR", Some("--checkpoint"), arguments)? else {
         return Ok(Command::Help(LOG_HELP));
     };
     let dir = given.what.ok_or_else(|| lacks("log", "the log's directory"))?.into();
@@ -180,7 +211,7 @@ fn parse_log(arguments: impl Iterator<Item = OsString>) -> Result<Command, Strin
 /// `None`: help is wanted.
 fn parse_file(
     command: &str,
-    own: &str,
+    own: Option<&str>,
     arguments: impl Iterator<Item = OsString>,
 ) -> Result<Option<FileArguments>, String> {
     let Some(Given { what, key, beside, json }) = Given::parse(command, "FILE", own, arguments)? else {
@@ -208,7 +239,7 @@ impl Given {
     fn parse(
         command: &str,
         what: &str,
-        own: &str,
+        own: Option<&str>,
         mut arguments: impl Iterator<Item = OsString>,
     ) -> Result<Option<Self>, String> {
         let (mut found, mut key, mut beside, mut json) = (None, None, None, false);
@@ -219,7 +250,7 @@ impl Given {
             match option.as_deref() {
                 Some("--help" | "-h") => return Ok(None),
                 Some("--key") => set(&mut key, value("--key")?, "--key")?,
-                Some(option) if option == own => set(&mut beside, value(own)?, own)?,
+                Some(option) if Some(option) == own => set(&mut beside, value(option)?, option)?,
                 Some("--json") if inline.is_none() => json = true,
                 Some(option) => {
                     let help = format!("try `millgate-verify {command} --help`");
@@ -254,6 +285,29 @@ fn set(slot: &mut Option<OsString>, value: OsString, name: &str) -> Result<(), S
 
 fn verifier(key: &str) -> Result<VerifierKey, String> {
     VerifierKey::parse(key.trim()).map_err(|error| format!("the key given with `--key` cannot be used: {error}"))
+}
+
+fn verify_archive(arguments: &FileArguments) -> Result<ArchiveReport, String> {
+    let key = verifier(&arguments.key)?;
+    let name = arguments.file.display();
+    let shown = std::io::stderr().is_terminal();
+    let mut told = 0;
+    let progress = |entries: u64| {
+        if shown && entries > told + 10_000 {
+            told = entries;
+            let _ = write!(std::io::stderr(), "\r{entries} entries\u{1b}[K");
+        }
+    };
+    let report = if arguments.file == Path::new("-") {
+        archive::check(std::io::stdin().lock(), &key, progress)
+    } else {
+        let file = std::fs::File::open(&arguments.file).map_err(|error| format!("`{name}` cannot be read: {error}"))?;
+        archive::check(std::io::BufReader::with_capacity(1 << 20, file), &key, progress)
+    };
+    if shown {
+        let _ = write!(std::io::stderr(), "\r\u{1b}[K");
+    }
+    report.map_err(|error| format!("`{name}` {error}"))
 }
 
 fn verify_proof(arguments: &FileArguments) -> Result<ProofReport, String> {
@@ -341,7 +395,7 @@ mod tests {
     fn wrong_arguments_are_named() {
         for (line, message) in [
             ("", "no command; try `millgate-verify --help`"),
-            ("lag", "`lag` is no command; there are `log`, `proof` and `receipt`"),
+            ("lag", "`lag` is no command; there are `log`, `archive`, `proof` and `receipt`"),
             ("proof --key k", "the file of the proof is missing; try `millgate-verify proof --help`"),
             ("log d", "`--key` is missing; try `millgate-verify log --help`"),
             ("log --key k", "the log's directory is missing; try `millgate-verify log --help`"),

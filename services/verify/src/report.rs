@@ -106,7 +106,7 @@ impl fmt::Display for Report {
     }
 }
 
-fn list(f: &mut fmt::Formatter<'_>, prefix: &str, findings: &[Finding], left_off: u64) -> fmt::Result {
+pub(crate) fn list(f: &mut fmt::Formatter<'_>, prefix: &str, findings: &[Finding], left_off: u64) -> fmt::Result {
     findings.iter().try_for_each(|finding| writeln!(f, "  {prefix}{finding}"))?;
     if left_off > 0 { writeln!(f, "  {prefix}{left_off} more are not listed") } else { Ok(()) }
 }

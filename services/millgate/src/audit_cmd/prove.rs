@@ -48,7 +48,7 @@ pub struct ProveArgs {
     json: bool,
 }
 
-fn class(text: &str) -> Result<CommitmentClass, String> {
+pub(super) fn class(text: &str) -> Result<CommitmentClass, String> {
     CommitmentClass::parse(text).ok_or_else(|| String::from("there are subject, network, payload"))
 }
 

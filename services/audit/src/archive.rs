@@ -1,0 +1,334 @@
+//! Archives: a stretch of the log for somebody who has nothing else, complete in a way that can be proven.
+//!
+//! An archive is a tar file. Its entries stand in a [`tlog::walk`], which puts hashes in the place of all others, so that
+//! nothing between the first and the last can have been left out. One for a single organisation shows its entries alone.
+
+use crate::error::ReadError;
+use crate::published::Publication;
+use crate::sqlite::Reader;
+use model::canonical::{self, Value};
+use model::entry::{CommitmentClass, Outline};
+use model::{Digest, OrganisationId, Timestamp};
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::Path;
+use tlog::range::cover;
+use tlog::tile::WIDTH;
+use tlog::walk::Step;
+
+/// The format, as the manifest names it.
+pub const FORMAT: &str = "millgate-archive/1";
+const GUIDE: &str = include_str!("archive/guide.txt");
+/// Steps of a walk in one file of the archive.
+const PART_BYTES: usize = 1024 * 1024;
+/// Contents that are read at a time.
+const CONTENTS_AT_ONCE: usize = 200;
+
+/// What an archive is to hold.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Entries of this time and later.
+    pub from: Timestamp,
+    /// Entries before this time.
+    pub to: Timestamp,
+    /// Entries of this organisation alone, and nothing that could name another.
+    pub organisation: Option<OrganisationId>,
+    /// The values behind these commitments too.
+    pub disclose: Vec<CommitmentClass>,
+    /// When the archive is made.
+    pub now: Timestamp,
+}
+
+/// What an archive holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Summary {
+    pub origin: String,
+    /// Entries under the checkpoint.
+    pub size: u64,
+    /// Entries in the archive, with one before and one behind the time that was asked for, where there are such.
+    pub entries: u64,
+    /// Indexes of the first and the last.
+    pub first: Option<u64>,
+    pub last: Option<u64>,
+    /// Policy sets, schemas and slices.
+    pub contents: u64,
+    /// Those that entries name and the store does not have.
+    pub contents_missing: u64,
+    /// Entries whose values were erased, or that have none of these classes.
+    pub not_disclosed: u64,
+}
+
+/// Why there is no archive.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("the archive cannot be written")]
+    Write(#[from] std::io::Error),
+    #[error("entry {index}: {what}")]
+    Entry { index: u64, what: String },
+    #[error("the log has no entries of {0}")]
+    Nothing(String),
+}
+
+/// Writes an archive of the log whose store is in `directory` and which is published to `published`. `progress` hears how many
+/// entries of how many have been gone through.
+///
+/// # Errors
+/// When files are missing or damaged, or the archive cannot be written.
+pub async fn export(
+    directory: &Path,
+    published: &Path,
+    wanted: &Wanted,
+    out: impl Write,
+    mut progress: impl FnMut(u64, u64),
+) -> Result<Summary, ArchiveError> {
+    let reader = open_store(directory).await?;
+    let mut publication = Publication::open(published)?;
+    let shown = shown(&mut publication, wanted)?;
+    let mut writer = Writer::new(out, wanted.now);
+    writer.file("README.txt", GUIDE.as_bytes())?;
+    writer.file("manifest.json", &manifest(&publication, wanted))?;
+    writer.file("checkpoint", publication.note().as_bytes())?;
+    let summary = Summary {
+        origin: publication.checkpoint().origin.clone(),
+        size: publication.size(),
+        entries: shown.len() as u64,
+        first: shown.first().copied(),
+        last: shown.last().copied(),
+        ..Summary::default()
+    };
+    let mut making = Making { wanted, part: Part::default(), at: 0, contents: BTreeSet::new(), summary };
+    let width = u64::from(WIDTH);
+    for of_bundle in shown.chunk_by(|a, b| a / width == b / width) {
+        let number = of_bundle.first().map_or(0, |index| index / width);
+        let bundle = publication.bundle(number)?;
+        let entry =
+            |index: &u64| bundle.get(usize::try_from(index % width).ok()?).map(|entry| (*index, entry.to_vec()));
+        let entries: Vec<(u64, Vec<u8>)> = of_bundle.iter().filter_map(entry).collect();
+        for (index, entry) in &entries {
+            making.skip_to(&mut publication, *index)?;
+            making.show(*index, entry)?;
+        }
+        if making.part.steps.len() >= PART_BYTES {
+            making.flush(&reader, &mut writer).await?;
+        }
+        progress(making.shown(), making.summary.entries);
+    }
+    let size = publication.size();
+    making.skip_to(&mut publication, size)?;
+    making.flush(&reader, &mut writer).await?;
+    making.write_contents(&reader, &mut writer).await?;
+    reader.close().await;
+    writer.finish()?;
+    Ok(making.summary)
+}
+
+async fn open_store(directory: &Path) -> Result<Reader, ReadError> {
+    let path = directory.join(crate::sqlite::DATABASE_FILE);
+    std::fs::metadata(&path).map_err(|source| ReadError::File { path, source })?;
+    Ok(Reader::open(directory).await?)
+}
+
+fn manifest(publication: &Publication, wanted: &Wanted) -> Vec<u8> {
+    let mut members = vec![
+        ("format", Value::text(FORMAT)),
+        ("from", Value::text(wanted.from.to_rfc3339())),
+        ("made", Value::text(wanted.now.to_rfc3339())),
+        ("origin", Value::text(publication.checkpoint().origin.as_str())),
+        ("to", Value::text(wanted.to.to_rfc3339())),
+    ];
+    members.extend(wanted.organisation.as_ref().map(|o| ("organisation", Value::text(o.as_str()))));
+    Value::object(members).encode()
+}
+
+// === what is shown
+
+/// The indexes of the entries to show, with one before and one behind the time that was asked for: they say that it is all.
+fn shown(publication: &mut Publication, wanted: &Wanted) -> Result<Vec<u64>, ArchiveError> {
+    let (size, width) = (publication.size(), u64::from(WIDTH));
+    let (low, high) = (bundle_of(publication, wanted.from)?, bundle_of(publication, wanted.to)?);
+    let (mut before, mut within, mut behind) = (None, Vec::new(), None);
+    // Entries of one moment need not be in the order of their times; a bundle more on either side has them all.
+    for number in low.saturating_sub(2)..size.div_ceil(width) {
+        for (index, entry) in (number * width..).zip(publication.bundle(number)?) {
+            let outline = Outline::read(entry).map_err(|e| ArchiveError::Entry { index, what: e.to_string() })?;
+            if wanted.organisation.is_some() && outline.organisation != wanted.organisation {
+                continue;
+            }
+            match outline.time {
+                time if time < wanted.from && within.is_empty() => before = Some(index),
+                time if time < wanted.to => {
+                    if within.is_empty() {
+                        before = before.or(outline.place.and_then(|place| place.previous));
+                    }
+                    // What was behind, by its time, was between others.
+                    within.extend(behind.take());
+                    within.push(index);
+                }
+                _ if within.is_empty() => {}
+                _ => behind = behind.or(Some(index)),
+            }
+        }
+        if number > high.saturating_add(1) && behind.is_some() {
+            break;
+        }
+    }
+    let (Some(first), Some(last)) = (within.first().copied(), within.last().copied()) else {
+        let of = wanted.organisation.as_ref().map(|o| format!("organisation `{o}` ")).unwrap_or_default();
+        let what = format!("{of}from {} to {}", wanted.from.to_rfc3339(), wanted.to.to_rfc3339());
+        return Err(ArchiveError::Nothing(what));
+    };
+    Ok(match &wanted.organisation {
+        // Whatever its time, an entry between two that are shown is shown.
+        None => (first.saturating_sub(1)..(last + 2).min(size)).collect(),
+        Some(_) => before.into_iter().chain(within).chain(behind).collect(),
+    })
+}
+
+/// The first bundle that begins at this time or later, by halves: as good as the clock was.
+fn bundle_of(publication: &mut Publication, time: Timestamp) -> Result<u64, ReadError> {
+    let (mut low, mut high) = (0, publication.size().div_ceil(u64::from(WIDTH)));
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let begins = publication.bundle(middle)?.first().and_then(|entry| Outline::read(entry).ok()).map(|o| o.time);
+        if begins.is_some_and(|begins| begins < time) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(low)
+}
+
+// === what is written
+
+struct Making<'w> {
+    wanted: &'w Wanted,
+    part: Part,
+    /// Entries that steps stand for already.
+    at: u64,
+    contents: BTreeSet<Digest>,
+    summary: Summary,
+}
+
+/// What goes into one file of the walk.
+#[derive(Default)]
+struct Part {
+    number: u64,
+    steps: Vec<u8>,
+    /// Entries in it.
+    shown: Vec<u64>,
+    /// In those before it.
+    before: u64,
+}
+
+impl Making<'_> {
+    fn shown(&self) -> u64 {
+        self.part.before + self.part.shown.len() as u64
+    }
+
+    /// Hashes for everything up to `index`.
+    fn skip_to(&mut self, publication: &mut Publication, index: u64) -> Result<(), ArchiveError> {
+        for (level, at) in cover(self.at, index) {
+            let root = publication.subtree(level, at)?;
+            self.step(Step::Subtree { level, root })?;
+        }
+        self.at = index;
+        Ok(())
+    }
+
+    fn show(&mut self, index: u64, entry: &[u8]) -> Result<(), ArchiveError> {
+        self.step(Step::Entry(entry))?;
+        self.at = index + 1;
+        self.part.shown.push(index);
+        // Policies and slices name other organisations.
+        if self.wanted.organisation.is_none() {
+            self.contents.extend(named(entry));
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, step: Step<'_>) -> Result<(), ArchiveError> {
+        let fault = |e: tlog::walk::WalkError| ArchiveError::Entry { index: self.at, what: e.to_string() };
+        step.encode_into(&mut self.part.steps).map_err(fault)
+    }
+
+    /// Writes the steps so far, and what is shown of the entries among them.
+    async fn flush<W: Write>(&mut self, reader: &Reader, writer: &mut Writer<W>) -> Result<(), ArchiveError> {
+        if self.part.steps.is_empty() {
+            return Ok(());
+        }
+        let Part { number, steps, shown, before } = std::mem::take(&mut self.part);
+        writer.file(&format!("tree/{number:06}"), &steps)?;
+        self.part = Part { number: number + 1, before: before + shown.len() as u64, ..Part::default() };
+        if self.wanted.disclose.is_empty() {
+            return Ok(());
+        }
+        let mut lines = Vec::new();
+        for index in shown {
+            let values = reader.disclosure(index).await.map_err(ReadError::from)?;
+            match values.and_then(|values| chosen(&values, &self.wanted.disclose)) {
+                Some(values) => {
+                    lines.extend_from_slice(format!("{{\"index\":{index},\"values\":").as_bytes());
+                    lines.extend_from_slice(&values);
+                    lines.extend_from_slice(b"}\n");
+                }
+                None => self.summary.not_disclosed += 1,
+            }
+        }
+        writer.file(&format!("disclosed/{number:06}"), &lines)?;
+        Ok(())
+    }
+
+    async fn write_contents<W: Write>(&mut self, reader: &Reader, writer: &mut Writer<W>) -> Result<(), ArchiveError> {
+        let digests: Vec<Digest> = std::mem::take(&mut self.contents).into_iter().collect();
+        for some in digests.chunks(CONTENTS_AT_ONCE) {
+            let contents = reader.contents(some).await.map_err(ReadError::from)?;
+            self.summary.contents += contents.len() as u64;
+            self.summary.contents_missing += (some.len() - contents.len()) as u64;
+            for content in contents {
+                writer.file(&format!("content/{}", content.digest.to_hex()), &content.bytes)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What an entry names by digest and the store holds: policies, schema and slice of a decision, and of an activation.
+fn named(entry: &[u8]) -> Vec<Digest> {
+    let Ok(entry) = model::entry::Entry::parse(entry) else { return Vec::new() };
+    entry.contents().collect()
+}
+
+/// Of `{"network":{…},"subject":{…}}`, these classes; `None` where none is there.
+fn chosen(values: &str, classes: &[CommitmentClass]) -> Option<Vec<u8>> {
+    let Value::Object(values) = canonical::parse(values.as_bytes()).ok()? else { return None };
+    let of = |class: &CommitmentClass| Some((class.as_str(), values.get(class.as_str())?.clone()));
+    let chosen: Vec<_> = classes.iter().filter_map(of).collect();
+    (!chosen.is_empty()).then(|| Value::object(chosen).encode())
+}
+
+/// A tar file in the making.
+struct Writer<W: Write> {
+    tar: tar::Builder<W>,
+    seconds: u64,
+}
+
+impl<W: Write> Writer<W> {
+    fn new(out: W, now: Timestamp) -> Self {
+        Self { tar: tar::Builder::new(out), seconds: u64::try_from(now.seconds()).unwrap_or(0) }
+    }
+
+    fn file(&mut self, name: &str, bytes: &[u8]) -> std::io::Result<()> {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        header.set_mtime(self.seconds);
+        self.tar.append_data(&mut header, name, bytes)
+    }
+
+    fn finish(self) -> std::io::Result<()> {
+        self.tar.into_inner()?.flush()
+    }
+}

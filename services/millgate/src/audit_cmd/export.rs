@@ -1,0 +1,117 @@
+//! `millgate audit export`: a stretch of a log as one file for an auditor, or for one organisation.
+
+use crate::out::say;
+use anyhow::Context as _;
+use audit::archive::{Summary, Wanted, export};
+use clap::Args;
+use model::entry::CommitmentClass;
+use model::{Clock as _, OrganisationId, Timestamp};
+use runtime::clock::SystemClock;
+use std::io::{BufWriter, IsTerminal as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// The log's own directory, which holds `log.db`
+    #[arg(long, value_name = "DIR")]
+    directory: PathBuf,
+    /// The published directory, if it is not `published` in the other
+    #[arg(long, value_name = "DIR")]
+    published: Option<PathBuf>,
+    /// Entries from this time on, as in 2026-11-01T00:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = super::time)]
+    from: Timestamp,
+    /// Entries before this time; now if left out
+    #[arg(long, value_name = "TIME", value_parser = super::time)]
+    to: Option<Timestamp>,
+    /// Entries of this organisation alone, and nothing that names another: for itself
+    #[arg(long, value_name = "ID")]
+    organisation: Option<OrganisationId>,
+    /// Show what is behind these commitments too: subject, network, payload
+    #[arg(long, value_name = "CLASSES", value_delimiter = ',', value_parser = super::prove::class)]
+    disclose: Vec<CommitmentClass>,
+    /// The archive to write; it must not be there yet
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// One JSON object on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
+    eprintln!("reading the files of a log: nobody records this reading");
+    let name = args.out.display();
+    let summary = match write(args).await {
+        Ok(summary) => summary,
+        Err(error) => {
+            // Half an archive looks like one from which something was taken.
+            if error.downcast_ref::<Exists>().is_none() {
+                let _ = std::fs::remove_file(&args.out);
+            }
+            return Err(error.context(format!("`{name}` could not be written")));
+        }
+    };
+    if args.json {
+        say(serde_json::to_string(&summary)?);
+    } else {
+        say(described(&args.out, &summary));
+    }
+    if summary.contents_missing > 0 {
+        eprintln!("{} policy sets, schemas or slices that entries name are not in the store", summary.contents_missing);
+    }
+    if summary.not_disclosed > 0 {
+        eprintln!(
+            "of {} entries nothing is disclosed: they have no such values, or these were erased",
+            summary.not_disclosed
+        );
+    }
+    if !args.json {
+        eprintln!("to verify it: millgate-verify archive {name} --key 'the key that {} gave you'", summary.origin);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is there is not written over: it may be the only copy of an archive.
+#[derive(Debug, thiserror::Error)]
+#[error("it is there already; choose another name, or remove it first")]
+struct Exists;
+
+async fn write(args: &ExportArgs) -> anyhow::Result<Summary> {
+    let now = SystemClock.now();
+    let wanted = Wanted {
+        from: args.from,
+        to: args.to.unwrap_or(now),
+        organisation: args.organisation.clone(),
+        disclose: args.disclose.clone(),
+        now,
+    };
+    anyhow::ensure!(wanted.from < wanted.to, "`--from` is not before `--to`");
+    let file = match std::fs::File::create_new(&args.out) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Err(Exists.into()),
+        file => file?,
+    };
+    let published = args.published.clone().unwrap_or_else(|| args.directory.join("published"));
+    let terminal = std::io::stderr().is_terminal();
+    let progress = |done: u64, total: u64| {
+        if terminal {
+            eprint!("\r{done} of {total} entries");
+        }
+    };
+    let summary = export(&args.directory, &published, &wanted, BufWriter::new(&file), progress).await;
+    if terminal {
+        eprintln!();
+    }
+    let summary = summary.with_context(|| format!("the log in `{}`", args.directory.display()))?;
+    file.sync_all().context("it cannot be flushed")?;
+    Ok(summary)
+}
+
+fn described(out: &Path, summary: &Summary) -> String {
+    let Summary { origin, size, entries, first, last, contents, .. } = summary;
+    let (first, last) = (first.unwrap_or_default(), last.unwrap_or_default());
+    format!(
+        "{}: {entries} entries of log {origin}, indexes {first} to {last} of {size}, with {contents} contents",
+        out.display()
+    )
+}

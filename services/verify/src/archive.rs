@@ -1,0 +1,477 @@
+//! The check of an archive: a stretch of a log, with hashes in the place of everything that is not shown.
+//!
+//! What passes:
+//! 1. `checkpoint` is signed by the log's key and of its origin;
+//! 2. entries and hashes have its root, and there are as many as it says;
+//! 3. between the first and the last entry none is missing: none at all, or, where the archive is one organisation's, none of
+//!    that organisation, and there is no other's;
+//! 4. every entry has the form of an entry, organisations' entries are numbered without gap or fork, and every outcome belongs
+//!    to one earlier allowed exchange that has no other;
+//! 5. what entries name by digest is there and is what they name; what is shown of their commitments is what was recorded.
+
+use crate::disclosed::{self, Verdict};
+use crate::facts::Facts;
+use crate::findings::Findings;
+use crate::report::{Finding, count, list};
+use crate::rules::Rules;
+use model::canonical::{self, Value};
+use model::entry::{Entry, Place};
+use model::{Digest, OrganisationId, Timestamp};
+use serde_json::json;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::io::{self, Read};
+use tlog::walk::{Step, Walk};
+use tlog::{Checkpoint, VerifierKey};
+
+const FORMAT: &str = "millgate-archive/1";
+/// Steps of about a mebibyte, and the one that made it that.
+const PART_BYTES_MAX: u64 = 2 * 1024 * 1024;
+/// What may go with one entry of a log.
+const CONTENT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+const SMALL_BYTES_MAX: u64 = 1024 * 1024;
+/// Disclosures of the entries of one part.
+const DISCLOSED_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Why there is nothing to check.
+#[derive(Debug)]
+pub enum Unusable {
+    /// It cannot be read as a tar file.
+    Read(io::Error),
+    /// It is none of ours, in words.
+    NoArchive(String),
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read(error) => write!(f, "cannot be read as an archive: {error}"),
+            Self::NoArchive(what) => write!(f, "is no archive of a log: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for Unusable {}
+
+/// The result of one check.
+#[derive(Clone, Debug, Default)]
+pub struct ArchiveReport {
+    pub origin: String,
+    /// Entries under the checkpoint, and its root in base64; if it verified.
+    pub tree: Option<(u64, String)>,
+    /// What the archive says that it holds; nobody has signed that.
+    pub organisation: Option<String>,
+    pub from: String,
+    pub to: String,
+    /// Entries shown, and the indexes of the first and the last.
+    pub entries: u64,
+    pub indexes: Option<(u64, u64)>,
+    /// Of the organisation whose archive it is: the numbers of its first and its last entry here.
+    pub numbers: Option<(u64, u64)>,
+    pub organisations: u64,
+    pub contents: u64,
+    /// Classes of values that are shown and are what was recorded.
+    pub disclosed: u64,
+    /// Allowed exchanges that have no outcome here.
+    pub open: u64,
+    /// What cannot be told from this archive.
+    pub limits: Vec<String>,
+    pub findings: Vec<Finding>,
+    pub findings_left_off: u64,
+    pub warnings: Vec<Finding>,
+    pub warnings_left_off: u64,
+}
+
+/// Checks the archive that `reader` reads. `progress` hears how many entries have been seen, every few thousand.
+///
+/// # Errors
+/// When it is no archive. What is wrong with it is in the report.
+pub fn check(reader: impl Read, key: &VerifierKey, mut progress: impl FnMut(u64)) -> Result<ArchiveReport, Unusable> {
+    let mut archive = tar::Archive::new(reader);
+    let mut check = Check::new(key);
+    for file in archive.entries().map_err(Unusable::Read)? {
+        let mut file = file.map_err(Unusable::Read)?;
+        let name = String::from_utf8_lossy(&file.path_bytes()).into_owned();
+        let (bytes_max, kind) = match name.split_once('/') {
+            Some(("tree", _)) => (PART_BYTES_MAX, Part::Tree),
+            Some(("disclosed", _)) => (DISCLOSED_BYTES_MAX, Part::Disclosed),
+            Some(("content", _)) => (CONTENT_BYTES_MAX, Part::Content),
+            None if name == "manifest.json" => (SMALL_BYTES_MAX, Part::Manifest),
+            None if name == "checkpoint" => (SMALL_BYTES_MAX, Part::Checkpoint),
+            None if name == "README.txt" => continue,
+            _ => {
+                check.warnings.add(0..0, format!("holds `{name}`, which belongs to no archive"));
+                continue;
+            }
+        };
+        if file.size() > bytes_max {
+            check.findings.add(0..0, format!("`{name}` has {} bytes; at most {bytes_max} can be right", file.size()));
+            continue;
+        }
+        let mut bytes = Vec::new();
+        file.by_ref().take(bytes_max).read_to_end(&mut bytes).map_err(Unusable::Read)?;
+        match kind {
+            Part::Manifest => check.manifest(&bytes)?,
+            Part::Checkpoint => check.checkpoint(&bytes),
+            Part::Tree => check.tree(&name, &bytes),
+            Part::Disclosed => check.disclosed(&name, &bytes),
+            Part::Content => check.content(&name, &bytes),
+        }
+        progress(check.report.entries);
+    }
+    check.finish()
+}
+
+enum Part {
+    Manifest,
+    Checkpoint,
+    Tree,
+    Disclosed,
+    Content,
+}
+
+/// What the manifest asks for.
+struct Asked {
+    from: Timestamp,
+    to: Timestamp,
+    organisation: Option<OrganisationId>,
+}
+
+struct Check<'k> {
+    key: &'k VerifierKey,
+    asked: Option<Asked>,
+    signed: Option<Checkpoint>,
+    walk: Walk,
+    /// Set when the steps could not be read any further.
+    is_broken: bool,
+    rules: Rules,
+    /// Exchanges that were allowed, with or without outcome.
+    allowed: HashSet<u64>,
+    /// First and last entry, with their times.
+    ends: Option<[(u64, Timestamp); 2]>,
+    places: Option<(Place, Place)>,
+    /// What entries name, with the first that does; taken out when it has come.
+    named: BTreeMap<Digest, u64>,
+    /// The entries of the last part, which disclosures may follow.
+    part: HashMap<u64, Entry>,
+    findings: Findings,
+    warnings: Findings,
+    report: ArchiveReport,
+}
+
+impl<'k> Check<'k> {
+    fn new(key: &'k VerifierKey) -> Self {
+        Self {
+            key,
+            asked: None,
+            signed: None,
+            walk: Walk::default(),
+            is_broken: false,
+            rules: Rules::default(),
+            allowed: HashSet::new(),
+            ends: None,
+            places: None,
+            named: BTreeMap::new(),
+            part: HashMap::new(),
+            findings: Findings::default(),
+            warnings: Findings::default(),
+            report: ArchiveReport { origin: key.name().to_owned(), ..ArchiveReport::default() },
+        }
+    }
+
+    fn manifest(&mut self, bytes: &[u8]) -> Result<(), Unusable> {
+        let value = canonical::parse(bytes).map_err(|e| Unusable::NoArchive(format!("`manifest.json`: {e}")))?;
+        let text = |name: &str| value.get(name).and_then(Value::as_text);
+        let lacks = |name: &str| Unusable::NoArchive(format!("`manifest.json` has no `{name}` that can be read"));
+        match text("format") {
+            Some(FORMAT) => {}
+            Some(other) => {
+                return Err(Unusable::NoArchive(format!("its format is `{other}`, and `{FORMAT}` is known")));
+            }
+            None => return Err(lacks("format")),
+        }
+        let time = |name: &str| text(name).and_then(Timestamp::parse_rfc3339).ok_or_else(|| lacks(name));
+        let organisation = match value.get("organisation") {
+            None => None,
+            Some(id) => {
+                let id = id.as_text().and_then(|id| OrganisationId::new(id).ok());
+                Some(id.ok_or_else(|| lacks("organisation"))?)
+            }
+        };
+        let asked = Asked { from: time("from")?, to: time("to")?, organisation };
+        self.report.from = asked.from.to_rfc3339();
+        self.report.to = asked.to.to_rfc3339();
+        self.report.organisation = asked.organisation.as_ref().map(ToString::to_string);
+        if text("origin") != Some(self.key.name()) {
+            self.findings.add(0..0, "says that it is of another log than the key");
+        }
+        if self.asked.replace(asked).is_some() {
+            self.findings.add(0..0, "has two manifests");
+        }
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, bytes: &[u8]) {
+        let opened = String::from_utf8(bytes.to_vec()).map_err(|_| String::from("not UTF-8"));
+        match opened.and_then(|note| Checkpoint::open(&note, self.key).map_err(|e| e.to_string())) {
+            Ok(checkpoint) => {
+                self.report.tree = Some((checkpoint.size, checkpoint.root.to_base64()));
+                if self.signed.replace(checkpoint).is_some() {
+                    self.findings.add(0..0, "has two checkpoints");
+                }
+            }
+            Err(why) => self.findings.add(0..0, format!("`checkpoint`: {why}")),
+        }
+    }
+
+    fn tree(&mut self, name: &str, mut bytes: &[u8]) {
+        self.part.clear();
+        while !self.is_broken {
+            let step = match Step::decode(bytes) {
+                Ok(None) => return,
+                Ok(Some((step, rest))) => {
+                    bytes = rest;
+                    step
+                }
+                Err(error) => return self.broken(name, &error.to_string()),
+            };
+            let index = match self.walk.step(step) {
+                Ok(index) => index,
+                Err(error) => return self.broken(name, &error.to_string()),
+            };
+            if let Step::Entry(entry) = step {
+                self.entry(index, entry);
+            }
+        }
+    }
+
+    /// Nothing behind it can be placed.
+    fn broken(&mut self, name: &str, why: &str) {
+        self.is_broken = true;
+        self.findings.add(0..0, format!("`{name}`: {why}"));
+    }
+
+    fn entry(&mut self, index: u64, bytes: &[u8]) {
+        self.report.entries += 1;
+        let at = index..index + 1;
+        let entry = match Entry::parse(bytes) {
+            Ok(entry) => entry,
+            Err(error) => return self.findings.add(at, error.to_string()),
+        };
+        match &mut self.ends {
+            Some([_, last]) => {
+                if self.asked.as_ref().is_some_and(|asked| asked.organisation.is_none()) && last.0 + 1 != index {
+                    let what = "left out, although the archive says that it holds all entries of its time";
+                    self.findings.add(last.0 + 1..index, what);
+                }
+                *last = (index, entry.time);
+            }
+            ends => {
+                // What is before the first is not here, and not held against anybody.
+                self.rules.hole(0..index);
+                *ends = Some([(index, entry.time); 2]);
+            }
+        }
+        if let Some(organisation) = self.asked.as_ref().and_then(|asked| asked.organisation.as_ref()) {
+            if entry.organisation.as_ref() != Some(organisation) {
+                self.findings.add(at, format!("is no entry of `{organisation}`, whose archive this is"));
+            }
+            if let Some(place) = entry.place {
+                self.places = Some((self.places.map_or(place, |(first, _)| first), place));
+            }
+        }
+        for digest in entry.contents() {
+            self.named.entry(digest).or_insert(index);
+        }
+        let facts = Facts::of(&entry);
+        let Self { rules, findings, warnings, allowed, .. } = self;
+        let one_that_opens = |earlier| allowed.contains(&earlier).then(|| Facts { opens: true, ..facts.clone() });
+        rules.entry(index, &facts, findings, warnings, one_that_opens);
+        if facts.opens {
+            allowed.insert(index);
+        }
+        self.part.insert(index, entry);
+    }
+
+    fn disclosed(&mut self, name: &str, bytes: &[u8]) {
+        for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let said = canonical::parse(line).ok();
+            let index = said.as_ref().and_then(|v| v.get("index")).and_then(Value::as_int);
+            let index = index.and_then(|index| u64::try_from(index).ok());
+            let values = said.as_ref().and_then(|v| v.get("values")).map(Value::encode);
+            let (Some(index), Some(values)) = (index, values) else {
+                return self.findings.add(0..0, format!("`{name}` holds a line that is none of disclosures"));
+            };
+            let at = index..index + 1;
+            let Some(entry) = self.part.get(&index) else {
+                self.findings.add(at, "values are shown of it, and it is not in the file of the same number");
+                continue;
+            };
+            match disclosed::compare(entry, Some(&values)) {
+                Ok(classes) => {
+                    for one in classes.iter().filter(|one| one.verdict.is_fault()) {
+                        self.findings
+                            .add(at.clone(), format!("what is shown as `{}` is not what was recorded", one.class));
+                    }
+                    let shown = classes.iter().filter(|one| one.verdict == Verdict::Matches);
+                    self.report.disclosed += shown.count() as u64;
+                }
+                Err(what) => self.findings.add(at, what),
+            }
+        }
+    }
+
+    fn content(&mut self, name: &str, bytes: &[u8]) {
+        let digest = Digest::of(bytes);
+        if name.strip_prefix("content/") != Some(digest.to_hex().as_str()) {
+            return self.findings.add(0..0, format!("`{name}` is not what its name says"));
+        }
+        // All entries have come before.
+        match self.named.remove(&digest) {
+            Some(index) => {
+                self.report.contents += 1;
+                if self.report.organisation.is_some() {
+                    let what = "policies and entities are shown that it was decided from, and may name others";
+                    self.warnings.add(index..index + 1, what);
+                }
+            }
+            None => self.findings.add(0..0, format!("`{name}` is named by no entry here")),
+        }
+    }
+
+    fn finish(mut self) -> Result<ArchiveReport, Unusable> {
+        let Some(asked) = self.asked.take() else {
+            return Err(Unusable::NoArchive(String::from("it has no `manifest.json`")));
+        };
+        self.whole();
+        self.bounds(&asked);
+        for (digest, index) in std::mem::take(&mut self.named) {
+            let what = format!("names {} by digest, which is not in the archive", digest.to_hex());
+            match asked.organisation {
+                None => self.findings.add(index..index + 1, what),
+                Some(_) => continue,
+            }
+        }
+        if let Some(organisation) = &asked.organisation {
+            self.report.limits.push(format!(
+                "policies and entities are left out, because they name others than {organisation}: nothing here can be decided again"
+            ));
+        }
+        let Self { rules, findings, mut warnings, mut report, ends, places, .. } = self;
+        report.open = rules.finish(&mut warnings);
+        report.organisations = rules.organisations();
+        report.indexes = ends.map(|[first, last]| (first.0, last.0));
+        report.numbers = places.map(|(first, last)| (first.sequence, last.sequence));
+        (report.findings, report.findings_left_off) = findings.finish();
+        (report.warnings, report.warnings_left_off) = warnings.finish();
+        Ok(report)
+    }
+
+    /// Entries and hashes are the tree that was signed.
+    fn whole(&mut self) {
+        let Some(signed) = &self.signed else {
+            return self.findings.add(0..0, "no checkpoint verifies, so nothing is proven");
+        };
+        if self.is_broken {
+            return;
+        }
+        if self.walk.size() != signed.size {
+            let what = format!("stands for {} entries; the checkpoint is of {}", self.walk.size(), signed.size);
+            self.findings.add(0..0, what);
+        } else if self.walk.root() != signed.root {
+            self.findings.add(0..0, "entries and hashes do not have the root of the checkpoint: something was changed");
+        }
+    }
+
+    /// Whether it holds everything of the time that was asked for.
+    fn bounds(&mut self, asked: &Asked) {
+        let Some([first, last]) = self.ends else { return self.findings.add(0..0, "holds no entry") };
+        let size = self.signed.as_ref().map_or(0, |signed| signed.size);
+        let is_first = match &asked.organisation {
+            None => first.0 == 0,
+            Some(_) => self.places.is_some_and(|(first, _)| first.sequence == 1),
+        };
+        if !is_first && first.1 >= asked.from {
+            let limit =
+                format!("whether there are entries between {} and the first of the archive", asked.from.to_rfc3339());
+            self.report.limits.push(limit);
+        }
+        if last.1 >= asked.to {
+            return;
+        }
+        match &asked.organisation {
+            None if last.0 + 1 == size => {}
+            None => {
+                let limit =
+                    format!("whether there are entries between the last of the archive and {}", asked.to.to_rfc3339());
+                self.report.limits.push(limit);
+            }
+            Some(organisation) => {
+                let behind = self.places.map_or(0, |(_, last)| last.sequence);
+                self.report.limits.push(format!("whether {organisation} has entries behind its {behind}."));
+            }
+        }
+    }
+}
+
+impl ArchiveReport {
+    pub fn is_ok(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    pub fn to_json(&self) -> serde_json::Value {
+        json!({
+            "ok": self.is_ok(),
+            "origin": self.origin,
+            "size": self.tree.as_ref().map(|(size, _)| size),
+            "root": self.tree.as_ref().map(|(_, root)| root),
+            "organisation": self.organisation,
+            "from": self.from,
+            "to": self.to,
+            "entries": self.entries,
+            "first": self.indexes.map(|(first, _)| first),
+            "last": self.indexes.map(|(_, last)| last),
+            "first_of_organisation": self.numbers.map(|(first, _)| first),
+            "last_of_organisation": self.numbers.map(|(_, last)| last),
+            "organisations": self.organisations,
+            "contents": self.contents,
+            "disclosed": self.disclosed,
+            "open": self.open,
+            "not_proven": self.limits,
+            "findings": self.findings.iter().map(Finding::to_json).collect::<Vec<_>>(),
+            "findings_left_off": self.findings_left_off,
+            "warnings": self.warnings.iter().map(Finding::to_json).collect::<Vec<_>>(),
+            "warnings_left_off": self.warnings_left_off,
+        })
+    }
+}
+
+impl fmt::Display for ArchiveReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let found = self.findings.len() as u64 + self.findings_left_off;
+        let verdict = if self.is_ok() { "fine".to_owned() } else { count(found, "finding", "findings") };
+        writeln!(f, "archive of log {}: {verdict}", self.origin)?;
+        list(f, "", &self.findings, self.findings_left_off)?;
+        list(f, "warning: ", &self.warnings, self.warnings_left_off)?;
+        writeln!(f, "  time           {} to {}", self.from, self.to)?;
+        if let Some((first, last)) = self.indexes {
+            writeln!(f, "  entries        {}, indexes {first} to {last}", self.entries)?;
+        }
+        match (&self.organisation, self.numbers) {
+            (Some(organisation), Some((first, last))) => {
+                writeln!(f, "  organisation   {organisation} alone, its {first}. to {last}. entry")?;
+            }
+            _ => writeln!(f, "  organisations  {}", self.organisations)?,
+        }
+        if let Some((size, root)) = &self.tree {
+            writeln!(f, "  tree           {size} entries, root {root}")?;
+        }
+        writeln!(f, "  contents       {}", self.contents)?;
+        writeln!(f, "  disclosed      {}", self.disclosed)?;
+        writeln!(f, "  open           {}", count(self.open, "exchange without outcome", "exchanges without outcome"))?;
+        self.limits.iter().try_for_each(|limit| writeln!(f, "  not proven     {limit}"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,308 @@
+use super::*;
+use crate::log::published::{Told, allow, checkpoint, key, outcome, seal, story, told};
+use model::entry::Kind;
+use std::collections::{BTreeSet, HashMap};
+use tlog::range::cover;
+use tlog::{CompactRange, Hash, SigningKey, leaf_hash};
+
+/// The times of entries are a millisecond apart.
+const START_MS: i64 = 1_795_375_200_000;
+
+/// An archive in the making, as whoever makes one could have it.
+struct Made {
+    entries: Vec<Vec<u8>>,
+    shown: BTreeSet<u64>,
+    manifest: Vec<(&'static str, Value)>,
+    checkpoint: String,
+    more: Vec<(String, Vec<u8>)>,
+    /// Steps that are left out of the walk.
+    without: BTreeSet<u64>,
+}
+
+fn at(ms: i64) -> Value {
+    Value::text(Timestamp(START_MS + ms).to_rfc3339())
+}
+
+impl Made {
+    /// Of entries 100 to 199, with one on either side.
+    fn of(entries: Vec<Vec<u8>>) -> Self {
+        let manifest = vec![
+            ("format", Value::text(FORMAT)),
+            ("from", at(100)),
+            ("origin", Value::text("plant.example/log")),
+            ("to", at(200)),
+        ];
+        let checkpoint = checkpoint(&entries, &key(1));
+        Self { entries, shown: (99..201).collect(), manifest, checkpoint, more: Vec::new(), without: BTreeSet::new() }
+    }
+
+    /// Of these, what is of `organisation`.
+    fn of_organisation(entries: Vec<Vec<u8>>, organisation: &str) -> Self {
+        let is_own = |index: &u64| {
+            let entry = Entry::parse(&entries[usize::try_from(*index).unwrap()]).unwrap();
+            entry.organisation.is_some_and(|o| o.as_str() == organisation)
+        };
+        let before = (0..100).rev().find(is_own);
+        let behind = (200..entries.len() as u64).find(is_own);
+        let shown = before.into_iter().chain((100..200).filter(is_own)).chain(behind).collect();
+        let mut made = Self { shown, ..Self::of(entries) };
+        made.manifest.push(("organisation", Value::text(organisation)));
+        made
+    }
+
+    fn walk(&self) -> Vec<u8> {
+        let (mut range, mut nodes) = (CompactRange::new(), HashMap::<(u8, u64), Hash>::new());
+        for (at, entry) in (0_u64..).zip(&self.entries) {
+            range.push_visiting(leaf_hash(entry), |level, hash| {
+                nodes.insert((level, at >> level), hash);
+            });
+        }
+        let (mut out, mut at) = (Vec::new(), 0);
+        for next in self.shown.iter().copied().chain([range.size()]) {
+            for (level, index) in cover(at, next) {
+                Step::Subtree { level, root: nodes[&(level, index)] }.encode_into(&mut out).unwrap();
+            }
+            if next < range.size() && !self.without.contains(&next) {
+                Step::Entry(&self.entries[usize::try_from(next).unwrap()]).encode_into(&mut out).unwrap();
+            }
+            at = next + 1;
+        }
+        out
+    }
+
+    fn tar(&self) -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut add = |name: &str, bytes: &[u8]| {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(bytes.len() as u64);
+            tar.append_data(&mut header, name, bytes).unwrap();
+        };
+        add("README.txt", b"read me");
+        add("manifest.json", &Value::object(self.manifest.clone()).encode());
+        add("checkpoint", self.checkpoint.as_bytes());
+        add("tree/000000", &self.walk());
+        self.more.iter().for_each(|(name, bytes)| add(name, bytes));
+        tar.into_inner().unwrap()
+    }
+
+    fn check(&self) -> ArchiveReport {
+        check(self.tar().as_slice(), key(1).verifier(), |_| {}).unwrap()
+    }
+
+    fn findings(&self) -> Vec<String> {
+        self.check().findings.iter().map(ToString::to_string).collect()
+    }
+}
+
+fn entries() -> Vec<Vec<u8>> {
+    seal(&story(300))
+}
+
+fn changed(mut made: Made, change: impl FnOnce(&mut Made)) -> Vec<String> {
+    change(&mut made);
+    made.findings()
+}
+
+const OTHER_ROOT: &str = "entries and hashes do not have the root of the checkpoint: something was changed";
+
+#[test]
+fn a_stretch_of_a_log_is_proven_to_be_all_of_it() {
+    let report = Made::of(entries()).check();
+    assert!(report.is_ok() && report.limits.is_empty() && report.warnings.is_empty(), "{report}");
+    assert_eq!((report.entries, report.indexes, report.organisations), (102, Some((99, 200)), 2));
+    assert!(report.to_string().starts_with("archive of log plant.example/log: fine\n"), "{report}");
+    assert_eq!(report.to_json()["size"], 300);
+    let whole = Made { shown: (0..300).collect(), ..Made::of(entries()) };
+    assert!(whole.check().is_ok());
+}
+
+#[test]
+fn the_entries_of_one_organisation_are_proven_to_be_all_of_them() {
+    let report = Made::of_organisation(entries(), "acme").check();
+    assert!(report.is_ok(), "{report}");
+    assert_eq!((report.organisation.as_deref(), report.organisations), (Some("acme"), 1));
+    assert_eq!(report.limits.len(), 1, "what needs policies is not here: {report}");
+    let json = report.to_json();
+    let (first, last) =
+        (json["first_of_organisation"].as_u64().unwrap(), json["last_of_organisation"].as_u64().unwrap());
+    assert_eq!(last - first + 1, report.entries);
+}
+
+#[test]
+fn an_export_with_one_entry_dropped_in_the_middle_or_at_an_edge_is_found() {
+    // Left out and nothing in its place: another tree. Left out with a hash in its place: a gap.
+    for index in [99, 100, 150, 199, 200] {
+        let findings = changed(Made::of(entries()), |made| {
+            made.without.insert(index);
+        });
+        assert!(
+            findings[0].contains("does not begin at entry") || findings[0].contains("stands for 299"),
+            "{findings:?}"
+        );
+    }
+    for index in [100, 150, 199] {
+        let findings = changed(Made::of(entries()), |made| {
+            made.shown.remove(&index);
+        });
+        assert!(findings[0].starts_with(&format!("entry {index}: left out, although")), "{findings:?}");
+    }
+    // At an edge it is said what is not proven any longer.
+    let mut made = Made::of(entries());
+    made.shown.remove(&99);
+    assert_eq!(
+        made.check().limits,
+        ["whether there are entries between 2026-11-22T19:20:00.100Z and the first of the archive"]
+    );
+    let mut made = Made::of(entries());
+    made.shown.remove(&200);
+    assert_eq!(
+        made.check().limits,
+        ["whether there are entries between the last of the archive and 2026-11-22T19:20:00.200Z"]
+    );
+
+    let own = Made::of_organisation(entries(), "acme").shown;
+    for index in own.iter().copied().skip(1).take(own.len() - 2) {
+        let findings = changed(Made::of_organisation(entries(), "acme"), |made| {
+            made.shown.remove(&index);
+        });
+        assert!(
+            findings.iter().any(|finding| finding.contains("organisation `acme` missing before")),
+            "{index}: {findings:?}"
+        );
+    }
+    let mut made = Made::of_organisation(entries(), "acme");
+    made.shown.pop_last();
+    assert!(made.check().limits.iter().any(|limit| limit.starts_with("whether acme has entries behind its")));
+}
+
+#[test]
+fn what_was_changed_has_another_root() {
+    let forged = |made: &mut Made| {
+        let text = String::from_utf8(made.entries[150].clone()).unwrap();
+        made.entries[150] = text.replacen("\"time\":\"2026", "\"time\":\"2025", 1).into_bytes();
+    };
+    assert!(changed(Made::of(entries()), forged).contains(&OTHER_ROOT.to_owned()));
+    assert!(changed(Made::of(entries()), |made| made.entries.swap(120, 121)).contains(&OTHER_ROOT.to_owned()));
+    // Also where it is not shown.
+    assert_eq!(changed(Made::of(entries()), |made| made.entries.swap(3, 4)), [OTHER_ROOT]);
+    let other = changed(Made::of(entries()), |made| made.checkpoint = checkpoint(&made.entries, &key(2)));
+    assert!(other.iter().any(|finding| finding.contains("no checkpoint verifies")), "{other:?}");
+    let older = changed(Made::of(entries()), |made| made.checkpoint = checkpoint(&made.entries[..250], &key(1)));
+    assert_eq!(older, ["stands for 300 entries; the checkpoint is of 250"]);
+}
+
+#[test]
+fn an_archive_of_one_organisation_holds_nothing_of_another() {
+    let of_bolt = |made: &mut Made| {
+        made.shown.insert(108);
+    };
+    let findings = changed(Made::of_organisation(entries(), "acme"), of_bolt);
+    assert!(
+        findings.contains(&String::from("entry 108: is no entry of `acme`, whose archive this is")),
+        "{findings:?}"
+    );
+}
+
+/// Entries with what they name and commit to.
+fn decided() -> (Vec<Vec<u8>>, Vec<u8>, Vec<u8>) {
+    let content = b"a policy set".to_vec();
+    let values = Value::object([("principal", Value::text("acme/anna"))]);
+    let shown = Value::object([("salt", Value::text("01".repeat(16))), ("values", values.clone())]);
+    let tuple = Value::object([
+        ("class", Value::text("subject")),
+        ("salt", Value::text("01".repeat(16))),
+        ("v", Value::text("millgate-commitment/1")),
+        ("values", values),
+    ]);
+    let mut entries = story(300);
+    let digests = Value::object([("policies", Value::text(Digest::of(&content).to_hex()))]);
+    let commit = Value::text(Digest::of(&tuple.encode()).to_hex());
+    entries[152] = Told { members: vec![("decision", Value::text("allow")), ("digests", digests)], ..allow("acme") };
+    let sealed = seal(&entries);
+    // `commit` is a member that the log's own drafts alone have; the tests write it as it would stand.
+    let mut sealed_with: Vec<Vec<u8>> = sealed;
+    let text = String::from_utf8(sealed_with[152].clone()).unwrap();
+    let commit = String::from_utf8(commit.encode()).unwrap();
+    sealed_with[152] =
+        text.replacen("\"decision\"", &format!("\"commit\":{{\"subject\":{commit}}},\"decision\""), 1).into_bytes();
+    Entry::parse(&sealed_with[152]).unwrap();
+    let line = Value::object([("index", Value::int(152)), ("values", Value::object([("subject", shown)]))]).encode();
+    (sealed_with, content, line)
+}
+
+#[test]
+fn contents_and_disclosures_are_what_entries_name() {
+    let (entries, content, line) = decided();
+    let name = format!("content/{}", Digest::of(&content).to_hex());
+    let with = |more: Vec<(String, Vec<u8>)>| Made { more, ..Made::of(entries.clone()) };
+    let disclosed = (String::from("disclosed/000000"), line.clone());
+    let report = with(vec![disclosed.clone(), (name.clone(), content.clone())]).check();
+    assert!(report.is_ok(), "{report}");
+    assert_eq!((report.contents, report.disclosed), (1, 1));
+
+    let missing = with(vec![disclosed]).findings();
+    assert_eq!(missing.len(), 1);
+    assert!(
+        missing[0].starts_with("entry 152: names ") && missing[0].ends_with("which is not in the archive"),
+        "{missing:?}"
+    );
+    let other = with(vec![(name.clone(), b"another policy set".to_vec())]).findings();
+    assert!(other[0].ends_with("is not what its name says"), "{other:?}");
+    let extra = b"extra".to_vec();
+    let extra =
+        with(vec![(name.clone(), content.clone()), (format!("content/{}", Digest::of(&extra).to_hex()), extra)]);
+    assert!(extra.findings()[0].ends_with("is named by no entry here"));
+    let forged = String::from_utf8(line.clone()).unwrap().replace("anna", "berta").into_bytes();
+    let forged = with(vec![(String::from("disclosed/000000"), forged), (name.clone(), content.clone())]).findings();
+    assert_eq!(forged, ["entry 152: what is shown as `subject` is not what was recorded"]);
+    let moved = String::from_utf8(line).unwrap().replace("152", "153").into_bytes();
+    let moved = with(vec![(String::from("disclosed/000000"), moved), (name, content)]).findings();
+    assert_eq!(moved, ["entry 153: what is shown as `subject` is not what was recorded"]);
+}
+
+#[test]
+fn outcomes_are_counted_like_in_a_whole_log() {
+    let mut told_twice = story(300);
+    told_twice[150] = outcome("acme", 144);
+    let findings = Made::of(seal(&told_twice)).findings();
+    assert_eq!(findings, ["entry 150: second outcome of the decision in entry 144"]);
+    let mut of_nothing = story(300);
+    of_nothing[150] = Told {
+        members: vec![("of", Value::int(149)), ("ended", Value::text("complete"))],
+        ..told(Kind::Outcome, "acme")
+    };
+    assert_eq!(
+        Made::of(seal(&of_nothing)).findings(),
+        ["entry 150: outcome of entry 149, which is no allowed exchange"]
+    );
+    // One that was allowed before the archive begins is nobody's fault.
+    let mut earlier = story(300);
+    earlier[150] = outcome("acme", 0);
+    assert!(Made::of(seal(&earlier)).findings().is_empty());
+}
+
+#[test]
+fn what_is_no_archive_is_said_to_be_none() {
+    let said = |bytes: &[u8]| check(bytes, key(1).verifier(), |_| {}).unwrap_err().to_string();
+    assert!(said(b"nonsense").contains("cannot be read as an archive") || said(b"nonsense").contains("no archive"));
+    assert!(said(b"").contains("no `manifest.json`"));
+    let mut made = Made::of(entries());
+    made.manifest[0].1 = Value::text("millgate-archive/2");
+    let later = check(made.tar().as_slice(), key(1).verifier(), |_| {}).unwrap_err().to_string();
+    assert!(later.contains("millgate-archive/2"), "{later}");
+    let mut made = Made::of(entries());
+    made.more.push((String::from("tree/000001"), vec![9]));
+    assert!(made.findings()[0].contains("stands for nothing"));
+    let mut made = Made::of(entries());
+    made.more.push((String::from("evil"), vec![9]));
+    assert_eq!(made.check().warnings.len(), 1);
+    let stranger = SigningKey::generate("other.example/log", [1; 32]).unwrap();
+    let report = check(Made::of(entries()).tar().as_slice(), stranger.verifier(), |_| {}).unwrap();
+    assert!(!report.is_ok());
+    // A tar that is cut.
+    let whole = Made::of(entries()).tar();
+    for length in [600, 2_000, whole.len() / 2] {
+        let cut = check(&whole[..length], key(1).verifier(), |_| {});
+        assert!(cut.map_or(true, |report| !report.is_ok()), "{length}");
+    }
+}
