@@ -15,6 +15,7 @@ mod databases;
 mod disk;
 mod evidence;
 mod faults;
+mod foreign;
 mod lifecycle;
 mod masks;
 mod mtls;
