@@ -195,3 +195,34 @@ async fn an_archive_is_checked_by_what_its_guide_says() {
         }
     }
 }
+
+/// A caller in another language that samples receipts, verifies them and has them redeemed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_holds_the_log_to_its_receipts() {
+    let plant = Plant::start().await.unwrap();
+    let client = here().join("../clients/receipts.py");
+    let run = |key: &str, target: &str, share: &str| {
+        let mut command = Command::new(python());
+        command.arg(&client).args(["--api", &plant.api(), "--target", &format!("{}{target}", plant.data())]);
+        command.arg("--token").arg(plant.demo.home.token("acme")).args(["--key", key]);
+        command.args(["--requests", "20", "--seed", "1", "--share", share]);
+        let output = tokio::task::block_in_place(|| command.output().unwrap());
+        let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        (output.status.success(), said, String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let key = &plant.demo.running.log_key;
+    // Allowed, and refused.
+    for target in [TARGET, "/series/press-3.recipe?from=2026-11-22T08:00:00Z&to=2026-11-22T09:00:00Z", "/nothing"] {
+        let (good, said, errors) = run(key, target, "0.5");
+        assert!(good, "{said} {errors}");
+        assert_eq!(said["receipts"], 20);
+        assert!(said["sampled"].as_u64() > Some(3) && said["sampled"] == said["kept"], "{said}");
+    }
+    // It does not believe everybody.
+    let origin = plant.demo.running.broker.log.origin();
+    let stranger = SigningKey::generate(origin, [7; 32]).unwrap().verifier().to_text();
+    let (good, said, errors) = run(&stranger, TARGET, "1");
+    assert!(!good, "{said} {errors}");
+    assert_eq!((said["kept"].as_u64(), said["broken"].as_array().map(Vec::len)), (Some(0), Some(20)));
+    plant.stop().await;
+}
