@@ -205,6 +205,18 @@ async fn an_archive_convinces_somebody_who_has_nothing_else() {
         assert!(!found, "an archive for acme names {foreign}");
     }
 
+    // Every decision is made again, by what the archive holds.
+    let replay = |file: &str| run("millgate", &["audit", "replay", &at(file), "--key", &key, "--json"]);
+    let replayed = replay("all.tar");
+    let counted: Value = serde_json::from_slice(&replayed.stdout).unwrap();
+    assert!(replayed.status.success(), "{counted} {}", text(&replayed.stderr));
+    assert_eq!((&counted["archive"]["ok"], &counted["replay"]["findings_total"]), (&true.into(), &0.into()));
+    assert_eq!(counted["replay"]["replayed"], counted["replay"]["looked_at"]);
+    assert!(counted["replay"]["replayed"].as_u64() >= Some(9), "{counted}");
+    let own = replay("acme.tar");
+    assert_eq!(own.status.code(), Some(2), "{}", text(&own.stderr));
+    assert!(text(&own.stderr).contains("an archive of acme alone"), "{}", text(&own.stderr));
+
     // Every changed byte of what is proven is found.
     let good = std::fs::read(at("all.tar")).unwrap();
     let begin = good.windows(6).position(|window| window == b"tree/0").unwrap() + 512;
@@ -215,6 +227,8 @@ async fn an_archive_convinces_somebody_who_has_nothing_else() {
         std::fs::write(at("forged.tar"), &forged).unwrap();
         assert_ne!(verify("archive", Path::new(&at("forged.tar")), &key, &[]).0, Some(0), "byte {place}");
     }
+    let forged = replay("forged.tar");
+    assert!(matches!(forged.status.code(), Some(1 | 2)), "{}", text(&forged.stdout));
     let again = export("all.tar", &[]);
     assert_eq!(again.status.code(), Some(2));
     assert!(text(&again.stderr).contains("it is there already"), "{}", text(&again.stderr));

@@ -9,6 +9,7 @@ use crate::sqlite::Reader;
 use model::canonical::{self, Value};
 use model::entry::{CommitmentClass, Outline};
 use model::{Digest, OrganisationId, Timestamp};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
@@ -217,8 +218,8 @@ struct Making<'w> {
 struct Part {
     number: u64,
     steps: Vec<u8>,
-    /// Entries in it.
-    shown: Vec<u64>,
+    /// Entries in it, each with the reference that stands for its principal.
+    shown: Vec<(u64, Option<String>)>,
     /// In those before it.
     before: u64,
 }
@@ -241,7 +242,8 @@ impl Making<'_> {
     fn show(&mut self, index: u64, entry: &[u8]) -> Result<(), ArchiveError> {
         self.step(Step::Entry(entry))?;
         self.at = index + 1;
-        self.part.shown.push(index);
+        let reference = Outline::read(entry).ok().and_then(|entry| entry.text("principal").map(Cow::into_owned));
+        self.part.shown.push((index, reference));
         // Policies and slices name other organisations.
         if self.wanted.organisation.is_none() {
             self.contents.extend(named(entry));
@@ -266,11 +268,17 @@ impl Making<'_> {
             return Ok(());
         }
         let mut lines = Vec::new();
-        for index in shown {
+        for (index, reference) in shown {
             let values = reader.disclosure(index).await.map_err(ReadError::from)?;
             match values.and_then(|values| chosen(&values, &self.wanted.disclose)) {
                 Some(values) => {
-                    lines.extend_from_slice(format!("{{\"index\":{index},\"values\":").as_bytes());
+                    lines.extend_from_slice(format!("{{\"index\":{index},").as_bytes());
+                    if let Some(reference) = reference {
+                        lines.extend_from_slice(b"\"reference\":");
+                        canonical::encode_text(&reference, &mut lines);
+                        lines.push(b',');
+                    }
+                    lines.extend_from_slice(b"\"values\":");
                     lines.extend_from_slice(&values);
                     lines.extend_from_slice(b"}\n");
                 }

@@ -5,6 +5,7 @@
 
 mod export;
 mod prove;
+mod replay;
 
 use crate::client::Server;
 use crate::out::say;
@@ -43,6 +44,9 @@ pub enum Command {
         millgate audit export --directory /var/lib/millgate/audit --from 2026-11-01T00:00:00Z --to 2026-12-01T00:00:00Z --out november.tar\n  \
         millgate audit export --directory /var/lib/millgate/audit --from 2026-11-01T00:00:00Z --organisation acme --out acme.tar")]
     Export(export::ExportArgs),
+    /// Verify an archive and decide everything in it again, by the policies of its time
+    #[command(after_help = "Example:\n  millgate audit replay november.tar --key \"$(cat press-line.vkey)\"")]
+    Replay(replay::ReplayArgs),
     /// Check the store of a log, entry by entry, against its heads and checkpoints
     #[command(
         after_help = "Example:\n  millgate audit fsck --directory /var/lib/millgate/audit --published /var/lib/millgate/audit/published"
@@ -147,6 +151,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Tail(args) => tail(args).await,
         Command::Prove(args) => prove::run(&args).await,
         Command::Export(args) => export::run(&args).await,
+        Command::Replay(args) => replay::run(&args).await,
         Command::Fsck(args) => fsck(&args).await,
     }
 }

@@ -307,6 +307,10 @@ impl<'k> Check<'k> {
                 self.findings.add(at, "values are shown of it, and it is not in the file of the same number");
                 continue;
             };
+            let reference = said.as_ref().and_then(|v| v.get("reference"));
+            if reference.is_some() && reference != entry.get("principal") {
+                self.findings.add(at.clone(), "values are shown of another principal than the entry's");
+            }
             match disclosed::compare(entry, Some(&values)) {
                 Ok(classes) => {
                     for one in classes.iter().filter(|one| one.verdict.is_fault()) {

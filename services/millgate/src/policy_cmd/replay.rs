@@ -112,6 +112,16 @@ pub async fn offline(
     replay(Source::offline(directory, from, to).await?, candidate).await
 }
 
+/// Decides again what an archive holds. It must have been verified, and holds so many entries.
+pub(crate) async fn archived(file: &Path, entries: u64) -> anyhow::Result<Tally> {
+    replay(Source::archive(file.to_owned(), entries), None).await
+}
+
+/// `tally` in words, and as an object.
+pub(crate) fn described(tally: &Tally) -> (String, serde_json::Value) {
+    (report::text(tally, false), report::counts(tally))
+}
+
 /// Where to ask: without a URL, at the api listener of the configuration.
 pub(super) fn server(named: &Server, config: Option<&Path>) -> anyhow::Result<Server> {
     let Some(file) = config.filter(|_| named.url.is_none()) else { return Ok(named.clone()) };

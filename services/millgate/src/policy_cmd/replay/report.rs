@@ -8,11 +8,25 @@ use serde_json::{Value, json};
 
 /// One object with everything. Counts are of decisions.
 pub(super) fn json(tally: &Tally, (from, to): (Timestamp, Timestamp), candidate: Option<&PolicySet>) -> Value {
+    let mut object = counts(tally);
+    if let Some(object) = object.as_object_mut() {
+        object.insert("from".into(), json!(from.to_rfc3339()));
+        object.insert("to".into(), json!(to.to_rfc3339()));
+    }
+    if let (Some(candidate), Some(object)) = (candidate, object.as_object_mut()) {
+        object.insert("candidate".into(), json!(candidate.policies().digest.to_hex()));
+        object.insert("changed".into(), json!(tally.changed()));
+        object.insert("changes".into(), tally.changes.iter().map(group).collect());
+        object.insert("changes_beyond".into(), json!(tally.changes_beyond));
+    }
+    object
+}
+
+/// How much was decided again, and what was other.
+pub(super) fn counts(tally: &Tally) -> Value {
     let findings = tally.findings.iter();
     let not_replayable = tally.not_replayable.iter();
-    let mut object = json!({
-        "from": from.to_rfc3339(),
-        "to": to.to_rfc3339(),
+    json!({
         "looked_at": tally.looked_at,
         "replayed": tally.replayed,
         "not_asked": tally.not_asked,
@@ -24,14 +38,7 @@ pub(super) fn json(tally: &Tally, (from, to): (Timestamp, Timestamp), candidate:
             .map(|f| json!({ "index": f.index, "request": f.request, "what": f.what }))
             .collect::<Vec<_>>(),
         "findings_total": tally.findings_total,
-    });
-    if let (Some(candidate), Some(object)) = (candidate, object.as_object_mut()) {
-        object.insert("candidate".into(), json!(candidate.policies().digest.to_hex()));
-        object.insert("changed".into(), json!(tally.changed()));
-        object.insert("changes".into(), tally.changes.iter().map(group).collect());
-        object.insert("changes_beyond".into(), json!(tally.changes_beyond));
-    }
-    object
+    })
 }
 
 fn group((group, example): (&Group, &Example)) -> Value {

@@ -6,16 +6,21 @@ use audit::query::Decisions;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use model::canonical::unhex;
+use model::entry::{Kind, Outline};
 use model::{Digest, Timestamp};
 use pdp::replay::Known;
 use serde::Deserialize;
-use std::path::Path;
+use std::io::{BufReader, Read as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tlog::walk::{Step, Walk};
+use tokio::sync::mpsc;
 
 /// See the module.
 pub(super) enum Source {
     Online { body: Incoming, pending: Vec<u8>, ended: bool },
     Offline(Box<Decisions>),
+    Archive(mpsc::Receiver<anyhow::Result<Part>>),
 }
 
 /// Decisions and what they name.
@@ -73,6 +78,18 @@ impl Source {
         Ok(Self::Online { body, pending: Vec::new(), ended: false })
     }
 
+    /// An archive that has been verified, of so many entries.
+    pub(super) fn archive(file: PathBuf, total: u64) -> Self {
+        let (sender, parts) = mpsc::channel(PARTS_WAITING_MAX);
+        tokio::task::spawn_blocking(move || {
+            let read = archive(&file, total, |part| sender.blocking_send(Ok(part)).is_ok());
+            if let Err(error) = read {
+                let _ = sender.blocking_send(Err(error.context(format!("`{}` cannot be read", file.display()))));
+            }
+        });
+        Self::Archive(parts)
+    }
+
     /// `None` at the end.
     pub(super) async fn next(&mut self) -> anyhow::Result<Option<Part>> {
         match self {
@@ -88,6 +105,7 @@ impl Source {
                 let part = decisions.next().await.context("the log cannot be read")?;
                 Ok(part.map(offline))
             }
+            Self::Archive(parts) => parts.recv().await.transpose(),
         }
     }
 }
@@ -99,6 +117,64 @@ fn offline(part: audit::query::Part) -> Part {
         principals: part.principals.into_iter().map(|row| (row.reference, row.principal)).collect(),
     };
     Part { news, decisions: part.decisions, done: part.done, total: part.total }
+}
+
+const PARTS_WAITING_MAX: usize = 4;
+
+/// What entries name stands behind them in an archive, and is needed first. `send` says whether anybody still listens.
+fn archive(file: &Path, total: u64, mut send: impl FnMut(Part) -> bool) -> anyhow::Result<()> {
+    let mut news = News::default();
+    for_each(file, |name, bytes| {
+        match name.split_once('/') {
+            Some(("content", _)) => news.contents.push((Digest::of(bytes), bytes.into())),
+            // References stand for persons; whoever made the archive may have shown whom.
+            Some(("disclosed", _)) => news.principals.extend(bytes.split(|b| *b == b'\n').filter_map(principal)),
+            _ => {}
+        }
+        true
+    })?;
+    let mut done = 0;
+    let mut news = Some(news);
+    let mut walk = Walk::default();
+    for_each(file, |name, mut bytes| {
+        if !name.starts_with("tree/") {
+            return true;
+        }
+        let mut part = Part { news: news.take().unwrap_or_default(), total, ..Part::default() };
+        while let Ok(Some((step, rest))) = Step::decode(bytes) {
+            bytes = rest;
+            if let (Ok(index), Step::Entry(entry)) = (walk.step(step), step) {
+                done += 1;
+                let kind = Outline::read(entry).map(|outline| outline.kind);
+                if matches!(kind, Ok(Kind::Decision | Kind::AuditRead)) {
+                    part.decisions.push((index, entry.to_vec()));
+                }
+            }
+        }
+        part.done = done;
+        send(part)
+    })
+}
+
+fn for_each(file: &Path, mut take: impl FnMut(&str, &[u8]) -> bool) -> anyhow::Result<()> {
+    let mut archive = tar::Archive::new(BufReader::new(std::fs::File::open(file)?));
+    for file in archive.entries()? {
+        let mut file = file?;
+        let name = String::from_utf8_lossy(&file.path_bytes()).into_owned();
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        if !take(&name, &bytes) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Whom a line of disclosures shows, by the reference that stands in its entry; the subject alone has one.
+fn principal(line: &[u8]) -> Option<(String, String)> {
+    let said: serde_json::Value = serde_json::from_slice(line).ok()?;
+    let text = |pointer: &str| said.pointer(pointer).and_then(serde_json::Value::as_str).map(str::to_owned);
+    Some((text("/reference")?, text("/values/subject/values/principal")?))
 }
 
 /// The lines up to the next that says how far the reading has come.
