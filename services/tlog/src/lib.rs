@@ -8,8 +8,10 @@
 
 pub mod bundle;
 pub mod checkpoint;
+pub mod cosignature;
 pub mod evidence;
 pub mod note;
+pub mod policy;
 pub mod proof;
 pub mod range;
 pub mod receipt;
@@ -17,8 +19,10 @@ pub mod tile;
 pub mod walk;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
+pub use cosignature::{CosignerKey, CosigningKey};
 pub use evidence::Evidence;
 pub use note::{SigningKey, VerifierKey};
+pub use policy::TrustPolicy;
 pub use range::CompactRange;
 pub use receipt::Receipt;
 

@@ -25,7 +25,7 @@ pub enum KeyError {
     SigningForm,
     #[error("a key name is not empty and has no spaces, control characters or `+`")]
     Name,
-    #[error("the key is not an Ed25519 key of signature type 1")]
+    #[error("the key is not an Ed25519 key of the signature type that is needed here: 1 of a log, 4 of a witness")]
     Type,
     #[error("the key's hash does not belong to its name and key")]
     Hash,
@@ -50,23 +50,23 @@ pub enum NoteError {
     NoKnownSignature,
 }
 
-fn is_key_name(name: &str) -> bool {
+pub(crate) fn is_key_name(name: &str) -> bool {
     !name.is_empty() && !name.chars().any(|c| c.is_whitespace() || c.is_control() || c == '+')
 }
 
-fn key_id(name: &str, public: &[u8; 32]) -> u32 {
-    let digest = Sha256::new().chain_update(name).chain_update([b'\n', ED25519]).chain_update(public).finalize();
+pub(crate) fn key_id(kind: u8, name: &str, public: &[u8; 32]) -> u32 {
+    let digest = Sha256::new().chain_update(name).chain_update([b'\n', kind]).chain_update(public).finalize();
     digest.first_chunk().map_or(0, |first| u32::from_be_bytes(*first))
 }
 
-fn key_text(name: &str, id: u32, key: &[u8; 32]) -> String {
-    let mut typed = vec![ED25519];
+pub(crate) fn key_text(kind: u8, name: &str, id: u32, key: &[u8; 32]) -> String {
+    let mut typed = vec![kind];
     typed.extend_from_slice(key);
     format!("{name}+{id:08x}+{}", STANDARD.encode(typed))
 }
 
 /// The parts of `name+hash+base64(type || 32 bytes)`.
-fn parse_key(text: &str, form: KeyError) -> Result<(&str, u32, [u8; 32]), KeyError> {
+pub(crate) fn parse_key(text: &str, kind: u8, form: KeyError) -> Result<(&str, u32, [u8; 32]), KeyError> {
     // Base64 has `+` as a digit; names have not.
     let mut parts = text.splitn(3, '+');
     let (Some(name), Some(hash), Some(key)) = (parts.next(), parts.next(), parts.next()) else { return Err(form) };
@@ -77,7 +77,7 @@ fn parse_key(text: &str, form: KeyError) -> Result<(&str, u32, [u8; 32]), KeyErr
         return Err(KeyError::Name);
     }
     match typed.split_first() {
-        Some((&ED25519, key)) => Ok((name, id, key.try_into().map_err(|_| KeyError::Type)?)),
+        Some((found, key)) if *found == kind => Ok((name, id, key.try_into().map_err(|_| KeyError::Type)?)),
         _ => Err(KeyError::Type),
     }
 }
@@ -92,7 +92,7 @@ pub struct VerifierKey {
 
 impl VerifierKey {
     fn new(name: &str, key: ed25519_dalek::VerifyingKey) -> Self {
-        Self { name: name.to_owned(), id: key_id(name, key.as_bytes()), key }
+        Self { name: name.to_owned(), id: key_id(ED25519, name, key.as_bytes()), key }
     }
 
     /// Reads `name+hash+base64(0x01 || public key)`.
@@ -100,7 +100,7 @@ impl VerifierKey {
     /// # Errors
     /// What is wrong with the text. Keys of small order are refused: anybody can sign for them.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
-        let (name, id, bytes) = parse_key(text, KeyError::VerifierForm)?;
+        let (name, id, bytes) = parse_key(text, ED25519, KeyError::VerifierForm)?;
         let key = ed25519_dalek::VerifyingKey::from_bytes(&bytes).ok().filter(|key| !key.is_weak());
         let key = Self::new(name, key.ok_or(KeyError::Point)?);
         if key.id == id { Ok(key) } else { Err(KeyError::Hash) }
@@ -108,11 +108,16 @@ impl VerifierKey {
 
     /// The inverse of [`VerifierKey::parse`].
     pub fn to_text(&self) -> String {
-        key_text(&self.name, self.id, self.key.as_bytes())
+        key_text(ED25519, &self.name, self.id, self.key.as_bytes())
     }
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The 32 bytes of the key, whatever its name.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        self.key.as_bytes()
     }
 
     /// The first four bytes of SHA-256 over name, newline, type and key.
@@ -159,14 +164,14 @@ impl SigningKey {
     /// What is wrong with the text; the text itself is never repeated.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
         let rest = text.strip_prefix("PRIVATE+KEY+").ok_or(KeyError::SigningForm)?;
-        let (name, id, seed) = parse_key(rest, KeyError::SigningForm)?;
+        let (name, id, seed) = parse_key(rest, ED25519, KeyError::SigningForm)?;
         let key = Self::generate(name, seed)?;
         if key.verifier.id == id { Ok(key) } else { Err(KeyError::Hash) }
     }
 
     /// The inverse of [`SigningKey::parse`]: secret.
     pub fn to_text(&self) -> String {
-        format!("PRIVATE+KEY+{}", key_text(&self.verifier.name, self.verifier.id, self.key.as_bytes()))
+        format!("PRIVATE+KEY+{}", key_text(ED25519, &self.verifier.name, self.verifier.id, self.key.as_bytes()))
     }
 
     pub fn verifier(&self) -> &VerifierKey {
@@ -181,7 +186,7 @@ impl SigningKey {
     }
 
     fn signature_line(&self, text: &str) -> String {
-        format!("{MARK}{} {}\n", self.verifier.name, STANDARD.encode(self.signature(text)))
+        line(&self.verifier.name, &self.signature(text))
     }
 }
 
@@ -252,7 +257,12 @@ pub fn sign(text: &str, keys: &[&SigningKey]) -> Result<String, NoteError> {
 
 /// The note that `text` and one signature of key `name` make. Nothing of it is verified.
 pub(crate) fn assemble(text: &str, name: &str, signature: &[u8]) -> String {
-    format!("{text}\n{MARK}{name} {}\n", STANDARD.encode(signature))
+    format!("{text}\n{}", line(name, signature))
+}
+
+/// One signature line: the key's id and its signature.
+pub(crate) fn line(name: &str, signature: &[u8]) -> String {
+    format!("{MARK}{name} {}\n", STANDARD.encode(signature))
 }
 
 /// The text of a note that a known key has signed.

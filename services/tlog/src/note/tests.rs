@@ -65,7 +65,7 @@ fn malformed_keys_are_refused_with_the_reason() {
 fn keys_of_small_order_are_refused() {
     let mut neutral = [0; 32];
     neutral[0] = 1;
-    let text = key_text("log", key_id("log", &neutral), &neutral);
+    let text = key_text(ED25519, "log", key_id(ED25519, "log", &neutral), &neutral);
     assert_eq!(VerifierKey::parse(&text).unwrap_err(), KeyError::Point);
 }
 
