@@ -1,6 +1,7 @@
 //! The arithmetic of a transparency log: pure functions on bytes.
 //!
-//! RFC 6962 hashing and proofs, the C2SP formats tlog-tiles, signed-note, tlog-checkpoint and tlog-proof. Whoever writes a log and
+//! RFC 6962 hashing and proofs, the C2SP formats tlog-tiles, signed-note, tlog-checkpoint, tlog-proof,
+//! tlog-cosignature, tlog-witness and tlog-policy. Whoever writes a log and
 //! whoever verifies one use the same code, and neither has to trust the other's storage.
 //!
 //! What this crate does **not** do: no I/O, no async, no clock, no randomness, no knowledge of what an entry says. Every
@@ -17,6 +18,7 @@ pub mod range;
 pub mod receipt;
 pub mod tile;
 pub mod walk;
+pub mod witness;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use cosignature::{CosignerKey, CosigningKey};
