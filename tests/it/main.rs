@@ -32,3 +32,4 @@ mod telemetry;
 mod tls;
 mod tokens;
 mod towards_source;
+mod witnesses;

@@ -1,14 +1,15 @@
 //! The handle of a log.
 
-use crate::error::AppendError;
+use crate::error::{AppendError, ReadError};
 use crate::pledge::Pledge;
 use crate::shared::{Counters, Health, Shared};
-use crate::sqlite::Reader;
+use crate::sqlite::{DATABASE_FILE, Reader};
 use crate::store::CheckpointRow;
 use crate::writer::{Owed, Pending, Urgent};
 use model::entry::{Common, DirectoryRow, Draft, Effect};
 use model::{Principal, Timestamp};
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,6 +50,8 @@ pub struct LogStatus {
     pub size: u64,
     /// Entries under the latest signed checkpoint.
     pub checkpoint_size: u64,
+    /// Entries under the latest checkpoint that a quorum of witnesses cosigned since the log was opened.
+    pub witnessed_size: u64,
     pub healthy: bool,
     /// Drafts waiting for the writer.
     pub queue: u64,
@@ -124,6 +127,20 @@ impl Log {
         shared.directory.reference(principal, || shared.random())
     }
 
+    /// Entries in the store in `dir`, without opening the log; `None` if there is no store.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn stored_size(dir: &Path) -> Result<Option<u64>, ReadError> {
+        if !dir.join(DATABASE_FILE).exists() {
+            return Ok(None);
+        }
+        let reader = Reader::open(dir).await?;
+        let size = reader.standing().await?.head.size;
+        reader.close().await;
+        Ok(Some(size))
+    }
+
     pub fn origin(&self) -> &str {
         &self.inner.shared.origin
     }
@@ -169,6 +186,7 @@ impl Log {
         LogStatus {
             size: self.size(),
             checkpoint_size: get(&counters.checkpoint_size),
+            witnessed_size: get(&counters.witnessed_size),
             healthy: self.is_healthy(),
             queue: (drafts.max_capacity() - drafts.capacity()) as u64,
             outcomes_waiting: get(&counters.outcomes_waiting),

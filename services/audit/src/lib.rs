@@ -40,7 +40,7 @@ pub use error::{AppendError, OpenError, ReadError};
 pub use open_set::OpenSet;
 pub use options::{DEADLINE_MS, HEARTBEAT_MS, LogOptions, QUEUE_MAX, Random, ReceiptOptions};
 pub use pledge::Pledge;
-pub use publish::{PublishError, PublishOptions, Published, Publisher};
+pub use publish::{Cosigned, Prove, PublishError, PublishOptions, Published, Publisher, Witnesses};
 pub use published::Publication;
 pub use query::{Found, Page, Query};
 pub use recover::Recovered;

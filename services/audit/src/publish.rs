@@ -14,16 +14,20 @@ pub(crate) use resume::parse_note;
 use crate::append::Log;
 use crate::error::{AppendError, ReadError};
 use crate::frames;
+use crate::published::Publication;
 use crate::shared::Shared;
 use crate::sqlite::{Damaged, Reader};
 use crate::store::{Bundle, CheckpointRow, StoreError};
 use files::Tree;
+use std::fmt;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tiles::TileBuilder;
 use tlog::tile::TilePath;
-use tlog::{Checkpoint, SigningKey, VerifierKey};
+use tlog::{Checkpoint, Hash, SigningKey, VerifierKey};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
@@ -45,12 +49,39 @@ pub struct PublishOptions {
     pub dir: PathBuf,
     /// Time between two looks at whether the log has grown.
     pub interval_ms: u64,
+    /// Whoever cosigns checkpoints before they are published.
+    pub witnesses: Option<Arc<dyn Witnesses>>,
 }
 
 impl PublishOptions {
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), interval_ms: INTERVAL_MS }
+        Self { dir: dir.into(), interval_ms: INTERVAL_MS, witnesses: None }
     }
+}
+
+/// Makes the proof that a tree continues one of a smaller size; `None` if it cannot.
+pub type Prove<'p> = dyn Fn(u64) -> Option<Vec<Hash>> + Send + Sync + 'p;
+
+/// Whoever cosigns checkpoints.
+pub trait Witnesses: fmt::Debug + Send + Sync {
+    /// Asks for cosignatures of the checkpoint in `note`, of `size` entries. Takes no longer than a checkpoint may wait.
+    fn cosign<'a>(
+        &'a self,
+        note: &'a str,
+        size: u64,
+        prove: &'a Prove<'a>,
+    ) -> Pin<Box<dyn Future<Output = Cosigned> + Send + 'a>>;
+}
+
+/// What witnesses said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cosigned {
+    /// Signature lines, verified.
+    pub lines: String,
+    /// They are as many as are asked for.
+    pub is_quorum: bool,
+    /// A witness has signed for another history of this log, in words.
+    pub contradiction: Option<String>,
 }
 
 /// A signed tree.
@@ -83,6 +114,9 @@ pub enum PublishError {
     /// Storage does not give back what was written. Nothing may be signed over it.
     #[error("{0}")]
     Mismatch(String),
+    /// Somebody else writes another history under this log's name, or has: this one must not go on.
+    #[error("{0}")]
+    Contradicted(String),
     #[error("cannot write `{}`", path.display())]
     File {
         path: PathBuf,
@@ -226,7 +260,7 @@ impl Task {
     }
 
     fn report(&self, error: &PublishError) {
-        if let PublishError::Mismatch(what) = error {
+        if let PublishError::Mismatch(what) | PublishError::Contradicted(what) = error {
             self.shared().poison(what);
         } else {
             let cause = std::error::Error::source(error).map(ToString::to_string);
@@ -287,6 +321,7 @@ impl Task {
         let range = work.builder.range().clone();
         let size = range.size();
         let note = Checkpoint::new(self.log.origin(), size, range.root()).sign(&self.key)?;
+        let note = self.cosigned(note, size).await?;
         self.log.keep_checkpoint(CheckpointRow { note: note.clone(), range }).await?;
         work.published = Published { size, note };
         blocking(move || {
@@ -294,6 +329,25 @@ impl Task {
             Ok(work)
         })
         .await
+    }
+}
+
+impl Task {
+    /// The note with what witnesses add to it. The tiles of its tree are on the disk already.
+    async fn cosigned(&self, note: String, size: u64) -> Result<String, PublishError> {
+        let Some(witnesses) = &self.options.witnesses else { return Ok(note) };
+        let prove = |old| {
+            let mut published = Publication::of(&self.options.dir, &note)?;
+            tlog::proof::consistency(old, size, |level, index| published.subtree(level, index).ok()).ok()
+        };
+        let cosigned = witnesses.cosign(&note, size, &prove).await;
+        if let Some(contradiction) = cosigned.contradiction {
+            return Err(PublishError::Contradicted(contradiction));
+        }
+        if cosigned.is_quorum {
+            self.shared().counters.witnessed_size.fetch_max(size, Ordering::Relaxed);
+        }
+        Ok(note + &cosigned.lines)
     }
 }
 

@@ -35,6 +35,13 @@ impl Publication {
         Ok(Self { dir: dir.to_owned(), checkpoint, note, tiles: HashMap::new(), bundle: None })
     }
 
+    /// The tree of a checkpoint that is about to be published; its files are there. `None` if the note holds none.
+    pub(crate) fn of(dir: &Path, note: &str) -> Option<Self> {
+        let checkpoint = parse_note(note).ok()?;
+        let (dir, note) = (dir.to_owned(), note.to_owned());
+        Some(Self { dir, checkpoint, note, tiles: HashMap::new(), bundle: None })
+    }
+
     pub fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
     }

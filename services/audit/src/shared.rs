@@ -51,6 +51,7 @@ pub(crate) struct Counters {
     pub open: AtomicU64,
     pub outcomes_waiting: AtomicU64,
     pub checkpoint_size: AtomicU64,
+    pub witnessed_size: AtomicU64,
 }
 
 impl Counters {

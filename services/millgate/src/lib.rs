@@ -14,5 +14,7 @@ mod out;
 pub mod policy_cmd;
 pub mod serve;
 mod table;
+pub mod witness_cmd;
+mod witnessing;
 
 pub use client::Refused;

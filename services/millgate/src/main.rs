@@ -1,7 +1,7 @@
 //! `millgate`: the one executable.
 
 use clap::{Parser, Subcommand};
-use millgate::{audit_cmd, check, demo, identity_cmd, policy_cmd, serve};
+use millgate::{audit_cmd, check, demo, identity_cmd, policy_cmd, serve, witness_cmd};
 use std::process::ExitCode;
 
 /// Requests are many small allocations that end on other threads than they began on.
@@ -29,6 +29,8 @@ enum Command {
     /// Ask the audit log, follow it, check its store
     #[command(subcommand)]
     Audit(audit_cmd::Command),
+    /// Cosign the checkpoints of other people's logs, so that nobody can keep two histories
+    Witness(witness_cmd::WitnessArgs),
     /// Say what Millgate makes of a token or a certificate
     #[command(subcommand)]
     Identity(identity_cmd::Command),
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
             Command::Serve(args) => serve::run(args).await,
             Command::Check(args) => check::run(&args),
             Command::Audit(command) => audit_cmd::run(command).await,
+            Command::Witness(args) => witness_cmd::run(args).await,
             Command::Identity(command) => identity_cmd::run(command).await,
             Command::Policy(command) => policy_cmd::run(command).await,
         }

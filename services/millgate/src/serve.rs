@@ -1,5 +1,6 @@
 //! `millgate serve`: configuration → log, identity, world, listeners → drain.
 
+use crate::witnessing::Witnessing;
 use anyhow::{Context as _, bail};
 use audit::{Log, LogOptions, PublishOptions, Publisher, ReceiptOptions};
 use broker::assertion::{Assertions, KeyFiles};
@@ -199,6 +200,10 @@ async fn open_log(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<(Log
     let random: audit::Random = Arc::new(runtime::random::fill);
     let key = audit::signer::load_or_create(&a.key_file, &a.origin, &random)
         .with_context(|| format!("the checkpoint key `{}` cannot be used", a.key_file.display()))?;
+    let witnesses = Witnessing::new(a)?;
+    if let Some(witnesses) = &witnesses {
+        Box::pin(witnesses.guard(a, &key)).await?;
+    }
     let options = LogOptions {
         queue_max: a.queue_max,
         deadline_ms: millis(a.deadline),
@@ -212,8 +217,11 @@ async fn open_log(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<(Log
     if recovered.unknown_outcomes > 0 {
         tracing::warn!(exchanges = recovered.unknown_outcomes, "the last run ended in the middle of exchanges");
     }
-    let options =
-        PublishOptions { interval_ms: millis(a.checkpoint_interval), ..PublishOptions::new(&a.publish_directory) };
+    let options = PublishOptions {
+        interval_ms: millis(a.checkpoint_interval),
+        witnesses: witnesses.map(|witnesses| -> Arc<dyn audit::Witnesses> { witnesses }),
+        ..PublishOptions::new(&a.publish_directory)
+    };
     let publisher = Publisher::start(&log, key, options)
         .await
         .with_context(|| format!("the published log in `{}` cannot be used", a.publish_directory.display()))?;

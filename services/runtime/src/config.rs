@@ -95,6 +95,10 @@ pub struct Audit {
     pub queue_max: usize,
     /// A request waits this long for its entry to be durable.
     pub deadline: Duration,
+    /// A trust policy (C2SP tlog-policy) with the witnesses that cosign checkpoints.
+    pub witnesses: Option<PathBuf>,
+    /// A checkpoint waits so long for them.
+    pub witness_timeout: Duration,
     /// Answers carry a receipt.
     pub receipts: bool,
     /// A receipt promises a checkpoint within this time.
@@ -207,6 +211,8 @@ impl Audit {
             heartbeat: Duration::from_secs(60),
             queue_max: 10_000,
             deadline: Duration::from_secs(2),
+            witnesses: None,
+            witness_timeout: Duration::from_secs(1),
             receipts: true,
             receipt_deadline: Duration::from_secs(60),
             refused_logins_per_minute: 60,
@@ -414,6 +420,12 @@ fn read_audit(mut section: Section<'_, '_, '_>) -> Option<Audit> {
         heartbeat: section.duration("heartbeat", seconds(1)..=seconds(86_400), default.heartbeat),
         queue_max: section.integer("queue_max", 1..=1_000_000, default.queue_max),
         deadline: section.duration("deadline", Duration::from_millis(10)..=seconds(60), default.deadline),
+        witnesses: section.path("witnesses"),
+        witness_timeout: section.duration(
+            "witness_timeout",
+            Duration::from_millis(50)..=seconds(60),
+            default.witness_timeout,
+        ),
         receipts: section.flag("receipts", default.receipts),
         receipt_deadline: section.duration("receipt_deadline", seconds(1)..=seconds(86_400), default.receipt_deadline),
         refused_logins_per_minute: section.integer(

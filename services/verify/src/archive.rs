@@ -12,7 +12,7 @@
 use crate::disclosed::{self, Verdict};
 use crate::facts::Facts;
 use crate::findings::Findings;
-use crate::report::{Finding, count, list};
+use crate::report::{Finding, cosigned_json, cosigned_lines, count, list};
 use crate::rules::Rules;
 use model::canonical::{self, Value};
 use model::entry::{Entry, Place};
@@ -59,6 +59,9 @@ pub struct ArchiveReport {
     pub origin: String,
     /// Entries under the checkpoint, and its root in base64; if it verified.
     pub tree: Option<(u64, String)>,
+    /// The signed note of the checkpoint, and the witnesses of the trust policy that cosigned it.
+    pub note: String,
+    pub cosigned: Vec<(String, u64)>,
     /// What the archive says that it holds; nobody has signed that.
     pub organisation: Option<String>,
     pub from: String,
@@ -212,8 +215,9 @@ impl<'k> Check<'k> {
     }
 
     fn checkpoint(&mut self, bytes: &[u8]) {
-        let opened = String::from_utf8(bytes.to_vec()).map_err(|_| String::from("not UTF-8"));
-        match opened.and_then(|note| Checkpoint::open(&note, self.key).map_err(|e| e.to_string())) {
+        let note = String::from_utf8(bytes.to_vec()).map_err(|_| String::from("not UTF-8"));
+        self.report.note = note.clone().unwrap_or_default();
+        match note.and_then(|note| Checkpoint::open(&note, self.key).map_err(|e| e.to_string())) {
             Ok(checkpoint) => {
                 self.report.tree = Some((checkpoint.size, checkpoint.root.to_base64()));
                 if self.signed.replace(checkpoint).is_some() {
@@ -441,6 +445,7 @@ impl ArchiveReport {
             "contents": self.contents,
             "disclosed": self.disclosed,
             "open": self.open,
+            "cosigned": cosigned_json(&self.cosigned),
             "not_proven": self.limits,
             "findings": self.findings.iter().map(Finding::to_json).collect::<Vec<_>>(),
             "findings_left_off": self.findings_left_off,
@@ -473,6 +478,7 @@ impl fmt::Display for ArchiveReport {
         writeln!(f, "  contents       {}", self.contents)?;
         writeln!(f, "  disclosed      {}", self.disclosed)?;
         writeln!(f, "  open           {}", count(self.open, "exchange without outcome", "exchanges without outcome"))?;
+        cosigned_lines(f, &self.cosigned)?;
         self.limits.iter().try_for_each(|limit| writeln!(f, "  not proven     {limit}"))
     }
 }

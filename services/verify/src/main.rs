@@ -5,21 +5,25 @@ use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use tlog::VerifierKey;
+use tlog::policy::NotTrusted;
+use tlog::{TrustPolicy, VerifierKey};
 use verify::archive::{self, ArchiveReport};
 use verify::log::{self, Remembered};
 use verify::proof::{self, ProofReport};
 use verify::receipt::{self, ReceiptReport};
-use verify::report::Report;
+use verify::report::{Finding, Report};
 
 const HELP: &str = "\
-Verifies logs of Millgate, offline and trusting nobody but the key it is given.
+Verifies logs of Millgate, offline and trusting nobody but the keys it is given.
 
-usage: millgate-verify log DIR --key VKEY [--checkpoint FILE] [--json]
-       millgate-verify archive FILE --key VKEY [--json]
-       millgate-verify proof FILE --key VKEY [--entry FILE] [--json]
-       millgate-verify receipt FILE --key VKEY [--proof FILE] [--json]
+usage: millgate-verify log DIR TRUST [--checkpoint FILE] [--json]
+       millgate-verify archive FILE TRUST [--json]
+       millgate-verify proof FILE TRUST [--entry FILE] [--json]
+       millgate-verify receipt FILE TRUST [--proof FILE] [--json]
        millgate-verify [log | archive | proof | receipt] --help | --version
+
+TRUST is `--key VKEY`, the log's public key, or `--policy FILE`, a trust policy (C2SP tlog-policy) that names the log and the
+witnesses that must have cosigned.
 
 `millgate-verify log --help` and so on say more.
 ";
@@ -28,10 +32,11 @@ const LOG_HELP: &str = "\
 Verifies a published log: every entry, every hash tile, every kept checkpoint, the sequence of every organisation, and
 that every outcome belongs to one allowed exchange.
 
-usage: millgate-verify log DIR --key VKEY [--checkpoint FILE] [--json]
+usage: millgate-verify log DIR TRUST [--checkpoint FILE] [--json]
 
   DIR                the directory the log is published to, or a copy of it
-  --key VKEY         the log's public key, written `name+hash+key`
+  --key VKEY         the log's public key, written `name+hash+key`; or
+  --policy FILE      a trust policy (C2SP tlog-policy) that names the log, and the witnesses that must have cosigned
   --checkpoint FILE  a checkpoint of this log that you have put aside earlier: shows a log that was cut or rewritten
                      together with all the checkpoints it has kept
   --json             one JSON object instead of text
@@ -46,10 +51,11 @@ const ARCHIVE_HELP: &str = "\
 Verifies an archive of a part of a log: that its entries are those that the log has signed, that none is missing between the
 first and the last, and that what comes with them is what they name. Says also what the archive does not prove.
 
-usage: millgate-verify archive FILE --key VKEY [--json]
+usage: millgate-verify archive FILE TRUST [--json]
 
   FILE        the archive, as `millgate audit export` writes it; `-` reads standard input
-  --key VKEY  the log's public key, written `name+hash+key`
+  --key VKEY  the log's public key, written `name+hash+key`; or
+  --policy FILE  a trust policy (C2SP tlog-policy) that names the log, and the witnesses that must have cosigned
   --json      one JSON object instead of text
 
 exit code: 0 the archive is fine, 1 it is not (what and which entries is printed), 2 there was nothing to check
@@ -62,10 +68,11 @@ const PROOF_HELP: &str = "\
 Verifies the proof of one entry: that it is in the log, under a checkpoint that the log has signed, and that values which
 are shown of it are those that were recorded.
 
-usage: millgate-verify proof FILE --key VKEY [--entry FILE] [--json]
+usage: millgate-verify proof FILE TRUST [--entry FILE] [--json]
 
   FILE          the proof (C2SP tlog-proof), as `millgate audit prove` writes it
-  --key VKEY    the log's public key, written `name+hash+key`
+  --key VKEY    the log's public key, written `name+hash+key`; or
+  --policy FILE a trust policy (C2SP tlog-policy) that names the log, and the witnesses that must have cosigned
   --entry FILE  the entry, where it does not stand in the proof
   --json        one JSON object instead of text
 
@@ -78,10 +85,11 @@ example:
 const RECEIPT_HELP: &str = "\
 Verifies a receipt: that it binds the log, and with a proof whether the log has kept its promise.
 
-usage: millgate-verify receipt FILE --key VKEY [--proof FILE] [--json]
+usage: millgate-verify receipt FILE TRUST [--proof FILE] [--json]
 
   FILE          the receipt: the header `Audit-Receipt` of an answer, or its value
-  --key VKEY    the log's public key, written `name+hash+key`
+  --key VKEY    the log's public key, written `name+hash+key`; or
+  --policy FILE a trust policy (C2SP tlog-policy) that names the log, and the witnesses that must have cosigned
   --proof FILE  the proof of the entry (`millgate audit prove --receipt FILE`)
   --json        one JSON object instead of text
 
@@ -104,11 +112,17 @@ enum Command {
     Receipt(FileArguments),
 }
 
+#[derive(Debug, PartialEq, Eq)]
+enum TrustArgument {
+    Key(String),
+    Policy(PathBuf),
+}
+
 /// Of a proof with the file of its entry, of a receipt with the file of its proof.
 #[derive(Debug, PartialEq, Eq)]
 struct FileArguments {
     file: PathBuf,
-    key: String,
+    trust: TrustArgument,
     beside: Option<PathBuf>,
     json: bool,
 }
@@ -116,7 +130,7 @@ struct FileArguments {
 #[derive(Debug, PartialEq, Eq)]
 struct LogArguments {
     dir: PathBuf,
-    key: String,
+    trust: TrustArgument,
     checkpoint: Option<PathBuf>,
     json: bool,
 }
@@ -202,7 +216,7 @@ fn parse_log(arguments: impl Iterator<Item = OsString>) -> Result<Command, Strin
     let dir = given.what.ok_or_else(|| lacks("log", "the log's directory"))?.into();
     Ok(Command::Log(LogArguments {
         dir,
-        key: given.key,
+        trust: given.trust,
         checkpoint: given.beside.map(PathBuf::from),
         json: given.json,
     }))
@@ -214,17 +228,17 @@ fn parse_file(
     own: Option<&str>,
     arguments: impl Iterator<Item = OsString>,
 ) -> Result<Option<FileArguments>, String> {
-    let Some(Given { what, key, beside, json }) = Given::parse(command, "FILE", own, arguments)? else {
+    let Some(Given { what, trust, beside, json }) = Given::parse(command, "FILE", own, arguments)? else {
         return Ok(None);
     };
     let file = what.ok_or_else(|| lacks(command, &format!("the file of the {command}")))?.into();
-    Ok(Some(FileArguments { file, key, beside: beside.map(PathBuf::from), json }))
+    Ok(Some(FileArguments { file, trust, beside: beside.map(PathBuf::from), json }))
 }
 
 /// What stands behind a command.
 struct Given {
     what: Option<OsString>,
-    key: String,
+    trust: TrustArgument,
     /// The value of the command's own option.
     beside: Option<OsString>,
     json: bool,
@@ -242,7 +256,7 @@ impl Given {
         own: Option<&str>,
         mut arguments: impl Iterator<Item = OsString>,
     ) -> Result<Option<Self>, String> {
-        let (mut found, mut key, mut beside, mut json) = (None, None, None, false);
+        let (mut found, mut key, mut policy, mut beside, mut json) = (None, None, None, None, false);
         while let Some(argument) = arguments.next() {
             let (option, mut inline) = split_option(&argument);
             let mut value =
@@ -250,6 +264,7 @@ impl Given {
             match option.as_deref() {
                 Some("--help" | "-h") => return Ok(None),
                 Some("--key") => set(&mut key, value("--key")?, "--key")?,
+                Some("--policy") => set(&mut policy, value("--policy")?, "--policy")?,
                 Some(option) if Some(option) == own => set(&mut beside, value(option)?, option)?,
                 Some("--json") if inline.is_none() => json = true,
                 Some(option) => {
@@ -259,9 +274,13 @@ impl Given {
                 None => set(&mut found, argument, what)?,
             }
         }
-        let key = key.ok_or_else(|| lacks(command, "`--key`"))?;
-        let key = key.into_string().map_err(|_| "the key is not text".to_owned())?;
-        Ok(Some(Self { what: found, key, beside, json }))
+        let trust = match (key, policy) {
+            (Some(key), None) => TrustArgument::Key(key.into_string().map_err(|_| "the key is not text".to_owned())?),
+            (None, Some(policy)) => TrustArgument::Policy(policy.into()),
+            (None, None) => return Err(lacks(command, "`--key` or `--policy`")),
+            (Some(_), Some(_)) => return Err("`--key` and `--policy` are given; one says whom to trust".to_owned()),
+        };
+        Ok(Some(Self { what: found, trust, beside, json }))
     }
 }
 
@@ -283,12 +302,45 @@ fn set(slot: &mut Option<OsString>, value: OsString, name: &str) -> Result<(), S
     }
 }
 
-fn verifier(key: &str) -> Result<VerifierKey, String> {
-    VerifierKey::parse(key.trim()).map_err(|error| format!("the key given with `--key` cannot be used: {error}"))
+/// Whom the caller trusts.
+struct Trust {
+    key: VerifierKey,
+    policy: TrustPolicy,
+}
+
+impl Trust {
+    fn of(argument: &TrustArgument) -> Result<Self, String> {
+        match argument {
+            TrustArgument::Key(key) => {
+                let key = VerifierKey::parse(key.trim())
+                    .map_err(|error| format!("the key given with `--key` cannot be used: {error}"))?;
+                Ok(Self { policy: TrustPolicy::of_log(key.clone()), key })
+            }
+            TrustArgument::Policy(file) => {
+                let name = file.display();
+                let policy = TrustPolicy::parse(&small_text(file)?)
+                    .map_err(|error| format!("`{name}` is no trust policy: {error}"))?;
+                match policy.logs.as_slice() {
+                    [log] => Ok(Self { key: log.key.clone(), policy }),
+                    logs => Err(format!("`{name}` names {} logs; one is verified at a time", logs.len())),
+                }
+            }
+        }
+    }
+
+    /// The witnesses that cosigned the checkpoint, and a finding if they are too few.
+    fn witnessed(&self, note: &str) -> (Vec<(String, u64)>, Option<Finding>) {
+        let cosigned = self.policy.cosigned(note);
+        let names = cosigned.iter().map(|(name, _)| name.clone()).collect();
+        let finding = (!self.policy.is_met(&cosigned))
+            .then(|| Finding { what: NotTrusted::NoQuorum(names).to_string(), entries: None });
+        (cosigned, finding)
+    }
 }
 
 fn verify_archive(arguments: &FileArguments) -> Result<ArchiveReport, String> {
-    let key = verifier(&arguments.key)?;
+    let trust = Trust::of(&arguments.trust)?;
+    let key = &trust.key;
     let name = arguments.file.display();
     let shown = std::io::stderr().is_terminal();
     let mut told = 0;
@@ -299,28 +351,38 @@ fn verify_archive(arguments: &FileArguments) -> Result<ArchiveReport, String> {
         }
     };
     let report = if arguments.file == Path::new("-") {
-        archive::check(std::io::stdin().lock(), &key, progress)
+        archive::check(std::io::stdin().lock(), key, progress)
     } else {
         let file = std::fs::File::open(&arguments.file).map_err(|error| format!("`{name}` cannot be read: {error}"))?;
-        archive::check(std::io::BufReader::with_capacity(1 << 20, file), &key, progress)
+        archive::check(std::io::BufReader::with_capacity(1 << 20, file), key, progress)
     };
     if shown {
         let _ = write!(std::io::stderr(), "\r\u{1b}[K");
     }
-    report.map_err(|error| format!("`{name}` {error}"))
+    let mut report = report.map_err(|error| format!("`{name}` {error}"))?;
+    let (cosigned, finding) = trust.witnessed(&report.note);
+    report.cosigned = cosigned;
+    report.findings.extend(finding);
+    Ok(report)
 }
 
 fn verify_proof(arguments: &FileArguments) -> Result<ProofReport, String> {
-    let key = verifier(&arguments.key)?;
+    let trust = Trust::of(&arguments.trust)?;
+    let key = &trust.key;
     let entry = arguments.beside.as_deref().map(small_file).transpose()?;
-    proof::check(&small_text(&arguments.file)?, entry.as_deref(), &key)
-        .map_err(|error| format!("`{}` is no proof: {error}", arguments.file.display()))
+    let mut report = proof::check(&small_text(&arguments.file)?, entry.as_deref(), key)
+        .map_err(|error| format!("`{}` is no proof: {error}", arguments.file.display()))?;
+    let (cosigned, finding) = trust.witnessed(&report.note);
+    report.cosigned = cosigned;
+    report.findings.extend(finding);
+    Ok(report)
 }
 
 fn verify_receipt(arguments: &FileArguments) -> Result<ReceiptReport, String> {
-    let key = verifier(&arguments.key)?;
+    let trust = Trust::of(&arguments.trust)?;
+    let key = &trust.key;
     let proof = arguments.beside.as_deref().map(small_text).transpose()?;
-    receipt::check(&small_text(&arguments.file)?, proof.as_deref(), &key)
+    receipt::check(&small_text(&arguments.file)?, proof.as_deref(), key)
         .map_err(|error| format!("`{}`: {error}", arguments.file.display()))
 }
 
@@ -338,15 +400,21 @@ fn small_file(file: &Path) -> Result<Vec<u8>, String> {
 }
 
 fn verify_log(arguments: &LogArguments) -> Result<Report, String> {
-    let key = verifier(&arguments.key)?;
-    let remembered = arguments.checkpoint.as_deref().map(|file| remembered(file, &key)).transpose()?;
+    let trust = Trust::of(&arguments.trust)?;
+    let key = &trust.key;
+    let remembered = arguments.checkpoint.as_deref().map(|file| remembered(file, key)).transpose()?;
     let mut shown = std::io::stderr().is_terminal().then_some(u64::MAX);
     let mut progress = |done: u64, total: u64| show_progress(&mut shown, done, total);
-    let report = log::check_with_progress(&arguments.dir, &key, remembered.as_ref(), &mut progress);
+    let report = log::check_with_progress(&arguments.dir, key, remembered.as_ref(), &mut progress);
     if shown.is_some() {
         let _ = write!(std::io::stderr(), "\r\u{1b}[K");
     }
-    report.map_err(|error| error.to_string())
+    let mut report = report.map_err(|error| error.to_string())?;
+    let note = std::fs::read_to_string(arguments.dir.join("checkpoint")).unwrap_or_default();
+    let (cosigned, finding) = trust.witnessed(&note);
+    report.cosigned = cosigned;
+    report.findings.extend(finding);
+    Ok(report)
 }
 
 fn remembered(file: &Path, key: &VerifierKey) -> Result<Remembered, String> {
@@ -380,7 +448,7 @@ mod tests {
     fn arguments_are_taken_in_any_order_and_both_spellings() {
         let expected = Command::Log(LogArguments {
             dir: "d".into(),
-            key: "a+b+c=".into(),
+            trust: TrustArgument::Key("a+b+c=".into()),
             checkpoint: Some("f".into()),
             json: true,
         });
@@ -397,9 +465,10 @@ mod tests {
             ("", "no command; try `millgate-verify --help`"),
             ("lag", "`lag` is no command; there are `log`, `archive`, `proof` and `receipt`"),
             ("proof --key k", "the file of the proof is missing; try `millgate-verify proof --help`"),
-            ("log d", "`--key` is missing; try `millgate-verify log --help`"),
+            ("log d", "`--key` or `--policy` is missing; try `millgate-verify log --help`"),
             ("log --key k", "the log's directory is missing; try `millgate-verify log --help`"),
             ("log d --key", "`--key` needs a value"),
+            ("log d --key k --policy p", "`--key` and `--policy` are given; one says whom to trust"),
             ("log d e --key k", "`DIR` is given twice"),
             ("log d --key k --key k", "`--key` is given twice"),
             ("log d --keys k", "`--keys` is no option of `log`; try `millgate-verify log --help`"),

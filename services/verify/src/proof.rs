@@ -3,7 +3,7 @@
 //! In `extra` stand one or two lines: the entry, and the values that are shown of what it commits to.
 
 use crate::disclosed::{self, Disclosed};
-use crate::report::Finding;
+use crate::report::{Finding, cosigned_json, cosigned_lines};
 use model::entry::Entry;
 use serde_json::{Value, json};
 use std::fmt;
@@ -20,6 +20,9 @@ pub struct ProofReport {
     /// The bytes that the proof is about.
     pub entry: String,
     pub disclosed: Vec<Disclosed>,
+    /// The signed note of the checkpoint, and the witnesses of the trust policy that cosigned it.
+    pub note: String,
+    pub cosigned: Vec<(String, u64)>,
     pub findings: Vec<Finding>,
 }
 
@@ -29,7 +32,8 @@ pub struct ProofReport {
 /// When the text is no proof.
 pub fn check(text: &str, entry: Option<&[u8]>, key: &VerifierKey) -> Result<ProofReport, EvidenceError> {
     let evidence = Evidence::parse(text)?;
-    let mut report = ProofReport { origin: key.name().to_owned(), index: evidence.index, ..ProofReport::default() };
+    let (origin, note) = (key.name().to_owned(), evidence.note.clone());
+    let mut report = ProofReport { origin, note, index: evidence.index, ..ProofReport::default() };
     let extra = evidence.extra.as_deref().unwrap_or_default();
     let mut lines = extra.splitn(2, |byte| *byte == b'\n');
     let (shown, values) = (lines.next().unwrap_or_default(), lines.next());
@@ -86,6 +90,7 @@ impl ProofReport {
             "size": self.tree.as_ref().map(|(size, _)| size),
             "root": self.tree.as_ref().map(|(_, root)| root),
             "entry": value(&self.entry),
+            "cosigned": cosigned_json(&self.cosigned),
             "disclosed": disclosed.collect::<serde_json::Map<_, _>>(),
             "findings": self.findings.iter().map(Finding::to_json).collect::<Vec<_>>(),
         })
@@ -100,6 +105,7 @@ impl fmt::Display for ProofReport {
         if let Some((size, root)) = &self.tree {
             writeln!(f, "  tree           {size} entries, root {root}")?;
         }
+        cosigned_lines(f, &self.cosigned)?;
         for one in &self.disclosed {
             let values = one.values.as_ref().map(|values| String::from_utf8_lossy(&values.encode()).into_owned());
             let values = values.map(|values| format!(": {}", crate::findings::printable(&values))).unwrap_or_default();

@@ -1,5 +1,6 @@
 //! What a check has found, for people and for scripts.
 
+use model::Timestamp;
 use serde_json::{Value, json};
 use std::fmt;
 
@@ -28,6 +29,8 @@ pub struct Report {
     pub organisations: u64,
     /// Allowed exchanges that have no outcome yet.
     pub open: u64,
+    /// Witnesses of the trust policy that cosigned the published checkpoint, and when, in seconds since 1970.
+    pub cosigned: Vec<(String, u64)>,
     pub findings: Vec<Finding>,
     /// Findings beyond those that are listed.
     pub findings_left_off: u64,
@@ -53,6 +56,7 @@ impl Report {
             "tiles": self.tiles,
             "organisations": self.organisations,
             "open": self.open,
+            "cosigned": cosigned_json(&self.cosigned),
             "findings": self.findings.iter().map(Finding::to_json).collect::<Vec<_>>(),
             "findings_left_off": self.findings_left_off,
             "warnings": self.warnings.iter().map(Finding::to_json).collect::<Vec<_>>(),
@@ -102,8 +106,21 @@ impl fmt::Display for Report {
             count(self.tiles, "tile", "tiles")
         )?;
         writeln!(f, "  organisations  {}", self.organisations)?;
-        writeln!(f, "  open           {}", count(self.open, "exchange without outcome", "exchanges without outcome"))
+        writeln!(f, "  open           {}", count(self.open, "exchange without outcome", "exchanges without outcome"))?;
+        cosigned_lines(f, &self.cosigned)
     }
+}
+
+pub(crate) fn cosigned_json(cosigned: &[(String, u64)]) -> Value {
+    let time = |seconds: u64| Timestamp(i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000)).to_rfc3339();
+    cosigned.iter().map(|(name, seconds)| json!({ "witness": name, "time": time(*seconds) })).collect()
+}
+
+pub(crate) fn cosigned_lines(f: &mut fmt::Formatter<'_>, cosigned: &[(String, u64)]) -> fmt::Result {
+    cosigned.iter().try_for_each(|(name, seconds)| {
+        let time = Timestamp(i64::try_from(*seconds).unwrap_or(i64::MAX).saturating_mul(1_000));
+        writeln!(f, "  cosigned       by {}, {}", crate::findings::printable(name), time.to_rfc3339())
+    })
 }
 
 pub(crate) fn list(f: &mut fmt::Formatter<'_>, prefix: &str, findings: &[Finding], left_off: u64) -> fmt::Result {

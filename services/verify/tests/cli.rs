@@ -39,7 +39,7 @@ fn exit_codes_tell_fine_from_findings_from_nothing_to_check() {
         (vec!["log", "/nonexistent", "--key", &vkey], "directory `/nonexistent` cannot be read"),
         (vec!["log", dir, "--key", "x"], "the key given with `--key` cannot be used"),
         (vec!["log", dir, "--key", &vkey, "--checkpoint", "/nonexistent"], "checkpoint `/nonexistent` cannot be read"),
-        (vec!["log", dir], "`--key` is missing"),
+        (vec!["log", dir], "`--key` or `--policy` is missing"),
     ] {
         let output = run(&arguments);
         assert_eq!((output.status.code(), text(&output.stdout)), (Some(2), String::new()), "{arguments:?}");

@@ -7,8 +7,8 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use model::Clock;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 use tlog::note::Note;
 use tlog::witness::{AddCheckpoint, NotCosigned};
 use tlog::{CosigningKey, VerifierKey};
@@ -22,6 +22,7 @@ pub struct Witness {
     /// The logs that it watches.
     pub logs: Vec<VerifierKey>,
     pub store: Store,
+    pub clock: Arc<dyn Clock>,
 }
 
 pub fn router(witness: Arc<Witness>) -> Router {
@@ -33,7 +34,11 @@ pub fn router(witness: Arc<Witness>) -> Router {
 
 async fn add_checkpoint(State(witness): State<Arc<Witness>>, body: Bytes) -> Response {
     // Keeping what was seen waits for the disk.
-    let judged = tokio::task::spawn_blocking(move || witness.add(&body, now())).await;
+    let judged = tokio::task::spawn_blocking(move || {
+        let now = u64::try_from(witness.clock.now().seconds()).unwrap_or(0);
+        witness.add(&body, now)
+    })
+    .await;
     match judged {
         Ok(Ok(line)) => (StatusCode::OK, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], line).into_response(),
         Ok(Err(NotAdvanced::Judged(NotCosigned::Conflict(size)))) => {
@@ -52,10 +57,6 @@ async fn add_checkpoint(State(witness): State<Arc<Witness>>, body: Bytes) -> Res
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 impl Witness {
@@ -89,6 +90,15 @@ mod tests {
 
     const ORIGIN: &str = "plant.example/log";
 
+    #[derive(Debug)]
+    struct Stopped;
+
+    impl Clock for Stopped {
+        fn now(&self) -> model::Timestamp {
+            model::Timestamp(0)
+        }
+    }
+
     fn note(entries: &[&[u8]]) -> String {
         let mut range = CompactRange::new();
         entries.iter().for_each(|entry| range.push(leaf_hash(entry)));
@@ -101,6 +111,7 @@ mod tests {
             key: CosigningKey::generate("witness.example/w1", [1; 32]).unwrap(),
             logs: vec![SigningKey::generate(ORIGIN, [9; 32]).unwrap().verifier().clone()],
             store: Store::open(dir).unwrap(),
+            clock: Arc::new(Stopped),
         }
     }
 

@@ -84,6 +84,8 @@ checkpoint_interval = "500ms"
 heartbeat = "5m"
 queue_max = 100
 deadline = "1s"
+witnesses = "trust.policy"
+witness_timeout = "2s"
 receipts = false
 receipt_deadline = "90s"
 refused_logins_per_minute = 5
@@ -143,6 +145,8 @@ follow_callers = false
             heartbeat: seconds(300),
             queue_max: 100,
             deadline: seconds(1),
+            witnesses: Some(at("trust.policy")),
+            witness_timeout: seconds(2),
             receipts: false,
             receipt_deadline: seconds(90),
             refused_logins_per_minute: 5,
