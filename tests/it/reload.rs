@@ -80,12 +80,25 @@ async fn a_suspension_does_not_wait_for_policies_that_are_being_read() {
     let suspension = file(&plant, "plants/munich/registry/out.toml");
     std::fs::write(&suspension, "[revoked]\norganisations = [\"acme\"]\n").unwrap();
     assert_eq!(until_status(&plant, 403).await, "organisation_suspended");
+    // Whom the policies that come may be meant for waits for them.
     std::fs::remove_file(&suspension).unwrap();
-    until_status(&plant, 200).await;
+    let agreement = file(&plant, "plants/munich/registry/more.toml");
+    std::fs::write(&agreement, "[organisation.new]\ntitle = \"New\"\nkind = \"supplier\"\ncountry = \"DE\"\n").unwrap();
+    let before = plant.demo.running.broker.world();
+    for _ in 0..3 {
+        assert_eq!(status(&plant).await.1, "organisation_suspended");
+    }
+    assert!(before.parties.organisations.keys().all(|id| id.as_str() != "new"));
 
+    // What is read now is not what lies there any longer: it is read again.
+    let whole = file(&plant, "schema/whole");
+    std::fs::write(&whole, &schema).unwrap();
+    std::fs::rename(&whole, &path).unwrap();
     pipe.write_all(&schema).await.unwrap();
     drop(pipe);
-    assert_eq!(until_status(&plant, 403).await, "line_stopped");
+    wait::until("the new policies", async || (status(&plant).await.1 == "line_stopped").then_some(())).await.unwrap();
+    let world = plant.demo.running.broker.world();
+    assert!(world.parties.organisations.keys().any(|id| id.as_str() == "new"), "what waited came with them");
     plant.stop().await;
 }
 

@@ -3,6 +3,7 @@
 //! An archive is a tar file. Its entries stand in a [`tlog::walk`], which puts hashes in the place of all others, so that
 //! nothing between the first and the last can have been left out. One for a single organisation shows its entries alone.
 
+use crate::batch::ENTRIES_MAX;
 use crate::error::ReadError;
 use crate::published::Publication;
 use crate::sqlite::Reader;
@@ -22,6 +23,8 @@ pub const FORMAT: &str = "millgate-archive/1";
 const GUIDE: &str = include_str!("archive/guide.txt");
 /// Steps of a walk in one file of the archive.
 const PART_BYTES: usize = 1024 * 1024;
+/// Entries in one file, which bounds what is disclosed of them.
+const PART_ENTRIES: usize = 1024;
 /// Contents that are read at a time.
 const CONTENTS_AT_ONCE: usize = 200;
 
@@ -32,7 +35,7 @@ pub struct Wanted {
     pub from: Timestamp,
     /// Entries before this time.
     pub to: Timestamp,
-    /// Entries of this organisation alone, and nothing that could name another.
+    /// Entries of this organisation alone, without policies and slices, which name others.
     pub organisation: Option<OrganisationId>,
     /// The values behind these commitments too.
     pub disclose: Vec<CommitmentClass>,
@@ -86,7 +89,7 @@ pub async fn export(
 ) -> Result<Summary, ArchiveError> {
     let reader = open_store(directory).await?;
     let mut publication = Publication::open(published)?;
-    let shown = shown(&mut publication, wanted)?;
+    let shown = shown(&reader, &mut publication, wanted).await?;
     let mut writer = Writer::new(out, wanted.now);
     writer.file("README.txt", GUIDE.as_bytes())?;
     writer.file("manifest.json", &manifest(&publication, wanted))?;
@@ -110,9 +113,9 @@ pub async fn export(
         for (index, entry) in &entries {
             making.skip_to(&mut publication, *index)?;
             making.show(*index, entry)?;
-        }
-        if making.part.steps.len() >= PART_BYTES {
-            making.flush(&reader, &mut writer).await?;
+            if making.part.steps.len() >= PART_BYTES || making.part.shown.len() >= PART_ENTRIES {
+                making.flush(&reader, &mut writer).await?;
+            }
         }
         progress(making.shown(), making.summary.entries);
     }
@@ -145,61 +148,46 @@ fn manifest(publication: &Publication, wanted: &Wanted) -> Vec<u8> {
 
 // === what is shown
 
-/// The indexes of the entries to show, with one before and one behind the time that was asked for: they say that it is all.
-fn shown(publication: &mut Publication, wanted: &Wanted) -> Result<Vec<u64>, ArchiveError> {
+/// Around the time that was asked for: an entry can wait for its turn behind later ones.
+const MARGIN_MS: i64 = 10_000;
+
+/// The indexes of the entries to show: all that are stored together with one of the time that was asked for, with some time on
+/// either side, and one more on either side. So whatever the clock did, all entries of that time are there.
+async fn shown(reader: &Reader, publication: &mut Publication, wanted: &Wanted) -> Result<Vec<u64>, ArchiveError> {
     let (size, width) = (publication.size(), u64::from(WIDTH));
-    let (low, high) = (bundle_of(publication, wanted.from)?, bundle_of(publication, wanted.to)?);
-    let (mut before, mut within, mut behind) = (None, Vec::new(), None);
-    // Entries of one moment need not be in the order of their times; a bundle more on either side has them all.
-    for number in low.saturating_sub(2)..size.div_ceil(width) {
-        for (index, entry) in (number * width..).zip(publication.bundle(number)?) {
-            let outline = Outline::read(entry).map_err(|e| ArchiveError::Entry { index, what: e.to_string() })?;
-            if wanted.organisation.is_some() && outline.organisation != wanted.organisation {
-                continue;
-            }
-            match outline.time {
-                time if time < wanted.from && within.is_empty() => before = Some(index),
-                time if time < wanted.to => {
-                    if within.is_empty() {
-                        before = before.or(outline.place.and_then(|place| place.previous));
-                    }
-                    // What was behind, by its time, was between others.
-                    within.extend(behind.take());
-                    within.push(index);
-                }
-                _ if within.is_empty() => {}
-                _ => behind = behind.or(Some(index)),
-            }
-        }
-        if number > high.saturating_add(1) && behind.is_some() {
-            break;
-        }
-    }
-    let (Some(first), Some(last)) = (within.first().copied(), within.last().copied()) else {
+    let time = (wanted.from.plus_millis(-MARGIN_MS), wanted.to.plus_millis(MARGIN_MS));
+    let nothing = || {
         let of = wanted.organisation.as_ref().map(|o| format!("organisation `{o}` ")).unwrap_or_default();
         let what = format!("{of}from {} to {}", wanted.from.to_rfc3339(), wanted.to.to_rfc3339());
-        return Err(ArchiveError::Nothing(what));
+        ArchiveError::Nothing(what)
     };
-    Ok(match &wanted.organisation {
-        // Whatever its time, an entry between two that are shown is shown.
-        None => (first.saturating_sub(1)..(last + 2).min(size)).collect(),
-        Some(_) => before.into_iter().chain(within).chain(behind).collect(),
-    })
-}
-
-/// The first bundle that begins at this time or later, by halves: as good as the clock was.
-fn bundle_of(publication: &mut Publication, time: Timestamp) -> Result<u64, ReadError> {
-    let (mut low, mut high) = (0, publication.size().div_ceil(u64::from(WIDTH)));
-    while low < high {
-        let middle = low + (high - low) / 2;
-        let begins = publication.bundle(middle)?.first().and_then(|entry| Outline::read(entry).ok()).map(|o| o.time);
-        if begins.is_some_and(|begins| begins < time) {
-            low = middle + 1;
-        } else {
-            high = middle;
+    let found = reader.bundles_of_time(time).await.map_err(ReadError::from)?;
+    let (low, high) = found.filter(|(low, _)| *low < size).ok_or_else(nothing)?;
+    let end = high.saturating_add(ENTRIES_MAX).min(size);
+    let Some(organisation) = &wanted.organisation else {
+        return Ok((low.saturating_sub(1)..(end + 1).min(size)).collect());
+    };
+    let (mut before, mut shown) = (None, Vec::new());
+    for number in low / width..size.div_ceil(width) {
+        for (index, entry) in (number * width..).zip(publication.bundle(number)?).filter(|(index, _)| *index >= low) {
+            let outline = Outline::read(entry).map_err(|e| ArchiveError::Entry { index, what: e.to_string() })?;
+            if outline.organisation.as_ref() != Some(organisation) {
+                continue;
+            }
+            if shown.is_empty() {
+                if index >= end {
+                    return Err(nothing());
+                }
+                before = outline.place.and_then(|place| place.previous);
+            }
+            shown.push(index);
+            if index >= end {
+                // The next one behind, which shows that none is missing before it.
+                return Ok(before.into_iter().chain(shown).collect());
+            }
         }
     }
-    Ok(low)
+    if shown.is_empty() { Err(nothing()) } else { Ok(before.into_iter().chain(shown).collect()) }
 }
 
 // === what is written

@@ -4,6 +4,7 @@ use crate::append::Log;
 use crate::error::ReadError;
 use crate::published::Publication;
 use crate::query::{Query, offline};
+use model::RequestId;
 use model::canonical::{self, Value};
 use model::entry::{CommitmentClass, Kind};
 use std::path::Path;
@@ -37,10 +38,14 @@ pub enum Which {
 }
 
 impl Which {
+    /// A request's id says when it came: whatever it made in the log is not earlier, but for the clock.
     fn query(id: &str, kind: Option<Kind>) -> Query {
-        Query { request: Some(id.to_owned()), kind, newest_first: false, limit: 1, ..Query::default() }
+        let from = RequestId::parse(id).and_then(|id| id.time()).map(|time| time.plus_millis(-CLOCK_MS));
+        Query { request: Some(id.to_owned()), kind, from, newest_first: false, limit: 1, ..Query::default() }
     }
 }
+
+const CLOCK_MS: i64 = 60_000;
 
 /// The proof of an entry, and the entry in it. Blocking.
 ///

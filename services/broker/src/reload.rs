@@ -17,7 +17,7 @@ use pdp::PolicySet;
 use registry::{Problem, Source};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -47,11 +47,11 @@ pub struct Reloader {
     seen: Marks,
     /// What the last look found.
     last: Marks,
-    /// Policies that are being read. A large set takes a second or two: what is revoked does not wait for it; the catalog,
-    /// which may have changed with it, does.
+    /// Policies that are being read. A large set takes a second or two. What is revoked does not wait for it; everything else
+    /// does, because it may be meant for the policies that come.
     loading: Option<Loading>,
-    /// Something is other by now than what is in use, and waits.
-    is_behind: bool,
+    /// Registry and files whose revocations count already, while the rest of them waits.
+    glanced: Option<Glanced>,
     /// The last content of this folder was refused: it is tried again with any later change.
     refused: Refused,
     /// Generations that requests still hold. A large one takes milliseconds to free, so it is not left to the last request.
@@ -75,8 +75,17 @@ struct Loading {
     marks: Marks,
     /// All else is to be read again with them.
     everything: bool,
+    /// Somebody asked for everything to be read since.
+    is_stale: bool,
+    since: Instant,
+    is_told: bool,
     policies: JoinHandle<Loaded>,
 }
+
+/// A policy set that takes longer than this is not read any more: its folder hangs.
+const LOADING_MAX: Duration = Duration::from_secs(60);
+
+type Glanced = (Option<model::Digest>, Vec<Option<FileMark>>);
 
 type Loaded = Result<Arc<PolicySet>, Vec<Problem>>;
 
@@ -97,6 +106,8 @@ struct Due {
     catalog: bool,
     registry: bool,
     files: bool,
+    /// Nothing but what is revoked: the rest waits.
+    only_revoked: bool,
 }
 
 /// What one look at the folders came to.
@@ -119,7 +130,7 @@ impl Reloader {
             seen,
             last,
             loading: None,
-            is_behind: false,
+            glanced: None,
             refused: Refused::default(),
             retired: Vec::new(),
         }
@@ -165,49 +176,75 @@ impl Reloader {
     /// What was found, without policies and catalog that changed since the last look: somebody may be in the middle of
     /// copying them, and a set without the file that forbids would allow. What is revoked never waits.
     fn settled(&self, found: &Marks) -> Marks {
-        if found.is_ruled_as(&self.last) && found.catalog == self.last.catalog {
+        if found.has_folders_of(&self.last) {
             return found.clone();
         }
         found.clone().with_folders_of(&self.seen)
     }
 
     /// What there is to do now. Policies are read beside it, and taken in when they are `loaded`.
-    fn due(&mut self, everything: bool, loaded: Option<Loaded>) -> Option<Due> {
+    fn due(&mut self, mut everything: bool, loaded: Option<Loaded>) -> Option<Due> {
         let found = marks(&self.folders, &self.cases, self.certificate.as_ref(), &self.broker);
+        let mut began = self.loading.take_if(|_| loaded.is_some()).zip(loaded);
+        // What changed while it was read is read again, once it lies still.
+        if let Some((stale, _)) = began.take_if(|(began, _)| began.is_stale || !found.has_folders_of(&began.marks)) {
+            everything |= stale.everything;
+        }
         let settled = if everything { found.clone() } else { self.settled(&found) };
-        let any = everything || loaded.is_some() || settled != self.seen;
-        let began = self.loading.take_if(|_| loaded.is_some());
+        let any = everything || began.is_some() || settled != self.seen;
         if let Some(loading) = &mut self.loading {
             loading.everything |= everything;
-        } else if loaded.is_none() && any && (everything || self.refused.policies || !settled.is_ruled_as(&self.seen)) {
+            loading.is_stale |= everything;
+        } else if began.is_none() && any && (everything || self.refused.policies || !settled.is_ruled_as(&self.seen)) {
             self.loading = Some(self.load(settled.clone(), everything));
         }
-        let all = began.as_ref().is_some_and(|began| began.everything);
-        let (waits, now) = match &began {
-            Some(began) => (false, settled.with_folders_of(&began.marks)),
-            None if self.loading.is_some() => (true, settled.with_folders_of(&self.seen)),
-            None => (false, settled),
+        if self.loading.is_some() {
+            return self.glance(found);
+        }
+        self.glanced = None;
+        let all = everything || began.as_ref().is_some_and(|(began, _)| began.everything);
+        let (now, policies) = match began {
+            Some((began, loaded)) => (settled.with_folders_of(&began.marks), Some(loaded)),
+            None => (settled, None),
         };
         let due = Due {
-            policies: loaded,
-            catalog: !waits && (all || self.refused.catalog || now.catalog != self.seen.catalog),
+            policies,
+            catalog: all || self.refused.catalog || now.catalog != self.seen.catalog,
             registry: all || self.refused.registry || now.registry != self.seen.registry,
-            files: everything || now.files != self.seen.files,
+            files: all || now.files != self.seen.files,
+            only_revoked: false,
         };
-        let was_behind = std::mem::replace(&mut self.is_behind, waits || now != found);
-        // What was refused without a word, because it could have fitted by now.
-        let is_unsaid = self.refused.registry && was_behind && !self.is_behind;
         (self.seen, self.last) = (now, found);
-        (any || is_unsaid).then_some(due)
+        any.then_some(due)
+    }
+
+    /// While policies are read: whether anything may have been revoked.
+    fn glance(&mut self, found: Marks) -> Option<Due> {
+        if let Some(loading) = self.loading.as_mut().filter(|l| !l.is_told && l.since.elapsed() > LOADING_MAX) {
+            loading.is_told = true;
+            tracing::error!(
+                seconds = LOADING_MAX.as_secs(),
+                "policies have been read for this long; until they are, changes wait, and only what is revoked counts"
+            );
+        }
+        let now = (found.registry, found.files.clone());
+        let is_new = now != (self.seen.registry, self.seen.files.clone()) && self.glanced.as_ref() != Some(&now);
+        self.glanced = Some(now);
+        self.last = found;
+        let due = Due { policies: None, catalog: false, registry: false, files: false, only_revoked: true };
+        is_new.then_some(due)
     }
 
     fn load(&self, marks: Marks, everything: bool) -> Loading {
         let (folders, world) = (self.folders.clone(), self.broker.world());
         let policies = tokio::task::spawn_blocking(move || folders.load_policies(Some(&world.policies)));
-        Loading { marks, everything, policies }
+        Loading { marks, everything, is_stale: false, since: Instant::now(), is_told: false, policies }
     }
 
     fn look(&self, due: Due) -> Outcome {
+        if due.only_revoked {
+            return self.look_at_revocations();
+        }
         let mut problems = Vec::new();
         // Sources read their secrets again whenever the world is joined.
         if due.files {
@@ -266,12 +303,26 @@ impl Reloader {
                 world = self.join(&current, parts, &mut refused, &mut problems);
             }
         }
-        if self.is_behind {
-            // What does not fit together yet may do so with what waits; it is tried again then.
-            problems.retain(|(what, _)| *what != "together");
-        }
         let activations = world.as_ref().map(|world| activations(world, &current)).unwrap_or_default();
         Outcome { world, activations, refused, problems }
+    }
+
+    /// What is in use, less what is revoked by now. What is wrong with the rest is said when that is looked at.
+    fn look_at_revocations(&self) -> Outcome {
+        let current = self.broker.world();
+        let mut parts = current.parts();
+        parts.parties = revoke(&parts.parties, registry::load_revocations(&self.folders.registry));
+        parts.authorities = load_authorities(&parts.parties, &current.authorities).0;
+        let mut problems = Vec::new();
+        let world = match current.next(&parts, current.upstreams.clone()) {
+            Ok(world) => changed(&world, &current).then_some(world),
+            Err(found) => {
+                problems.push(("revocations", found));
+                None
+            }
+        };
+        let activations = world.as_ref().map(|world| activations(world, &current)).unwrap_or_default();
+        Outcome { world, activations, refused: self.refused, problems }
     }
 
     /// The newest world that holds together; whatever had to stay behind, what is revoked counts.
@@ -392,6 +443,10 @@ impl Reloader {
 impl Marks {
     fn is_ruled_as(&self, other: &Self) -> bool {
         self.policies == other.policies && self.schema == other.schema && self.cases == other.cases
+    }
+
+    fn has_folders_of(&self, other: &Self) -> bool {
+        self.is_ruled_as(other) && self.catalog == other.catalog
     }
 
     /// With policies, cases and catalog of `other`.

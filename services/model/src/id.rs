@@ -145,6 +145,13 @@ impl RequestId {
         let id = uuid::Uuid::try_parse(text).ok()?;
         (id.hyphenated().to_string() == text).then_some(Self(id))
     }
+
+    /// When it was made, to the millisecond; `None` for an id that says nothing of it.
+    pub fn time(&self) -> Option<crate::Timestamp> {
+        let (seconds, nanoseconds) = self.0.get_timestamp()?.to_unix();
+        let ms = seconds.checked_mul(1_000)?.checked_add(u64::from(nanoseconds / 1_000_000))?;
+        i64::try_from(ms).ok().map(crate::Timestamp)
+    }
 }
 
 impl fmt::Display for RequestId {

@@ -11,7 +11,7 @@
 
 use crate::disclosed::{self, Verdict};
 use crate::facts::Facts;
-use crate::findings::Findings;
+use crate::findings::{Findings, printable};
 use crate::report::{Finding, cosigned_json, cosigned_lines, count, list};
 use crate::rules::Rules;
 use model::canonical::{self, Value};
@@ -30,6 +30,10 @@ const PART_BYTES_MAX: u64 = 2 * 1024 * 1024;
 /// What may go with one entry of a log.
 const CONTENT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const SMALL_BYTES_MAX: u64 = 1024 * 1024;
+/// Of what one entry commits to.
+const LINE_BYTES_MAX: usize = 1024 * 1024;
+/// Around the time that was asked for: an entry can wait for its turn behind later ones.
+const MARGIN_MS: i64 = 10_000;
 /// Disclosures of the entries of one part.
 const DISCLOSED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
@@ -45,7 +49,7 @@ pub enum Unusable {
 impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Read(error) => write!(f, "cannot be read as an archive: {error}"),
+            Self::Read(error) => write!(f, "cannot be read as an archive: {}", printable(&error.to_string())),
             Self::NoArchive(what) => write!(f, "is no archive of a log: {what}"),
         }
     }
@@ -92,9 +96,13 @@ pub struct ArchiveReport {
 pub fn check(reader: impl Read, key: &VerifierKey, mut progress: impl FnMut(u64)) -> Result<ArchiveReport, Unusable> {
     let mut archive = tar::Archive::new(reader);
     let mut check = Check::new(key);
-    for file in archive.entries().map_err(Unusable::Read)? {
+    // Long names and further headers have no place here, and could be of any size.
+    for file in archive.entries().map_err(Unusable::Read)?.raw(true) {
         let mut file = file.map_err(Unusable::Read)?;
-        let name = String::from_utf8_lossy(&file.path_bytes()).into_owned();
+        let name = String::from_utf8_lossy(&file.header().path_bytes()).into_owned();
+        if !file.header().entry_type().is_file() {
+            return Err(Unusable::NoArchive(format!("`{}` in it is no plain file", printable(&name))));
+        }
         let (bytes_max, kind) = match name.split_once('/') {
             Some(("tree", _)) => (PART_BYTES_MAX, Part::Tree),
             Some(("disclosed", _)) => (DISCLOSED_BYTES_MAX, Part::Disclosed),
@@ -110,6 +118,10 @@ pub fn check(reader: impl Read, key: &VerifierKey, mut progress: impl FnMut(u64)
         if file.size() > bytes_max {
             check.findings.add(0..0, format!("`{name}` has {} bytes; at most {bytes_max} can be right", file.size()));
             continue;
+        }
+        // What follows is judged by what was asked for.
+        if check.asked.is_none() && !matches!(kind, Part::Manifest) {
+            return Err(Unusable::NoArchive(format!("`{}` stands before `manifest.json`", printable(&name))));
         }
         let mut bytes = Vec::new();
         file.by_ref().take(bytes_max).read_to_end(&mut bytes).map_err(Unusable::Read)?;
@@ -189,7 +201,8 @@ impl<'k> Check<'k> {
         match text("format") {
             Some(FORMAT) => {}
             Some(other) => {
-                return Err(Unusable::NoArchive(format!("its format is `{other}`, and `{FORMAT}` is known")));
+                let what = format!("its format is `{}`, and `{FORMAT}` is known", printable(other));
+                return Err(Unusable::NoArchive(what));
             }
             None => return Err(lacks("format")),
         }
@@ -202,6 +215,9 @@ impl<'k> Check<'k> {
             }
         };
         let asked = Asked { from: time("from")?, to: time("to")?, organisation };
+        if asked.from >= asked.to {
+            self.findings.add(0..0, "asks for a time that ends before it begins");
+        }
         self.report.from = asked.from.to_rfc3339();
         self.report.to = asked.to.to_rfc3339();
         self.report.organisation = asked.organisation.as_ref().map(ToString::to_string);
@@ -299,6 +315,10 @@ impl<'k> Check<'k> {
 
     fn disclosed(&mut self, name: &str, bytes: &[u8]) {
         for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            if line.len() > LINE_BYTES_MAX {
+                self.findings.add(0..0, format!("`{name}` has a line of {} bytes", line.len()));
+                continue;
+            }
             let said = canonical::parse(line).ok();
             let index = said.as_ref().and_then(|v| v.get("index")).and_then(Value::as_int);
             let index = index.and_then(|index| u64::try_from(index).ok());
@@ -399,26 +419,31 @@ impl<'k> Check<'k> {
             None => first.0 == 0,
             Some(_) => self.places.is_some_and(|(first, _)| first.sequence == 1),
         };
-        if !is_first && first.1 >= asked.from {
-            let limit =
-                format!("whether there are entries between {} and the first of the archive", asked.from.to_rfc3339());
-            self.report.limits.push(limit);
+        let limits = &mut self.report.limits;
+        if !is_first && first.1 >= asked.from.plus_millis(-MARGIN_MS) {
+            let from = asked.from.to_rfc3339();
+            limits.push(format!("whether there are entries between {from} and the first of the archive"));
         }
-        if last.1 >= asked.to {
-            return;
-        }
-        match &asked.organisation {
-            None if last.0 + 1 == size => {}
-            None => {
-                let limit =
-                    format!("whether there are entries between the last of the archive and {}", asked.to.to_rfc3339());
-                self.report.limits.push(limit);
+        if last.1 < asked.to.plus_millis(MARGIN_MS) {
+            let to = asked.to.to_rfc3339();
+            match &asked.organisation {
+                None if last.0 + 1 == size => {
+                    let at = last.1.to_rfc3339();
+                    limits.push(format!(
+                        "whether there are entries up to {to} behind the checkpoint, whose last is of {at}"
+                    ));
+                }
+                None => limits.push(format!("whether there are entries between the last of the archive and {to}")),
+                Some(organisation) => {
+                    let behind = self.places.map_or(0, |(_, last)| last.sequence);
+                    limits.push(format!("whether {organisation} has entries behind its {behind}."));
+                }
             }
-            Some(organisation) => {
-                let behind = self.places.map_or(0, |(_, last)| last.sequence);
-                self.report.limits.push(format!("whether {organisation} has entries behind its {behind}."));
-            }
         }
+        // The order of a log is proven, and its clock is not.
+        limits.push(String::from(
+            "whether entries of this time stand elsewhere in the log, if the broker's clock was put back",
+        ));
     }
 }
 

@@ -3,6 +3,7 @@
 //! In `extra` stand one or two lines: the entry, and the values that are shown of what it commits to.
 
 use crate::disclosed::{self, Disclosed};
+use crate::findings::printable;
 use crate::report::{Finding, cosigned_json, cosigned_lines};
 use model::entry::Entry;
 use serde_json::{Value, json};
@@ -68,7 +69,7 @@ pub fn check(text: &str, entry: Option<&[u8]>, key: &VerifierKey) -> Result<Proo
 
 impl ProofReport {
     fn finding(&mut self, what: impl Into<String>) {
-        self.findings.push(Finding { what: what.into(), entries: None });
+        self.findings.push(Finding { what: printable(&what.into()), entries: None });
     }
 
     pub fn is_ok(&self) -> bool {
@@ -108,8 +109,8 @@ impl fmt::Display for ProofReport {
         cosigned_lines(f, &self.cosigned)?;
         for one in &self.disclosed {
             let values = one.values.as_ref().map(|values| String::from_utf8_lossy(&values.encode()).into_owned());
-            let values = values.map(|values| format!(": {}", crate::findings::printable(&values))).unwrap_or_default();
-            writeln!(f, "  {:<14} {}{values}", one.class, one.verdict.as_str().replace('_', " "))?;
+            let values = values.map(|values| format!(": {}", printable(&values))).unwrap_or_default();
+            writeln!(f, "  {:<14} {}{values}", printable(&one.class), one.verdict.as_str().replace('_', " "))?;
         }
         writeln!(f, "  entry          {}", crate::findings::printed(&self.entry))
     }

@@ -1,5 +1,6 @@
 //! The check of a receipt: does it bind the log, and has the log kept the promise?
 
+use crate::findings::printable;
 use crate::report::Finding;
 use model::Timestamp;
 use serde_json::{Value, json};
@@ -39,7 +40,7 @@ pub fn check(text: &str, proof: Option<&str>, key: &VerifierKey) -> Result<Recei
 
 impl ReceiptReport {
     fn finding(&mut self, what: impl Into<String>) {
-        self.findings.push(Finding { what: what.into(), entries: None });
+        self.findings.push(Finding { what: printable(&what.into()), entries: None });
     }
 
     fn redeem(&mut self, proof: &Evidence, key: &VerifierKey) {
@@ -91,7 +92,7 @@ impl fmt::Display for ReceiptReport {
             (false, _) => "not kept",
         };
         let Receipt { origin, index, leaf, time_ms, by_ms, .. } = &self.receipt;
-        writeln!(f, "receipt of log {} for entry {index}: {verdict}", crate::findings::printable(origin))?;
+        writeln!(f, "receipt of log {} for entry {index}: {verdict}", printable(origin))?;
         self.findings.iter().try_for_each(|finding| writeln!(f, "  {finding}"))?;
         writeln!(f, "  hash           {leaf}")?;
         writeln!(f, "  durable        {}", Timestamp(*time_ms).to_rfc3339())?;
@@ -154,6 +155,8 @@ mod tests {
         assert!(!checked(&forged, None).is_ok());
         assert!(!check(&text, None, key(2).verifier()).unwrap().is_ok());
         assert!(check("nonsense", None, key(1).verifier()).is_err());
+        let hostile = checked(&text.replace("plant.example/log", "\u{1b}[2J\nfine"), None).to_string();
+        assert!(!hostile.contains('\u{1b}') && !hostile.contains("\nfine"), "{hostile}");
         assert!(!checked(&text, Some("nonsense")).is_ok());
     }
 }

@@ -91,7 +91,9 @@ impl Rules {
         let latest = self.organisations.insert(organisation.clone(), Latest { sequence: place.sequence, index });
         let previous = latest.map_or(0, |latest| latest.sequence);
         let follows = place.sequence == previous + 1 && place.previous == latest.map(|latest| latest.index);
-        let over_a_hole = place.sequence > previous && place.previous.is_some_and(|i| self.holes.contains(i));
+        let is_behind = |i: u64| latest.is_none_or(|latest| i > latest.index);
+        let is_hidden = |i: u64| self.holes.contains(i) && is_behind(i);
+        let over_a_hole = place.sequence > previous && place.previous.is_some_and(is_hidden);
         if follows || over_a_hole {
             return;
         }
@@ -242,6 +244,9 @@ mod tests {
         assert_eq!((findings, open), (vec![], 0));
         let (findings, ..) = tell([Some(of_acme(1, None)), None, Some(of_acme(3, 0))]);
         assert_eq!(findings.len(), 1, "the previous entry it names is not in the hole");
+        // In a hole, and before one that is known: what lies between was left out.
+        let (findings, ..) = tell([None, None, Some(of_acme(5, 0)), Some(of_acme(6, 2)), Some(of_acme(9, 1))]);
+        assert_eq!(findings.len(), 1, "{findings:?}");
     }
 
     #[test]

@@ -65,6 +65,9 @@ async fn read(
         }
     };
     if let Some((index, leaf)) = wanted.redeems {
+        if caller.is_revoked(&world.parties.revocations) {
+            return Err(Refusal::denied(Reason::REVOKED, "you, or what you have shown, is revoked"));
+        }
         let evidence = covered(broker, index, || broker.log.redeem(&broker.published, index, leaf)).await;
         return Ok(file(id, &evidence.map_err(|failed| failed.refusal(id))?));
     }

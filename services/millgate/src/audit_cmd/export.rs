@@ -7,6 +7,7 @@ use clap::Args;
 use model::entry::CommitmentClass;
 use model::{Clock as _, OrganisationId, Timestamp};
 use runtime::clock::SystemClock;
+use std::fs::File;
 use std::io::{BufWriter, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -25,8 +26,8 @@ pub struct ExportArgs {
     /// Entries before this time; now if left out
     #[arg(long, value_name = "TIME", value_parser = super::time)]
     to: Option<Timestamp>,
-    /// Entries of this organisation alone, and nothing that names another: for itself
-    #[arg(long, value_name = "ID")]
+    /// Entries of this organisation alone, without policies, which name others: for itself
+    #[arg(long, value_name = "ID", conflicts_with = "disclose")]
     organisation: Option<OrganisationId>,
     /// Show what is behind these commitments too: subject, network, payload
     #[arg(long, value_name = "CLASSES", value_delimiter = ',', value_parser = super::prove::class)]
@@ -42,13 +43,15 @@ pub struct ExportArgs {
 pub(super) async fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     eprintln!("reading the files of a log: nobody records this reading");
     let name = args.out.display();
-    let summary = match write(args).await {
+    let now = SystemClock.now();
+    let to = args.to.unwrap_or(now);
+    anyhow::ensure!(args.from < to, "`--from` is not before `--to`");
+    let file = create(&args.out).with_context(|| format!("`{name}` cannot be made"))?;
+    let summary = match write(args, &file, (to, now)).await {
         Ok(summary) => summary,
         Err(error) => {
             // Half an archive looks like one from which something was taken.
-            if error.downcast_ref::<Exists>().is_none() {
-                let _ = std::fs::remove_file(&args.out);
-            }
+            let _ = std::fs::remove_file(&args.out);
             return Err(error.context(format!("`{name}` could not be written")));
         }
     };
@@ -72,25 +75,23 @@ pub(super) async fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is there is not written over: it may be the only copy of an archive.
-#[derive(Debug, thiserror::Error)]
-#[error("it is there already; choose another name, or remove it first")]
-struct Exists;
+/// What is there is not written over: it may be the only copy of an archive. What is new is for its owner alone.
+fn create(out: &Path) -> anyhow::Result<File> {
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(out) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            anyhow::bail!("it is there already; choose another name, or remove it first")
+        }
+        file => Ok(file?),
+    }
+}
 
-async fn write(args: &ExportArgs) -> anyhow::Result<Summary> {
-    let now = SystemClock.now();
-    let wanted = Wanted {
-        from: args.from,
-        to: args.to.unwrap_or(now),
-        organisation: args.organisation.clone(),
-        disclose: args.disclose.clone(),
-        now,
-    };
-    anyhow::ensure!(wanted.from < wanted.to, "`--from` is not before `--to`");
-    let file = match std::fs::File::create_new(&args.out) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Err(Exists.into()),
-        file => file?,
-    };
+async fn write(args: &ExportArgs, file: &File, (to, now): (Timestamp, Timestamp)) -> anyhow::Result<Summary> {
+    let wanted =
+        Wanted { from: args.from, to, organisation: args.organisation.clone(), disclose: args.disclose.clone(), now };
     let published = args.published.clone().unwrap_or_else(|| args.directory.join("published"));
     let terminal = std::io::stderr().is_terminal();
     let progress = |done: u64, total: u64| {
@@ -98,7 +99,7 @@ async fn write(args: &ExportArgs) -> anyhow::Result<Summary> {
             eprint!("\r{done} of {total} entries");
         }
     };
-    let summary = export(&args.directory, &published, &wanted, BufWriter::new(&file), progress).await;
+    let summary = export(&args.directory, &published, &wanted, BufWriter::new(file), progress).await;
     if terminal {
         eprintln!();
     }

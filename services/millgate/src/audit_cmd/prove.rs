@@ -57,8 +57,9 @@ const ATTEMPTS: u32 = 10;
 
 pub(super) async fn run(args: &ProveArgs) -> anyhow::Result<ExitCode> {
     let receipt = args.receipt.as_deref().map(read_receipt).transpose()?;
+    let mut is_other = false;
     let text = match &args.offline {
-        Some(directory) => offline(args, directory, receipt.as_ref())?,
+        Some(directory) => offline(args, directory, receipt.as_ref(), &mut is_other)?,
         None => online(args, receipt.as_ref()).await?,
     };
     let evidence = Evidence::parse(&text).context("the broker's answer is no proof")?;
@@ -72,7 +73,7 @@ pub(super) async fn run(args: &ProveArgs) -> anyhow::Result<ExitCode> {
         say(serde_json::json!({
             "index": evidence.index, "origin": tree.origin, "size": tree.size, "file": args.out, "proof": proof,
         }));
-        return Ok(ExitCode::SUCCESS);
+        return Ok(ExitCode::from(u8::from(is_other)));
     }
     match &args.out {
         None => say(text.trim_end_matches('\n')),
@@ -91,7 +92,7 @@ pub(super) async fn run(args: &ProveArgs) -> anyhow::Result<ExitCode> {
             );
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(ExitCode::from(u8::from(is_other)))
 }
 
 /// A header's value, or the header.
@@ -105,7 +106,12 @@ fn read_receipt(file: &Path) -> anyhow::Result<Receipt> {
     Receipt::of_header(&text).with_context(|| format!("`{name}` holds no receipt"))
 }
 
-fn offline(args: &ProveArgs, directory: &Path, receipt: Option<&Receipt>) -> anyhow::Result<String> {
+fn offline(
+    args: &ProveArgs,
+    directory: &Path,
+    receipt: Option<&Receipt>,
+    is_other: &mut bool,
+) -> anyhow::Result<String> {
     eprintln!("reading published files: nobody records this reading");
     let which = match (&args.request, args.index, receipt) {
         (Some(id), ..) => Which::Request { id: id.clone(), kind: args.kind },
@@ -118,9 +124,11 @@ fn offline(args: &ProveArgs, directory: &Path, receipt: Option<&Receipt>) -> any
     });
     let failed = || format!("`{}` gives no proof", directory.display());
     let evidence = evidence.with_context(failed)?;
-    if receipt.is_some_and(|receipt| evidence.extra.as_deref().map(leaf_hash) != Some(receipt.leaf)) {
+    *is_other = receipt.is_some_and(|receipt| evidence.extra.as_deref().map(leaf_hash) != Some(receipt.leaf));
+    if *is_other {
         eprintln!(
-            "the log has ANOTHER entry at this index than the receipt promises: keep receipt and proof, and show both"
+            "the log has another entry at this index than the receipt says: keep both, and see with `millgate-verify receipt` whether \
+             the log has signed the receipt"
         );
     }
     Ok(evidence.to_text())

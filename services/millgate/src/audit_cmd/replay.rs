@@ -44,7 +44,13 @@ pub(super) async fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
         });
         return Ok(ExitCode::from(1));
     }
-    let tally = archived(&args.archive, report.entries).await?;
+    let tree = report.tree.clone().unwrap_or_default();
+    let tally = archived(&args.archive, report.entries, tree).await?;
+    if tally.replayed == 0 {
+        bail!(
+            "`{name}` is genuine, and holds no decision that can be made again; a replay of nothing would pass whatever it says"
+        );
+    }
     let (text, counts) = described(&tally);
     if args.json {
         say(serde_json::json!({ "archive": report.to_json(), "replay": counts }));

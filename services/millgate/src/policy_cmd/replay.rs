@@ -112,9 +112,9 @@ pub async fn offline(
     replay(Source::offline(directory, from, to).await?, candidate).await
 }
 
-/// Decides again what an archive holds. It must have been verified, and holds so many entries.
-pub(crate) async fn archived(file: &Path, entries: u64) -> anyhow::Result<Tally> {
-    replay(Source::archive(file.to_owned(), entries), None).await
+/// Decides again what an archive holds. It was verified: it has so many entries, and this size and root.
+pub(crate) async fn archived(file: &Path, entries: u64, tree: (u64, String)) -> anyhow::Result<Tally> {
+    replay(Source::archive(file.to_owned(), entries, tree), None).await
 }
 
 /// `tally` in words, and as an object.

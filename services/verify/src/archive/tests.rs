@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use tlog::range::cover;
 use tlog::{CompactRange, Hash, SigningKey, leaf_hash};
 
-/// The times of entries are a millisecond apart.
+/// The times of entries are 200 milliseconds apart.
 const START_MS: i64 = 1_795_375_200_000;
 
 /// An archive in the making, as whoever makes one could have it.
@@ -24,16 +24,16 @@ fn at(ms: i64) -> Value {
 }
 
 impl Made {
-    /// Of entries 100 to 199, with one on either side.
+    /// Of entries 100 to 199, with ten seconds and one entry on either side.
     fn of(entries: Vec<Vec<u8>>) -> Self {
         let manifest = vec![
             ("format", Value::text(FORMAT)),
-            ("from", at(100)),
+            ("from", at(20_000)),
             ("origin", Value::text("plant.example/log")),
-            ("to", at(200)),
+            ("to", at(40_000)),
         ];
         let checkpoint = checkpoint(&entries, &key(1));
-        Self { entries, shown: (99..201).collect(), manifest, checkpoint, more: Vec::new(), without: BTreeSet::new() }
+        Self { entries, shown: (49..251).collect(), manifest, checkpoint, more: Vec::new(), without: BTreeSet::new() }
     }
 
     /// Of these, what is of `organisation`.
@@ -42,9 +42,9 @@ impl Made {
             let entry = Entry::parse(&entries[usize::try_from(*index).unwrap()]).unwrap();
             entry.organisation.is_some_and(|o| o.as_str() == organisation)
         };
-        let before = (0..100).rev().find(is_own);
-        let behind = (200..entries.len() as u64).find(is_own);
-        let shown = before.into_iter().chain((100..200).filter(is_own)).chain(behind).collect();
+        let before = (0..50).rev().find(is_own);
+        let behind = (250..entries.len() as u64).find(is_own);
+        let shown = before.into_iter().chain((50..250).filter(is_own)).chain(behind).collect();
         let mut made = Self { shown, ..Self::of(entries) };
         made.manifest.push(("organisation", Value::text(organisation)));
         made
@@ -103,13 +103,15 @@ fn changed(mut made: Made, change: impl FnOnce(&mut Made)) -> Vec<String> {
     made.findings()
 }
 
+const CLOCK: &str = "whether entries of this time stand elsewhere in the log, if the broker's clock was put back";
 const OTHER_ROOT: &str = "entries and hashes do not have the root of the checkpoint: something was changed";
 
 #[test]
 fn a_stretch_of_a_log_is_proven_to_be_all_of_it() {
     let report = Made::of(entries()).check();
-    assert!(report.is_ok() && report.limits.is_empty() && report.warnings.is_empty(), "{report}");
-    assert_eq!((report.entries, report.indexes, report.organisations), (102, Some((99, 200)), 2));
+    assert!(report.is_ok() && report.warnings.is_empty(), "{report}");
+    assert_eq!(report.limits, [CLOCK]);
+    assert_eq!((report.entries, report.indexes, report.organisations), (202, Some((49, 250)), 2));
     assert!(report.to_string().starts_with("archive of log plant.example/log: fine\n"), "{report}");
     assert_eq!(report.to_json()["size"], 300);
     let whole = Made { shown: (0..300).collect(), ..Made::of(entries()) };
@@ -121,7 +123,7 @@ fn the_entries_of_one_organisation_are_proven_to_be_all_of_them() {
     let report = Made::of_organisation(entries(), "acme").check();
     assert!(report.is_ok(), "{report}");
     assert_eq!((report.organisation.as_deref(), report.organisations), (Some("acme"), 1));
-    assert_eq!(report.limits.len(), 1, "what needs policies is not here: {report}");
+    assert_eq!(report.limits.len(), 2, "what needs policies is not here: {report}");
     let json = report.to_json();
     let (first, last) =
         (json["first_of_organisation"].as_u64().unwrap(), json["last_of_organisation"].as_u64().unwrap());
@@ -131,7 +133,7 @@ fn the_entries_of_one_organisation_are_proven_to_be_all_of_them() {
 #[test]
 fn an_export_with_one_entry_dropped_in_the_middle_or_at_an_edge_is_found() {
     // Left out and nothing in its place: another tree. Left out with a hash in its place: a gap.
-    for index in [99, 100, 150, 199, 200] {
+    for index in [49, 100, 150, 199, 250] {
         let findings = changed(Made::of(entries()), |made| {
             made.without.insert(index);
         });
@@ -148,16 +150,16 @@ fn an_export_with_one_entry_dropped_in_the_middle_or_at_an_edge_is_found() {
     }
     // At an edge it is said what is not proven any longer.
     let mut made = Made::of(entries());
-    made.shown.remove(&99);
+    made.shown.remove(&49);
     assert_eq!(
         made.check().limits,
-        ["whether there are entries between 2026-11-22T19:20:00.100Z and the first of the archive"]
+        ["whether there are entries between 2026-11-22T19:20:20.000Z and the first of the archive", CLOCK]
     );
     let mut made = Made::of(entries());
-    made.shown.remove(&200);
+    made.shown.remove(&250);
     assert_eq!(
         made.check().limits,
-        ["whether there are entries between the last of the archive and 2026-11-22T19:20:00.200Z"]
+        ["whether there are entries between the last of the archive and 2026-11-22T19:20:40.000Z", CLOCK]
     );
 
     let own = Made::of_organisation(entries(), "acme").shown;
@@ -281,6 +283,43 @@ fn outcomes_are_counted_like_in_a_whole_log() {
     assert!(Made::of(seal(&earlier)).findings().is_empty());
 }
 
+/// What the manifest asks for decides what must be there; behind the entries it would come too late to be held against them.
+#[test]
+fn a_manifest_behind_the_entries_is_refused() {
+    let made = Made::of(entries());
+    let mut tar = tar::Builder::new(Vec::new());
+    let files = [
+        ("checkpoint", made.checkpoint.clone().into_bytes()),
+        ("tree/000000", made.walk()),
+        ("manifest.json", Value::object(made.manifest.clone()).encode()),
+    ];
+    for order in [[0, 1, 2], [1, 0, 2], [1, 2, 0], [0, 2, 1], [2, 1, 0], [2, 0, 1]] {
+        for (name, bytes) in order.map(|n| &files[n]) {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(bytes.len() as u64);
+            tar.append_data(&mut header, name, bytes.as_slice()).unwrap();
+        }
+        let tar = std::mem::replace(&mut tar, tar::Builder::new(Vec::new())).into_inner().unwrap();
+        let checked = check(tar.as_slice(), key(1).verifier(), |_| {});
+        assert_eq!(checked.is_ok(), order[0] == 2, "{order:?}");
+    }
+}
+
+/// A copy of the published files from the tenth says nothing of the twentieth.
+#[test]
+fn an_old_checkpoint_does_not_pass_for_the_whole_month() {
+    let mut made = Made::of(entries());
+    made.shown = (49..300).collect();
+    made.manifest[3].1 = at(400_000);
+    let limits = made.check().limits;
+    assert!(
+        limits[0].starts_with("whether there are entries up to 2026-11-22T19:26:40.000Z behind the checkpoint"),
+        "{limits:?}"
+    );
+    made.manifest[3].1 = at(-400_000);
+    assert_eq!(made.findings(), ["asks for a time that ends before it begins"]);
+}
+
 #[test]
 fn what_is_no_archive_is_said_to_be_none() {
     let said = |bytes: &[u8]| check(bytes, key(1).verifier(), |_| {}).unwrap_err().to_string();
@@ -290,6 +329,10 @@ fn what_is_no_archive_is_said_to_be_none() {
     made.manifest[0].1 = Value::text("millgate-archive/2");
     let later = check(made.tar().as_slice(), key(1).verifier(), |_| {}).unwrap_err().to_string();
     assert!(later.contains("millgate-archive/2"), "{later}");
+    let mut made = Made::of(entries());
+    made.manifest[0].1 = Value::text("\u{1b}[2Jfine");
+    let tamed = check(made.tar().as_slice(), key(1).verifier(), |_| {}).unwrap_err().to_string();
+    assert!(!tamed.contains('\u{1b}'), "{tamed}");
     let mut made = Made::of(entries());
     made.more.push((String::from("tree/000001"), vec![9]));
     assert!(made.findings()[0].contains("stands for nothing"));

@@ -58,7 +58,7 @@ pub fn seal(told: &[Told]) -> Vec<Vec<u8>> {
     let sealed = (0..).zip(told).map(|(index, told)| {
         let mut nonce = [0; 16];
         nonce[..8].copy_from_slice(&u64::to_be_bytes(index));
-        let time = Timestamp(START_MS + i64::try_from(index).unwrap());
+        let time = Timestamp(START_MS + 200 * i64::try_from(index).unwrap());
         let organisation = told.organisation.map(|name| OrganisationId::new(name).unwrap());
         let common = Common { nonce, time, boot: "boot-1".into() };
         let draft = Draft::new(told.kind, &common, organisation.as_ref(), told.members.clone(), vec![]).unwrap();

@@ -78,11 +78,11 @@ impl Source {
         Ok(Self::Online { body, pending: Vec::new(), ended: false })
     }
 
-    /// An archive that has been verified, of so many entries.
-    pub(super) fn archive(file: PathBuf, total: u64) -> Self {
+    /// An archive that has been verified: it has so many entries, and this size and root.
+    pub(super) fn archive(file: PathBuf, total: u64, tree: (u64, String)) -> Self {
         let (sender, parts) = mpsc::channel(PARTS_WAITING_MAX);
         tokio::task::spawn_blocking(move || {
-            let read = archive(&file, total, |part| sender.blocking_send(Ok(part)).is_ok());
+            let read = archive(&file, total, &tree, |part| sender.blocking_send(Ok(part)).is_ok());
             if let Err(error) = read {
                 let _ = sender.blocking_send(Err(error.context(format!("`{}` cannot be read", file.display()))));
             }
@@ -122,7 +122,7 @@ fn offline(part: audit::query::Part) -> Part {
 const PARTS_WAITING_MAX: usize = 4;
 
 /// What entries name stands behind them in an archive, and is needed first. `send` says whether anybody still listens.
-fn archive(file: &Path, total: u64, mut send: impl FnMut(Part) -> bool) -> anyhow::Result<()> {
+fn archive(file: &Path, total: u64, tree: &(u64, String), mut send: impl FnMut(Part) -> bool) -> anyhow::Result<()> {
     let mut news = News::default();
     for_each(file, |name, bytes| {
         match name.split_once('/') {
@@ -153,7 +153,11 @@ fn archive(file: &Path, total: u64, mut send: impl FnMut(Part) -> bool) -> anyho
         }
         part.done = done;
         send(part)
-    })
+    })?;
+    if (walk.size(), walk.root().to_base64()) != *tree {
+        bail!("it is not the archive any longer that was verified");
+    }
+    Ok(())
 }
 
 fn for_each(file: &Path, mut take: impl FnMut(&str, &[u8]) -> bool) -> anyhow::Result<()> {
