@@ -141,6 +141,11 @@ fn watch_log(registry: &Registry, log: &Log) {
     gauge("millgate_audit_checkpoint_entries", "Entries that the latest signed checkpoint covers.", |s| {
         s.checkpoint_size
     });
+    gauge(
+        "millgate_audit_witnessed_entries",
+        "Entries that the latest checkpoint covers which a quorum of witnesses cosigned.",
+        |s| s.witnessed_size,
+    );
     gauge("millgate_audit_queue", "Entries that wait for the writer.", |s| s.queue);
     gauge("millgate_audit_open_exchanges", "Allowed exchanges without an outcome.", |s| s.open);
     let log = log.clone();

@@ -103,6 +103,9 @@ fn examine(args: &Args) -> Result<Counts, Vec<String>> {
     {
         problems.push(format!("{}: {error}", args.config.display()));
     }
+    if let Some(Err(error)) = config.audit.witnesses.as_deref().map(crate::witnessing::policy) {
+        problems.push(format!("{}: [audit] witnesses: {error:#}", args.config.display()));
+    }
     let key = &config.masks.key_file;
     if key.exists()
         && let Err(error) = secret::key(key)
