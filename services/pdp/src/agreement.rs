@@ -16,14 +16,14 @@ impl<'a> Inquiry<'a> {
     /// the one that is named.
     pub(crate) fn candidates(&self, organisation: &OrganisationId, data: &Data) -> Vec<Candidate<'a>> {
         let own = self.snapshot.roster.agreements_of.get(organisation);
-        let own = own.into_iter().flatten().filter_map(|id| {
-            let agreement = self.snapshot.parties.agreements.get(id)?;
-            Some((agreement, &**self.snapshot.roster.agreements.get(id)?))
-        });
-        let matters = |a: &Agreement| {
+        let matters = |a: &&Agreement| {
             data.listed || a.products.contains(&data.product) || self.request.agreement.as_ref() == Some(&a.id)
         };
-        own.filter(|(a, _)| matters(a)).collect()
+        let own = own.into_iter().flatten().filter_map(|id| {
+            let agreement = self.snapshot.parties.agreements.get(id).filter(matters)?;
+            Some((agreement, &**self.snapshot.roster.agreements.get(id)?))
+        });
+        own.collect()
     }
 
     /// The one agreement under which the action is allowed; `None` when none is needed.

@@ -347,7 +347,7 @@ impl<'a> Inquiry<'a> {
         agreement: Option<Candidate<'f>>,
         about: About<'f>,
     ) -> Result<Facts<'f>, Refused> {
-        let agreement = agreement.map(|(_, known)| &known.uid);
+        let agreement = agreement.map(|(_, known)| &known.name);
         let now = self.now.clone().map_err(|e| Refusal::errors(vec![e]))?;
         Ok(Question { now, caller: &party.told, purpose, agreement, about }.facts())
     }

@@ -46,19 +46,27 @@ impl Anonymous {
 
     pub(crate) fn encode_into(&self, more_parents: &[EntityUid], id: &str, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.before);
-        let more = more_parents.iter().map(encoded_uid).map(Cow::Owned);
-        // A role that the registry gives too is one parent, not two.
-        let parents: BTreeSet<Cow<'_, [u8]>> =
-            self.parents.iter().map(|p| Cow::Borrowed(p.as_slice())).chain(more).collect();
-        for (n, parent) in parents.iter().enumerate() {
-            if n > 0 {
-                out.push(b',');
-            }
-            out.extend_from_slice(parent);
+        if more_parents.is_empty() {
+            join(self.parents.iter().map(Vec::as_slice), out);
+        } else {
+            let more = more_parents.iter().map(encoded_uid).map(Cow::Owned);
+            // A role that the registry gives too is one parent, not two.
+            let parents: BTreeSet<Cow<'_, [u8]>> =
+                self.parents.iter().map(|p| Cow::Borrowed(p.as_slice())).chain(more).collect();
+            join(parents.iter().map(AsRef::as_ref), out);
         }
         out.extend_from_slice(b"],\"uid\":{\"id\":");
         canonical::encode_text(id, out);
         out.extend_from_slice(&self.after);
+    }
+}
+
+fn join<'p>(parts: impl Iterator<Item = &'p [u8]>, out: &mut Vec<u8>) {
+    for (n, part) in parts.enumerate() {
+        if n > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(part);
     }
 }
 

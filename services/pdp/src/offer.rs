@@ -24,6 +24,8 @@ pub(crate) struct Offer {
 #[derive(Debug)]
 pub(crate) struct Known {
     pub uid: EntityUid,
+    /// The same as a value.
+    pub name: Value,
     pub entity: Shared,
     pub json: Vec<u8>,
 }
@@ -296,7 +298,7 @@ impl<'a> Builder<'a> {
     }
 
     fn base(&self, entity: &Entity, at: &EquipmentId, classes: &[FieldClassId]) -> Result<Base, String> {
-        let Known { uid, entity, json } = self.known(entity, self.place(at))?;
+        let Known { uid, entity, json, .. } = self.known(entity, self.place(at))?;
         let classes = classes.iter().filter_map(|class| self.classes.get(class)).map(|k| Shared::clone(&k.entity));
         Ok(Base { uid, json, entities: std::iter::once(entity).chain(classes).collect() })
     }
@@ -313,7 +315,8 @@ pub(crate) fn known(conformance: &Conformance<'_>, entity: &Entity, ancestors: &
     let flat = engine::flat(entity, ancestors.iter().cloned());
     conformance.check(&flat)?;
     let json = encode::entity(&engine::public(&flat))?;
-    Ok(Known { uid: entity.uid(), entity: flat, json })
+    let uid = entity.uid();
+    Ok(Known { name: engine::name(&uid), uid, entity: flat, json })
 }
 
 /// All that stand above `id`, nearest first.

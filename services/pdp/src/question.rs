@@ -15,7 +15,8 @@ pub(crate) struct Question<'a> {
     /// How the principal comes to ask; see [`crate::credential`].
     pub caller: &'a Value,
     pub purpose: Option<&'a EntityUid>,
-    pub agreement: Option<&'a EntityUid>,
+    /// Its name.
+    pub agreement: Option<&'a Value>,
     pub about: About<'a>,
 }
 
@@ -34,9 +35,10 @@ impl<'a> Question<'a> {
             About::Shape(shape) => Some(("shape", Cow::Owned(shape_of(shape)))),
             About::Governance(governance) => Some(("governance", Cow::Borrowed(governance))),
         };
-        let named = |name, uid: Option<&EntityUid>| uid.map(|uid| (name, Cow::Owned(engine::name(uid))));
+        let purpose = self.purpose.map(|uid| ("purpose", Cow::Owned(engine::name(uid))));
+        let agreement = self.agreement.map(|name| ("agreement", Cow::Borrowed(name)));
         let always = [("now", Cow::Owned(self.now)), ("caller", Cow::Borrowed(self.caller))];
-        let asked = always.into_iter().chain(named("purpose", self.purpose)).chain(named("agreement", self.agreement));
+        let asked = always.into_iter().chain(purpose).chain(agreement);
         Facts::new(asked.chain(about))
     }
 }
@@ -89,11 +91,16 @@ fn try_out(
         Action::Reveal => About::Governance(&governance),
         Action::Discover | Action::SeeRecord | Action::ReadAudit => About::Nothing,
     };
-    let optional = |uid| full.then_some(uid);
+    let agreement = engine::name(&agreement);
     let now = engine::value(&RestrictedExpression::new_datetime(Timestamp::EPOCH.to_rfc3339()))?;
     let caller = crate::credential::sample(names, full)?;
-    let question =
-        Question { now, caller: &caller, purpose: optional(&purpose), agreement: optional(&agreement), about };
+    let question = Question {
+        now,
+        caller: &caller,
+        purpose: full.then_some(&purpose),
+        agreement: full.then_some(&agreement),
+        about,
+    };
     let (principal, resource) = (uid(principal, "p"), uid(resource, "r"));
     Request::new(principal, action_uid.clone(), resource, question.facts().whole().clone(), Some(schema))
         .map(drop)

@@ -184,8 +184,9 @@ impl<'a> Asker<'a> {
         let known = self.request.purpose.as_ref().filter(|p| self.snapshot.plant.purposes.contains_key(*p));
         let purpose = known.filter(|_| action != Action::Discover).map(|p| uid(&self.types().purpose, p));
         let agreement_uid = agreement.map(|a| uid(&self.types().agreement, &a.id));
+        let agreement_name = agreement_uid.as_ref().map(engine::name);
         let now = datetime(self.request.now)?;
-        let (purpose, under) = (purpose.as_ref(), agreement_uid.as_ref());
+        let (purpose, under) = (purpose.as_ref(), agreement_name.as_ref());
         let facts = Question { now, caller: &party.told, purpose, agreement: under, about }.facts();
         let action_uid = self.snapshot.policies.names.actions.get(&action).ok_or("unknown action")?;
         let request = Request::new(party.entity.uid(), action_uid.clone(), resource, facts.whole().clone(), None);

@@ -153,7 +153,7 @@ impl<'a> Builder<'a> {
 
     fn scope(&self, organisation: Option<&OrganisationId>) -> Result<Base, String> {
         let entity = entities::scope(self.types, organisation)?;
-        let Known { uid, entity, json } = self.known(&entity)?;
+        let Known { uid, entity, json, .. } = self.known(&entity)?;
         Ok(Base { uid, json, entities: vec![entity] })
     }
 

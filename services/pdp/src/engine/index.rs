@@ -44,6 +44,13 @@ struct Scopes {
     principals: Keys,
     resources: Keys,
     rules: HashMap<(Key, Key), Vec<usize>, RandomState>,
+    /// By the key of the principal: which keys of resources it has rules with, as far as 64 bits tell. Most pairs of keys that
+    /// hold for a question have none.
+    with: Vec<u64>,
+}
+
+fn bit(key: Key) -> u64 {
+    1 << (key % u64::BITS)
 }
 
 /// A constraint on principal or resource.
@@ -105,14 +112,28 @@ impl Index {
 impl Scopes {
     fn of(action: &EntityUid) -> Self {
         let action = Arc::new(EntityUID::from(action.clone()));
-        Self { action, principals: Keys::default(), resources: Keys::default(), rules: HashMap::default() }
+        let (principals, resources) = (Keys::default(), Keys::default());
+        Self { action, principals, resources, rules: HashMap::default(), with: Vec::new() }
     }
 
     fn add(&mut self, policy: &ast::Policy, rule: usize) -> Option<()> {
         let principal = self.principals.key(policy.principal_constraint().as_inner())?;
         let resource = self.resources.key(policy.resource_constraint().as_inner())?;
         self.rules.entry((principal, resource)).or_default().push(rule);
+        let place = usize::try_from(principal).ok()?;
+        self.with.resize(self.with.len().max(place + 1), 0);
+        *self.with.get_mut(place)? |= bit(resource);
         Some(())
+    }
+
+    /// The rules whose scope holds for one of these and one of those.
+    fn candidates<'s>(&'s self, principals: &'s [Key], resources: &'s [Key]) -> impl Iterator<Item = &'s usize> {
+        let with = |principal: Key| usize::try_from(principal).ok().and_then(|place| self.with.get(place));
+        let pairs = principals.iter().flat_map(move |principal| {
+            let with = with(*principal).copied().unwrap_or(0);
+            resources.iter().filter(move |resource| with & bit(**resource) != 0).map(|resource| (*principal, *resource))
+        });
+        pairs.filter_map(|pair| self.rules.get(&pair)).flatten()
     }
 }
 
@@ -229,8 +250,7 @@ impl Index {
         let question = Questioned::new(principal, &scopes.action, resource, facts, store)?;
         let principals = scopes.principals.holding(&question.principal);
         let resources = scopes.resources.holding(&question.resource);
-        let pairs = principals.iter().flat_map(|p| resources.iter().map(|r| (*p, *r)));
-        let candidates = pairs.filter_map(|pair| scopes.rules.get(&pair)).flatten();
+        let candidates = scopes.candidates(&principals, &resources);
         Some(self.decide(candidates.filter_map(|rule| self.rules.get(*rule)), &question))
     }
 

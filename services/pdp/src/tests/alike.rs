@@ -50,7 +50,7 @@ fn is_seen(snapshot: &Snapshot, request: &AccessRequest, kind: &RecordKind, agre
         now: datetime(now()).unwrap(),
         caller: &told,
         purpose: purpose.as_ref(),
-        agreement: agreement.map(|known| &known.uid),
+        agreement: agreement.map(|known| &known.name),
         about: About::Nothing,
     };
     let answer = snapshot.policies.scan(&caller.uid, Action::SeeRecord, &record.uid, &question.facts(), &store);

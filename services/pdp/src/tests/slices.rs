@@ -4,8 +4,7 @@ use super::world::{World, anna, ask, base, base_with, id, now};
 use crate::answer::{Answer, answer};
 use crate::credential::Told;
 use crate::decision::Decision;
-use crate::engine::Store;
-use crate::engine::datetime;
+use crate::engine::{self, Store, datetime};
 use crate::entities::{self, Collected};
 use crate::names::uid;
 use crate::question::{About, Question};
@@ -63,7 +62,8 @@ fn the_record_is_enough_to_decide_again() {
     let (purpose, agreement) = (uid(&types.purpose, "maintenance"), uid(&types.agreement, "acme-maintenance-2026"));
     let about = About::Shape(permit.request().shape);
     let told = Told::subject(&permit.request().caller).record(types, &[]);
-    let (time, agreement) = (datetime(now()).unwrap(), Some(&agreement));
+    let (time, agreement) = (datetime(now()).unwrap(), engine::name(&agreement));
+    let agreement = Some(&agreement);
     let question = Question { now: time, caller: &told, purpose: Some(&purpose), agreement, about };
     let (principal, signal) = (uid(&types.user, "p-0001"), uid(&types.signal, "press-3.force"));
     let again = world.policies.ask(&principal, Action::ReadSeries, &signal, &question.facts(), &Store::from(&store));
@@ -243,7 +243,7 @@ impl Both<'_> {
         let store = slice::store(snapshot, &data.base.entities, &caller, agreements.iter().copied()).unwrap();
         let purpose = uid(&self.world.policies.names.types.purpose, "maintenance");
         let told = Told::subject(&request.caller).record(&self.world.policies.names.types, &[]);
-        for agreement in std::iter::once(None).chain(agreements.iter().map(|a| Some(&a.uid))) {
+        for agreement in std::iter::once(None).chain(agreements.iter().map(|a| Some(&a.name))) {
             let now = datetime(request.now).unwrap();
             let about = |about| Question { now: now.clone(), caller: &told, purpose: Some(&purpose), agreement, about };
             let resource = &data.base.uid;
