@@ -302,6 +302,16 @@ fn set(slot: &mut Option<OsString>, value: OsString, name: &str) -> Result<(), S
     }
 }
 
+/// A cosignature that is later than now by more than this was not made when it says.
+const CLOCKS_DIFFER_SECONDS: u64 = 3_600;
+
+/// In seconds since 1970.
+#[expect(clippy::disallowed_methods, reason = "a cosignature tells the time, and is held against that of this machine")]
+fn now() -> u64 {
+    let now = std::time::SystemTime::now();
+    now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
 /// Whom the caller trusts.
 struct Trust {
     key: VerifierKey,
@@ -332,9 +342,12 @@ impl Trust {
     fn witnessed(&self, note: &str) -> (Vec<(String, u64)>, Option<Finding>) {
         let cosigned = self.policy.cosigned(note);
         let names = cosigned.iter().map(|(name, _)| name.clone()).collect();
-        let finding = (!self.policy.is_met(&cosigned))
-            .then(|| Finding { what: NotTrusted::NoQuorum(names).to_string(), entries: None });
-        (cosigned, finding)
+        let finding = (!self.policy.is_met(&cosigned)).then(|| NotTrusted::NoQuorum(names).to_string());
+        let late = cosigned.iter().find(|(_, time)| *time > now().saturating_add(CLOCKS_DIFFER_SECONDS));
+        let late = late.map(|(name, _)| {
+            format!("`{name}` says that it cosigned in the future: its clock, or this one, is wrong, or the time was made up")
+        });
+        (cosigned, finding.or(late).map(|what| Finding { what, entries: None }))
     }
 }
 

@@ -55,3 +55,29 @@ fn help_and_version_go_to_standard_output() {
     assert_eq!(text(&version.stdout), format!("millgate-verify {}\n", env!("CARGO_PKG_VERSION")));
     assert_eq!(version.status.code(), Some(0));
 }
+
+/// A policy of the caller's own decides which witnesses count, and a time that is yet to come counts for nobody.
+#[test]
+fn cosignatures_count_by_the_callers_policy() {
+    let entries = seal(&story(20));
+    let log = Published::of(&entries, &[], &key(1));
+    let dir = log.dir.path().to_str().unwrap();
+    let witness = tlog::CosigningKey::generate("witness.example/w1", [3; 32]).unwrap();
+    let vkeys = (key(1).verifier().to_text(), witness.verifier().to_text());
+    log.write("policy", format!("log {}\nwitness w1 {}\nquorum w1\n", vkeys.0, vkeys.1));
+    let policy = log.path("policy").to_str().unwrap().to_owned();
+    let verify = || {
+        let output = run(&["log", dir, "--policy", &policy, "--json"]);
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code(), json["findings"][0]["what"].as_str().unwrap_or_default().to_owned())
+    };
+    let none = verify();
+    assert!(none.0 == Some(1) && none.1.contains("no quorum"), "{none:?}");
+    let note = String::from_utf8(log.read("checkpoint")).unwrap();
+    let text = format!("{}\n", note.split("\n\n").next().unwrap());
+    for (time, code) in [(1_700_000_000, Some(0)), (99_999_999_999, Some(1))] {
+        log.write("checkpoint", format!("{note}{}", witness.cosign(&text, time)));
+        let said = verify();
+        assert_eq!((said.0, said.1.contains("in the future")), (code, code == Some(1)), "{said:?}");
+    }
+}

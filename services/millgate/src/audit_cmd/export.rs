@@ -70,7 +70,7 @@ pub(super) async fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
         );
     }
     if !args.json {
-        eprintln!("to verify it: millgate-verify archive {name} --key 'the key that {} gave you'", summary.origin);
+        eprintln!("to verify it: millgate-verify archive {name} --key 'the public key of {}'", summary.origin);
     }
     Ok(ExitCode::SUCCESS)
 }

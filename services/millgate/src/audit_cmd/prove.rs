@@ -86,7 +86,7 @@ pub(super) async fn run(args: &ProveArgs) -> anyhow::Result<ExitCode> {
                 tree.size
             ));
             eprintln!(
-                "to verify it: millgate-verify proof {} --key 'the key that {} gave you'",
+                "to verify it: millgate-verify proof {} --key 'the public key of {}'",
                 file.display(),
                 tree.origin
             );
