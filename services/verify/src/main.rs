@@ -152,30 +152,28 @@ fn run(arguments: Vec<OsString>) -> Result<bool, String> {
         Command::Version => print(&format!("millgate-verify {}\n", env!("CARGO_PKG_VERSION"))),
         Command::Log(arguments) => {
             let report = verify_log(&arguments)?;
-            let text = if arguments.json { format!("{}\n", report.to_json()) } else { report.to_string() };
-            print(&text)?;
-            return Ok(report.is_ok());
+            return show(report.is_ok(), &report, arguments.json.then(|| report.to_json()));
         }
         Command::Archive(arguments) => {
             let report = verify_archive(&arguments)?;
-            let text = if arguments.json { format!("{}\n", report.to_json()) } else { report.to_string() };
-            print(&text)?;
-            return Ok(report.is_ok());
-        }
-        Command::Receipt(arguments) => {
-            let report = verify_receipt(&arguments)?;
-            let text = if arguments.json { format!("{}\n", report.to_json()) } else { report.to_string() };
-            print(&text)?;
-            return Ok(report.is_ok());
+            return show(report.is_ok(), &report, arguments.json.then(|| report.to_json()));
         }
         Command::Proof(arguments) => {
             let report = verify_proof(&arguments)?;
-            let text = if arguments.json { format!("{}\n", report.to_json()) } else { report.to_string() };
-            print(&text)?;
-            return Ok(report.is_ok());
+            return show(report.is_ok(), &report, arguments.json.then(|| report.to_json()));
+        }
+        Command::Receipt(arguments) => {
+            let report = verify_receipt(&arguments)?;
+            return show(report.is_ok(), &report, arguments.json.then(|| report.to_json()));
         }
     }
     .map(|()| true)
+}
+
+/// Prints what a check has found, and says whether that is fine.
+fn show(is_ok: bool, report: &impl std::fmt::Display, json: Option<serde_json::Value>) -> Result<bool, String> {
+    print(&json.map_or_else(|| report.to_string(), |json| format!("{json}\n")))?;
+    Ok(is_ok)
 }
 
 fn print(text: &str) -> Result<(), String> {
