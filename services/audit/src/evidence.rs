@@ -90,7 +90,14 @@ impl Log {
         disclose: &[CommitmentClass],
     ) -> Result<Evidence, EvidenceError> {
         let dir = published.to_owned();
-        let made = tokio::task::spawn_blocking(move || prove(&mut Publication::open(&dir)?, index)).await;
+        let made = tokio::task::spawn_blocking(move || match Publication::open(&dir) {
+            // The first checkpoint is signed and kept before it is a file.
+            Err(ReadError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                Err(EvidenceError::NotPublished { index, published: 0 })
+            }
+            published => prove(&mut published?, index),
+        })
+        .await;
         let mut evidence = made.map_err(|_| ReadError::Closed)??;
         if !disclose.is_empty() {
             let values = self.disclosure(index).await?;

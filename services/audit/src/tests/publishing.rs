@@ -1,6 +1,7 @@
 //! What is published is what is stored, and nothing else is ever signed.
 
 use super::harness::*;
+use crate::evidence::EvidenceError;
 use crate::publish::{CHECKPOINT_FILE, CHECKPOINTS_DIR, checkpoint_path};
 use crate::{PublishError, PublishOptions, Publisher};
 use std::fs;
@@ -70,6 +71,25 @@ async fn what_is_published_can_be_verified_from_the_files_alone() {
     // A full tile has no partial ones beside it.
     assert!(!out.path().join("tile/0/000.p").exists() && out.path().join("tile/0/003.p").exists());
     assert_eq!(kept(out.path()).len(), 6);
+}
+
+#[tokio::test]
+async fn what_is_not_published_yet_is_no_damage() {
+    let (dir, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let log = open(dir.path()).await;
+    let publisher = publisher(&log, out.path()).await;
+    fill(&log, 3).await;
+    let early = log.evidence(out.path(), 1, &[]).await;
+    assert!(matches!(early, Err(EvidenceError::NotPublished { index: 1, published: 0 })), "{early:?}");
+    publisher.publish_now().await.unwrap();
+    assert_eq!(log.evidence(out.path(), 1, &[]).await.unwrap().index, 1);
+    fill(&log, 3).await;
+    let early = log.evidence(out.path(), 5, &[]).await;
+    assert!(matches!(early, Err(EvidenceError::NotPublished { index: 5, published: 4 })), "{early:?}");
+    // A checkpoint that is there and cannot be read is damage.
+    fs::write(out.path().join(CHECKPOINT_FILE), "nothing").unwrap();
+    assert!(matches!(log.evidence(out.path(), 1, &[]).await, Err(EvidenceError::Read(_))));
+    log.close().await;
 }
 
 #[tokio::test]
