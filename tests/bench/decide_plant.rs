@@ -3,7 +3,7 @@
 
 use model::issuer::Issuer;
 use model::party::{Agreement, Organisation, OrganisationKind, Parties, PrincipalRecord, Revocations, Status};
-use model::plant::{Equipment, FieldClass, Governance, Level, Lifecycle, Plant, Product, Signal};
+use model::plant::{Acknowledgement, Equipment, FieldClass, Governance, Level, Lifecycle, Plant, Product, Signal};
 use model::{
     AccessRequest, Action, Assertion, Authenticated, AuthenticationMethod, Binding, Digest, Principal, PrincipalKind,
     ResourceRef, Shape, Timestamp,
@@ -112,6 +112,7 @@ fn product(n: usize) -> Result<Product, String> {
         steward: id(&format!("role-{}", n % ROLES))?,
         lifecycle: Lifecycle::Active,
         listed: false,
+        acknowledgement: Acknowledgement::Durable,
     })
 }
 

@@ -255,7 +255,12 @@ fn check_says_everything_that_is_wrong_with_places() {
     let check = || process::run("millgate", &["check", "--config", config.to_str().unwrap()]).unwrap();
     let fine = check();
     assert!(fine.status.success(), "{}", String::from_utf8_lossy(&fine.stdout));
+    // What nobody could ever get.
     let catalog = directory.path().join("policies/plants/munich/catalog/wrong.toml");
+    let product = "[product.x]\ntitle = \"X\"\nowner = \"norden\"\nsteward = \"press-shop-steward\"\n";
+    std::fs::write(&catalog, format!("{product}acknowledgement = \"witnessed\"\n")).unwrap();
+    let text = String::from_utf8_lossy(&check().stdout).into_owned();
+    assert!(text.contains("product `x`") && text.contains("[audit] witnesses"), "{text}");
     std::fs::write(&catalog, "[product.x]\ntitel = \"X\"\nowner = \"nordn\"\nsteward = \"press-shop-steward\"\n")
         .unwrap();
     let wrong = check();

@@ -497,6 +497,7 @@ async fn a_suspension_made_while_the_broker_starts_counts() {
     let broker = Broker::start(Makings {
         log: log.clone(),
         published: directory.path().join("another/published"),
+        is_witnessed: false,
         identity: identity::Identity::new(identity::IdentityOptions::default()),
         data_origins: identity::Origins::new([]),
         api_origins: identity::Origins::new([]),

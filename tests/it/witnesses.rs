@@ -103,6 +103,7 @@ async fn a_log_that_was_put_back_learns_it_from_a_witness_and_serves_nobody() {
     ask(&facts, &plant).await;
     cosigned(2).await;
     let second_at = second.1.replace("http://", "");
+    let third_at = third.1.replace("http://", "");
     drop(second);
     ask(&facts, &plant).await;
     let said = wait::until("a checkpoint of one witness", async || {
@@ -154,6 +155,25 @@ async fn a_log_that_was_put_back_learns_it_from_a_witness_and_serves_nobody() {
     let (broker, facts) = process::serve(&config, "").unwrap();
     assert_eq!(ask(&facts, &plant).await.status, 200);
     cosigned(2).await;
+
+    // Data that is given out only under the eyes of witnesses: with two of them, and not with one.
+    let products = at("policies/plants/munich/catalog/products.toml");
+    let text = std::fs::read_to_string(&products).unwrap();
+    let product = "[product.press-3-telemetry]\n";
+    assert!(text.contains(product), "{text}");
+    std::fs::write(&products, text.replace(product, &format!("{product}acknowledgement = \"witnessed\"\n"))).unwrap();
+    drop(third);
+    let answer = wait::until("a refusal", async || {
+        let answer = ask(&facts, &plant).await;
+        (answer.status == 503).then_some(answer)
+    })
+    .await
+    .unwrap();
+    assert_eq!(answer.reason(), "not_published", "{}", answer.text());
+    let third = witness(directory, 3, &at("logs.policy"), &third_at);
+    wait::until("an answer under the eyes of two", async || (ask(&facts, &plant).await.status == 200).then_some(()))
+        .await
+        .unwrap();
     broker.signal("TERM").unwrap();
     drop((broker, again, third));
     plant.stop().await;

@@ -6,6 +6,7 @@
 //! What this crate does not do: it decides nothing (`pdp`), knows no key (`identity`), writes no SQL (`audit`) and reads
 //! no file format (`registry`).
 
+mod acknowledge;
 mod api;
 mod ask;
 pub mod assertion;
@@ -57,6 +58,8 @@ pub struct Broker {
     pub log: Log,
     /// Where the log is published.
     published: PathBuf,
+    /// Its checkpoints are cosigned.
+    is_witnessed: bool,
     pub metrics: BrokerMetrics,
     identity: Arc<Identity>,
     /// How callers reach the data and the api listener.
@@ -87,6 +90,8 @@ pub struct Makings {
     pub log: Log,
     /// The directory that the log is published to.
     pub published: PathBuf,
+    /// Whether witnesses cosign its checkpoints.
+    pub is_witnessed: bool,
     pub identity: Identity,
     pub data_origins: Origins,
     pub api_origins: Origins,
@@ -128,6 +133,7 @@ impl Broker {
             metrics: BrokerMetrics::new(makings.metrics, &makings.log, &identity, makings.clock.clone()),
             log: makings.log,
             published: makings.published,
+            is_witnessed: makings.is_witnessed,
             identity,
             data_origins: makings.data_origins,
             api_origins: makings.api_origins,

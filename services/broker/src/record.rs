@@ -34,6 +34,11 @@ impl Admitted {
         &self.permit
     }
 
+    /// Where the decision stands in the log.
+    pub fn index(&self) -> u64 {
+        self.exchange.of
+    }
+
     pub fn into_exchange(self) -> (Permit, Exchange) {
         (self.permit, self.exchange)
     }

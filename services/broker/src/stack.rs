@@ -1,6 +1,7 @@
 //! The table of contents of a request.
 
 use crate::Broker;
+use crate::acknowledge;
 use crate::authenticate::{Door, authenticate};
 use crate::authorize::authorize;
 use crate::canonical::Canonical;
@@ -116,6 +117,7 @@ async fn serve(
 
     let step = trace.child("record");
     let admitted = record::admit(&broker.log, permit, &about, broker.clock.now(), &broker.cut_off).await?;
+    let admitted = acknowledge::wait(broker, &world, &resolved.product, admitted).await?;
     drop(step);
 
     let step = trace.upstream("forward");

@@ -6,6 +6,7 @@ use broker::upstream::Upstreams;
 use broker::{Parts, World};
 use model::Clock as _;
 use model::party::{Agreement, Issuer, KeyLocation, Status};
+use model::plant::{Acknowledgement, Product};
 use registry::Problem;
 use runtime::clock::SystemClock;
 use runtime::config::Config;
@@ -95,6 +96,20 @@ fn unfit_to_try(config: &Config, parts: &Parts) -> Vec<Problem> {
     tried.err().unwrap_or_default()
 }
 
+/// Products that nobody could get.
+fn unwitnessed(config: &Config, parts: &Parts) -> Vec<String> {
+    let has_witnesses = config.audit.witnesses.is_some();
+    let wants = |product: &&Product| !has_witnesses && product.acknowledgement == Acknowledgement::Witnessed;
+    let what = |product: &Product| {
+        format!(
+            "product `{}` is given out only when witnesses have cosigned (`acknowledgement = \"witnessed\"`), and the log has none; \
+             help: name them in `[audit] witnesses`",
+            product.id
+        )
+    };
+    parts.catalog.plant.products.values().filter(wants).map(what).collect()
+}
+
 fn examine(args: &Args) -> Result<Counts, Vec<String>> {
     let config = Config::load(&args.config).map_err(|problems| texts(&problems))?;
     let mut problems = Vec::new();
@@ -133,6 +148,7 @@ fn examine(args: &Args) -> Result<Counts, Vec<String>> {
         Ok(world) => problems.extend(texts(&broker::cases::failing(&world.snapshot, &config.folders.cases))),
         Err(found) => problems.extend(texts(&found)),
     }
+    problems.extend(unwitnessed(&config, &parts));
     problems.extend(unfit_to_try(&config, &parts).iter().map(ToString::to_string));
     if !problems.is_empty() {
         return Err(problems);

@@ -120,6 +120,7 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
     let broker = Box::pin(Broker::start(Makings {
         log,
         published: config.audit.publish_directory.clone(),
+        is_witnessed: config.audit.witnesses.is_some(),
         identity,
         data_origins: origins(&config.listen.data_origins, sockets.data.local_addr()?, shown.is_some()),
         api_origins: origins(&config.listen.api_origins, sockets.api.local_addr()?, shown.is_some()),

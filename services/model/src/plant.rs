@@ -45,6 +45,29 @@ pub struct Product {
     pub lifecycle: Lifecycle,
     /// Listed products can be discovered by every organisation that has any agreement with the owner.
     pub listed: bool,
+    pub acknowledgement: Acknowledgement,
+}
+
+/// What a decision waits for before the source is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Acknowledgement {
+    /// Its entry is flushed to the disk.
+    #[default]
+    Durable,
+    /// A signed checkpoint covers it.
+    Checkpointed,
+    /// A quorum of witnesses has cosigned one that does.
+    Witnessed,
+}
+
+impl Acknowledgement {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Durable => "durable",
+            Self::Checkpointed => "checkpointed",
+            Self::Witnessed => "witnessed",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

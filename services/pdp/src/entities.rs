@@ -5,7 +5,9 @@ use crate::names::{Names, Types, uid};
 use crate::offer::KINDS_MAX;
 use cedar_policy::{Entity, EntityUid, RestrictedExpression};
 use model::party::{Agreement, Organisation, Parties, PrincipalRecord, Status};
-use model::plant::{Dataset, Equipment, FieldClass, Governance, Lifecycle, Plant, Product, RecordKind, Signal};
+use model::plant::{
+    Acknowledgement, Dataset, Equipment, FieldClass, Governance, Lifecycle, Plant, Product, RecordKind, Signal,
+};
 use model::{EquipmentId, OrganisationId, Principal, PrincipalKind, RoleId, SourceId, Timestamp};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -73,6 +75,7 @@ pub(crate) fn sample_governance(names: &Names, full: bool) -> Result<RestrictedE
         steward: RoleId::new("r").map_err(id)?,
         lifecycle: Lifecycle::Draft,
         listed: false,
+        acknowledgement: Acknowledgement::Durable,
     };
     let optional = Governance {
         sensitivity: 0,

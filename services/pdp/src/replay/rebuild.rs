@@ -9,8 +9,8 @@ use crate::snapshot::Fields;
 use model::canonical::{self, Value};
 use model::party::{Agreement, Organisation, OrganisationKind, Parties, PrincipalRecord, Revocations, Status};
 use model::plant::{
-    Dataset, Equipment, FieldClass, Format, Governance, Lifecycle, Plant, Product, RecordAttribute, RecordAttributes,
-    Signal, ToldBy,
+    Acknowledgement, Dataset, Equipment, FieldClass, Format, Governance, Lifecycle, Plant, Product, RecordAttribute,
+    RecordAttributes, Signal, ToldBy,
 };
 use model::{
     CertificateRef, Digest, ExportClassId, FieldClassId, IssuerId, OrganisationId, Principal, PrincipalKind, PurposeId,
@@ -358,6 +358,7 @@ impl Rebuilt {
             steward: governed.entity("steward")?,
             lifecycle: governed.named::<Lifecycle>("lifecycle")?,
             listed: governed.bool("listed")?,
+            acknowledgement: Acknowledgement::Durable,
         };
         self.plant.products.insert(id.clone(), product);
         Some(id)

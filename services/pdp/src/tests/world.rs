@@ -6,7 +6,8 @@ use model::party::{
     Status,
 };
 use model::plant::{
-    Dataset, Equipment, FieldClass, Format, Governance, Level, Lifecycle, Plant, Product, RecordAttributes, Signal,
+    Acknowledgement, Dataset, Equipment, FieldClass, Format, Governance, Level, Lifecycle, Plant, Product,
+    RecordAttributes, Signal,
 };
 use model::{
     AccessRequest, Action, Actor, Assertion, Authenticated, AuthenticationMethod, Binding, Digest, IssuerId, Principal,
@@ -83,7 +84,15 @@ fn equipment(name: &str, level: Level, parent: Option<&str>, supplier: Option<&s
 }
 
 fn product(name: &str, steward: &str, lifecycle: Lifecycle, listed: bool) -> Product {
-    Product { id: id(name), title: name.to_owned(), owner: id("norden"), steward: id(steward), lifecycle, listed }
+    Product {
+        id: id(name),
+        title: name.to_owned(),
+        owner: id("norden"),
+        steward: id(steward),
+        lifecycle,
+        listed,
+        acknowledgement: Acknowledgement::Durable,
+    }
 }
 
 pub fn governance(supplier: Option<&str>, export_class: Option<&str>) -> Governance {

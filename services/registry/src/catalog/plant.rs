@@ -7,8 +7,8 @@ use crate::merge::Merged;
 use crate::near;
 use crate::table::Table;
 use model::plant::{
-    Dataset, Equipment, FieldClass, Format, Governance, Level, Lifecycle, Mask, Plant, Product, RecordAttribute,
-    RecordAttributes, Separator, Signal, Step, ToldBy,
+    Acknowledgement, Dataset, Equipment, FieldClass, Format, Governance, Level, Lifecycle, Mask, Plant, Product,
+    RecordAttribute, RecordAttributes, Separator, Signal, Step, ToldBy,
 };
 use model::{DatasetId, Digest, EquipmentId, ExportClassId, FieldClassId, OrganisationId, ProductId, RoleId, SignalId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -117,6 +117,9 @@ fn product(id: ProductId, table: &Table<'_>, foreign: &mut Foreign) -> Option<Pr
     let words = [("draft", Lifecycle::Draft), ("active", Lifecycle::Active), ("retired", Lifecycle::Retired)];
     let lifecycle = table.word("lifecycle", &words).unwrap_or(Lifecycle::Active);
     let listed = table.boolean("listed").unwrap_or(false);
+    let levels = [Acknowledgement::Durable, Acknowledgement::Checkpointed, Acknowledgement::Witnessed];
+    let acknowledgement =
+        table.word("acknowledgement", &levels.map(|level| (level.as_str(), level))).unwrap_or_default();
     for key in ["owner", "steward"] {
         if table.get(key).is_none() {
             table.missing(key, "\"…\"");
@@ -128,7 +131,7 @@ fn product(id: ProductId, table: &Table<'_>, foreign: &mut Foreign) -> Option<Pr
         let by = format!("`steward` of {}", table.what);
         foreign.note(Kind::Role, role, &by, Some((table.problems(), table.spot_of("steward"))));
     }
-    Some(Product { title, owner: owner?, steward: steward?, lifecycle, listed, id })
+    Some(Product { title, owner: owner?, steward: steward?, lifecycle, listed, acknowledgement, id })
 }
 
 fn field_class(id: FieldClassId, table: &Table<'_>, merged: &Merged<'_>) -> Option<FieldClass> {

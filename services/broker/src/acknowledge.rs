@@ -1,0 +1,54 @@
+//! What a decision waits for, beyond its entry being durable, before the source is asked: a product says so in the catalog.
+
+use crate::record::Admitted;
+use crate::respond::Refusal;
+use crate::{Broker, World};
+use model::entry::Ended;
+use model::plant::Acknowledgement;
+use model::{ProductId, Reason};
+use std::time::Duration;
+
+/// A checkpoint comes once a second, unless the plant wants it otherwise, and waits for witnesses for another.
+const PATIENCE: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(20);
+
+/// # Errors
+/// 503 when it does not come in time: then the source is not asked, and the outcome says so.
+pub async fn wait(
+    broker: &Broker,
+    world: &World,
+    product: &ProductId,
+    admitted: Admitted,
+) -> Result<Admitted, Refusal> {
+    let level = world.catalog.plant.products.get(product).map(|product| product.acknowledgement).unwrap_or_default();
+    let index = admitted.index();
+    let is_there = || {
+        let status = broker.log.status();
+        match level {
+            Acknowledgement::Durable => true,
+            Acknowledgement::Checkpointed => status.checkpoint_size > index,
+            Acknowledgement::Witnessed => status.witnessed_size > index,
+        }
+    };
+    let until = tokio::time::Instant::now() + PATIENCE;
+    while !is_there() {
+        let is_late = tokio::time::Instant::now() >= until;
+        if is_late || (level == Acknowledgement::Witnessed && !broker.is_witnessed) {
+            let detail = match level {
+                Acknowledgement::Witnessed if !broker.is_witnessed => {
+                    "the data is given out only under the eyes of witnesses, and this broker has none"
+                }
+                Acknowledgement::Witnessed => {
+                    "the data is given out only under the eyes of witnesses, who do not answer; try again"
+                }
+                _ => "the data is given out only under a signed checkpoint, and none came in time; try again",
+            };
+            let refusal = Refusal::new(Reason::NOT_PUBLISHED, detail).retry_after(5);
+            let (_, exchange) = admitted.into_exchange();
+            exchange.fail(Ended::NotForwarded, &refusal);
+            return Err(refusal);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(admitted)
+}
