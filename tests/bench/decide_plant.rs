@@ -113,6 +113,7 @@ fn product(n: usize) -> Result<Product, String> {
         lifecycle: Lifecycle::Active,
         listed: false,
         acknowledgement: Acknowledgement::Durable,
+        outcome_before_complete: false,
     })
 }
 

@@ -10,8 +10,18 @@ const OK: &[u8] =
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_error_of_the_log_ends_the_broker_and_the_source_was_never_asked_without_a_record() {
+    full(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_has_a_whole_answer_without_its_outcome_where_the_product_asks_for_that() {
+    full(true).await;
+}
+
+async fn full(outcome_before_complete: bool) {
     let source = Source::start(None, Behaviour::Say(OK.to_vec())).await.unwrap();
     let plant = Plant::start_with_source(source.address.port()).await.unwrap();
+    plant.amend_product(&format!("outcome_before_complete = {outcome_before_complete}")).unwrap();
     let config = plant.configuration("small", "").unwrap();
     // No file may grow beyond two megabytes (blocks of 512 bytes); without the signal a write beyond that is an error like a dying disk's.
     let (mut broker, facts) = process::serve(&config, "trap '' XFSZ; ulimit -f 4096;").unwrap();
@@ -22,18 +32,24 @@ async fn a_write_error_of_the_log_ends_the_broker_and_the_source_was_never_asked
             let (url, bearer) = (url.clone(), bearer.clone());
             tokio::spawn(async move {
                 let headers = [("authorization", bearer.as_str()), ("millgate-purpose", "predictive-maintenance")];
-                let mut statuses = BTreeSet::new();
+                let (mut statuses, mut whole) = (BTreeSet::new(), BTreeSet::new());
                 while let Ok(answer) = http::get(&url, &headers).await {
                     statuses.insert(answer.status);
+                    if answer.status == 200 {
+                        assert_eq!(answer.text(), "{}");
+                        whole.insert(answer.request_id().to_owned());
+                    }
                 }
-                statuses
+                (statuses, whole)
             })
         })
         .collect();
     let ended = tokio::task::spawn_blocking(move || broker.0.wait()).await.unwrap().unwrap();
     assert_eq!(ended.code(), Some(1), "it ends by itself: {ended}");
+    let mut whole = BTreeSet::new();
     for caller in callers {
-        let statuses = caller.await.unwrap();
+        let (statuses, answers) = caller.await.unwrap();
+        whole.extend(answers);
         assert!(statuses.iter().all(|s| matches!(s, 200 | 503)), "{statuses:?}");
     }
     let asked: BTreeSet<String> = source
@@ -61,6 +77,12 @@ async fn a_write_error_of_the_log_ends_the_broker_and_the_source_was_never_asked
     assert!(unrecorded.is_empty(), "the source was asked without a record: {unrecorded:?}");
     let outcomes = entries.iter().filter(|e| e["kind"] == "outcome").count();
     assert_eq!(outcomes, recorded.len(), "exactly one outcome each");
+    if outcome_before_complete {
+        let complete = entries.iter().filter(|e| e["kind"] == "outcome" && e["ended"] == "complete");
+        let complete: BTreeSet<_> = complete.map(|e| e["request"].as_str().unwrap().to_owned()).collect();
+        let untold: Vec<_> = whole.difference(&complete).collect();
+        assert!(whole.len() > 20 && untold.is_empty(), "answered in full without an outcome: {untold:?}");
+    }
     let key = facts["log_key"].as_str().unwrap();
     let verified = process::run("millgate-verify", &["log", published, "--key", key]).unwrap();
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));

@@ -114,6 +114,46 @@ async fn a_source_that_stalls_in_the_middle_is_cut_off() {
     plant.stop().await;
 }
 
+async fn withholding(behaviour: Behaviour) -> (Plant, Source) {
+    let source = Source::start(None, behaviour).await.unwrap();
+    let plant = Plant::start_with_source(source.address.port()).await.unwrap();
+    plant.amend_product("outcome_before_complete = true").unwrap();
+    let before = plant.demo.running.broker.generation();
+    plant.shutdown.reload();
+    let is_new = async || (plant.demo.running.broker.generation() > before).then_some(());
+    acceptance::wait::until("the new product", is_new).await.unwrap();
+    (plant, source)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_an_answer_waits_for_its_outcome_where_the_product_asks_for_that() {
+    let body: String = (0..200_000).map(|n| format!("{n},")).collect();
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n";
+    let whole = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+    let pieces: Vec<_> = body.as_bytes().chunks(50_000).map(|b| String::from_utf8_lossy(b)).collect();
+    let pieces: String = pieces.iter().map(|piece| format!("{:x}\r\n{piece}\r\n", piece.len())).collect();
+    let chunked = format!("{head}transfer-encoding: chunked\r\n\r\n{pieces}0\r\n\r\n");
+    let empty = format!("{head}content-length: 0\r\n\r\n");
+    for (said, expected) in [(&whole, body.as_str()), (&chunked, body.as_str()), (&empty, "")] {
+        let (plant, _source) = withholding(say(said)).await;
+        let answer = plant.get("acme", TARGET, &PURPOSE).await.unwrap();
+        assert!(answer.status == 200 && answer.text() == expected, "{} {} bytes", answer.status, answer.body.len());
+        if !expected.is_empty() {
+            let outcomes = plant.audit(&format!("kind=outcome&request={}", answer.request_id())).await.unwrap();
+            assert_eq!((outcomes.len(), &outcomes[0]["ended"]), (1, &serde_json::Value::from("complete")));
+            assert_eq!(outcomes[0]["bytes"], expected.len());
+        }
+        plant.stop().await;
+    }
+    // What breaks off has its own end, and what was held back counts for nothing.
+    let short = format!("{head}content-length: {}\r\n\r\nabc", body.len());
+    let (plant, _source) = withholding(say(&short)).await;
+    assert!(plant.get("acme", TARGET, &PURPOSE).await.is_err());
+    let outcome = outcome(&plant).await;
+    assert_eq!((&outcome["ended"], &outcome["bytes"]), (&"source_aborted".into(), &0.into()), "{outcome}");
+    plant.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn only_declared_headers_of_the_source_reach_the_caller() {
     let answer = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nserver: historian/1.6\r\nset-cookie: a=b\r\n\

@@ -157,11 +157,7 @@ async fn a_log_that_was_put_back_learns_it_from_a_witness_and_serves_nobody() {
     cosigned(2).await;
 
     // Data that is given out only under the eyes of witnesses: with two of them, and not with one.
-    let products = at("policies/plants/munich/catalog/products.toml");
-    let text = std::fs::read_to_string(&products).unwrap();
-    let product = "[product.press-3-telemetry]\n";
-    assert!(text.contains(product), "{text}");
-    std::fs::write(&products, text.replace(product, &format!("{product}acknowledgement = \"witnessed\"\n"))).unwrap();
+    plant.amend_product("acknowledgement = \"witnessed\"").unwrap();
     drop(third);
     let answer = wait::until("a refusal", async || {
         let answer = ask(&facts, &plant).await;

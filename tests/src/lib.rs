@@ -59,6 +59,14 @@ impl Plant {
         Ok(Self { demo, shutdown, directory })
     }
 
+    /// Adds a line to the product of the presses' series, for brokers that are started or told afterwards.
+    pub fn amend_product(&self, line: &str) -> anyhow::Result<()> {
+        let products = self.directory.path().join("policies/plants/munich/catalog/products.toml");
+        let (text, product) = (std::fs::read_to_string(&products)?, "[product.press-3-telemetry]\n");
+        anyhow::ensure!(text.contains(product), "{text}");
+        Ok(std::fs::write(&products, text.replace(product, &format!("{product}{line}\n")))?)
+    }
+
     /// A plant whose systems are the test's own server on `port`, with little patience.
     pub async fn start_with_source(port: u16) -> anyhow::Result<Self> {
         let plant = Self::start().await?;

@@ -1,11 +1,11 @@
 //! What a decision waits for, beyond its entry being durable, before the source is asked: a product says so in the catalog.
 
+use crate::Broker;
 use crate::record::Admitted;
 use crate::respond::Refusal;
-use crate::{Broker, World};
+use model::Reason;
 use model::entry::Ended;
-use model::plant::Acknowledgement;
-use model::{ProductId, Reason};
+use model::plant::{Acknowledgement, Product};
 use std::time::Duration;
 
 /// A checkpoint comes once a second, unless the plant wants it otherwise, and waits for witnesses for another.
@@ -14,13 +14,8 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// # Errors
 /// 503 when it does not come in time: then the source is not asked, and the outcome says so.
-pub async fn wait(
-    broker: &Broker,
-    world: &World,
-    product: &ProductId,
-    admitted: Admitted,
-) -> Result<Admitted, Refusal> {
-    let level = world.catalog.plant.products.get(product).map(|product| product.acknowledgement).unwrap_or_default();
+pub async fn wait(broker: &Broker, product: Option<&Product>, admitted: Admitted) -> Result<Admitted, Refusal> {
+    let level = product.map(|product| product.acknowledgement).unwrap_or_default();
     let index = admitted.index();
     let is_there = || {
         let status = broker.log.status();

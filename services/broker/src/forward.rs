@@ -31,6 +31,8 @@ pub struct Question<'a> {
     pub plan: &'a Plan,
     /// The caller takes it compressed.
     pub gzip: bool,
+    /// The end of the answer leaves only when the outcome is durable.
+    pub withholds: bool,
     pub body: Body,
     pub content_type: Option<HeaderValue>,
     /// W3C trace context, if there is any.
@@ -57,7 +59,7 @@ pub async fn forward(broker: &Broker, admitted: Admitted, question: Question<'_>
         return Err(failed(exchange, Ended::NotForwarded, refusal));
     }
     // Now, not before: what it is asked with lives from here, and a request may have waited for its turn.
-    let (plan, gzip, id) = (question.plan, question.gzip, question.request);
+    let (plan, gzip, id, withholds) = (question.plan, question.gzip, question.request, question.withholds);
     let asked = match Prepared::new(broker, &permit, question) {
         Ok(asked) => asked,
         Err(error) => {
@@ -97,7 +99,8 @@ pub async fn forward(broker: &Broker, admitted: Admitted, question: Question<'_>
     }
     let agreement = permit.agreement().cloned();
     let answer = without_secrets(answer, upstream, assertion.as_ref());
-    let watched = Watched { exchange, standing, idle: upstream.idle_timeout, end: times.end, heard: None, slot };
+    let watched =
+        Watched { exchange, standing, idle: upstream.idle_timeout, end: times.end, heard: None, slot, withholds };
     Ok(serve(broker, answer, watched, plan, agreement.as_ref(), id))
 }
 

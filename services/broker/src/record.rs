@@ -6,7 +6,7 @@
 use crate::canonical::Canonical;
 use crate::resolve::Asked;
 use crate::respond::Refusal;
-use audit::{AppendError, Appended, Log, Pledge};
+use audit::{AppendError, Appended, Appending, Log, Pledge};
 use http::HeaderValue;
 use model::canonical::{Encoded, Members, Value};
 use model::entry::{CommitmentClass, DirectoryRow, Disclosure, Draft, Effect, Ended, Kind};
@@ -448,12 +448,18 @@ impl Exchange {
 
     pub fn end(&mut self, ended: Ended) {
         self.ended = Some(ended);
-        self.write();
+        let _ = self.write();
     }
 
-    fn write(&mut self) {
+    /// Ends the exchange as complete. The outcome is durable when what this returns is ready; `None`: there is none.
+    pub fn conclude(&mut self) -> Option<Appending> {
+        self.ended = Some(Ended::Complete);
+        self.write()
+    }
+
+    fn write(&mut self) -> Option<Appending> {
         if std::mem::replace(&mut self.done, true) {
-            return;
+            return None;
         }
         // Whoever seems to go away then is sent away.
         if self.ended == Some(Ended::CallerAborted) && self.cut_off.is_cancelled() {
@@ -478,16 +484,19 @@ impl Exchange {
         match Draft::new(Kind::Outcome, &common, Some(&self.organisation), members, Vec::new()) {
             Ok(mut draft) => {
                 draft.effect = Effect::Closes(self.of);
-                self.log.append_outcome(draft);
+                Some(self.log.append_outcome(draft))
             }
-            Err(error) => tracing::error!(%error, request = %self.request, "an outcome could not be written"),
+            Err(error) => {
+                tracing::error!(%error, request = %self.request, "an outcome could not be written");
+                None
+            }
         }
     }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.write();
+        let _ = self.write();
     }
 }
 

@@ -31,6 +31,8 @@ pub enum BodyError {
     TooSlow,
     #[error("the permission was withdrawn")]
     Withdrawn,
+    #[error("the outcome could not be recorded")]
+    NotRecorded,
     #[error("the caller's body broke off")]
     Caller(#[source] hyper::Error),
     #[error("the caller's body is larger than its route allows")]

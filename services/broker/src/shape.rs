@@ -23,6 +23,7 @@ use crate::record::Exchange;
 use crate::respond::{BodyError, VIEW};
 use crate::vigil::{self, Answer, Vigil};
 use crate::world::World;
+use audit::Appending;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body::{Body, Frame, SizeHint};
@@ -84,6 +85,8 @@ pub struct Watched {
     pub heard: Option<Arc<AtomicU64>>,
     /// Held until the answer is through: the source's cap counts answers, not only questions.
     pub slot: Arc<OwnedSemaphorePermit>,
+    /// The last piece leaves only when the outcome is durable.
+    pub withholds: bool,
 }
 
 /// A source's body on its way to the caller. Writes the exchange's outcome, once, however it ends.
@@ -103,6 +106,7 @@ struct Watching<B>(Mutex<Flow<B>>);
 #[expect(clippy::large_enum_variant, reason = "it is open for most of its life")]
 enum Flow<B> {
     Open(Open<B>),
+    Closing(Closing),
     Over,
     Cut(Cut),
 }
@@ -120,6 +124,19 @@ struct Open<B> {
     since: Instant,
     /// How long each side has been waited for before `since`.
     waited: Waited,
+    waker: Option<Waker>,
+    withholds: bool,
+    /// What came last, while it may be the end.
+    withheld: Option<Bytes>,
+}
+
+/// All is there, and the outcome is on its way into the log.
+#[derive(Debug)]
+struct Closing {
+    withheld: Option<Bytes>,
+    recorded: Appending,
+    /// By then the log has it, or the answer is cut off.
+    end: Instant,
     waker: Option<Waker>,
 }
 
@@ -140,8 +157,9 @@ struct Waited {
 enum Cut {
     Idle(Side),
     /// It took too long as a whole; by whose doing most of the time went.
-    Slow(Side),
+    Slow,
     Withdrawn,
+    NotRecorded,
 }
 
 impl<B> Recorded<B>
@@ -149,7 +167,7 @@ where
     B: Body<Data = Bytes, Error: Into<BodyError>> + Unpin + Send + 'static,
 {
     pub fn new(inner: B, watched: Watched, vigil: &Arc<Vigil>) -> Self {
-        let Watched { mut exchange, standing, idle, end, heard, slot } = watched;
+        let Watched { mut exchange, standing, idle, end, heard, slot, withholds } = watched;
         if inner.is_end_stream() {
             // Nobody polls a body that is over before it began.
             exchange.end(Ended::Complete);
@@ -167,6 +185,8 @@ where
             since,
             waited: Waited::default(),
             waker: None,
+            withholds,
+            withheld: None,
         }))));
         let answer: Weak<Watching<B>> = Arc::downgrade(&flow);
         let watched = vigil.watch(answer);
@@ -197,23 +217,29 @@ impl<B: Send> Answer for Watching<B> {
 impl<B> Flow<B> {
     /// Ends the answer when it is no longer permitted or the credential has expired, when one side keeps the other waiting, or when it takes too long.
     fn look(&mut self, world: &World) {
-        let Self::Open(open) = self else { return };
         let now = Instant::now();
+        let open = match self {
+            Self::Open(open) => open,
+            Self::Closing(closing) if now >= closing.end => {
+                let waker = closing.waker.take();
+                *self = Self::Cut(Cut::NotRecorded);
+                waker.into_iter().for_each(Waker::wake);
+                return;
+            }
+            _ => return,
+        };
         open.listen(now);
-        let cut = if open.standing.ended(world).is_some() {
-            Cut::Withdrawn
+        let by = |side| if side == Side::Source { Ended::SourceTimeout } else { Ended::CallerAborted };
+        let (cut, ended) = if open.standing.ended(world).is_some() {
+            (Cut::Withdrawn, Ended::Withdrawn)
         } else if now >= open.since + open.patience.idle {
-            Cut::Idle(open.waits_for)
+            (Cut::Idle(open.waits_for), by(open.waits_for))
         } else if now >= open.patience.end {
-            Cut::Slow(open.slower())
+            (Cut::Slow, by(open.slower()))
         } else {
             return;
         };
-        open.exchange.end(match cut {
-            Cut::Withdrawn => Ended::Withdrawn,
-            Cut::Idle(Side::Source) | Cut::Slow(Side::Source) => Ended::SourceTimeout,
-            Cut::Idle(Side::Caller) | Cut::Slow(Side::Caller) => Ended::CallerAborted,
-        });
+        open.exchange.end(ended);
         let waker = open.waker.take();
         *self = Self::Cut(cut);
         waker.into_iter().for_each(Waker::wake);
@@ -249,14 +275,13 @@ impl<B> Open<B>
 where
     B: Body<Data = Bytes, Error: Into<BodyError>> + Unpin,
 {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         loop {
             match Pin::new(&mut self.inner).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     let Ok(data) = frame.into_data() else { continue }; // trailers are not declared
-                    self.exchange.sent(data.len() as u64);
                     self.turn_to(Side::Caller);
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                    return Poll::Ready(Some(Ok(data)));
                 }
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
                 Poll::Ready(None) => return Poll::Ready(None),
@@ -277,13 +302,17 @@ where
         (self.waits_for, self.since) = (side, now);
     }
 
-    /// How the exchange ended, if it did with what was polled last.
-    fn end(&self, polled: &Poll<Option<Result<Frame<Bytes>, BodyError>>>) -> Option<Ended> {
-        match polled {
-            Poll::Ready(Some(Err(_))) => Some(Ended::SourceAborted),
-            Poll::Ready(None) => Some(Ended::Complete),
-            Poll::Ready(Some(Ok(_))) if self.inner.is_end_stream() => Some(Ended::Complete),
-            _ => None,
+    /// What follows when the source has sent everything.
+    fn over(&mut self) -> Flow<B> {
+        if !self.withholds {
+            self.exchange.end(Ended::Complete);
+            return Flow::Over;
+        }
+        let withheld = self.withheld.take();
+        self.exchange.sent(withheld.as_ref().map_or(0, |data| data.len() as u64));
+        match self.exchange.conclude() {
+            Some(recorded) => Flow::Closing(Closing { withheld, recorded, end: self.patience.end, waker: None }),
+            None => Flow::Cut(Cut::NotRecorded),
         }
     }
 }
@@ -297,35 +326,60 @@ where
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let mut flow = self.flow.lock();
-        let open = match &mut *flow {
-            Flow::Open(open) => open,
-            Flow::Over => return Poll::Ready(None),
-            Flow::Cut(cut) => return Poll::Ready(Some(Err((*cut).into()))),
-        };
-        let polled = open.poll(cx);
-        if let Poll::Ready(Some(Err(BodyError::Malformed))) = &polled {
-            open.exchange.because(Reason::SOURCE_MALFORMED);
+        loop {
+            match &mut *flow {
+                Flow::Open(open) => match open.poll(cx) {
+                    Poll::Ready(Some(Ok(data))) => {
+                        let data = if open.withholds { open.withheld.replace(data) } else { Some(data) };
+                        open.exchange.sent(data.as_ref().map_or(0, |data| data.len() as u64));
+                        if open.inner.is_end_stream() {
+                            *flow = open.over();
+                        }
+                        if let Some(data) = data {
+                            return Poll::Ready(Some(Ok(Frame::data(data))));
+                        }
+                    }
+                    Poll::Ready(Some(Err(error))) => {
+                        if matches!(error, BodyError::Malformed) {
+                            open.exchange.because(Reason::SOURCE_MALFORMED);
+                        }
+                        open.exchange.end(Ended::SourceAborted);
+                        *flow = Flow::Over;
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                    Poll::Ready(None) => *flow = open.over(),
+                    Poll::Pending => return Poll::Pending,
+                },
+                Flow::Closing(closing) => {
+                    let Poll::Ready(recorded) = Pin::new(&mut closing.recorded).poll(cx) else {
+                        closing.waker = Some(cx.waker().clone());
+                        return Poll::Pending;
+                    };
+                    let withheld = closing.withheld.take().filter(|_| recorded.is_ok());
+                    *flow = if recorded.is_ok() { Flow::Over } else { Flow::Cut(Cut::NotRecorded) };
+                    if let Some(data) = withheld {
+                        return Poll::Ready(Some(Ok(Frame::data(data))));
+                    }
+                }
+                Flow::Over => return Poll::Ready(None),
+                Flow::Cut(cut) => return Poll::Ready(Some(Err((*cut).into()))),
+            }
         }
-        if let Some(ended) = open.end(&polled) {
-            open.exchange.end(ended);
-            *flow = Flow::Over;
-        }
-        polled
     }
 
     fn is_end_stream(&self) -> bool {
         match &*self.flow.lock() {
-            Flow::Open(open) => open.inner.is_end_stream(),
+            Flow::Open(open) => !open.withholds && open.inner.is_end_stream(),
             Flow::Over => true,
-            Flow::Cut(_) => false,
+            Flow::Closing(_) | Flow::Cut(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &*self.flow.lock() {
-            Flow::Open(open) => open.inner.size_hint(),
+            Flow::Open(Open { inner, withheld: None, .. }) => inner.size_hint(),
             Flow::Over => SizeHint::with_exact(0),
-            Flow::Cut(_) => SizeHint::default(),
+            Flow::Open(_) | Flow::Closing(_) | Flow::Cut(_) => SizeHint::default(),
         }
     }
 }
@@ -335,8 +389,9 @@ impl From<Cut> for BodyError {
         match cut {
             Cut::Idle(Side::Source) => Self::SourceIdle,
             Cut::Idle(Side::Caller) => Self::CallerIdle,
-            Cut::Slow(_) => Self::TooSlow,
+            Cut::Slow => Self::TooSlow,
             Cut::Withdrawn => Self::Withdrawn,
+            Cut::NotRecorded => Self::NotRecorded,
         }
     }
 }

@@ -46,6 +46,8 @@ pub struct Product {
     /// Listed products can be discovered by every organisation that has any agreement with the owner.
     pub listed: bool,
     pub acknowledgement: Acknowledgement,
+    /// The end of an answer leaves only when the log has how it ended.
+    pub outcome_before_complete: bool,
 }
 
 /// What a decision waits for before the source is asked.

@@ -76,6 +76,7 @@ pub(crate) fn sample_governance(names: &Names, full: bool) -> Result<RestrictedE
         lifecycle: Lifecycle::Draft,
         listed: false,
         acknowledgement: Acknowledgement::Durable,
+        outcome_before_complete: false,
     };
     let optional = Governance {
         sensitivity: 0,

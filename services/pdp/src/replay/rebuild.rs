@@ -359,6 +359,7 @@ impl Rebuilt {
             lifecycle: governed.named::<Lifecycle>("lifecycle")?,
             listed: governed.bool("listed")?,
             acknowledgement: Acknowledgement::Durable,
+            outcome_before_complete: false,
         };
         self.plant.products.insert(id.clone(), product);
         Some(id)

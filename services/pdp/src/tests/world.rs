@@ -92,6 +92,7 @@ fn product(name: &str, steward: &str, lifecycle: Lifecycle, listed: bool) -> Pro
         lifecycle,
         listed,
         acknowledgement: Acknowledgement::Durable,
+        outcome_before_complete: false,
     }
 }
 

@@ -120,6 +120,7 @@ fn product(id: ProductId, table: &Table<'_>, foreign: &mut Foreign) -> Option<Pr
     let levels = [Acknowledgement::Durable, Acknowledgement::Checkpointed, Acknowledgement::Witnessed];
     let acknowledgement =
         table.word("acknowledgement", &levels.map(|level| (level.as_str(), level))).unwrap_or_default();
+    let outcome_before_complete = table.boolean("outcome_before_complete").unwrap_or(false);
     for key in ["owner", "steward"] {
         if table.get(key).is_none() {
             table.missing(key, "\"…\"");
@@ -131,7 +132,16 @@ fn product(id: ProductId, table: &Table<'_>, foreign: &mut Foreign) -> Option<Pr
         let by = format!("`steward` of {}", table.what);
         foreign.note(Kind::Role, role, &by, Some((table.problems(), table.spot_of("steward"))));
     }
-    Some(Product { title, owner: owner?, steward: steward?, lifecycle, listed, acknowledgement, id })
+    Some(Product {
+        title,
+        owner: owner?,
+        steward: steward?,
+        lifecycle,
+        listed,
+        acknowledgement,
+        outcome_before_complete,
+        id,
+    })
 }
 
 fn field_class(id: FieldClassId, table: &Table<'_>, merged: &Merged<'_>) -> Option<FieldClass> {
