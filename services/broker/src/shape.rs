@@ -156,7 +156,7 @@ struct Waited {
 #[derive(Clone, Copy, Debug)]
 enum Cut {
     Idle(Side),
-    /// It took too long as a whole; by whose doing most of the time went.
+    /// It took too long as a whole.
     Slow,
     Withdrawn,
     NotRecorded,
