@@ -106,7 +106,6 @@ struct Watching<B>(Mutex<Flow<B>>);
 #[expect(clippy::large_enum_variant, reason = "it is open for most of its life")]
 enum Flow<B> {
     Open(Open<B>),
-    Closing(Closing),
     Over,
     Cut(Cut),
 }
@@ -128,16 +127,8 @@ struct Open<B> {
     withholds: bool,
     /// What came last, while it may be the end.
     withheld: Option<Bytes>,
-}
-
-/// All is there, and the outcome is on its way into the log.
-#[derive(Debug)]
-struct Closing {
-    withheld: Option<Bytes>,
-    recorded: Appending,
-    /// By then the log has it, or the answer is cut off.
-    end: Instant,
-    waker: Option<Waker>,
+    /// The outcome on its way into the log, once all is there. Until the end has left, permission can still be withdrawn.
+    recorded: Option<Appending>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,6 +178,7 @@ where
             waker: None,
             withholds,
             withheld: None,
+            recorded: None,
         }))));
         let answer: Weak<Watching<B>> = Arc::downgrade(&flow);
         let watched = vigil.watch(answer);
@@ -217,21 +209,15 @@ impl<B: Send> Answer for Watching<B> {
 impl<B> Flow<B> {
     /// Ends the answer when it is no longer permitted or the credential has expired, when one side keeps the other waiting, or when it takes too long.
     fn look(&mut self, world: &World) {
+        let Self::Open(open) = self else { return };
         let now = Instant::now();
-        let open = match self {
-            Self::Open(open) => open,
-            Self::Closing(closing) if now >= closing.end => {
-                let waker = closing.waker.take();
-                *self = Self::Cut(Cut::NotRecorded);
-                waker.into_iter().for_each(Waker::wake);
-                return;
-            }
-            _ => return,
-        };
         open.listen(now);
         let by = |side| if side == Side::Source { Ended::SourceTimeout } else { Ended::CallerAborted };
         let (cut, ended) = if open.standing.ended(world).is_some() {
             (Cut::Withdrawn, Ended::Withdrawn)
+        } else if open.recorded.is_some() && now >= open.patience.end.min(open.since + open.patience.idle) {
+            // What is recorded stays: all of it stood ready.
+            (Cut::NotRecorded, Ended::Complete)
         } else if now >= open.since + open.patience.idle {
             (Cut::Idle(open.waits_for), by(open.waits_for))
         } else if now >= open.patience.end {
@@ -302,18 +288,18 @@ where
         (self.waits_for, self.since) = (side, now);
     }
 
-    /// What follows when the source has sent everything.
-    fn over(&mut self) -> Flow<B> {
+    /// The source has sent everything; what follows at once, unless the outcome is waited for.
+    fn over(&mut self) -> Option<Flow<B>> {
         if !self.withholds {
             self.exchange.end(Ended::Complete);
-            return Flow::Over;
+            return Some(Flow::Over);
         }
-        let withheld = self.withheld.take();
-        self.exchange.sent(withheld.as_ref().map_or(0, |data| data.len() as u64));
+        self.exchange.sent(self.withheld.as_ref().map_or(0, |data| data.len() as u64));
         match self.exchange.conclude() {
-            Some(recorded) => Flow::Closing(Closing { withheld, recorded, end: self.patience.end, waker: None }),
-            None => Flow::Cut(Cut::NotRecorded),
+            Some(recorded) => self.recorded = Some(recorded),
+            None => return Some(Flow::Cut(Cut::NotRecorded)),
         }
+        None
     }
 }
 
@@ -328,12 +314,25 @@ where
         let mut flow = self.flow.lock();
         loop {
             match &mut *flow {
+                Flow::Open(Open { recorded: Some(recorded), withheld, waker, .. }) => {
+                    let Poll::Ready(recorded) = Pin::new(recorded).poll(cx) else {
+                        *waker = Some(cx.waker().clone());
+                        return Poll::Pending;
+                    };
+                    let withheld = withheld.take().filter(|_| recorded.is_ok());
+                    *flow = if recorded.is_ok() { Flow::Over } else { Flow::Cut(Cut::NotRecorded) };
+                    if let Some(data) = withheld {
+                        return Poll::Ready(Some(Ok(Frame::data(data))));
+                    }
+                }
                 Flow::Open(open) => match open.poll(cx) {
                     Poll::Ready(Some(Ok(data))) => {
                         let data = if open.withholds { open.withheld.replace(data) } else { Some(data) };
                         open.exchange.sent(data.as_ref().map_or(0, |data| data.len() as u64));
-                        if open.inner.is_end_stream() {
-                            *flow = open.over();
+                        if open.inner.is_end_stream()
+                            && let Some(next) = open.over()
+                        {
+                            *flow = next;
                         }
                         if let Some(data) = data {
                             return Poll::Ready(Some(Ok(Frame::data(data))));
@@ -347,20 +346,13 @@ where
                         *flow = Flow::Over;
                         return Poll::Ready(Some(Err(error)));
                     }
-                    Poll::Ready(None) => *flow = open.over(),
+                    Poll::Ready(None) => {
+                        if let Some(next) = open.over() {
+                            *flow = next;
+                        }
+                    }
                     Poll::Pending => return Poll::Pending,
                 },
-                Flow::Closing(closing) => {
-                    let Poll::Ready(recorded) = Pin::new(&mut closing.recorded).poll(cx) else {
-                        closing.waker = Some(cx.waker().clone());
-                        return Poll::Pending;
-                    };
-                    let withheld = closing.withheld.take().filter(|_| recorded.is_ok());
-                    *flow = if recorded.is_ok() { Flow::Over } else { Flow::Cut(Cut::NotRecorded) };
-                    if let Some(data) = withheld {
-                        return Poll::Ready(Some(Ok(Frame::data(data))));
-                    }
-                }
                 Flow::Over => return Poll::Ready(None),
                 Flow::Cut(cut) => return Poll::Ready(Some(Err((*cut).into()))),
             }
@@ -371,7 +363,7 @@ where
         match &*self.flow.lock() {
             Flow::Open(open) => !open.withholds && open.inner.is_end_stream(),
             Flow::Over => true,
-            Flow::Closing(_) | Flow::Cut(_) => false,
+            Flow::Cut(_) => false,
         }
     }
 
@@ -379,7 +371,7 @@ where
         match &*self.flow.lock() {
             Flow::Open(Open { inner, withheld: None, .. }) => inner.size_hint(),
             Flow::Over => SizeHint::with_exact(0),
-            Flow::Open(_) | Flow::Closing(_) | Flow::Cut(_) => SizeHint::default(),
+            Flow::Open(_) | Flow::Cut(_) => SizeHint::default(),
         }
     }
 }
