@@ -1,6 +1,7 @@
 //! The handle of a log.
 
 use crate::error::{AppendError, ReadError};
+use crate::index::Index;
 use crate::pledge::Pledge;
 use crate::shared::{Counters, Health, Shared};
 use crate::sqlite::{DATABASE_FILE, Reader};
@@ -11,8 +12,8 @@ use model::{Principal, Timestamp};
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
 use std::task::{Context, Poll};
 use tlog::Hash;
 use tokio::sync::{mpsc, oneshot};
@@ -41,6 +42,8 @@ pub(crate) struct Inner {
     pub drafts: mpsc::Sender<Pending>,
     pub urgent: mpsc::UnboundedSender<Urgent>,
     pub reader: Reader,
+    /// What questions use, while it is kept.
+    pub index: RwLock<Option<Index>>,
 }
 
 /// What the log is doing, for metrics. Counts are since it was opened.

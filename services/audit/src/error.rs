@@ -69,6 +69,8 @@ pub enum ReadError {
     },
     #[error("`{}` {what}", path.display())]
     Published { path: PathBuf, what: String },
+    #[error("the index in `{}` is being written by another process, most likely the broker that keeps it", dir.display())]
+    IndexInUse { dir: PathBuf },
     #[error("the log is closed")]
     Closed,
 }

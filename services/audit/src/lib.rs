@@ -18,6 +18,7 @@ pub mod evidence;
 pub mod faults;
 mod frames;
 pub mod fsck;
+pub mod index;
 mod open_set;
 mod options;
 mod outcome;

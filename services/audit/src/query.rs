@@ -1,7 +1,8 @@
 //! Searching the log: newest or oldest first, page by page.
 //!
-//! A search walks through the bundles. Those outside its time are skipped by the two times in their row; an entry whose
-//! bytes do not even contain what is asked for is not parsed. Every answer is the stored bytes.
+//! A search asks the [index](crate::index) where to look, as far as there is one, and walks through the bundles behind it.
+//! Those outside its time are skipped by the two times in their row; an entry whose bytes do not even contain what is asked
+//! for is not parsed. Every entry that is found was read from the log and compared: the index only saves looking at others.
 //!
 //! What this does **not** do: it does not verify what it finds, and it records nothing. Who lets somebody read the log
 //! appends an `audit_read` entry first.
@@ -11,11 +12,14 @@ mod filter;
 mod follow;
 mod offline;
 mod online;
+mod summary;
 
 pub use decisions::{Decisions, Part};
 pub use follow::Follow;
 pub use offline::offline;
+pub use summary::{SummaryError, summary_offline};
 
+use crate::index::facts::Facet;
 use model::entry::Kind;
 use model::{OrganisationId, Timestamp};
 
@@ -44,6 +48,19 @@ pub struct Query {
     /// A request id.
     pub request: Option<String>,
     pub kind: Option<Kind>,
+    pub product: Option<String>,
+    /// Of the subject, or of one who acts for it.
+    pub agreement: Option<String>,
+    /// `readSeries`, …
+    pub action: Option<String>,
+    pub purpose: Option<String>,
+    /// The id of a policy that determined the decision.
+    pub policy: Option<String>,
+    /// How an exchange ended: `complete`, …
+    pub ended: Option<String>,
+    /// Decisions whose exchange was open at that moment: allowed by then, and without an outcome until later. Exchanges of
+    /// less than a second are left out.
+    pub open_at: Option<Timestamp>,
     /// Only entries behind this index.
     pub after: Option<u64>,
     /// Only entries before this index.
@@ -65,6 +82,13 @@ impl Default for Query {
             reason: None,
             request: None,
             kind: None,
+            product: None,
+            agreement: None,
+            action: None,
+            purpose: None,
+            policy: None,
+            ended: None,
+            open_at: None,
             after: None,
             before: None,
             newest_first: true,
@@ -93,6 +117,25 @@ pub struct Page {
 }
 
 impl Query {
+    /// What an entry must have, where the index keeps it. `reference` stands for the principal.
+    fn terms<'q>(&'q self, reference: Option<&'q str>) -> Vec<(Facet, &'q str)> {
+        let terms = [
+            (Facet::Organisation, self.organisation.as_ref().map(|id| id.as_str())),
+            (Facet::Principal, reference),
+            (Facet::Resource, self.resource.as_deref()),
+            (Facet::Decision, self.decision.as_deref()),
+            (Facet::Reason, self.reason.as_deref()),
+            (Facet::Kind, self.kind.map(Kind::as_str)),
+            (Facet::Product, self.product.as_deref()),
+            (Facet::Agreement, self.agreement.as_deref()),
+            (Facet::Action, self.action.as_deref()),
+            (Facet::Purpose, self.purpose.as_deref()),
+            (Facet::Policy, self.policy.as_deref()),
+            (Facet::Ended, self.ended.as_deref()),
+        ];
+        terms.into_iter().filter_map(|(facet, value)| Some((facet, value?))).collect()
+    }
+
     /// First and last index of interest in a log of that size, both inclusive; `None` when there are none.
     fn indices(&self, size: u64) -> Option<(u64, u64)> {
         let first = self.after.map_or(0, |after| after.saturating_add(1));

@@ -13,7 +13,7 @@ use crate::store::{CheckpointRow, Head, Store};
 use crate::writer::{Lanes, Writer};
 use model::Value;
 use model::entry::{Draft, Ended, Entry, Kind};
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use tlog::{Checkpoint, CompactRange};
 use tokio::sync::mpsc;
 
@@ -69,7 +69,7 @@ impl Log {
             unknown_outcomes,
             "the audit log is open"
         );
-        Ok((Self { inner: Arc::new(Inner { shared, drafts, urgent, reader }) }, recovered))
+        Ok((Self { inner: Arc::new(Inner { shared, drafts, urgent, reader, index: RwLock::default() }) }, recovered))
     }
 }
 

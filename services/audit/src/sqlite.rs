@@ -72,7 +72,7 @@ impl SqliteStore {
         create_private_dir(dir)?;
         let lock = lock(dir)?;
         let path = dir.join(DATABASE_FILE);
-        create_private_file(dir, &path)?;
+        create_private_file(dir, &path).map_err(|source| OpenError::File { path: path.clone(), source })?;
         let options = SqliteConnectOptions::new()
             .filename(&path)
             .journal_mode(SqliteJournalMode::Wal)
@@ -234,23 +234,20 @@ fn create_private_dir(dir: &Path) -> Result<(), OpenError> {
 }
 
 /// SQLite gives its WAL and its index the permissions of the database.
-fn create_private_file(dir: &Path, path: &Path) -> Result<(), OpenError> {
+pub(crate) fn create_private_file(dir: &Path, path: &Path) -> Result<(), std::io::Error> {
     let mut options = File::options();
     options.write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let create = || {
-        options.open(path)?.sync_all()?;
-        // The name must survive a loss of power as well as the content.
-        File::open(dir)?.sync_all()
-    };
-    create().map_err(|source| OpenError::File { path: path.into(), source })
+    options.open(path)?.sync_all()?;
+    // The name must survive a loss of power as well as the content.
+    File::open(dir)?.sync_all()
 }
 
 fn lock(dir: &Path) -> Result<File, OpenError> {
     let path: PathBuf = dir.join(LOCK_FILE);
-    create_private_file(dir, &path)?;
     let fault = |source| OpenError::File { path: path.clone(), source };
+    create_private_file(dir, &path).map_err(fault)?;
     let file = File::options().write(true).open(&path).map_err(fault)?;
     match file.try_lock() {
         Ok(()) => Ok(file),

@@ -5,6 +5,7 @@ mod checking;
 mod crashing;
 mod failing;
 mod harness;
+mod indexing;
 mod publishing;
 mod querying;
 mod vanishing;

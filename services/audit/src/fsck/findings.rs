@@ -46,6 +46,10 @@ impl Findings {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
     pub(super) fn into_parts(self) -> (Vec<Finding>, u64) {
         (self.list, self.left_out)
     }

@@ -1,6 +1,7 @@
 //! Which entries a search is for.
 
 use super::{Found, LIMIT_MAX, Page, Query, SCAN_BYTES_MAX};
+use crate::index::facts::Facet;
 use model::Value;
 use model::canonical::encode_text;
 use model::entry::Entry;
@@ -17,17 +18,14 @@ pub(super) struct Filter {
 
 impl Filter {
     pub(super) fn new(query: &Query, reference: Option<String>) -> Self {
-        let members = [
-            ("org", query.organisation.as_ref().map(|id| id.as_str())),
-            ("principal", reference.as_deref()),
-            ("request", query.request.as_deref()),
-            ("resource", query.resource.as_deref()),
-            ("decision", query.decision.as_deref()),
-            ("kind", query.kind.map(|kind| kind.as_str())),
-        ];
-        let member = |(name, value): (&str, Option<&str>)| value.map(|value| format!("{}:{}", json(name), json(value)));
-        let mut needles: Vec<String> = members.into_iter().filter_map(member).collect();
-        needles.extend(query.reason.as_deref().map(json));
+        let needle = |(facet, value): (Facet, &str)| match facet {
+            // Members of a list, or of one.
+            Facet::Reason | Facet::Policy => json(value),
+            Facet::Organisation => format!("\"org\":{}", json(value)),
+            _ => format!("{}:{}", json(facet.as_str()), json(value)),
+        };
+        let mut needles: Vec<String> = query.terms(reference.as_deref()).into_iter().map(needle).collect();
+        needles.extend(query.request.as_deref().map(|id| format!("\"request\":{}", json(id))));
         Self { query: query.clone(), reference, needles }
     }
 
@@ -42,39 +40,47 @@ impl Filter {
     }
 
     fn accepts(&self, entry: &Entry) -> bool {
-        let Query { organisation, resource, decision, request, reason, kind, .. } = &self.query;
-        let (from, to) = self.query.times();
+        let query = &self.query;
+        let (from, to) = query.times();
         let is = |name: &str, wanted: &Option<String>| {
             wanted.as_deref().is_none_or(|wanted| entry.text(name) == Some(wanted))
         };
         (from..=to).contains(&entry.time)
-            && organisation.as_ref().is_none_or(|wanted| entry.organisation.as_ref() == Some(wanted))
-            && kind.is_none_or(|wanted| entry.kind == wanted)
-            && self.reference.as_deref().is_none_or(|wanted| takes_part(entry, wanted))
-            && is("resource", resource)
-            && is("decision", decision)
-            && is("request", request)
-            && reason.as_deref().is_none_or(|wanted| has_reason(entry, wanted))
+            && query.organisation.as_ref().is_none_or(|wanted| entry.organisation.as_ref() == Some(wanted))
+            && query.kind.is_none_or(|wanted| entry.kind == wanted)
+            && self.reference.as_deref().is_none_or(|wanted| takes_part(entry, "principal", wanted))
+            && query.agreement.as_deref().is_none_or(|wanted| takes_part(entry, "agreement", wanted))
+            && is("resource", &query.resource)
+            && is("decision", &query.decision)
+            && is("request", &query.request)
+            && is("product", &query.product)
+            && is("action", &query.action)
+            && is("purpose", &query.purpose)
+            && is("ended", &query.ended)
+            && query.policy.as_deref().is_none_or(|wanted| lists(entry, "policies", wanted))
+            && query
+                .reason
+                .as_deref()
+                .is_none_or(|wanted| lists(entry, "reasons", wanted) || entry.text("reason") == Some(wanted))
     }
 }
 
-/// As the subject, or as one who acts for it; the bytes of both contain the same needle.
-fn takes_part(entry: &Entry, reference: &str) -> bool {
+/// Of the subject, or of one who acts for it; the bytes of both contain the same needle.
+fn takes_part(entry: &Entry, member: &str, wanted: &str) -> bool {
     let acts = match entry.get("actors") {
         Some(Value::Array(actors)) => {
-            actors.iter().any(|a| a.get("principal").and_then(Value::as_text) == Some(reference))
+            actors.iter().any(|actor| actor.get(member).and_then(Value::as_text) == Some(wanted))
         }
         _ => false,
     };
-    acts || entry.text("principal") == Some(reference)
+    acts || entry.text(member) == Some(wanted)
 }
 
-fn has_reason(entry: &Entry, wanted: &str) -> bool {
-    let among = match entry.get("reasons") {
-        Some(Value::Array(reasons)) => reasons.iter().any(|reason| reason.as_text() == Some(wanted)),
+fn lists(entry: &Entry, member: &str, wanted: &str) -> bool {
+    match entry.get(member) {
+        Some(Value::Array(items)) => items.iter().any(|item| item.as_text() == Some(wanted)),
         _ => false,
-    };
-    among || entry.text("reason") == Some(wanted)
+    }
 }
 
 fn json(text: &str) -> String {

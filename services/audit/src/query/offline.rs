@@ -14,6 +14,11 @@ use tlog::tile::WIDTH;
 /// # Errors
 /// When a file is missing or is not what its name says.
 pub fn offline(dir: &Path, query: &Query) -> Result<Page, ReadError> {
+    if query.open_at.is_some() {
+        let what =
+            String::from("is searched entry by entry: what was open at a moment can be asked of the broker alone");
+        return Err(ReadError::Published { path: dir.into(), what });
+    }
     let mut published = Publication::open(dir)?;
     let size = published.size();
     let Some((first, last)) = query.indices(size) else { return Ok(Page { size, ..Page::default() }) };

@@ -93,6 +93,12 @@ impl Reader {
         rows::head(&mut *self.pool.acquire().await?).await
     }
 
+    /// The name of the log.
+    pub(crate) async fn origin(&self) -> Result<String, StoreError> {
+        let row = sqlx::query("SELECT value FROM meta WHERE key = 'origin'").fetch_one(&self.pool).await?;
+        Ok(row.try_get("value")?)
+    }
+
     /// The head as it is stored, good or not, and the organisations at the same moment.
     pub(crate) async fn standing(&self) -> Result<Standing, StoreError> {
         let mut transaction = self.pool.begin().await?;

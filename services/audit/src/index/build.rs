@@ -1,0 +1,285 @@
+//! Building an index, and keeping it: one block after the other.
+
+use super::block::{Memory, Rows};
+use super::database::{DATABASE_FILE, Database, LOCK_FILE, Standing};
+use super::positions::BLOCK;
+use super::{Index, place};
+use crate::append::Log;
+use crate::error::ReadError;
+use crate::frames;
+use crate::recover::entry_bytes;
+use crate::sqlite::{Reader, create_private_file};
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+use tlog::{Hash, leaf_hash};
+
+/// After a failure the index is tried again, and until then questions look through the log.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// An index that is being built.
+#[derive(Debug)]
+pub struct Building {
+    reader: Reader,
+    database: Database,
+    memory: Memory,
+    size: u64,
+    /// Entries behind the last whole block, in order.
+    pending: Vec<Vec<u8>>,
+    _lock: File,
+}
+
+impl Building {
+    /// Goes on with the index in `dir`, or begins one where there is none, or one of another log.
+    pub(crate) async fn open(dir: &Path, reader: Reader, origin: &str) -> Result<Self, ReadError> {
+        let lock = lock(dir)?;
+        let path = dir.join(DATABASE_FILE);
+        let mut kept = match Database::open(&path, origin).await {
+            Ok(kept) => kept,
+            Err(error) => {
+                tracing::warn!(error = error.chain(), "the index cannot be read; it is built anew");
+                None
+            }
+        };
+        if let Some(database) = &mut kept
+            && !is_of(&reader, database.standing().await?).await?
+        {
+            tracing::warn!("the index is not one of this log as it is; it is built anew");
+            kept = None;
+        }
+        let mut database = match kept {
+            Some(database) => database,
+            None => {
+                remove(&path)?;
+                create_private_file(dir, &path).map_err(|source| ReadError::File { path: path.clone(), source })?;
+                let fresh = Database::open(&path, origin).await?;
+                fresh.ok_or_else(|| super::database::damaged("meta"))?
+            }
+        };
+        let (size, memory) = (database.standing().await?.size, database.memory().await?);
+        Ok(Self { reader, database, memory, size, pending: Vec::new(), _lock: lock })
+    }
+
+    /// Entries that are indexed.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Indexes the next whole block, if the log has one. `false`: it has none.
+    ///
+    /// # Errors
+    /// When the log cannot be read, or the index not written.
+    pub async fn advance(&mut self) -> Result<bool, ReadError> {
+        let block = BLOCK as usize;
+        while self.pending.len() < block {
+            let next = self.size + self.pending.len() as u64;
+            let Some(bundle) = self.reader.bundle_from(next).await? else { return Ok(false) };
+            let last_index = bundle.first_index + bundle.count.max(1) - 1;
+            let damaged = ReadError::Damaged { first_index: next, last_index };
+            if bundle.first_index != next {
+                return self.first_within(next).await;
+            }
+            for entry in frames::iter(&bundle.bytes) {
+                let Ok(entry) = entry else { return Err(damaged) };
+                self.pending.push(entry.to_vec());
+            }
+        }
+        let behind = self.pending.split_off(block);
+        let entries = std::mem::replace(&mut self.pending, behind);
+        self.write(entries).await?;
+        Ok(true)
+    }
+
+    /// The bundle that holds `next` began before it: an index that is gone on with begins in the middle of one.
+    async fn first_within(&mut self, next: u64) -> Result<bool, ReadError> {
+        let damaged = ReadError::Damaged { first_index: next, last_index: next };
+        if !self.pending.is_empty() {
+            return Err(damaged);
+        }
+        let Some(bundle) = self.reader.bundle_of(next).await? else { return Err(damaged) };
+        let skip = usize::try_from(next - bundle.first_index).unwrap_or(usize::MAX);
+        for entry in frames::iter(&bundle.bytes).skip(skip) {
+            self.pending.push(entry.map_err(|_| ReadError::Damaged { first_index: next, last_index: next })?.to_vec());
+        }
+        Box::pin(self.advance()).await
+    }
+
+    async fn write(&mut self, entries: Vec<Vec<u8>>) -> Result<(), ReadError> {
+        let (block, _) = place(self.size);
+        let mut memory = std::mem::take(&mut self.memory);
+        let work = move || {
+            let rows = Rows::of(block, entries.iter().map(Vec::as_slice), &mut memory);
+            let leaf = entries.last().map_or(Hash([0; 32]), |entry| leaf_hash(entry));
+            (rows, memory, leaf)
+        };
+        let (rows, memory, leaf) = tokio::task::spawn_blocking(work).await.map_err(|_| ReadError::Closed)?;
+        self.memory = memory;
+        self.database.write(&rows, &self.memory, leaf).await?;
+        self.size += BLOCK;
+        Ok(())
+    }
+}
+
+/// Builds the index of the log in `dir` anew, or goes on with it, and returns how many entries are indexed.
+///
+/// `progress` hears how many entries of how many are done.
+///
+/// # Errors
+/// When somebody else writes it, the log cannot be read, or the index not written.
+pub async fn build(dir: &Path, anew: bool, mut progress: impl FnMut(u64, u64)) -> Result<u64, ReadError> {
+    let path = dir.join(crate::sqlite::DATABASE_FILE);
+    std::fs::metadata(&path).map_err(|source| ReadError::File { path, source })?;
+    let reader = Reader::open(dir).await?;
+    let origin = reader.origin().await?;
+    if anew {
+        let _lock = lock(dir)?;
+        remove(&dir.join(DATABASE_FILE))?;
+    }
+    let mut building = Building::open(dir, reader.clone(), &origin).await?;
+    let total = reader.standing().await?.head.size;
+    while building.advance().await? {
+        progress(building.size(), total);
+    }
+    let size = building.size();
+    building.database.close().await?;
+    reader.close().await;
+    Ok(size)
+}
+
+/// Builds the index of a log into `file`, which must not be there.
+pub(super) async fn build_into(
+    file: &Path,
+    reader: &Reader,
+    size: u64,
+    mut progress: impl FnMut(u64, u64),
+) -> Result<(), ReadError> {
+    let origin = reader.origin().await?;
+    let database = Database::open(file, &origin).await?.ok_or_else(|| super::database::damaged("meta"))?;
+    let dir = file.parent().unwrap_or(Path::new("."));
+    let lock =
+        File::create(dir.join("rebuilt.lock")).map_err(|source| ReadError::File { path: file.into(), source })?;
+    let mut building = Building {
+        reader: reader.clone(),
+        database,
+        memory: Memory::default(),
+        size: 0,
+        pending: Vec::new(),
+        _lock: lock,
+    };
+    while building.size < size && building.advance().await? {
+        progress(building.size, size);
+    }
+    building.database.close().await?;
+    Ok(())
+}
+
+/// Keeps the index of an open log.
+#[derive(Debug)]
+pub struct Indexer {
+    log: Log,
+    dir: PathBuf,
+    size: Arc<AtomicU64>,
+}
+
+impl Log {
+    /// Lets questions use an index in `dir`, and returns who keeps it.
+    ///
+    /// # Errors
+    /// When there is a database that cannot be opened.
+    pub fn indexer(&self, dir: &Path) -> Indexer {
+        Indexer { log: self.clone(), dir: dir.into(), size: Arc::default() }
+    }
+}
+
+impl Indexer {
+    /// Indexes until the log ends. Failures are logged; questions then look through the log.
+    pub async fn run(self) {
+        loop {
+            tokio::select! {
+                failed = self.keep() => {
+                    if let Err(error) = failed {
+                        tracing::error!(%error, "the index of the audit log is not kept; questions take longer");
+                    }
+                }
+                () = self.log.ended() => break,
+            }
+            tokio::select! {
+                () = tokio::time::sleep(AGAIN) => {}
+                () = self.log.ended() => break,
+            }
+        }
+        self.lend(None).await;
+    }
+
+    /// What questions are to use from now on.
+    async fn lend(&self, index: Option<Index>) {
+        let before = {
+            let mut lent = self.log.inner.index.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *lent, index)
+        };
+        if let Some(before) = before {
+            before.close().await;
+        }
+    }
+
+    async fn keep(&self) -> Result<(), ReadError> {
+        // What is there may be put aside.
+        self.lend(None).await;
+        let mut building = Building::open(&self.dir, self.log.inner.reader.clone(), self.log.origin()).await?;
+        self.size.store(building.size(), Ordering::Release);
+        self.lend(Some(Index::open(&self.dir, Arc::clone(&self.size)).await?)).await;
+        loop {
+            let began = Instant::now();
+            if building.advance().await? {
+                self.size.store(building.size(), Ordering::Release);
+                // Half of one core at most: those who are served come first.
+                tokio::time::sleep(began.elapsed()).await;
+            } else {
+                self.log.grown_beyond(building.size() + BLOCK - 1).await;
+            }
+        }
+    }
+}
+
+/// Whether the log has the entry that was indexed last where the index says.
+async fn is_of(reader: &Reader, standing: Standing) -> Result<bool, ReadError> {
+    if !standing.size.is_multiple_of(BLOCK) {
+        return Ok(false);
+    }
+    let Some(last) = standing.size.checked_sub(1) else { return Ok(true) };
+    let entry = entry_bytes(reader, last).await?;
+    Ok(entry.is_some_and(|entry| leaf_hash(&entry) == standing.leaf))
+}
+
+/// Beside the database, so that two who build do not meet.
+fn lock(dir: &Path) -> Result<File, ReadError> {
+    let path = dir.join(LOCK_FILE);
+    let fault = |source| ReadError::File { path: path.clone(), source };
+    let mut options = File::options();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(&path).map_err(fault)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(ReadError::IndexInUse { dir: dir.into() }),
+        Err(TryLockError::Error(source)) => Err(fault(source)),
+    }
+}
+
+fn remove(path: &Path) -> Result<(), ReadError> {
+    for suffix in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        let path = PathBuf::from(name);
+        match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(ReadError::File { path, source });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,237 @@
+//! The index's own database: `index.db` beside the log, or wherever it is built.
+//!
+//! Its rows are written without waiting for the disk: what a crash takes is built again from the log.
+
+use super::block::{CellKey, Memory, Open, Rows};
+use super::facts::{COLUMNS, Facet};
+use crate::store::StoreError;
+use model::Timestamp;
+use model::canonical::{encode_text, hex};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions as _, Connection as _, Row as _};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+use tlog::Hash;
+
+pub(super) const DATABASE_FILE: &str = "index.db";
+pub(super) const LOCK_FILE: &str = "index.lock";
+const FORMAT: i64 = 1;
+const SCHEMA: &str = include_str!("schema.sql");
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const READERS: u32 = 3;
+/// Summaries sort what does not fit an index; in memory that is quicker than on the disk.
+const CACHE_KIB: &str = "-32768";
+
+/// One call for a whole block, with rows as JSON: a call costs as much as a hundred rows.
+const WRITE: &str = "
+BEGIN IMMEDIATE;
+INSERT INTO term (id, facet, value) SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(CAST(? AS TEXT));
+INSERT INTO posting (term, block, positions)
+    SELECT value ->> 0, value ->> 1, unhex(value ->> 2) FROM json_each(CAST(? AS TEXT));
+INSERT INTO request (block, marks) VALUES (?, ?);
+INSERT INTO hour (hour, low, high) SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(CAST(? AS TEXT)) WHERE true
+    ON CONFLICT DO UPDATE SET low = min(low, excluded.low), high = max(high, excluded.high);
+INSERT INTO cell
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8,
+        value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13, value ->> 14, value ->> 15, value ->> 16,
+        value ->> 17, value ->> 18
+    FROM json_each(CAST(? AS TEXT)) WHERE true
+    ON CONFLICT DO UPDATE SET decisions = decisions + excluded.decisions, ended = ended + excluded.ended,
+        complete = complete + excluded.complete, bytes = bytes + excluded.bytes, rows = rows + excluded.rows;
+DELETE FROM open WHERE decision IN (SELECT value FROM json_each(CAST(? AS TEXT)));
+INSERT INTO open (decision, time, cell)
+    SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(CAST(? AS TEXT));
+INSERT INTO span (scale, ended, decision, started)
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(CAST(? AS TEXT));
+UPDATE standing SET size = ?, leaf = ? WHERE id = 1;
+COMMIT;
+";
+
+/// The connection that writes.
+#[derive(Debug)]
+pub(super) struct Database {
+    connection: SqliteConnection,
+}
+
+/// How far an index has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Standing {
+    pub size: u64,
+    /// Hash of the last entry that is indexed.
+    pub leaf: Hash,
+}
+
+impl Database {
+    /// Opens or creates the index of the log `origin` in this file. `None`: it is another log's, another format's, or no index.
+    pub(super) async fn open(path: &Path, origin: &str) -> Result<Option<Self>, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Off)
+            .busy_timeout(BUSY_TIMEOUT)
+            .pragma("secure_delete", "OFF")
+            .disable_statement_logging();
+        let mut connection = options.connect().await?;
+        let format: i64 = sqlx::query("PRAGMA user_version").fetch_one(&mut connection).await?.try_get(0)?;
+        if format == 0 {
+            let mut transaction = connection.begin().await?;
+            sqlx::raw_sql(SCHEMA).execute(&mut *transaction).await?;
+            sqlx::query("INSERT INTO meta (key, value) VALUES ('origin', ?)")
+                .bind(origin)
+                .execute(&mut *transaction)
+                .await?;
+            sqlx::query("INSERT INTO standing (id, size, leaf) VALUES (1, 0, ?)")
+                .bind([0_u8; 32].to_vec())
+                .execute(&mut *transaction)
+                .await?;
+            sqlx::raw_sql("PRAGMA user_version = 1").execute(&mut *transaction).await?;
+            transaction.commit().await?;
+        } else if format != FORMAT {
+            return Ok(None);
+        }
+        let found = sqlx::query("SELECT value FROM meta WHERE key = 'origin'").fetch_one(&mut connection).await?;
+        Ok((found.try_get::<String, _>(0)? == origin).then_some(Self { connection }))
+    }
+
+    pub(super) async fn standing(&mut self) -> Result<Standing, StoreError> {
+        standing(&mut self.connection).await
+    }
+
+    pub(super) async fn memory(&mut self) -> Result<Memory, StoreError> {
+        let mut memory = Memory::default();
+        for row in sqlx::query("SELECT id, facet, value FROM term").fetch_all(&mut self.connection).await? {
+            let (id, number, value): (i64, i64, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+            let Some(facet) = Facet::numbered(number) else { return Err(damaged("term")) };
+            memory.last_term = memory.last_term.max(id);
+            memory.terms.entry(facet).or_default().insert(value, id);
+        }
+        memory.open = open_rows(&mut self.connection).await?.into_iter().collect();
+        Ok(memory)
+    }
+
+    /// Adds a block; `leaf` is the hash of its last entry.
+    pub(super) async fn write(&mut self, rows: &Rows, memory: &Memory, leaf: Hash) -> Result<(), StoreError> {
+        let block = i64::try_from(rows.block).map_err(|e| StoreError::Failed(e.into()))?;
+        let marks: Vec<u8> = rows.marks.iter().flat_map(|mark| mark.to_be_bytes()).collect();
+        let opened = rows.opened.iter().filter_map(|index| Some((index, memory.open.get(index)?)));
+        let size = rows.block * super::positions::BLOCK + rows.marks.len() as u64;
+        let done = sqlx::query(WRITE)
+            .bind(json(&rows.terms, |(id, facet, value), out| {
+                let _ = write!(out, "[{id},{},{}]", facet.number(), quoted(value));
+            }))
+            .bind(json(&rows.postings, |(term, positions), out| {
+                let _ = write!(out, "[{term},{block},\"{}\"]", hex(&positions.to_bytes()));
+            }))
+            .bind(block)
+            .bind(marks)
+            .bind(json(&rows.hours, |(hour, (low, high)), out| {
+                let _ = write!(out, "[{hour},{low},{high}]");
+            }))
+            .bind(json(&rows.cells, |(key, m), out| {
+                let _ = write!(
+                    out,
+                    "[{},{},{},{},{},{},{},{}]",
+                    numbers(key),
+                    m.decisions,
+                    m.ended,
+                    m.complete,
+                    m.bytes,
+                    m.rows,
+                    m.first_index,
+                    m.first_time
+                );
+            }))
+            .bind(json(&rows.closed, |index, out| {
+                let _ = write!(out, "{index}");
+            }))
+            .bind(json(opened, |(index, open), out| {
+                let _ = write!(out, "[{index},{},\"{}\"]", open.time.millis(), numbers(&open.cell));
+            }))
+            .bind(json(&rows.spans, |span, out| {
+                let _ = write!(out, "[{},{},{},{}]", span.scale, span.ended, span.decision, span.started);
+            }))
+            .bind(i64::try_from(size).map_err(|e| StoreError::Failed(e.into()))?)
+            .bind(leaf.0.to_vec())
+            .execute(&mut self.connection)
+            .await;
+        if let Err(error) = done {
+            let _ = sqlx::query("ROLLBACK").execute(&mut self.connection).await;
+            return Err(error.into());
+        }
+        Ok(())
+    }
+
+    pub(super) async fn close(self) -> Result<(), StoreError> {
+        Ok(self.connection.close().await?)
+    }
+}
+
+/// For those who ask.
+pub(super) async fn readers(path: &Path) -> Result<SqlitePool, StoreError> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .read_only(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        .pragma("cache_size", CACHE_KIB)
+        .pragma("temp_store", "MEMORY")
+        .disable_statement_logging();
+    let pool = SqlitePoolOptions::new().max_connections(READERS).test_before_acquire(false).connect_with(options);
+    Ok(pool.await?)
+}
+
+pub(super) async fn standing(connection: &mut SqliteConnection) -> Result<Standing, StoreError> {
+    let row = sqlx::query("SELECT size, leaf FROM standing WHERE id = 1").fetch_one(connection).await?;
+    let size = u64::try_from(row.try_get::<i64, _>(0)?).map_err(|_| damaged("standing"))?;
+    let leaf = Hash::from_slice(&row.try_get::<Vec<u8>, _>(1)?).ok_or_else(|| damaged("standing"))?;
+    Ok(Standing { size, leaf })
+}
+
+/// Exchanges that are open, by the index of their decision.
+pub(super) async fn open_rows(connection: &mut SqliteConnection) -> Result<Vec<(u64, Open)>, StoreError> {
+    let rows = sqlx::query("SELECT decision, time, cell FROM open").fetch_all(connection).await?;
+    let open = |row: &sqlx::sqlite::SqliteRow| {
+        let index = u64::try_from(row.try_get::<i64, _>(0)?).map_err(|_| damaged("open"))?;
+        let text: String = row.try_get(2)?;
+        let numbers: Option<Vec<i64>> = text.split(',').map(|n| n.parse().ok()).collect();
+        let cell = numbers.and_then(|numbers| CellKey::try_from(numbers).ok()).ok_or_else(|| damaged("open"))?;
+        Ok((index, Open { time: Timestamp(row.try_get(1)?), cell }))
+    };
+    rows.iter().map(open).collect()
+}
+
+/// A row that the index's writer did not write.
+#[derive(Debug, thiserror::Error)]
+#[error("the table `{0}` of the index is not what is written there; build it anew: `millgate audit index`")]
+struct Damaged(&'static str);
+
+pub(super) fn damaged(table: &'static str) -> StoreError {
+    StoreError::Failed(Damaged(table).into())
+}
+
+fn json<T>(rows: impl IntoIterator<Item = T>, one: impl Fn(T, &mut String)) -> String {
+    let mut out = String::from("[");
+    for (n, row) in rows.into_iter().enumerate() {
+        if n > 0 {
+            out.push(',');
+        }
+        one(row, &mut out);
+    }
+    out.push(']');
+    out
+}
+
+fn quoted(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len() + 2);
+    encode_text(text, &mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn numbers(key: &CellKey) -> String {
+    const { assert!(COLUMNS.len() + 1 == 12, "the statement above names every column of a cell") };
+    let texts: Vec<String> = key.iter().map(ToString::to_string).collect();
+    texts.join(",")
+}

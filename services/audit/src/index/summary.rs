@@ -1,0 +1,410 @@
+//! Counting: how many decisions, and what came of them, by day and by whatever they have in common.
+
+use super::block::CellKey;
+use super::facts::{Alike, COLUMNS, Counted, DAY_MS, Facet, Facts, Measures, SEPARATOR};
+use super::{Index, database};
+use crate::store::StoreError;
+use model::{OrganisationId, Timestamp};
+use sqlx::{AssertSqlSafe, Row as _};
+use std::collections::{BTreeMap, HashMap};
+
+/// What decisions are told apart by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dimension {
+    Kind,
+    Organisation,
+    /// The subject, not who acts for it.
+    Principal,
+    Resource,
+    Product,
+    Agreement,
+    Action,
+    Purpose,
+    Decision,
+    /// One of the reasons: a decision with two is counted under both.
+    Reason,
+    /// One of the policies that determined it.
+    Policy,
+}
+
+impl Dimension {
+    pub const ALL: [Self; 11] = [
+        Self::Kind,
+        Self::Organisation,
+        Self::Principal,
+        Self::Resource,
+        Self::Product,
+        Self::Agreement,
+        Self::Action,
+        Self::Purpose,
+        Self::Decision,
+        Self::Reason,
+        Self::Policy,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Kind => "kind",
+            Self::Organisation => "organisation",
+            Self::Principal => "principal",
+            Self::Resource => "resource",
+            Self::Product => "product",
+            Self::Agreement => "agreement",
+            Self::Action => "action",
+            Self::Purpose => "purpose",
+            Self::Decision => "decision",
+            Self::Reason => "reason",
+            Self::Policy => "policy",
+        }
+    }
+
+    /// Its place in [`COLUMNS`].
+    fn column(self) -> usize {
+        self as usize
+    }
+
+    fn is_list(self) -> bool {
+        matches!(self, Self::Reason | Self::Policy)
+    }
+}
+
+/// What a summary has a row for each of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum By {
+    /// `2026-11-22`, in UTC.
+    Day,
+    /// The Monday that the week begins with.
+    Week,
+    /// `2026-11`.
+    Month,
+    Of(Dimension),
+}
+
+impl By {
+    pub fn all() -> impl Iterator<Item = Self> {
+        [Self::Day, Self::Week, Self::Month].into_iter().chain(Dimension::ALL.into_iter().map(Self::Of))
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Day => "day",
+            Self::Week => "week",
+            Self::Month => "month",
+            Self::Of(dimension) => dimension.as_str(),
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::all().find(|by| by.as_str() == text)
+    }
+}
+
+/// Groups that one summary may have; beyond it the largest are listed.
+pub const ROWS_MAX: usize = 1000;
+pub const BY_MAX: usize = 4;
+
+/// What to count.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Rows are told apart by these, at most [`BY_MAX`]; none: one row.
+    pub by: Vec<By>,
+    /// First day, inclusive.
+    pub from: Option<Timestamp>,
+    /// Days before the one that begins here.
+    pub to: Option<Timestamp>,
+    pub organisation: Option<OrganisationId>,
+    /// What must be the case, with a principal by reference.
+    pub only: Vec<(Dimension, String)>,
+    /// Only groups whose first decision ever lies within the time.
+    pub new: bool,
+    /// Rows at most, 1 to [`ROWS_MAX`].
+    pub limit: usize,
+}
+
+/// One group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableRow {
+    /// In the order of [`Summary::by`]; an empty text where decisions have no such member.
+    pub group: Vec<String>,
+    pub measures: Measures,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Table {
+    pub by: Vec<By>,
+    /// In time if the first of `by` is one, otherwise the most decisions first.
+    pub rows: Vec<TableRow>,
+    /// Groups that are not listed.
+    pub left_out: u64,
+    /// Entries in the log that was summed up.
+    pub size: u64,
+}
+
+impl Summary {
+    /// First day, and the first behind it; `None` for a time that is not a whole number of days.
+    pub fn days(&self) -> Option<(i64, i64)> {
+        let whole = |time: Timestamp| (time.millis() % DAY_MS == 0).then_some(time.millis() / DAY_MS);
+        let first = self.from.map_or(Some(i64::MIN), whole)?;
+        let end = self.to.map_or(Some(i64::MAX), whole)?;
+        Some((first, end))
+    }
+
+    fn only(&self) -> impl Iterator<Item = (Dimension, &str)> {
+        let organisation = self.organisation.as_ref().map(|id| (Dimension::Organisation, id.as_str()));
+        organisation.into_iter().chain(self.only.iter().map(|(dimension, value)| (*dimension, value.as_str())))
+    }
+
+    fn accepts(&self, alike: &Alike) -> bool {
+        self.only().all(|(dimension, wanted)| {
+            let member = alike.members.get(dimension.column()).map(String::as_str).unwrap_or_default();
+            if dimension.is_list() { member.split(SEPARATOR).any(|part| part == wanted) } else { member == wanted }
+        })
+    }
+
+    /// The groups that a decision belongs to.
+    fn groups(&self, day: i64, member: impl Fn(Dimension) -> String) -> Vec<Vec<String>> {
+        let mut groups = vec![Vec::with_capacity(self.by.len())];
+        for by in &self.by {
+            let parts = match by {
+                By::Of(dimension) if dimension.is_list() => {
+                    // Whoever asks for one of them wants to see that one alone.
+                    let wanted = self.only().find(|(one, _)| one == dimension).map(|(_, value)| value.to_owned());
+                    let text = member(*dimension);
+                    wanted.map_or_else(|| text.split(SEPARATOR).map(str::to_owned).collect(), |wanted| vec![wanted])
+                }
+                By::Of(dimension) => vec![member(*dimension)],
+                time => vec![time.of_day(day)],
+            };
+            groups = groups
+                .into_iter()
+                .flat_map(|group| parts.iter().map(move |part| [group.clone(), vec![part.clone()]].concat()))
+                .collect();
+        }
+        groups
+    }
+}
+
+impl By {
+    fn of_day(self, day: i64) -> String {
+        let date = |day: i64| {
+            let text = Timestamp(day.saturating_mul(DAY_MS)).to_rfc3339();
+            text.get(..10).unwrap_or_default().to_owned()
+        };
+        match self {
+            // 1970-01-01 was a Thursday.
+            Self::Week => date(day - (day + 3).rem_euclid(7)),
+            Self::Month => date(day).get(..7).unwrap_or_default().to_owned(),
+            Self::Day | Self::Of(_) => date(day),
+        }
+    }
+}
+
+/// Counts, from cells and from entries that are in none yet.
+#[derive(Debug)]
+pub(crate) struct Counting {
+    summary: Summary,
+    days: (i64, i64),
+    rows: HashMap<Vec<String>, Measures>,
+    /// Exchanges without an outcome so far.
+    open: BTreeMap<u64, Alike>,
+}
+
+impl Counting {
+    /// `None` for a time that is not a whole number of days.
+    pub(crate) fn new(summary: Summary) -> Option<Self> {
+        let days = summary.days()?;
+        Some(Self { summary, days, rows: HashMap::new(), open: BTreeMap::new() })
+    }
+
+    /// Takes over what the index has counted, and says of how many entries.
+    pub(crate) async fn indexed(&mut self, index: &Index) -> Result<u64, StoreError> {
+        let mut connection = index.readers.begin().await?;
+        let size = database::standing(&mut connection).await?.size;
+        let mut texts = Texts::default();
+        for (decision, open) in database::open_rows(&mut connection).await? {
+            let alike = texts.alike(&mut connection, &open.cell).await?;
+            self.open.insert(decision, alike);
+        }
+        let Some((sql, values)) = self.sql(&mut connection).await? else { return Ok(size) };
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for value in values {
+            query = query.bind(value);
+        }
+        let rows = query.fetch_all(&mut *connection).await?;
+        for row in rows {
+            let measure = |at: usize| row.try_get::<i64, _>(at);
+            let measures = Measures {
+                decisions: measure(0)?,
+                ended: measure(1)?,
+                complete: measure(2)?,
+                bytes: measure(3)?,
+                rows: measure(4)?,
+                first_index: measure(5)?,
+                first_time: measure(6)?,
+            };
+            let day: i64 = measure(7)?;
+            let mut members: HashMap<Dimension, String> = HashMap::new();
+            for (at, dimension) in (8..).zip(self.dimensions()) {
+                members.insert(dimension, texts.of(&mut connection, measure(at)?).await?);
+            }
+            self.add(day, |dimension| members.get(&dimension).cloned().unwrap_or_default(), &measures);
+        }
+        Ok(size)
+    }
+
+    fn dimensions(&self) -> impl Iterator<Item = Dimension> + use<> {
+        let by: Vec<Dimension> =
+            self.summary.by.iter().filter_map(|by| if let By::Of(d) = by { Some(*d) } else { None }).collect();
+        by.into_iter()
+    }
+
+    /// The question to the cells and its values; `None` where no cell can be meant.
+    async fn sql(
+        &self,
+        connection: &mut sqlx::sqlite::SqliteConnection,
+    ) -> Result<Option<(String, Vec<i64>)>, StoreError> {
+        let by_time = self.summary.by.iter().any(|by| !matches!(by, By::Of(_)));
+        let column = |dimension: Dimension| COLUMNS.get(dimension.column()).map_or("kind", |facet| facet.as_str());
+        let group: Vec<&str> = by_time.then_some("day").into_iter().chain(self.dimensions().map(column)).collect();
+        let columns: Vec<&str> = self.dimensions().map(column).collect();
+        let mut sql = String::from(
+            "SELECT sum(decisions), sum(ended), sum(complete), sum(bytes), sum(rows), min(first_index), first_time, ",
+        );
+        sql.push_str(&[vec![if by_time { "day" } else { "0" }], columns].concat().join(", "));
+        sql.push_str(" FROM cell WHERE day < ?");
+        let mut values = vec![self.days.1];
+        if !self.summary.new {
+            sql.push_str(" AND day >= ?");
+            values.push(self.days.0);
+        }
+        for (dimension, wanted) in self.summary.only() {
+            let ids = ids(connection, dimension, wanted).await?;
+            if ids.is_empty() {
+                return Ok(None);
+            }
+            let marks = vec!["?"; ids.len()].join(", ");
+            sql.push_str(&format!(" AND {} IN ({marks})", column(dimension)));
+            values.extend(ids);
+        }
+        if !group.is_empty() {
+            sql.push_str(&format!(" GROUP BY {}", group.join(", ")));
+        } else {
+            sql.push_str(" HAVING count(*) > 0");
+        }
+        Ok(Some((sql, values)))
+    }
+
+    fn add(&mut self, day: i64, member: impl Fn(Dimension) -> String, measures: &Measures) {
+        for group in self.summary.groups(day, member) {
+            self.rows.entry(group).or_default().add(measures);
+        }
+    }
+
+    /// The next entry of the log that is in no cell.
+    pub(crate) fn see(&mut self, index: u64, bytes: &[u8]) {
+        let Some(facts) = Facts::of(bytes) else { return };
+        match facts.counted {
+            Counted::No => {}
+            Counted::Decided { alike, times, opens } => {
+                self.decided(index, facts.time, &alike, times);
+                if opens {
+                    self.open.insert(index, *alike);
+                }
+            }
+            Counted::Many(many) => {
+                many.iter().for_each(|(alike, times)| self.decided(index, facts.time, alike, *times))
+            }
+            Counted::Ended { of, complete, bytes, rows } => {
+                let Some(alike) = self.open.remove(&of) else { return };
+                let measures = Measures { ended: 1, complete: i64::from(complete), bytes, rows, ..Measures::default() };
+                self.take(&alike, &measures);
+            }
+        }
+    }
+
+    fn decided(&mut self, index: u64, time: Timestamp, alike: &Alike, times: i64) {
+        let first_index = i64::try_from(index).unwrap_or(i64::MAX);
+        let measures = Measures { decisions: times, first_index, first_time: time.millis(), ..Measures::default() };
+        self.take(alike, &measures);
+    }
+
+    fn take(&mut self, alike: &Alike, measures: &Measures) {
+        let is_early_enough = alike.day < self.days.1;
+        let is_late_enough = alike.day >= self.days.0 || self.summary.new;
+        if is_early_enough && is_late_enough && self.summary.accepts(alike) {
+            let member = |dimension: Dimension| alike.members.get(dimension.column()).cloned().unwrap_or_default();
+            self.add(alike.day, member, measures);
+        }
+    }
+
+    pub(crate) fn finish(self, size: u64) -> Table {
+        let Summary { by, new, limit, .. } = self.summary;
+        let begin = self.days.0.saturating_mul(DAY_MS);
+        let mut rows: Vec<TableRow> =
+            self.rows.into_iter().map(|(group, measures)| TableRow { group, measures }).collect();
+        rows.retain(|row| row.measures.decisions > 0 && (!new || row.measures.first_time >= begin));
+        rows.sort_by(|a, b| a.group.cmp(&b.group));
+        if !matches!(by.first(), Some(By::Day | By::Week | By::Month)) {
+            rows.sort_by_key(|row| std::cmp::Reverse(row.measures.decisions));
+        }
+        let left_out = rows.len().saturating_sub(limit) as u64;
+        rows.truncate(limit);
+        Table { by, rows, left_out, size }
+    }
+}
+
+/// Terms that stand for `wanted` in the dimension's column: for a list, all lists that have it.
+async fn ids(
+    connection: &mut sqlx::sqlite::SqliteConnection,
+    dimension: Dimension,
+    wanted: &str,
+) -> Result<Vec<i64>, StoreError> {
+    let facet = COLUMNS.get(dimension.column()).copied().unwrap_or(Facet::Kind);
+    let rows = if dimension.is_list() {
+        let sql = "SELECT id, value FROM term WHERE facet = ? AND instr(value, ?) > 0";
+        sqlx::query(sql).bind(facet.number()).bind(wanted.to_owned()).fetch_all(connection).await?
+    } else {
+        let sql = "SELECT id, value FROM term WHERE facet = ? AND value = ?";
+        sqlx::query(sql).bind(facet.number()).bind(wanted.to_owned()).fetch_all(connection).await?
+    };
+    let mut ids = Vec::new();
+    for row in rows {
+        let (id, value): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
+        if !dimension.is_list() || value.split(SEPARATOR).any(|part| part == wanted) {
+            ids.push(id);
+        }
+    }
+    Ok(ids)
+}
+
+/// Terms by id, each fetched once.
+#[derive(Debug, Default)]
+struct Texts(HashMap<i64, String>);
+
+impl Texts {
+    async fn of(&mut self, connection: &mut sqlx::sqlite::SqliteConnection, id: i64) -> Result<String, StoreError> {
+        if id == 0 {
+            return Ok(String::new());
+        }
+        if let Some(text) = self.0.get(&id) {
+            return Ok(text.clone());
+        }
+        let row = sqlx::query("SELECT value FROM term WHERE id = ?").bind(id).fetch_optional(connection).await?;
+        let text: String = row.ok_or_else(|| database::damaged("cell"))?.try_get(0)?;
+        self.0.insert(id, text.clone());
+        Ok(text)
+    }
+
+    async fn alike(
+        &mut self,
+        connection: &mut sqlx::sqlite::SqliteConnection,
+        cell: &CellKey,
+    ) -> Result<Alike, StoreError> {
+        let mut alike =
+            Alike { day: cell.first().copied().unwrap_or_default(), members: COLUMNS.map(|_| String::new()) };
+        for (member, id) in alike.members.iter_mut().zip(cell.iter().skip(1)) {
+            *member = self.of(connection, *id).await?;
+        }
+        Ok(alike)
+    }
+}

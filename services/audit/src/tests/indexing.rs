@@ -1,0 +1,549 @@
+//! An index makes a search quicker and nothing else: with a whole one, half of one and none the answers are the same, and
+//! they are what somebody finds who reads every entry. What is wrong with an index is found.
+
+use super::harness::*;
+use crate::fsck;
+use crate::index::{Building, By, Dimension, Index, Measures, Summary};
+use crate::{Log, Query, ReadError};
+use model::entry::{Common, Draft, Effect, Entry, Kind};
+use model::{Timestamp, Value};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+const DAY_MS: i64 = 86_400_000;
+
+/// One step of a plant's life.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Who, of which organisation, wants what; for which reasons it is refused, or under which policies allowed.
+    Decision {
+        who: u8,
+        organisation: u8,
+        what: u8,
+        reasons: Vec<u8>,
+        policies: Vec<u8>,
+        actor: Option<u8>,
+    },
+    /// The exchange that has been open for so many steps ends.
+    Outcome {
+        back: u8,
+        complete: bool,
+        bytes: i64,
+    },
+    Refused(u8),
+    RefusedMany(Vec<(u8, i64)>),
+    Policy,
+    /// The clock is put forward, or back.
+    Wait(i64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0..4_u8, 0..3_u8, 0..5_u8, prop::collection::vec(0..3_u8, 0..3), prop::collection::vec(0..4_u8, 0..3), prop::option::of(0..4_u8))
+            .prop_map(|(who, organisation, what, reasons, policies, actor)| Step::Decision { who, organisation, what, reasons, policies, actor }),
+        5 => (0..6_u8, any::<bool>(), 0..1000_i64).prop_map(|(back, complete, bytes)| Step::Outcome { back, complete, bytes }),
+        1 => (0..3_u8).prop_map(Step::Refused),
+        1 => prop::collection::vec((0..3_u8, 1..9_i64), 0..3).prop_map(Step::RefusedMany),
+        1 => Just(Step::Policy),
+        3 => prop_oneof![0..3_000_i64, -2_000..0_i64, DAY_MS / 3..DAY_MS].prop_map(Step::Wait),
+    ]
+}
+
+const ORGANISATIONS: [&str; 3] = ["acme", "borealis", "cresta"];
+const REASONS: [&str; 3] = ["not_permitted", "purpose_unknown", "agreement_unknown"];
+const POLICIES: [&str; 4] = ["read", "reveal", "forbid-night", "see"];
+
+fn pick<'a>(list: &[&'a str], chosen: &[u8]) -> Vec<&'a str> {
+    let set: BTreeSet<&str> = chosen.iter().map(|n| list[usize::from(*n) % list.len()]).collect();
+    set.into_iter().collect()
+}
+
+/// Writes the life into a log.
+async fn live(log: &Log, steps: &[Step]) {
+    let mut now = START;
+    let mut open: Vec<(u64, String, &str)> = Vec::new();
+    for (n, step) in steps.iter().enumerate() {
+        now = now.plus_millis(1);
+        let common = Common { time: now, ..log.common() };
+        let draft = |kind: Kind, of: Option<&str>, members: Vec<(&'static str, Value)>| {
+            Draft::new(kind, &common, of.map(organisation).as_ref(), members, vec![]).unwrap()
+        };
+        match step {
+            Step::Wait(millis) => now = now.plus_millis(*millis),
+            Step::Policy => {
+                log.append(draft(Kind::Policy, None, vec![("event", Value::text("activated"))])).await.unwrap();
+            }
+            Step::Refused(reason) => {
+                let reasons = Value::texts(pick(&REASONS, &[*reason]));
+                log.append(draft(Kind::RefusedLogin, None, vec![("reasons", reasons)])).await.unwrap();
+            }
+            Step::RefusedMany(counts) => {
+                let counts = Value::object(counts.iter().map(|(r, n)| (REASONS[usize::from(*r)], Value::int(*n))));
+                log.append(draft(Kind::RefusedLogins, None, vec![("counts", counts)])).await.unwrap();
+            }
+            Step::Decision { who, organisation, what, reasons, policies, actor } => {
+                let allowed = reasons.is_empty();
+                let request = format!("r{n}");
+                let mut members = vec![
+                    ("action", Value::text(["read", "readSeries"][usize::from(*what % 2)])),
+                    ("decision", Value::text(if allowed { "allow" } else { "deny" })),
+                    ("policies", Value::texts(pick(&POLICIES, policies))),
+                    ("principal", Value::text(format!("{who:032x}"))),
+                    ("request", Value::text(request.as_str())),
+                    ("resource", Value::text(format!("Dataset/d{what}"))),
+                ];
+                if !allowed {
+                    members.push(("reasons", Value::texts(pick(&REASONS, reasons))));
+                }
+                if what % 3 > 0 {
+                    members.push(("product", Value::text(format!("p{what}"))));
+                    members.push(("agreement", Value::text(["a1", "a2"][usize::from(*who % 2)])));
+                    members.push(("purpose", Value::text("maintenance")));
+                }
+                let actor = actor.map(|actor| {
+                    Value::object([
+                        ("principal", Value::text(format!("{actor:032x}"))),
+                        ("agreement", Value::text("a3")),
+                    ])
+                });
+                members.extend(actor.map(|actor| ("actors", Value::Array(vec![actor]))));
+                let name = ORGANISATIONS[usize::from(*organisation)];
+                let mut draft = draft(Kind::Decision, Some(name), members);
+                if allowed {
+                    draft.effect = Effect::Opens;
+                }
+                let appended = log.append(draft).await.unwrap();
+                if allowed {
+                    open.push((appended.index, request, name));
+                }
+            }
+            Step::Outcome { back, complete, bytes } => {
+                let Some(at) = open.len().checked_sub(1 + usize::from(*back)) else { continue };
+                let (of, request, name) = open.remove(at);
+                let members = vec![
+                    ("bytes", Value::int(*bytes)),
+                    ("ended", Value::text(if *complete { "complete" } else { "caller_aborted" })),
+                    ("of", Value::int(of.try_into().unwrap())),
+                    ("request", Value::text(request)),
+                    ("rows", Value::int(bytes / 10)),
+                ];
+                let mut draft = draft(Kind::Outcome, Some(name), members);
+                draft.effect = Effect::Closes(of);
+                log.append_outcome(draft).await.unwrap();
+            }
+        }
+    }
+}
+
+/// Lets the log's questions use an index over so many blocks; all if there are fewer.
+async fn index(log: &Log, dir: &Path, blocks: usize) -> u64 {
+    let mut building = Building::open(dir, log.inner.reader.clone(), log.origin()).await.unwrap();
+    for _ in 0..blocks {
+        if !building.advance().await.unwrap() {
+            break;
+        }
+    }
+    let size = building.size();
+    let index = Index::open(dir, Arc::new(AtomicU64::new(size))).await.unwrap();
+    let before = log.inner.index.write().unwrap().replace(index);
+    if let Some(before) = before {
+        before.close().await;
+    }
+    size
+}
+
+fn queries(end: Timestamp) -> Vec<Query> {
+    let text = |text: &str| Some(text.to_owned());
+    let base = Query { limit: 1000, ..Query::default() };
+    let middle = Timestamp(START.millis().midpoint(end.millis()));
+    vec![
+        base.clone(),
+        Query { organisation: Some(organisation("acme")), ..base.clone() },
+        Query { organisation: Some(organisation("nobody")), ..base.clone() },
+        Query { principal: Some(format!("{:032x}", 2)), ..base.clone() },
+        Query { principal: Some(format!("{:032x}", 2)), resource: text("Dataset/d1"), ..base.clone() },
+        Query { resource: text("Dataset/d4"), decision: text("deny"), ..base.clone() },
+        Query { decision: text("allow"), ..base.clone() },
+        Query { decision: text("allow"), organisation: Some(organisation("borealis")), ..base.clone() },
+        Query { reason: text("purpose_unknown"), ..base.clone() },
+        Query { policy: text("forbid-night"), decision: text("allow"), ..base.clone() },
+        Query { product: text("p4"), ..base.clone() },
+        Query { agreement: text("a2"), ..base.clone() },
+        Query { agreement: text("a3"), action: text("readSeries"), ..base.clone() },
+        Query { purpose: text("maintenance"), from: Some(middle), ..base.clone() },
+        Query { ended: text("caller_aborted"), ..base.clone() },
+        Query { ended: text("complete"), ..base.clone() },
+        Query { kind: Some(Kind::Policy), ..base.clone() },
+        Query { kind: Some(Kind::Outcome), to: Some(middle), ..base.clone() },
+        Query { request: text("r17"), ..base.clone() },
+        Query { request: text("r17"), organisation: Some(organisation("acme")), ..base.clone() },
+        Query { request: text("nonsense"), ..base.clone() },
+        Query { organisation: Some(organisation("acme")), from: Some(middle), to: Some(end), ..base.clone() },
+        Query { organisation: Some(organisation("acme")), after: Some(70), before: Some(150), ..base.clone() },
+        Query { from: Some(end.plus_millis(DAY_MS)), ..base.clone() },
+        Query { open_at: Some(middle), ..base.clone() },
+        Query { open_at: Some(end.plus_millis(10 * DAY_MS)), organisation: Some(organisation("acme")), ..base },
+    ]
+}
+
+/// Said anew: an exchange of a second or more that had begun and not ended.
+fn was_open(index: u64, entries: &[Entry], at: Timestamp) -> bool {
+    let entry = &entries[usize::try_from(index).unwrap()];
+    let opens = entry.kind == Kind::Decision && entry.text("decision") == Some("allow");
+    let outcome = entries.iter().find(|e| e.get("of").and_then(Value::as_int) == Some(index.try_into().unwrap()));
+    let until = outcome.map(|outcome| outcome.time);
+    let is_long = until.is_none_or(|until| until.millis() - entry.time.millis() >= 1000);
+    opens && is_long && entry.time <= at && until.is_none_or(|until| until > at)
+}
+
+/// Said anew: every entry, one after the other.
+fn matches(query: &Query, entry: &Entry) -> bool {
+    let texts = |name: &str| match entry.get(name) {
+        Some(Value::Array(items)) => items.iter().filter_map(Value::as_text).collect::<Vec<_>>(),
+        _ => vec![],
+    };
+    let of_actors = |name: &str, wanted: &str| match entry.get("actors") {
+        Some(Value::Array(actors)) => actors.iter().any(|a| a.get(name).and_then(Value::as_text) == Some(wanted)),
+        _ => false,
+    };
+    let is = |name: &str, wanted: &Option<String>| wanted.is_none() || entry.text(name) == wanted.as_deref();
+    let one_of = |name: &str, wanted: &Option<String>| {
+        wanted.as_deref().is_none_or(|wanted| entry.text(name) == Some(wanted) || of_actors(name, wanted))
+    };
+    query.from.is_none_or(|from| entry.time >= from)
+        && query.to.is_none_or(|to| entry.time < to)
+        && (query.organisation.is_none() || query.organisation == entry.organisation)
+        && query.kind.is_none_or(|kind| kind == entry.kind)
+        && one_of("principal", &query.principal)
+        && one_of("agreement", &query.agreement)
+        && ["resource", "decision", "request", "product", "action", "purpose", "ended"]
+            .into_iter()
+            .zip([
+                &query.resource,
+                &query.decision,
+                &query.request,
+                &query.product,
+                &query.action,
+                &query.purpose,
+                &query.ended,
+            ])
+            .all(|(name, wanted)| is(name, wanted))
+        && query.policy.as_deref().is_none_or(|policy| texts("policies").contains(&policy))
+        && query.reason.as_deref().is_none_or(|reason| texts("reasons").contains(&reason))
+}
+
+async fn ask(log: &Log, query: &Query) -> Vec<u64> {
+    let (mut query, mut found) = (query.clone(), Vec::new());
+    loop {
+        let page = log.query(&query).await.unwrap();
+        found.extend(page.entries.iter().map(|found| found.index));
+        match page.next {
+            None => return found,
+            Some(next) if query.newest_first => query.before = Some(next),
+            Some(next) => query.after = Some(next),
+        }
+    }
+}
+
+fn summaries(end: Timestamp) -> Vec<Summary> {
+    let midnight = |time: Timestamp| Timestamp(time.millis() / DAY_MS * DAY_MS);
+    let middle = midnight(Timestamp(START.millis().midpoint(end.millis())));
+    let base = Summary { limit: 1000, ..Summary::default() };
+    let of = |dimensions: &[Dimension]| dimensions.iter().map(|d| By::Of(*d)).collect::<Vec<_>>();
+    vec![
+        base.clone(),
+        Summary { by: vec![By::Day], ..base.clone() },
+        Summary { by: vec![By::Week, By::Of(Dimension::Organisation)], ..base.clone() },
+        Summary { by: vec![By::Month], from: Some(middle), ..base.clone() },
+        Summary { by: of(&[Dimension::Agreement]), organisation: Some(organisation("acme")), ..base.clone() },
+        Summary { by: of(&[Dimension::Reason]), only: vec![(Dimension::Decision, "deny".into())], ..base.clone() },
+        Summary { by: of(&[Dimension::Policy, Dimension::Organisation]), to: Some(middle), ..base.clone() },
+        Summary {
+            by: of(&[Dimension::Reason]),
+            only: vec![(Dimension::Reason, "not_permitted".into())],
+            ..base.clone()
+        },
+        Summary { by: of(&[Dimension::Principal, Dimension::Resource]), from: Some(middle), new: true, ..base.clone() },
+        Summary { only: vec![(Dimension::Resource, "Dataset/none".into())], ..base.clone() },
+        Summary { by: of(&[Dimension::Kind, Dimension::Decision]), ..base },
+    ]
+}
+
+/// Said anew.
+fn counted(summary: &Summary, entries: &[Entry]) -> BTreeMap<Vec<String>, Measures> {
+    let mut rows: BTreeMap<Vec<String>, Measures> = BTreeMap::new();
+    for (index, entry) in (0_u64..).zip(entries) {
+        let mut counts: Vec<(Option<String>, i64)> = vec![(None, 1)];
+        match entry.kind {
+            Kind::Decision | Kind::RefusedLogin => {}
+            Kind::RefusedLogins => {
+                let Some(Value::Object(of)) = entry.get("counts") else { panic!() };
+                counts = of.iter().map(|(reason, n)| (Some(reason.to_owned()), n.as_int().unwrap())).collect();
+            }
+            _ => continue,
+        }
+        let outcome = entries.iter().find(|e| e.get("of").and_then(Value::as_int) == Some(index.try_into().unwrap()));
+        for (refused, times) in counts {
+            let list = |name: &str| match entry.get(name) {
+                Some(Value::Array(items)) if !items.is_empty() => {
+                    items.iter().map(|i| i.as_text().unwrap().to_owned()).collect()
+                }
+                _ => vec![String::new()],
+            };
+            let text = |name: &str| vec![entry.text(name).unwrap_or_default().to_owned()];
+            let login = matches!(entry.kind, Kind::RefusedLogin | Kind::RefusedLogins);
+            let values = |dimension: Dimension| match dimension {
+                Dimension::Kind if login => vec![String::from("refused_login")],
+                Dimension::Decision if login => vec![String::from("deny")],
+                Dimension::Reason => refused.clone().map_or_else(|| list("reasons"), |reason| vec![reason]),
+                Dimension::Policy => list("policies"),
+                Dimension::Organisation => {
+                    vec![entry.organisation.as_ref().map(ToString::to_string).unwrap_or_default()]
+                }
+                other => text(other.as_str()),
+            };
+            let day = Timestamp(entry.time.millis() / DAY_MS * DAY_MS);
+            let wanted = summary
+                .only
+                .iter()
+                .cloned()
+                .chain(summary.organisation.iter().map(|id| (Dimension::Organisation, id.to_string())));
+            let mut selected = wanted.clone().all(|(dimension, value)| values(dimension).contains(&value));
+            selected &= summary.to.is_none_or(|to| day < to);
+            selected &= summary.new || summary.from.is_none_or(|from| day >= from);
+            if !selected {
+                continue;
+            }
+            let mut groups = vec![vec![]];
+            for by in &summary.by {
+                let date = |time: Timestamp| time.to_rfc3339()[..10].to_owned();
+                let parts = match by {
+                    By::Day => vec![date(day)],
+                    By::Week => {
+                        // 1970-01-05 was a Monday.
+                        let since = (day.millis() / DAY_MS - 4) % 7;
+                        vec![date(day.plus_millis(-since * DAY_MS))]
+                    }
+                    By::Month => vec![date(day)[..7].to_owned()],
+                    By::Of(dimension) => {
+                        let asked = wanted.clone().find(|(one, _)| one == dimension).map(|(_, value)| value);
+                        values(*dimension)
+                            .into_iter()
+                            .filter(|v| asked.as_ref().is_none_or(|asked| asked == v))
+                            .collect()
+                    }
+                };
+                groups = groups
+                    .into_iter()
+                    .flat_map(|g: Vec<String>| parts.iter().map(move |p| [g.clone(), vec![p.clone()]].concat()))
+                    .collect();
+            }
+            for group in groups {
+                let row = rows.entry(group).or_default();
+                if row.decisions == 0 {
+                    (row.first_index, row.first_time) = (index.try_into().unwrap(), entry.time.millis());
+                }
+                row.decisions += times;
+                if let Some(outcome) = outcome {
+                    let int = |name: &str| outcome.get(name).and_then(Value::as_int).unwrap_or(0);
+                    row.ended += 1;
+                    row.complete += i64::from(outcome.text("ended") == Some("complete"));
+                    row.bytes += int("bytes");
+                    row.rows += int("rows");
+                }
+            }
+        }
+    }
+    if summary.new {
+        rows.retain(|_, row| Timestamp(row.first_time) >= summary.from.unwrap());
+    }
+    rows
+}
+
+async fn compare(log: &Log, entries: &[Entry], said: &str) {
+    let end = entries.iter().map(|entry| entry.time).max().unwrap();
+    for query in queries(end) {
+        for newest_first in [true, false] {
+            for limit in [1000, 23] {
+                let query = Query { newest_first, limit, ..query.clone() };
+                let within =
+                    |index: &u64| query.after.is_none_or(|a| *index > a) && query.before.is_none_or(|b| *index < b);
+                let numbered = (0_u64..).zip(entries).filter(|(index, entry)| within(index) && matches(&query, entry));
+                let mut expected: Vec<u64> = numbered.map(|(index, _)| index).collect();
+                if let Some(at) = query.open_at {
+                    expected.retain(|index| was_open(*index, entries, at));
+                }
+                if newest_first {
+                    expected.reverse();
+                }
+                assert_eq!(ask(log, &query).await, expected, "{said}: {query:?}");
+            }
+        }
+    }
+    for summary in summaries(end) {
+        let table = log.summary(&summary).await.unwrap();
+        let found: BTreeMap<Vec<String>, Measures> =
+            table.rows.iter().map(|row| (row.group.clone(), row.measures)).collect();
+        assert_eq!(found, counted(&summary, entries), "{said}: {summary:?}");
+        assert_eq!(table.left_out, 0);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3, ..ProptestConfig::default() })]
+
+    #[test]
+    fn with_an_index_half_of_one_or_none_the_answers_are_those_of_a_reader_of_everything(
+        steps in prop::collection::vec(step(), 200..300),
+    ) {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let dir = tempfile::tempdir().unwrap();
+            let log = open(dir.path()).await;
+            live(&log, &steps).await;
+            let entries = read_all(dir.path()).await.entries;
+            compare(&log, &entries, "no index").await;
+            let half = index(&log, dir.path(), 2).await;
+            compare(&log, &entries, &format!("{half} entries indexed")).await;
+            // Goes on where it was, as after a restart.
+            let all = index(&log, dir.path(), usize::MAX).await;
+            assert_eq!(all, entries.len() as u64 / 64 * 64);
+            compare(&log, &entries, "all indexed").await;
+            log.close().await;
+            let report = fsck::check(dir.path(), None, |_, _| {}).await.unwrap();
+            assert_eq!(report.findings, []);
+        });
+    }
+}
+
+/// A log with an index over it, closed.
+async fn indexed(dir: &Path) {
+    let log = open(dir).await;
+    let decision = |n: u8| Step::Decision {
+        who: n % 3,
+        organisation: n % 2,
+        what: n % 5,
+        reasons: vec![],
+        policies: vec![n % 4],
+        actor: None,
+    };
+    let end = Step::Outcome { back: 0, complete: true, bytes: 70 };
+    let steps: Vec<Step> = (0..100).flat_map(|n| [decision(n), Step::Wait(1500), end.clone()]).collect();
+    live(&log, &[steps, vec![decision(1)]].concat()).await;
+    index(&log, dir, usize::MAX).await;
+    log.close().await;
+}
+
+async fn vandalise_index(dir: &Path, sql: &'static str) {
+    use sqlx::{ConnectOptions as _, Connection as _};
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(dir.join("index.db"));
+    let mut connection = options.connect().await.unwrap();
+    let done = sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+    assert!(done.rows_affected() > 0, "{sql}");
+    connection.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_altered_missing_or_extra_row_of_the_index_is_found() {
+    for (sql, table, entries) in [
+        (
+            "UPDATE posting SET positions = x'0001' WHERE block = 1 AND term = (SELECT min(term) FROM posting WHERE block = 1)",
+            "posting",
+            (64, 127),
+        ),
+        (
+            "DELETE FROM posting WHERE block = 2 AND term = (SELECT max(term) FROM posting WHERE block = 2)",
+            "posting",
+            (128, 191),
+        ),
+        ("INSERT INTO posting VALUES (9999, 0, x'0005')", "posting", (0, 63)),
+        ("UPDATE request SET marks = zeroblob(256) WHERE block = 1", "request", (64, 127)),
+        ("UPDATE cell SET bytes = bytes + 1 WHERE organisation > 0", "cell", (0, 191)),
+        ("UPDATE term SET value = 'borealis2' WHERE value = 'borealis'", "term", (0, 191)),
+        ("DELETE FROM hour", "hour", (0, 191)),
+        ("DELETE FROM span WHERE decision = 1", "span", (1, 1)),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        indexed(dir.path()).await;
+        vandalise_index(dir.path(), sql).await;
+        let report = fsck::check(dir.path(), None, |_, _| {}).await.unwrap();
+        let about = report.findings.iter().find(|finding| finding.what.contains(&format!("`{table}`")));
+        let about = about.unwrap_or_else(|| panic!("{sql}: {:?}", report.findings));
+        assert_eq!((about.first_index, about.last_index), entries, "{sql}: {about}");
+        assert!(!dir.path().join(format!("index-check-{}", std::process::id())).exists());
+    }
+}
+
+#[tokio::test]
+async fn an_index_that_lies_shows_nothing_that_the_log_does_not_have() {
+    let dir = tempfile::tempdir().unwrap();
+    indexed(dir.path()).await;
+    // Everything of borealis is said to be of acme.
+    vandalise_index(
+        dir.path(),
+        "UPDATE term SET value = 'x' WHERE value = 'acme'; UPDATE term SET value = 'acme' WHERE value = 'borealis'",
+    )
+    .await;
+    let log = open(dir.path()).await;
+    index(&log, dir.path(), usize::MAX).await;
+    let query = Query { organisation: Some(organisation("acme")), before: Some(128), limit: 1000, ..Query::default() };
+    assert_eq!(log.query(&query).await.unwrap().entries, []);
+    log.close().await;
+}
+
+#[tokio::test]
+async fn the_index_of_another_log_or_of_nothing_is_built_anew() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    indexed(dir.path()).await;
+    // The same entries, but for their nonces.
+    let log = open(other.path()).await;
+    live(&log, &vec![Step::Policy; 200]).await;
+    std::fs::copy(dir.path().join("index.db"), other.path().join("index.db")).unwrap();
+    index(&log, other.path(), usize::MAX).await;
+    let query = Query { kind: Some(Kind::Policy), limit: 1000, ..Query::default() };
+    assert_eq!(log.query(&query).await.unwrap().entries.len(), 200);
+    log.close().await;
+    std::fs::write(dir.path().join("index.db"), "nonsense, long enough to be the header of something").unwrap();
+    let log = open(dir.path()).await;
+    assert_eq!(index(&log, dir.path(), usize::MAX).await, 192);
+    log.close().await;
+    assert_eq!(fsck::check(dir.path(), None, |_, _| {}).await.unwrap().findings, []);
+}
+
+#[tokio::test]
+async fn two_do_not_write_one_index() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    let first = Building::open(dir.path(), log.inner.reader.clone(), log.origin()).await.unwrap();
+    let second = Building::open(dir.path(), log.inner.reader.clone(), log.origin()).await;
+    assert!(matches!(second, Err(ReadError::IndexInUse { .. })));
+    drop(first);
+    log.close().await;
+}
+
+#[tokio::test]
+async fn an_open_log_keeps_its_index_and_lets_go_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    let indexer = tokio::spawn(log.indexer(dir.path()).run());
+    fill(&log, 300).await;
+    // What is written goes on being indexed.
+    let until = async {
+        loop {
+            if log.index().is_some_and(|index| index.size() >= 256) {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), until).await.unwrap();
+    let query = Query { organisation: Some(organisation("acme")), limit: 1000, ..Query::default() };
+    assert_eq!(log.query(&query).await.unwrap().entries.len(), 150);
+    log.close().await;
+    indexer.await.unwrap();
+    assert_eq!(crate::index::build(dir.path(), true, |_, _| {}).await.unwrap(), 256);
+    assert_eq!(fsck::check(dir.path(), None, |_, _| {}).await.unwrap().findings, []);
+}
