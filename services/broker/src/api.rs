@@ -1,13 +1,14 @@
 //! Millgate's own endpoints for callers, under the same identity, policy and audit log as the proxy.
 //!
 //! `GET /v1/audit/entries` answers questions to the audit log: decided by Cedar (`readAudit`), and itself recorded before
-//! the first entry leaves. `GET /v1/audit/decisions` gives those who may read all of it what a replay needs. `GET
+//! the first entry leaves. `GET /v1/audit/summary` counts. `GET /v1/audit/decisions` gives those who may read all of it what a replay needs. `GET
 //! /v1/audit/proof` proves a single entry. `GET /v1/catalogue` is what the caller may know of (`catalogue`); it holds none of the plant's data and is counted, not
 //! recorded.
 
 mod catalogue;
 mod decisions;
 mod proof;
+mod summary;
 
 use crate::authenticate::{Door, authenticate};
 use crate::authorize::{Standing, authorize};
@@ -44,6 +45,7 @@ pub fn router(broker: Arc<Broker>) -> axum::Router {
         .route("/v1/catalogue", get(catalogue))
         .route("/v1/audit/decisions", get(decisions::handle))
         .route("/v1/audit/proof", get(proof::handle))
+        .route("/v1/audit/summary", get(summary::handle))
         .fallback(nothing)
         .method_not_allowed_fallback(nothing)
         .with_state(broker)
@@ -395,7 +397,7 @@ struct Wanted {
     follow: bool,
 }
 
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 21] = [
     "from",
     "to",
     "organisation",
@@ -405,6 +407,13 @@ const NAMES: [&str; 14] = [
     "reason",
     "request",
     "kind",
+    "product",
+    "agreement",
+    "action",
+    "purpose",
+    "policy",
+    "ended",
+    "open_at",
     "after",
     "before",
     "limit",
@@ -420,6 +429,10 @@ impl Wanted {
                 return Err(Refusal::new(Reason::DUPLICATE_PARAMETER, format!("`{name}` stands more than once")));
             }
             wanted.set(name, value)?;
+        }
+        if wanted.follow && wanted.query.open_at.is_some() {
+            let detail = "what was open at a moment does not become more; leave `follow` or `open_at` out";
+            return Err(Refusal::new(Reason::BAD_PARAMETER, detail));
         }
         Ok(wanted)
     }
@@ -442,6 +455,14 @@ impl Wanted {
             "reason" => q.reason = Some(value.to_owned()),
             "request" => q.request = Some(value.to_owned()),
             "kind" => q.kind = Some(Kind::parse(value).ok_or_else(|| bad(&kinds()))?),
+            "product" => q.product = Some(value.to_owned()),
+            "agreement" => q.agreement = Some(value.to_owned()),
+            "action" => q.action = Some(value.to_owned()),
+            "purpose" => q.purpose = Some(value.to_owned()),
+            "policy" => q.policy = Some(value.to_owned()),
+            "ended" if Ended::parse(value).is_some() => q.ended = Some(value.to_owned()),
+            "ended" => return Err(bad(&Ended::ALL.map(Ended::as_str).join(", "))),
+            "open_at" => q.open_at = Some(time()?),
             "after" => q.after = Some(value.parse().map_err(|_| bad("an index"))?),
             "before" => q.before = Some(value.parse().map_err(|_| bad("an index"))?),
             "limit" => {

@@ -4,8 +4,11 @@
 //! and says that nobody records that.
 
 mod export;
+mod index;
 mod prove;
 mod replay;
+mod report;
+mod summary;
 
 use crate::client::Server;
 use crate::out::say;
@@ -34,6 +37,19 @@ pub enum Command {
         after_help = "Example:\n  millgate audit tail --url https://broker:8444 --token-file me.jwt --decision deny"
     )]
     Tail(TailArgs),
+    /// How many decisions, and what came of them: by day, organisation, agreement, reason …
+    #[command(after_help = "Examples:\n  \
+        millgate audit summary --url https://broker:8444 --token-file me.jwt --by agreement,day --from 2026-11-01\n  \
+        millgate audit summary --url https://broker:8444 --token-file me.jwt --by reason --decision deny --json\n  \
+        millgate audit summary --offline /mnt/copy/of/published --by organisation")]
+    Summary(summary::SummaryArgs),
+    /// A saved question: who read what, what was refused, what is new …; without a name, which there are
+    #[command(after_help = "Examples:\n  \
+        millgate audit report\n  \
+        millgate audit report volume --url https://broker:8444 --token-file me.jwt --from 2026-10-01\n  \
+        millgate audit report who-read --url https://broker:8444 --token-file me.jwt --resource Signal/press-3.force\n  \
+        millgate audit report night-shift --reports /etc/millgate/reports --url https://broker:8444 --token-file me.jwt")]
+    Report(report::ReportArgs),
     /// The proof of one entry, as a file that `millgate-verify` and others check without network
     #[command(after_help = "Examples:\n  \
         millgate audit prove --url https://broker:8444 --token-file me.jwt --request 01a20522-59ec-7312-8079-6642e2582ffb --out access.tlog-proof\n  \
@@ -47,6 +63,9 @@ pub enum Command {
     /// Verify an archive and decide everything in it again, by the policies of its time
     #[command(after_help = "Example:\n  millgate audit replay november.tar --key \"$(cat press-line.vkey)\"")]
     Replay(replay::ReplayArgs),
+    /// Build the index of a log, which makes its questions quick, with the broker stopped
+    #[command(after_help = "Example:\n  millgate audit index --directory /var/lib/millgate/audit --anew")]
+    Index(index::IndexArgs),
     /// Check the store of a log, entry by entry, against its heads and checkpoints
     #[command(
         after_help = "Example:\n  millgate audit fsck --directory /var/lib/millgate/audit --published /var/lib/millgate/audit/published"
@@ -54,7 +73,7 @@ pub enum Command {
     Fsck(FsckArgs),
 }
 
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct Filter {
     /// From this time on, as in 2026-11-22T08:00:00Z
     #[arg(long, value_name = "TIME", value_parser = time)]
@@ -82,6 +101,22 @@ pub struct Filter {
     /// decision, outcome, refused_login, policy, admin, audit_read, …
     #[arg(long, value_name = "KIND", value_parser = kind)]
     kind: Option<Kind>,
+    #[arg(long, value_name = "ID")]
+    product: Option<String>,
+    /// Of the subject, or of one who acts for it
+    #[arg(long, value_name = "ID")]
+    agreement: Option<String>,
+    /// read, readSeries, readAudit, …
+    #[arg(long, value_name = "ACTION")]
+    action: Option<String>,
+    #[arg(long, value_name = "ID")]
+    purpose: Option<String>,
+    /// A policy that determined the decision
+    #[arg(long, value_name = "ID")]
+    policy: Option<String>,
+    /// How an exchange ended: complete, caller_aborted, withdrawn, …
+    #[arg(long, value_name = "HOW")]
+    ended: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -96,6 +131,9 @@ pub struct QueryArgs {
     /// Oldest first
     #[arg(long)]
     oldest_first: bool,
+    /// Decisions whose exchange was open at that moment, for a second or longer
+    #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "offline")]
+    open_at: Option<Timestamp>,
     /// Only entries behind this index
     #[arg(long, value_name = "INDEX")]
     after: Option<u64>,
@@ -138,7 +176,9 @@ pub struct FsckArgs {
 }
 
 fn time(text: &str) -> Result<Timestamp, String> {
-    Timestamp::parse_rfc3339(text).ok_or_else(|| String::from("write a time as in 2026-11-22T08:00:00Z"))
+    let day = || Timestamp::parse_rfc3339(&format!("{text}T00:00:00Z"));
+    let parsed = Timestamp::parse_rfc3339(text).or_else(day);
+    parsed.ok_or_else(|| String::from("write a time as in 2026-11-22T08:00:00Z, or a day as in 2026-11-22"))
 }
 
 fn kind(text: &str) -> Result<Kind, String> {
@@ -152,6 +192,9 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Prove(args) => prove::run(&args).await,
         Command::Export(args) => export::run(&args).await,
         Command::Replay(args) => replay::run(&args).await,
+        Command::Summary(args) => summary::run(&args).await,
+        Command::Report(args) => report::run(args).await,
+        Command::Index(args) => index::run(&args).await,
         Command::Fsck(args) => fsck(&args).await,
     }
 }
@@ -168,6 +211,12 @@ impl Filter {
             reason: self.reason.clone(),
             request: self.request.clone(),
             kind: self.kind,
+            product: self.product.clone(),
+            agreement: self.agreement.clone(),
+            action: self.action.clone(),
+            purpose: self.purpose.clone(),
+            policy: self.policy.clone(),
+            ended: self.ended.clone(),
             ..Query::default()
         }
     }
@@ -184,6 +233,12 @@ impl Filter {
         add("reason", self.reason.clone());
         add("request", self.request.clone());
         add("kind", self.kind.map(|k| k.as_str().to_owned()));
+        add("product", self.product.clone());
+        add("agreement", self.agreement.clone());
+        add("action", self.action.clone());
+        add("purpose", self.purpose.clone());
+        add("policy", self.policy.clone());
+        add("ended", self.ended.clone());
         pairs
     }
 }
@@ -213,27 +268,36 @@ async fn query(args: QueryArgs) -> anyhow::Result<ExitCode> {
         Some(directory) => offline(&args, directory)?,
         None => online(&args).await?,
     };
-    if args.json {
-        say(page);
-        return Ok(ExitCode::SUCCESS);
+    show_entries(&page, args.json, args.oldest_first);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show_entries(page: &Value, json: bool, oldest_first: bool) {
+    if json {
+        return say(page);
     }
     let rows: Vec<Vec<String>> = page.get("entries").and_then(Value::as_array).into_iter().flatten().map(row).collect();
     say(table::render(&COLUMNS, &rows));
     let size = page.get("size").and_then(Value::as_u64).unwrap_or_default();
     eprintln!("{} of {size} entries", rows.len());
     if let Some(next) = page.get("next").and_then(Value::as_u64) {
-        eprintln!("there may be more: go on with `--{} {next}`", if args.oldest_first { "after" } else { "before" });
+        eprintln!("there may be more: go on with `--{} {next}`", if oldest_first { "after" } else { "before" });
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 async fn online(args: &QueryArgs) -> anyhow::Result<Value> {
     let mut pairs = args.filter.pairs();
     pairs.push(("limit", args.limit.to_string()));
     pairs.push(("order", if args.oldest_first { "oldest" } else { "newest" }.to_owned()));
+    pairs.extend(args.open_at.map(|at| ("open_at", at.to_rfc3339())));
     pairs.extend(args.after.map(|a| ("after", a.to_string())));
     pairs.extend(args.before.map(|b| ("before", b.to_string())));
-    let body = args.server.get(&target(&pairs)).await?.into_body().collect().await.context("the answer broke off")?;
+    ask(&args.server, &target(&pairs)).await
+}
+
+/// The broker's answer, which is JSON.
+async fn ask(server: &Server, target: &str) -> anyhow::Result<Value> {
+    let body = server.get(target).await?.into_body().collect().await.context("the answer broke off")?;
     serde_json::from_slice(&body.to_bytes()).context("the broker's answer is not JSON")
 }
 

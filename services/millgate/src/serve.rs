@@ -23,6 +23,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 #[derive(Debug, clap::Args)]
@@ -88,6 +89,7 @@ pub struct Running {
     connections: TaskTracker,
     background: TaskTracker,
     publisher: Publisher,
+    indexer: Option<JoinHandle<()>>,
     telemetry: Telemetry,
     drain: Duration,
 }
@@ -108,6 +110,7 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
     let identity = identity(config)?;
     let (log, publisher) = open_log(config, clock.clone()).await?;
     Box::pin(gate(&world, &config.folders.cases, &log, &publisher)).await?;
+    let indexer = config.audit.index.then(|| tokio::spawn(log.indexer(&config.audit.directory).run()));
     let log_key = publisher.key().to_text();
     let shown = match &config.tls {
         Some(tls) => Some(broker::tls::certified_key(&tls.certificate, &tls.key)?),
@@ -150,6 +153,7 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
         connections: TaskTracker::new(),
         background: TaskTracker::new(),
         publisher,
+        indexer,
         telemetry,
         drain: config.limits.drain_timeout,
     };
@@ -380,6 +384,9 @@ impl Running {
             tracing::error!(%error, "the last checkpoint could not be published; the next start does it");
         }
         self.broker.log.close().await;
+        if let Some(indexer) = self.indexer {
+            let _ = indexer.await;
+        }
         self.telemetry.shutdown().await;
         ExitCode::SUCCESS
     }

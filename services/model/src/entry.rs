@@ -126,6 +126,10 @@ impl Ended {
             Self::UnknownAfterCrash => "unknown_after_crash",
         }
     }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|ended| ended.as_str() == text)
+    }
 }
 
 /// What the log keeps of open exchanges.

@@ -116,6 +116,8 @@ reasons! {
     NOT_RECORDED = "not_recorded";
     /// No checkpoint covers the entry yet; the next one will.
     NOT_PUBLISHED = "not_published";
+    /// The index of the log is being built.
+    NOT_INDEXED = "not_indexed";
     OVERLOADED = "overloaded";
     SOURCE_BUSY = "source_busy";
     SOURCE_UNREACHABLE = "source_unreachable";

@@ -103,6 +103,8 @@ pub struct Audit {
     pub receipts: bool,
     /// A receipt promises a checkpoint within this time.
     pub receipt_deadline: Duration,
+    /// Questions to the log use an index, in `directory`.
+    pub index: bool,
     /// Per client prefix and issuer; beyond it refused logins are counted, not recorded one by one.
     pub refused_logins_per_minute: u32,
 }
@@ -215,6 +217,7 @@ impl Audit {
             witness_timeout: Duration::from_secs(1),
             receipts: true,
             receipt_deadline: Duration::from_secs(60),
+            index: true,
             refused_logins_per_minute: 60,
         }
     }
@@ -428,6 +431,7 @@ fn read_audit(mut section: Section<'_, '_, '_>) -> Option<Audit> {
         ),
         receipts: section.flag("receipts", default.receipts),
         receipt_deadline: section.duration("receipt_deadline", seconds(1)..=seconds(86_400), default.receipt_deadline),
+        index: section.flag("index", default.index),
         refused_logins_per_minute: section.integer(
             "refused_logins_per_minute",
             1..=100_000,

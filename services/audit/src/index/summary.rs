@@ -58,6 +58,10 @@ impl Dimension {
         }
     }
 
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|dimension| dimension.as_str() == text)
+    }
+
     /// Its place in [`COLUMNS`].
     fn column(self) -> usize {
         self as usize
@@ -138,6 +142,26 @@ pub struct Table {
     pub left_out: u64,
     /// Entries in the log that was summed up.
     pub size: u64,
+}
+
+impl Table {
+    /// `{"by":[…],"rows":[{"group":[…],"decisions",…}],"left_out"?,"size"}`
+    pub fn to_json(&self) -> serde_json::Value {
+        let by: Vec<&str> = self.by.iter().map(|by| by.as_str()).collect();
+        let row = |row: &TableRow| {
+            let Measures { decisions, ended, complete, bytes, rows, first_index, first_time } = row.measures;
+            serde_json::json!({
+                "group": row.group, "decisions": decisions, "ended": ended, "complete": complete, "bytes": bytes,
+                "rows": rows, "first_index": first_index, "first_time": Timestamp(first_time).to_rfc3339(),
+            })
+        };
+        let rows: Vec<serde_json::Value> = self.rows.iter().map(row).collect();
+        let mut table = serde_json::json!({ "by": by, "rows": rows, "size": self.size });
+        if let Some(table) = table.as_object_mut().filter(|_| self.left_out > 0) {
+            table.insert(String::from("left_out"), self.left_out.into());
+        }
+        table
+    }
 }
 
 impl Summary {

@@ -319,7 +319,7 @@ fn counted(summary: &Summary, entries: &[Entry]) -> BTreeMap<Vec<String>, Measur
             }
             let mut groups = vec![vec![]];
             for by in &summary.by {
-                let date = |time: Timestamp| time.to_rfc3339()[..10].to_owned();
+                let date = |time: Timestamp| time.to_rfc3339().split('T').next().unwrap().to_owned();
                 let parts = match by {
                     By::Day => vec![date(day)],
                     By::Week => {
@@ -327,7 +327,7 @@ fn counted(summary: &Summary, entries: &[Entry]) -> BTreeMap<Vec<String>, Measur
                         let since = (day.millis() / DAY_MS - 4) % 7;
                         vec![date(day.plus_millis(-since * DAY_MS))]
                     }
-                    By::Month => vec![date(day)[..7].to_owned()],
+                    By::Month => vec![date(day).rsplit_once('-').unwrap().0.to_owned()],
                     By::Of(dimension) => {
                         let asked = wanted.clone().find(|(one, _)| one == dimension).map(|(_, value)| value);
                         values(*dimension)

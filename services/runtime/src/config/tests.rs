@@ -88,6 +88,7 @@ witnesses = "trust.policy"
 witness_timeout = "2s"
 receipts = false
 receipt_deadline = "90s"
+index = false
 refused_logins_per_minute = 5
 [assertion]
 issuer = "https://millgate.plant.example"
@@ -149,6 +150,7 @@ follow_callers = false
             witness_timeout: seconds(2),
             receipts: false,
             receipt_deadline: seconds(90),
+            index: false,
             refused_logins_per_minute: 5,
         },
         assertion: Assertion {
