@@ -28,7 +28,7 @@ enum Command {
     Check(check::Args),
     /// Ask the audit log, follow it, check its store
     #[command(subcommand)]
-    Audit(audit_cmd::Command),
+    Audit(Box<audit_cmd::Command>),
     /// Cosign the checkpoints of other people's logs, so that nobody can keep two histories
     Witness(witness_cmd::WitnessArgs),
     /// Say what Millgate makes of a token or a certificate
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
             Command::Demo(args) => demo::run(args).await,
             Command::Serve(args) => serve::run(args).await,
             Command::Check(args) => check::run(&args),
-            Command::Audit(command) => audit_cmd::run(command).await,
+            Command::Audit(command) => audit_cmd::run(*command).await,
             Command::Witness(args) => witness_cmd::run(args).await,
             Command::Identity(command) => identity_cmd::run(command).await,
             Command::Policy(command) => policy_cmd::run(command).await,
