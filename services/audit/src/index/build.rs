@@ -36,6 +36,7 @@ impl Building {
     pub(crate) async fn open(dir: &Path, reader: Reader, origin: &str) -> Result<Self, ReadError> {
         let lock = lock(dir)?;
         let path = dir.join(DATABASE_FILE);
+        create_private_file(dir, &path).map_err(|source| ReadError::File { path: path.clone(), source })?;
         let mut kept = match Database::open(&path, origin).await {
             Ok(kept) => kept,
             Err(error) => {

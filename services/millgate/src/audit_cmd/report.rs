@@ -97,8 +97,8 @@ pub async fn run(args: ReportArgs) -> anyhow::Result<ExitCode> {
     };
     let Some(question) = saved.get(name) else {
         let near = saved.keys().max_by(|a, b| strsim::jaro(a, name).total_cmp(&strsim::jaro(b, name)));
-        let hint = near.filter(|near| strsim::jaro(near, name) > 0.7).map(|near| format!("; did you mean `{near}`?"));
-        bail!("there is no report `{name}`{}: `millgate audit report` lists them", hint.unwrap_or_default());
+        let hint = near.filter(|near| strsim::jaro(near, name) > 0.7).map(|near| format!(" did you mean `{near}`?"));
+        bail!("there is no report `{name}`;{} `millgate audit report` lists them", hint.unwrap_or_default());
     };
     let filter = question.filter(&args.filter).with_context(|| format!("the report `{name}`"))?;
     let pairs = filter.pairs();
