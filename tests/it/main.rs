@@ -22,6 +22,7 @@ mod mtls;
 mod operations;
 mod proofs;
 mod providers;
+mod questions;
 mod reload;
 mod replay;
 mod requests;

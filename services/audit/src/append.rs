@@ -55,6 +55,8 @@ pub struct LogStatus {
     pub checkpoint_size: u64,
     /// Entries under the latest checkpoint that a quorum of witnesses cosigned since the log was opened.
     pub witnessed_size: u64,
+    /// Entries that questions find by the index; the others are looked through.
+    pub indexed_size: u64,
     pub healthy: bool,
     /// Drafts waiting for the writer.
     pub queue: u64,
@@ -190,6 +192,7 @@ impl Log {
             size: self.size(),
             checkpoint_size: get(&counters.checkpoint_size),
             witnessed_size: get(&counters.witnessed_size),
+            indexed_size: self.index().map_or(0, |index| index.size()),
             healthy: self.is_healthy(),
             queue: (drafts.max_capacity() - drafts.capacity()) as u64,
             outcomes_waiting: get(&counters.outcomes_waiting),

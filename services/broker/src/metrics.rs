@@ -146,6 +146,7 @@ fn watch_log(registry: &Registry, log: &Log) {
         "Entries that the latest checkpoint covers which a quorum of witnesses cosigned.",
         |s| s.witnessed_size,
     );
+    gauge("millgate_audit_indexed_entries", "Entries that questions find by the index.", |s| s.indexed_size);
     gauge("millgate_audit_queue", "Entries that wait for the writer.", |s| s.queue);
     gauge("millgate_audit_open_exchanges", "Allowed exchanges without an outcome.", |s| s.open);
     let log = log.clone();
