@@ -145,6 +145,14 @@ pub struct Table {
 }
 
 impl Table {
+    /// In time if that is what the rows are told apart by first, otherwise the most decisions first.
+    pub(crate) fn sort(&mut self) {
+        self.rows.sort_by(|a, b| a.group.cmp(&b.group));
+        if !matches!(self.by.first(), Some(By::Day | By::Week | By::Month)) {
+            self.rows.sort_by_key(|row| std::cmp::Reverse(row.measures.decisions));
+        }
+    }
+
     /// `{"by":[…],"rows":[{"group":[…],"decisions",…}],"left_out"?,"size"}`
     pub fn to_json(&self) -> serde_json::Value {
         let by: Vec<&str> = self.by.iter().map(|by| by.as_str()).collect();
@@ -367,13 +375,11 @@ impl Counting {
         let mut rows: Vec<TableRow> =
             self.rows.into_iter().map(|(group, measures)| TableRow { group, measures }).collect();
         rows.retain(|row| row.measures.decisions > 0 && (!new || row.measures.first_time >= begin));
-        rows.sort_by(|a, b| a.group.cmp(&b.group));
-        if !matches!(by.first(), Some(By::Day | By::Week | By::Month)) {
-            rows.sort_by_key(|row| std::cmp::Reverse(row.measures.decisions));
-        }
         let left_out = rows.len().saturating_sub(limit) as u64;
-        rows.truncate(limit);
-        Table { by, rows, left_out, size }
+        let mut table = Table { by, rows, left_out, size };
+        table.sort();
+        table.rows.truncate(limit);
+        table
     }
 }
 

@@ -62,6 +62,8 @@ impl Log {
                 text.clone_from(name);
             }
         }
+        // Names sort otherwise than references.
+        table.sort();
         Ok(())
     }
 }
