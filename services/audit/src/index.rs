@@ -26,8 +26,8 @@ pub(crate) use check::check;
 pub use facts::Measures;
 pub(crate) use open_at::OpenAt;
 pub(crate) use search::Search;
-pub(crate) use summary::Counting;
 pub use summary::{BY_MAX, By, Dimension, ROWS_MAX, Summary, Table, TableRow};
+pub(crate) use summary::{Counting, TooMany};
 
 use crate::store::StoreError;
 use positions::BLOCK;

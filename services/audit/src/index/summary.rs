@@ -106,6 +106,8 @@ impl By {
 /// Groups that one summary may have; beyond it the largest are listed.
 pub const ROWS_MAX: usize = 1000;
 pub const BY_MAX: usize = 4;
+/// Groups that are held in memory: some hundred megabytes.
+const GROUPS_MAX: usize = if cfg!(test) { 500 } else { 200_000 };
 
 /// What to count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -231,6 +233,10 @@ impl By {
     }
 }
 
+/// More groups than one question may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooMany;
+
 /// Counts, from cells and from entries that are in none yet.
 #[derive(Debug)]
 pub(crate) struct Counting {
@@ -323,10 +329,15 @@ impl Counting {
         } else {
             sql.push_str(" HAVING count(*) > 0");
         }
+        sql.push_str(&format!(" LIMIT {}", GROUPS_MAX + 1));
         Ok(Some((sql, values)))
     }
 
     fn add(&mut self, day: i64, member: impl Fn(Dimension) -> String, measures: &Measures) {
+        // Enough to know that it is too much.
+        if self.rows.len() > GROUPS_MAX {
+            return;
+        }
         for group in self.summary.groups(day, member) {
             self.rows.entry(group).or_default().add(measures);
         }
@@ -369,7 +380,10 @@ impl Counting {
         }
     }
 
-    pub(crate) fn finish(self, size: u64) -> Table {
+    pub(crate) fn finish(self, size: u64) -> Result<Table, TooMany> {
+        if self.rows.len() > GROUPS_MAX {
+            return Err(TooMany);
+        }
         let Summary { by, new, limit, .. } = self.summary;
         let begin = self.days.0.saturating_mul(DAY_MS);
         let mut rows: Vec<TableRow> =
@@ -379,7 +393,7 @@ impl Counting {
         let mut table = Table { by, rows, left_out, size };
         table.sort();
         table.rows.truncate(limit);
-        table
+        Ok(table)
     }
 }
 

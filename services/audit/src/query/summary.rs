@@ -2,7 +2,7 @@
 
 use crate::append::Log;
 use crate::error::ReadError;
-use crate::index::{By, Counting, Dimension, Summary, Table};
+use crate::index::{By, Counting, Dimension, Summary, Table, TooMany};
 use crate::published::Publication;
 use std::path::Path;
 use tlog::tile::WIDTH;
@@ -17,8 +17,16 @@ pub enum SummaryError {
     NotWholeDays,
     #[error("the index of the log is being built: {indexed} of {size} entries are done; try again later")]
     NotIndexed { indexed: u64, size: u64 },
+    #[error("too many groups for one summary: ask for a shorter time, for fewer members, or for one organisation")]
+    TooMany,
     #[error(transparent)]
     Read(#[from] ReadError),
+}
+
+impl From<TooMany> for SummaryError {
+    fn from(TooMany: TooMany) -> Self {
+        Self::TooMany
+    }
 }
 
 impl Log {
@@ -48,7 +56,7 @@ impl Log {
         }
         let counting =
             self.each(counting, (indexed, size), |counting, index, entry| counting.see(index, entry)).await?;
-        let mut table = counting.finish(size);
+        let mut table = counting.finish(size)?;
         self.name(&mut table).await?;
         Ok(table)
     }
@@ -81,5 +89,5 @@ pub fn summary_offline(dir: &Path, summary: &Summary) -> Result<Table, SummaryEr
             counting.see(index, entry);
         }
     }
-    Ok(counting.finish(size))
+    Ok(counting.finish(size)?)
 }

@@ -4,6 +4,7 @@
 use super::harness::*;
 use crate::fsck;
 use crate::index::{Building, By, Dimension, Index, Measures, Summary};
+use crate::query::SummaryError;
 use crate::{Log, Query, ReadError};
 use model::entry::{Common, Draft, Effect, Entry, Kind};
 use model::{Timestamp, Value};
@@ -546,4 +547,26 @@ async fn an_open_log_keeps_its_index_and_lets_go_of_it() {
     indexer.await.unwrap();
     assert_eq!(crate::index::build(dir.path(), true, |_, _| {}).await.unwrap(), 256);
     assert_eq!(fsck::check(dir.path(), None, |_, _| {}).await.unwrap().findings, []);
+}
+
+#[tokio::test]
+async fn a_summary_of_more_groups_than_fit_is_refused_whatever_is_indexed() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    let draft = |n: usize| {
+        let members = [("decision", Value::text("deny")), ("resource", Value::text(format!("Dataset/d{n}")))];
+        Draft::new(Kind::Decision, &log.common(), Some(&organisation("acme")), members, vec![]).unwrap()
+    };
+    let by = |dimension| Summary { by: vec![By::Of(dimension)], limit: 10, ..Summary::default() };
+    for n in 0..501 {
+        log.append(draft(n)).await.unwrap();
+    }
+    for blocks in [0, 1, usize::MAX] {
+        index(&log, dir.path(), blocks).await;
+        let refused = log.summary(&by(Dimension::Resource)).await;
+        assert!(matches!(refused, Err(SummaryError::TooMany)), "{refused:?}");
+        let table = log.summary(&by(Dimension::Organisation)).await.unwrap();
+        assert_eq!(table.rows[0].measures.decisions, 501);
+    }
+    log.close().await;
 }

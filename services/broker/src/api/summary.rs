@@ -97,7 +97,7 @@ async fn read(
 
 fn refusal(id: RequestId, error: &SummaryError) -> Refusal {
     match error {
-        SummaryError::NotWholeDays => Refusal::new(Reason::BAD_PARAMETER, error.to_string()),
+        SummaryError::NotWholeDays | SummaryError::TooMany => Refusal::new(Reason::BAD_PARAMETER, error.to_string()),
         SummaryError::NotIndexed { .. } => Refusal::new(Reason::NOT_INDEXED, error.to_string()).retry_after(30),
         SummaryError::Read(cause) => {
             tracing::error!(error = %cause, request = %id, "the audit log could not be read");
