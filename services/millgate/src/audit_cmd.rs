@@ -5,6 +5,7 @@
 
 mod export;
 mod index;
+mod monitor;
 mod prove;
 mod replay;
 mod report;
@@ -63,6 +64,12 @@ pub enum Command {
     /// Verify an archive and decide everything in it again, by the policies of its time
     #[command(after_help = "Example:\n  millgate audit replay november.tar --key \"$(cat press-line.vkey)\"")]
     Replay(replay::ReplayArgs),
+    /// Watch a log from outside: that it only grows, without gaps, with honest clocks, and does not fall silent
+    #[command(after_help = "Examples:\n  \
+        millgate audit monitor /mnt/published --key \"$(cat press-line.vkey)\" --state press-line.seen\n  \
+        millgate audit monitor https://log.plant.example/press-line --policy trust.policy --state press-line.seen --json\n  \
+        millgate audit monitor /mnt/published --policy trust.policy --state press-line.seen --once")]
+    Monitor(monitor::MonitorArgs),
     /// Build the index of a log, which makes its questions quick, with the broker stopped
     #[command(after_help = "Example:\n  millgate audit index --directory /var/lib/millgate/audit --anew")]
     Index(index::IndexArgs),
@@ -194,6 +201,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Replay(args) => replay::run(&args).await,
         Command::Summary(args) => summary::run(&args).await,
         Command::Report(args) => report::run(args).await,
+        Command::Monitor(args) => monitor::run(args).await,
         Command::Index(args) => index::run(&args).await,
         Command::Fsck(args) => fsck(&args).await,
     }

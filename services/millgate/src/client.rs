@@ -90,6 +90,27 @@ impl Server {
         Err(Refused { status, detail: text("detail"), reason: text("reason"), request: text("request_id") }.into())
     }
 
+    /// A file from a web server that serves a published log, without a token; `None` where it has none.
+    ///
+    /// # Errors
+    /// When the server cannot be reached, says something else, or sends more than `bytes_max`.
+    pub async fn fetch(&self, url: &str, bytes_max: usize) -> anyhow::Result<Option<Vec<u8>>> {
+        let request = Request::get(url).body(Empty::<Bytes>::new()).with_context(|| format!("`{url}` is not a URL"))?;
+        let fetched = async {
+            let response = self.client()?.request(request).await.context("the server cannot be reached")?;
+            match response.status() {
+                http::StatusCode::OK => {}
+                http::StatusCode::NOT_FOUND | http::StatusCode::GONE => return Ok(None),
+                status => anyhow::bail!("the server says {status}"),
+            }
+            let body = http_body_util::Limited::new(response.into_body(), bytes_max).collect().await;
+            let body = body.map_err(|error| anyhow::anyhow!("the answer broke off or is too long: {error}"))?;
+            Ok(Some(body.to_bytes().to_vec()))
+        };
+        let patience = std::time::Duration::from_secs(60);
+        tokio::time::timeout(patience, fetched).await.context("no answer within a minute")?
+    }
+
     fn client(&self) -> anyhow::Result<Client<hyper_rustls::HttpsConnector<HttpConnector>, Empty<Bytes>>> {
         let roots = match &self.ca {
             None => broker::tls::Roots::Machine,

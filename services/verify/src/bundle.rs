@@ -28,6 +28,15 @@ pub enum Problem {
     Damaged(String),
 }
 
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Missing => f.write_str("missing"),
+            Self::Damaged(why) => f.write_str(why),
+        }
+    }
+}
+
 impl Bundle {
     /// The bundle with the entries from `index * 256` on of a log of `size` entries; `None` beyond the log.
     pub fn path(index: u64, size: u64) -> Option<TilePath> {
@@ -48,7 +57,7 @@ impl Bundle {
         Self { path, leaves: Vec::new(), facts: Vec::new(), problem: Some(problem) }
     }
 
-    fn of_bytes(path: TilePath, bytes: &[u8], of_full: bool) -> Self {
+    pub fn of_bytes(path: TilePath, bytes: &[u8], of_full: bool) -> Self {
         let width = usize::from(path.width);
         let (mut entries, fault) = bundle::decode_lossy(bytes);
         let found = entries.len();

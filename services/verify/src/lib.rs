@@ -5,7 +5,7 @@
 //!
 //! [`log::check`] checks a whole published log, [`archive::check`] an archive of
 //! a part of one, [`proof::check`] a proof of one entry, [`receipt::check`]
-//! a receipt.
+//! a receipt. [`monitor::Seen::look`] watches a log that grows.
 
 pub mod archive;
 mod bundle;
@@ -14,6 +14,7 @@ pub mod disclosed;
 mod facts;
 mod findings;
 pub mod log;
+pub mod monitor;
 pub mod proof;
 pub mod receipt;
 pub mod report;

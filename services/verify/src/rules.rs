@@ -4,6 +4,7 @@ use crate::facts::Facts;
 use crate::findings::Findings;
 use model::entry::{Kind, Place};
 use model::{OrganisationId, Timestamp};
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
@@ -12,7 +13,7 @@ const BACKWARDS_MS_MAX: i64 = 60_000;
 /// Beyond this many holes, neighbouring ones are taken as one.
 const HOLES_MAX: usize = 65_536;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Rules {
     organisations: HashMap<OrganisationId, Latest>,
     /// Allowed exchanges without outcome, with the run of the broker that allowed them.
@@ -32,7 +33,7 @@ struct Latest {
 }
 
 /// Entries of which nothing is known: what others say of them is not held against those.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Holes(Vec<Range<u64>>);
 
 impl Holes {
@@ -135,6 +136,38 @@ impl Rules {
         } else {
             findings.add(entry, format!("outcome of entry {of}, which is no allowed exchange"));
         }
+    }
+
+    /// What is known after the entries so far, for a check that goes on later.
+    pub fn to_json(&self) -> Value {
+        let organisations =
+            self.organisations.iter().map(|(id, latest)| (id.to_string(), json!([latest.sequence, latest.index])));
+        json!({
+            "organisations": organisations.collect::<serde_json::Map<_, _>>(),
+            "open": self.open.iter().map(|(index, run)| json!([index, run])).collect::<Vec<_>>(),
+            "holes": self.holes.0.iter().map(|hole| json!([hole.start, hole.end])).collect::<Vec<_>>(),
+            "time": self.previous_time.map(Timestamp::millis),
+            "boot": self.boot,
+            "run": self.run,
+        })
+    }
+
+    /// The inverse of [`Rules::to_json`]; `None` for anything else.
+    pub fn from_json(value: &Value) -> Option<Self> {
+        let pair = |value: &Value| Some((value.get(0)?.as_u64()?, value.get(1)?.as_u64()?));
+        let pairs = |name: &str| value.get(name)?.as_array()?.iter().map(pair).collect::<Option<Vec<_>>>();
+        let organisation = |(id, latest): (&String, &Value)| {
+            let (sequence, index) = pair(latest)?;
+            Some((OrganisationId::new(id).ok()?, Latest { sequence, index }))
+        };
+        Some(Self {
+            organisations: value.get("organisations")?.as_object()?.iter().map(organisation).collect::<Option<_>>()?,
+            open: pairs("open")?.into_iter().collect(),
+            holes: Holes(pairs("holes")?.into_iter().map(|(start, end)| start..end).collect()),
+            previous_time: value.get("time").and_then(Value::as_i64).map(Timestamp),
+            boot: value.get("boot").and_then(Value::as_u64),
+            run: value.get("run")?.as_u64()?,
+        })
     }
 
     pub fn organisations(&self) -> u64 {

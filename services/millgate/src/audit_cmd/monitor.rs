@@ -1,0 +1,278 @@
+//! `millgate audit monitor`: watches a log from outside, as an auditor or a supplier does.
+//!
+//! It reads published files, from a folder or over HTTP, and keeps what it has seen in a file of its own. What it finds goes
+//! to standard output, one look a line with `--json`, for whatever raises the alarm.
+
+use super::target;
+use crate::client::{Refused, Server};
+use crate::out::say;
+use anyhow::{Context as _, bail};
+use http_body_util::BodyExt as _;
+use model::Clock as _;
+use model::entry::Entry;
+use runtime::clock::SystemClock;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+use tlog::{TrustPolicy, VerifierKey};
+use verify::monitor::{Files, Look, Seen, Unreachable, Watch};
+
+#[derive(Debug, clap::Args)]
+pub struct MonitorArgs {
+    /// Where the log is published: a folder, or an http or https URL
+    #[arg(value_name = "LOG")]
+    log: String,
+    /// The log's public key
+    #[arg(long, value_name = "VKEY", required_unless_present = "policy", conflicts_with = "policy")]
+    key: Option<String>,
+    /// A trust policy (C2SP tlog-policy) that names the log and the witnesses that count
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// What has been seen, kept from look to look; begun if it is not there
+    #[arg(long, value_name = "FILE")]
+    state: PathBuf,
+    /// Begin with what is published now, and believe what is before it
+    #[arg(long)]
+    from_now: bool,
+    /// Time between two looks
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    interval: u64,
+    /// A log that wrote nothing for so long is a finding
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
+    silence: u64,
+    /// Look once: exit status 0 is fine, 1 there are findings, 2 the log cannot be reached
+    #[arg(long)]
+    once: bool,
+    /// Also ask the broker's api listener for some of the new entries, and compare what its questions find
+    #[arg(long, requires = "url")]
+    ask: bool,
+    #[command(flatten)]
+    server: Server,
+    /// One JSON object a look
+    #[arg(long)]
+    json: bool,
+}
+
+pub async fn run(args: MonitorArgs) -> anyhow::Result<ExitCode> {
+    let watch = watch(&args)?;
+    let mut published = Published::new(&args)?;
+    let mut seen = load(&args, &watch)?;
+    loop {
+        let (looked, back) = {
+            let (watch, from_now, handle) = (watch.clone(), args.from_now, tokio::runtime::Handle::current());
+            let work = move || {
+                let mut files = Blocking { published: &mut published, handle };
+                let looked = look(seen, &watch, from_now, &mut files);
+                (looked, published)
+            };
+            tokio::task::spawn_blocking(work).await.context("the look broke off")?
+        };
+        published = back;
+        let (after, looked) = looked;
+        seen = after;
+        let code = match looked {
+            Ok(mut look) => {
+                if args.ask && look.is_ok() {
+                    compare(&args.server, &mut look).await;
+                }
+                if let Some(seen) = &seen {
+                    store(&args.state, &seen.to_json(&watch))?;
+                }
+                keep_contradiction(&args.state, &look)?;
+                tell(&args, &look);
+                u8::from(!look.is_ok())
+            }
+            Err(unreachable) => {
+                let time = SystemClock.now().to_rfc3339();
+                if args.json {
+                    say(serde_json::json!({ "time": time, "unreachable": unreachable.0 }));
+                } else {
+                    say(format_args!("{time}  the log cannot be reached: {unreachable}"));
+                }
+                2
+            }
+        };
+        if args.once {
+            return Ok(ExitCode::from(code));
+        }
+        tokio::time::sleep(Duration::from_secs(args.interval)).await;
+    }
+}
+
+fn watch(args: &MonitorArgs) -> anyhow::Result<Watch> {
+    let silence_ms = i64::try_from(args.silence).unwrap_or(i64::MAX).saturating_mul(1000);
+    if let Some(file) = &args.policy {
+        let text = std::fs::read_to_string(file).with_context(|| format!("`{}` cannot be read", file.display()))?;
+        let policy = TrustPolicy::parse(&text).with_context(|| format!("`{}` is no trust policy", file.display()))?;
+        let [log] = policy.logs.as_slice() else {
+            bail!("`{}` names {} logs; one is watched at a time", file.display(), policy.logs.len());
+        };
+        return Ok(Watch { key: log.key.clone(), policy, silence_ms });
+    }
+    let key = args.key.as_deref().unwrap_or_default();
+    let key = VerifierKey::parse(key.trim()).context("the key given with `--key` cannot be used")?;
+    Ok(Watch { policy: TrustPolicy::of_log(key.clone()), key, silence_ms })
+}
+
+fn load(args: &MonitorArgs, watch: &Watch) -> anyhow::Result<Option<Seen>> {
+    let file = args.state.display();
+    match std::fs::read(&args.state) {
+        Ok(bytes) => {
+            let value = serde_json::from_slice(&bytes).ok();
+            let seen = value.and_then(|value| Seen::from_json(watch, &value));
+            let seen = seen.with_context(|| {
+                format!("`{file}` is not what was seen of the log `{}`; name another `--state`", watch.key.name())
+            })?;
+            Ok(Some(seen))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok((!args.from_now).then(Seen::nothing)),
+        Err(error) => Err(error).with_context(|| format!("`{file}` cannot be read")),
+    }
+}
+
+type Looked = (Option<Seen>, Result<Look, Unreachable>);
+
+fn look(seen: Option<Seen>, watch: &Watch, from_now: bool, files: &mut dyn Files) -> Looked {
+    let mut seen = match seen {
+        Some(seen) => seen,
+        None if from_now => match Seen::from_now(watch, files) {
+            Ok(seen) => seen,
+            Err(unreachable) => return (None, Err(unreachable)),
+        },
+        None => Seen::nothing(),
+    };
+    let looked = seen.look(watch, files, &SystemClock);
+    (Some(seen), looked)
+}
+
+/// Written beside and renamed, so that a look that is interrupted leaves the last one.
+fn store(path: &Path, value: &serde_json::Value) -> anyhow::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let write = || {
+        let mut file = std::fs::File::create(&beside)?;
+        std::io::Write::write_all(&mut file, value.to_string().as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&beside, path)
+    };
+    write().with_context(|| format!("`{}` cannot be written", path.display()))
+}
+
+/// Two notes of which one is false prove it to anybody, so they are kept where nothing overwrites them.
+fn keep_contradiction(state: &Path, look: &Look) -> anyhow::Result<()> {
+    let Some((before, now)) = &look.contradiction else { return Ok(()) };
+    for (suffix, note) in [("seen.checkpoint", before), ("contradicting.checkpoint", now)] {
+        let mut path = state.as_os_str().to_owned();
+        path.push(format!(".{suffix}"));
+        let path = PathBuf::from(path);
+        match std::fs::File::create_new(&path) {
+            Ok(mut file) => std::io::Write::write_all(&mut file, note.as_bytes())?,
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error).with_context(|| format!("`{}` cannot be written", path.display())),
+        }
+    }
+    Ok(())
+}
+
+fn tell(args: &MonitorArgs, look: &Look) {
+    let time = SystemClock.now().to_rfc3339();
+    if args.json {
+        let mut told = look.to_json();
+        if let Some(object) = told.as_object_mut() {
+            object.insert(String::from("time"), time.into());
+        }
+        return say(told);
+    }
+    let verdict = if look.is_ok() { "fine" } else { "FINDINGS" };
+    let cosigned =
+        if look.cosigned.is_empty() { String::new() } else { format!(", cosigned by {}", look.cosigned.len()) };
+    say(format_args!("{time}  {verdict}: {} entries, {} new, {} open{cosigned}", look.size, look.new, look.open));
+    look.findings.iter().for_each(|finding| say(format_args!("  {finding}")));
+    look.warnings.iter().for_each(|warning| say(format_args!("  warning: {warning}")));
+    if look.contradiction.is_some() {
+        say(format_args!(
+            "  the two checkpoints are kept beside `{}`: whoever holds the key has signed both",
+            args.state.display()
+        ));
+    }
+}
+
+/// Asks the broker for some of the new entries by what they say, and holds what its questions find against the files.
+async fn compare(server: &Server, look: &mut Look) {
+    for (index, bytes) in std::mem::take(&mut look.samples) {
+        let Ok(entry) = Entry::parse(&bytes) else { continue };
+        let mut pairs = vec![("kind", entry.kind.as_str().to_owned())];
+        pairs.extend(entry.organisation.as_ref().map(|id| ("organisation", id.to_string())));
+        for name in ["resource", "request", "product"] {
+            pairs.extend(entry.text(name).map(|value| (name, value.to_owned())));
+        }
+        pairs.push(("before", (index + 1).to_string()));
+        pairs.extend(index.checked_sub(1).map(|before| ("after", before.to_string())));
+        match server.get(&target(&pairs)).await {
+            Ok(answer) => {
+                let body =
+                    answer.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+                if !contains(&body, &bytes) {
+                    let what =
+                        String::from("a question for what this entry says does not find it, or finds another one");
+                    look.findings.push(verify::report::Finding { what, entries: Some((index, index)) });
+                }
+            }
+            Err(error) => {
+                let refused = error.downcast_ref::<Refused>().is_some();
+                let what =
+                    format!("the broker {} asked: {error:#}", if refused { "may not be" } else { "could not be" });
+                look.warnings.push(verify::report::Finding { what, entries: None });
+                return;
+            }
+        }
+    }
+}
+
+fn contains(body: &[u8], entry: &[u8]) -> bool {
+    body.windows(entry.len().max(1)).any(|window| window == entry)
+}
+
+/// Published files, wherever they are.
+enum Published {
+    Folder(PathBuf),
+    Http { base: String, server: Server },
+}
+
+impl Published {
+    fn new(args: &MonitorArgs) -> anyhow::Result<Self> {
+        let is_url = args.log.starts_with("http://") || args.log.starts_with("https://");
+        if !is_url {
+            return Ok(Self::Folder(PathBuf::from(&args.log)));
+        }
+        let base = args.log.trim_end_matches('/').to_owned();
+        Ok(Self::Http { base, server: args.server.clone() })
+    }
+}
+
+struct Blocking<'p> {
+    published: &'p mut Published,
+    handle: tokio::runtime::Handle,
+}
+
+impl Files for Blocking<'_> {
+    fn read(&mut self, path: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, String> {
+        match self.published {
+            Published::Folder(dir) => match std::fs::metadata(dir.join(path)) {
+                // A pipe in the place of a file would never answer.
+                Ok(meta) if !meta.is_file() => Err(String::from("is no file")),
+                Ok(meta) if meta.len() > bytes_max as u64 => {
+                    Err(format!("has {} bytes, which cannot be right", meta.len()))
+                }
+                Ok(_) => std::fs::read(dir.join(path)).map(Some).map_err(|error| error.to_string()),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound && dir.is_dir() => Ok(None),
+                Err(error) => Err(error.to_string()),
+            },
+            Published::Http { base, server } => {
+                let url = format!("{base}/{path}");
+                let fetched = server.fetch(&url, bytes_max);
+                self.handle.block_on(fetched).map_err(|error| format!("{error:#}"))
+            }
+        }
+    }
+}

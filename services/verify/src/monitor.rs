@@ -1,0 +1,375 @@
+//! Watching a log from outside: each look continues from what the last one has seen, entry by entry.
+//!
+//! A look passes when
+//! 1. the published checkpoint is signed by the log's key, and cosigned as the trust policy asks;
+//! 2. it is of no smaller tree than the last good one, and of the same if it is of the same size;
+//! 3. the entries between the two are there, have the form of entries, and together with those seen before make its root, so
+//!    that what was seen before is unchanged in it;
+//! 4. organisations' sequences and outcomes go on without gap or fork, from what was seen before;
+//! 5. something was written not too long ago, and no entry is later than this machine's clock or than a witness's.
+//!
+//! After a look that does not pass points 1 to 3 the last good one stays what the next begins with: nothing that
+//! contradicts it is ever taken over. Two notes that contradict each other are evidence by themselves, and come back.
+//!
+//! What this does **not** do: it has no network (the caller fetches), and hash tiles are looked at only where a watch begins
+//! in the middle. [`crate::log`] checks everything that is published.
+
+use crate::bundle::Bundle;
+use crate::checkpoints::NOTE_BYTES_MAX;
+use crate::facts::Facts;
+use crate::findings::Findings;
+use crate::report::Finding;
+use crate::rules::Rules;
+use model::canonical::{hex, unhex};
+use model::entry::Kind;
+use model::{Clock, Timestamp};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use tlog::tile::{TilePath, WIDTH, subtree_in, tile_of};
+use tlog::{Checkpoint, CompactRange, TrustPolicy, VerifierKey};
+
+const FORMAT: &str = "millgate-monitor/1";
+/// Clocks of machines that keep time differ by less.
+const CLOCKS_DIFFER_MS: i64 = 60_000;
+/// A full bundle of the largest entries, or a tile.
+const FILE_BYTES_MAX: usize = 256 * (2 + 65_535);
+/// Entries that a look hands back for a closer one.
+const SAMPLES_MAX: usize = 3;
+
+/// Where published files come from.
+pub trait Files {
+    /// A file below the log's prefix of at most so many bytes; `None` where there is none.
+    ///
+    /// # Errors
+    /// In words, when it cannot be told.
+    fn read(&mut self, path: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, String>;
+}
+
+/// How a log is watched.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    pub key: VerifierKey,
+    pub policy: TrustPolicy,
+    /// A log that writes nothing for longer is not running, or somebody keeps it back.
+    pub silence_ms: i64,
+}
+
+/// What has been seen of a log.
+#[derive(Debug)]
+pub struct Seen {
+    note: String,
+    range: CompactRange,
+    rules: Rules,
+    latest: Option<Timestamp>,
+}
+
+/// What one look came to.
+#[derive(Debug, Default)]
+pub struct Look {
+    /// Entries that the published checkpoint counts.
+    pub size: u64,
+    /// Entries that were new and are good.
+    pub new: u64,
+    /// How many of the new entries are of each kind.
+    pub kinds: BTreeMap<&'static str, u64>,
+    /// Allowed exchanges without outcome.
+    pub open: u64,
+    pub cosigned: Vec<(String, u64)>,
+    pub findings: Vec<Finding>,
+    pub warnings: Vec<Finding>,
+    /// Two signed notes of which only one can be true.
+    pub contradiction: Option<(String, String)>,
+    /// Some of the new entries, with their index.
+    pub samples: Vec<(u64, Vec<u8>)>,
+}
+
+impl Look {
+    pub fn is_ok(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    /// One object.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "ok": self.is_ok(),
+            "size": self.size,
+            "new": self.new,
+            "kinds": self.kinds,
+            "open": self.open,
+            "cosigned": crate::report::cosigned_json(&self.cosigned),
+            "findings": self.findings.iter().map(Finding::to_json).collect::<Vec<_>>(),
+            "warnings": self.warnings.iter().map(Finding::to_json).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// Why there is nothing to look at. Not held against the log: a network can be down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreachable(pub String);
+
+impl std::fmt::Display for Unreachable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unreachable {}
+
+impl Seen {
+    /// Nothing yet: the first look goes through everything.
+    pub fn nothing() -> Self {
+        Self { note: String::new(), range: CompactRange::new(), rules: Rules::default(), latest: None }
+    }
+
+    /// Begins at the checkpoint that is published now, and believes what is before it.
+    ///
+    /// # Errors
+    /// When it is not signed by the key, or its hash tiles are not there.
+    pub fn from_now(watch: &Watch, files: &mut dyn Files) -> Result<Self, Unreachable> {
+        let (note, checkpoint) = match published(watch, files)? {
+            Ok(published) => published,
+            Err(why) => return Err(Unreachable(format!("`checkpoint`: {why}"))),
+        };
+        let mut range = CompactRange::new();
+        for (level, index) in tlog::range::cover(0, checkpoint.size) {
+            let path =
+                tile_of(level, index, checkpoint.size).ok_or_else(|| Unreachable(String::from("no such tile")))?;
+            let bytes = read_tile(files, path)?.map(|(bytes, _)| bytes);
+            let hash = bytes.and_then(|bytes| subtree_in(&bytes, level, index));
+            let hash = hash.ok_or_else(|| Unreachable(format!("`{}` is not what it must be", path.to_path())))?;
+            range.push_subtree(level, hash, |_, _| {});
+        }
+        if range.root() != checkpoint.root {
+            return Err(Unreachable(String::from("the hash tiles do not have the root of `checkpoint`")));
+        }
+        let mut rules = Rules::default();
+        rules.hole(0..checkpoint.size);
+        Ok(Self { note, range, rules, latest: None })
+    }
+
+    /// Entries that have been seen.
+    pub fn size(&self) -> u64 {
+        self.range.size()
+    }
+
+    pub fn to_json(&self, watch: &Watch) -> Value {
+        json!({
+            "format": FORMAT,
+            "origin": watch.key.name(),
+            "note": self.note,
+            "size": self.range.size(),
+            "range": hex(&self.range.to_bytes()),
+            "latest": self.latest.map(Timestamp::millis),
+            "rules": self.rules.to_json(),
+        })
+    }
+
+    /// The inverse of [`Seen::to_json`]. `None` for anything else, and for another log's.
+    pub fn from_json(watch: &Watch, value: &Value) -> Option<Self> {
+        let text = |name: &str| value.get(name).and_then(Value::as_str);
+        if text("format") != Some(FORMAT) || text("origin") != Some(watch.key.name()) {
+            return None;
+        }
+        let range = CompactRange::from_bytes(value.get("size")?.as_u64()?, &unhex(text("range")?)?)?;
+        let latest = value.get("latest").and_then(Value::as_i64).map(Timestamp);
+        let rules = Rules::from_json(value.get("rules")?)?;
+        Some(Self { note: text("note")?.to_owned(), range, rules, latest })
+    }
+
+    /// Looks once.
+    ///
+    /// # Errors
+    /// When the log cannot be reached. What is wrong with it is in the look.
+    pub fn look(&mut self, watch: &Watch, files: &mut dyn Files, clock: &dyn Clock) -> Result<Look, Unreachable> {
+        let (mut findings, mut warnings) = (Findings::default(), Findings::default());
+        let mut look = Look::default();
+        match published(watch, files)? {
+            Err(why) => findings.add(0..0, format!("`checkpoint`: {why}")),
+            Ok((note, checkpoint)) => {
+                look.size = checkpoint.size;
+                self.compare(watch, files, (&note, &checkpoint), &mut look, (&mut findings, &mut warnings))?;
+                self.clocks(watch, clock.now(), &look, &mut findings);
+            }
+        }
+        look.open = self.rules.finish(&mut Findings::default());
+        (look.findings, _) = findings.finish();
+        (look.warnings, _) = warnings.finish();
+        Ok(look)
+    }
+
+    fn compare(
+        &mut self,
+        watch: &Watch,
+        files: &mut dyn Files,
+        (note, checkpoint): (&str, &Checkpoint),
+        look: &mut Look,
+        (findings, warnings): (&mut Findings, &mut Findings),
+    ) -> Result<(), Unreachable> {
+        look.cosigned = watch.policy.cosigned(note);
+        let is_met = watch.policy.is_met(&look.cosigned);
+        if !is_met {
+            findings
+                .add(0..0, "the published checkpoint does not have the quorum of witnesses that the policy asks for");
+        }
+        let seen = self.size();
+        if checkpoint.size < seen {
+            let what =
+                format!("the log was cut or put back: {seen} entries were seen, and {} are published", checkpoint.size);
+            findings.add(checkpoint.size..seen, what);
+            look.contradiction = Some((self.note.clone(), note.to_owned()));
+            return Ok(());
+        }
+        let mut next = Next { range: self.range.clone(), rules: self.rules.clone(), latest: self.latest };
+        if !next.read(files, checkpoint.size, look, (findings, warnings))? {
+            look.new = 0;
+            return Ok(());
+        }
+        if next.range.root() != checkpoint.root {
+            let what =
+                "the log was rewritten: what was seen before and the new entries do not make the root of `checkpoint`";
+            findings.add(0..checkpoint.size, what);
+            look.contradiction = (!self.note.is_empty()).then(|| (self.note.clone(), note.to_owned()));
+            look.new = 0;
+            return Ok(());
+        }
+        look.new = checkpoint.size - seen;
+        if look.new > 0 {
+            next.rules.finish(warnings);
+        }
+        // What nobody of those who are trusted has cosigned may yet be replaced by what they have.
+        if is_met {
+            (self.range, self.rules, self.latest) = (next.range, next.rules, next.latest);
+            self.note = note.to_owned();
+        }
+        Ok(())
+    }
+
+    fn clocks(&self, watch: &Watch, now: Timestamp, look: &Look, findings: &mut Findings) {
+        let Some(latest) = self.latest else { return };
+        let ahead = latest.millis().saturating_sub(now.millis());
+        let last = self.size().saturating_sub(1);
+        if ahead > CLOCKS_DIFFER_MS {
+            findings.add(last..last + 1, format!("{} s later than the clock here", ahead / 1000));
+        } else if -ahead > watch.silence_ms {
+            let what = format!(
+                "nothing was written for {} s: the log does not run, or what it writes is kept back",
+                -ahead / 1000
+            );
+            findings.add(0..0, what);
+        }
+        for (name, seconds) in &look.cosigned {
+            let cosigned = i64::try_from(*seconds).unwrap_or(i64::MAX).saturating_mul(1000);
+            if latest.millis().saturating_sub(cosigned) > CLOCKS_DIFFER_MS {
+                findings
+                    .add(last..last + 1, format!("later than its cosignature by `{name}`: one of the clocks is wrong"));
+            }
+        }
+    }
+}
+
+/// What will have been seen if the root is the signed one.
+struct Next {
+    range: CompactRange,
+    rules: Rules,
+    latest: Option<Timestamp>,
+}
+
+impl Next {
+    /// Reads the entries up to `size`. `false`: some could not be read, as a finding says.
+    fn read(
+        &mut self,
+        files: &mut dyn Files,
+        size: u64,
+        look: &mut Look,
+        (findings, warnings): (&mut Findings, &mut Findings),
+    ) -> Result<bool, Unreachable> {
+        let width = u64::from(WIDTH);
+        while self.range.size() < size {
+            let Some(path) = Bundle::path(self.range.size() / width, size) else { return Ok(false) };
+            let Some((bytes, of_full)) = read_tile(files, path)? else {
+                findings.missing(path, path.entries());
+                return Ok(false);
+            };
+            let bundle = Bundle::of_bytes(path, &bytes, of_full);
+            if let Some(problem) = &bundle.problem {
+                findings.add(path.entries(), format!("entry bundle `{}`: {problem}", path.to_path()));
+                return Ok(false);
+            }
+            let (entries, _) = tlog::bundle::decode_lossy(&bytes);
+            let known = usize::try_from(self.range.size() % width).unwrap_or(usize::MAX);
+            let numbered = (path.entries().start..).zip(bundle.leaves).zip(bundle.facts).zip(entries);
+            for (((index, leaf), facts), entry) in numbered.skip(known) {
+                self.range.push(leaf);
+                match facts {
+                    Ok(facts) => {
+                        self.entry(index, &facts, look, (findings, warnings));
+                        sample(&mut look.samples, index, entry);
+                    }
+                    Err(why) => {
+                        findings.add(index..index + 1, format!("not an entry: {why}"));
+                        self.rules.hole(index..index + 1);
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn entry(
+        &mut self,
+        index: u64,
+        facts: &Facts,
+        look: &mut Look,
+        (findings, warnings): (&mut Findings, &mut Findings),
+    ) {
+        *look.kinds.entry(facts.kind.as_str()).or_default() += 1;
+        self.latest = Some(facts.time);
+        self.rules.entry(index, facts, findings, warnings, |_| None);
+        if facts.kind == Kind::Gap {
+            warnings.add(index..index + 1, "says that something is not recorded");
+        }
+    }
+}
+
+/// Keeps the latest, and of those before it some, further and further apart.
+fn sample(samples: &mut Vec<(u64, Vec<u8>)>, index: u64, entry: &[u8]) {
+    if samples.len() < SAMPLES_MAX {
+        samples.push((index, entry.to_vec()));
+    } else if let [first, second, last] = samples.as_mut_slice() {
+        if index.is_power_of_two() {
+            *first = std::mem::replace(second, std::mem::take(last));
+        }
+        *last = (index, entry.to_vec());
+    }
+}
+
+type Published = Result<(String, Checkpoint), String>;
+
+fn published(watch: &Watch, files: &mut dyn Files) -> Result<Published, Unreachable> {
+    let bytes = files.read("checkpoint", NOTE_BYTES_MAX).map_err(|why| Unreachable(format!("`checkpoint`: {why}")))?;
+    let bytes = bytes
+        .ok_or_else(|| Unreachable(String::from("`checkpoint` is not there: is this where a log is published?")))?;
+    let Ok(note) = String::from_utf8(bytes) else { return Ok(Err(String::from("not UTF-8"))) };
+    Ok(match Checkpoint::open(&note, &watch.key) {
+        Ok(checkpoint) => Ok((note, checkpoint)),
+        Err(error) => Err(error.to_string()),
+    })
+}
+
+/// The bytes, and whether they are those of the full file in the place of the partial one.
+fn read_tile(files: &mut dyn Files, path: TilePath) -> Result<Option<(Vec<u8>, bool)>, Unreachable> {
+    let mut read = |path: TilePath| {
+        let name = path.to_path();
+        files.read(&name, FILE_BYTES_MAX).map_err(|why| Unreachable(format!("`{name}`: {why}")))
+    };
+    if let Some(bytes) = read(path)? {
+        return Ok(Some((bytes, false)));
+    }
+    if path.is_full() {
+        return Ok(None);
+    }
+    Ok(read(TilePath { width: WIDTH, ..path })?.map(|bytes| (bytes, true)))
+}
+
+#[cfg(test)]
+mod tests;

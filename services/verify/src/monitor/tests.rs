@@ -1,0 +1,214 @@
+use super::*;
+use crate::log::published::{Published, checkpoint, key, seal, story};
+use std::path::PathBuf;
+
+/// 200 ms after each other from here on.
+const START_MS: i64 = 1_795_375_200_000;
+const SIZE: u64 = 600;
+
+#[derive(Debug)]
+struct At(i64);
+
+impl Clock for At {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0)
+    }
+}
+
+/// When entry `size - 1` was written.
+fn at(size: u64) -> At {
+    At(START_MS + 200 * i64::try_from(size).unwrap())
+}
+
+struct Folder(PathBuf);
+
+impl Files for Folder {
+    fn read(&mut self, path: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, String> {
+        match std::fs::read(self.0.join(path)) {
+            Ok(bytes) if bytes.len() > bytes_max => Err(String::from("too long")),
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+fn watch() -> Watch {
+    let key = key(1).verifier().clone();
+    Watch { policy: TrustPolicy::of_log(key.clone()), key, silence_ms: 300_000 }
+}
+
+fn texts(findings: &[Finding]) -> Vec<String> {
+    findings.iter().map(ToString::to_string).collect()
+}
+
+fn entries(size: u64) -> Vec<Vec<u8>> {
+    seal(&story(size))
+}
+
+fn publish(entries: &[Vec<u8>]) -> Published {
+    Published::of(entries, &[], &key(1))
+}
+
+fn look(seen: &mut Seen, log: &Published, size: u64) -> Look {
+    seen.look(&watch(), &mut Folder(log.dir.path().to_owned()), &at(size)).unwrap()
+}
+
+/// As it is kept between two processes.
+fn kept(seen: &Seen) -> Seen {
+    let text = seen.to_json(&watch()).to_string();
+    Seen::from_json(&watch(), &serde_json::from_str(&text).unwrap()).unwrap()
+}
+
+/// Somebody who has seen the first 300 entries.
+fn seen() -> Seen {
+    let mut seen = Seen::nothing();
+    let first = look(&mut seen, &publish(&entries(300)), 300);
+    assert_eq!((texts(&first.findings), first.new, first.size), (vec![], 300, 300));
+    kept(&seen)
+}
+
+#[test]
+fn a_log_that_grows_passes_in_steps_of_any_size() {
+    let mut seen = Seen::nothing();
+    let mut before = 0;
+    for size in [0, 1, 1, 255, 256, 257, 300, 512, 600] {
+        let look = look(&mut seen, &publish(&entries(size)), size);
+        assert_eq!((texts(&look.findings), texts(&look.warnings)), (vec![], vec![]), "{size}");
+        assert_eq!((look.size, look.new, seen.size()), (size, size - before, size));
+        assert_eq!(look.kinds.values().sum::<u64>(), size - before);
+        let sealed = entries(size);
+        assert!(look.samples.iter().all(|(index, entry)| sealed[usize::try_from(*index).unwrap()] == *entry));
+        seen = kept(&seen);
+        before = size;
+    }
+    assert_eq!(look(&mut seen, &publish(&entries(597)), 600).findings.len(), 1);
+}
+
+#[test]
+fn a_log_that_was_cut_or_put_back_is_told_with_both_notes() {
+    let mut seen = seen();
+    let cut = publish(&entries(299));
+    let look = look(&mut seen, &cut, 300);
+    assert_eq!(
+        texts(&look.findings),
+        ["entry 299: the log was cut or put back: 300 entries were seen, and 299 are published"]
+    );
+    let (before, now) = look.contradiction.unwrap();
+    assert_eq!((before, now), (checkpoint(&entries(300), &key(1)), checkpoint(&entries(299), &key(1))));
+    assert_eq!(seen.size(), 300, "what was seen stays seen");
+}
+
+#[test]
+fn another_history_is_told_of_the_same_size_and_of_a_larger_one() {
+    let mut rewritten = entries(SIZE);
+    rewritten[7] = entries(SIZE)[7].iter().map(|b| if *b == b'7' { b'8' } else { *b }).collect();
+    for size in [300, 400] {
+        let mut seen = seen();
+        let other = publish(&rewritten[..size]);
+        let told = look(&mut seen, &other, 300);
+        assert_eq!(told.findings.len(), 1, "{:?}", told.findings);
+        assert!(told.findings[0].what.starts_with("the log was rewritten"), "{:?}", told.findings);
+        assert!(told.contradiction.is_some());
+        // Whoever goes on with the true one is believed as before.
+        assert_eq!(texts(&look(&mut seen, &publish(&entries(SIZE)), SIZE).findings), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn what_is_not_there_or_is_no_bundle_is_told_and_looked_for_again() {
+    let mut seen = seen();
+    let log = publish(&entries(SIZE));
+    log.remove("tile/entries/002.p/88");
+    assert_eq!(
+        texts(&look(&mut seen, &log, SIZE).findings),
+        ["entries 512 to 599: entry bundle `tile/entries/002.p/88` is missing"]
+    );
+    let log = publish(&entries(SIZE));
+    log.change("tile/entries/001", |bytes| bytes.truncate(bytes.len() - 1));
+    let told = texts(&look(&mut seen, &log, SIZE).findings);
+    assert!(told.len() == 1 && told[0].starts_with("entries 256 to 511: entry bundle `tile/entries/001`"), "{told:?}");
+    let log = publish(&entries(SIZE));
+    log.change_bundle("tile/entries/001", |entries| entries[100][20] ^= 1);
+    assert!(texts(&look(&mut seen, &log, SIZE).findings).iter().any(|f| f.contains("the log was rewritten")));
+    assert_eq!(seen.size(), 300);
+    assert_eq!(look(&mut seen, &publish(&entries(SIZE)), SIZE).new, 300);
+}
+
+#[test]
+fn a_checkpoint_of_another_key_is_told() {
+    let mut seen = seen();
+    let log = Published::of(&entries(SIZE), &[], &key(2));
+    let told = texts(&look(&mut seen, &log, SIZE).findings);
+    assert!(told.len() == 1 && told[0].starts_with("`checkpoint`: "), "{told:?}");
+    assert_eq!(seen.size(), 300);
+}
+
+#[test]
+fn a_gap_in_an_organisations_sequence_between_two_looks_is_told() {
+    let mut seen = seen();
+    // Its entry 310 never was: those behind it are numbered as if it had been.
+    let whole = entries(SIZE);
+    let hidden = [&whole[..305], &whole[306..]].concat();
+    let told = texts(&look(&mut seen, &publish(&hidden), SIZE).findings);
+    assert!(told.iter().any(|f| f.contains("missing before its")), "{told:?}");
+}
+
+#[test]
+fn an_outcome_is_held_against_a_decision_of_an_earlier_look() {
+    let mut seen = Seen::nothing();
+    let log = publish(&entries(297));
+    assert_eq!(look(&mut seen, &log, 297).open, 1);
+    let mut seen = kept(&seen);
+    let after = look(&mut seen, &publish(&entries(300)), 300);
+    assert_eq!((texts(&after.findings), after.open), (vec![], 0));
+}
+
+#[test]
+fn silence_and_clocks_that_are_ahead_are_told() {
+    let mut seen = seen();
+    let log = publish(&entries(300));
+    let later = At(at(300).0 + 301_000);
+    let told = seen.look(&watch(), &mut Folder(log.dir.path().to_owned()), &later).unwrap();
+    assert_eq!(
+        texts(&told.findings),
+        ["nothing was written for 301 s: the log does not run, or what it writes is kept back"]
+    );
+    let earlier = At(START_MS - 5_000);
+    let told = seen.look(&watch(), &mut Folder(log.dir.path().to_owned()), &earlier).unwrap();
+    assert_eq!(texts(&told.findings), ["entry 299: 64 s later than the clock here"]);
+}
+
+#[test]
+fn a_watch_can_begin_in_the_middle_and_misses_nothing_behind_it() {
+    let log = publish(&entries(300));
+    let mut seen = Seen::from_now(&watch(), &mut Folder(log.dir.path().to_owned())).unwrap();
+    seen = kept(&seen);
+    let after = look(&mut seen, &publish(&entries(SIZE)), SIZE);
+    assert_eq!((texts(&after.findings), after.new), (vec![], 300));
+    let mut seen = kept(&seen);
+    assert_eq!(look(&mut seen, &publish(&entries(299)), SIZE).findings.len(), 1);
+    log.change("tile/0/001.p/44", |bytes| bytes[5] ^= 1);
+    let refused = Seen::from_now(&watch(), &mut Folder(log.dir.path().to_owned())).unwrap_err();
+    assert_eq!(refused.0, "the hash tiles do not have the root of `checkpoint`");
+}
+
+#[test]
+fn what_was_seen_of_another_log_is_not_taken_for_this_ones() {
+    let value = seen().to_json(&watch());
+    let other = tlog::SigningKey::generate("plant.example/other", [1; 32]).unwrap().verifier().clone();
+    let other = Watch { policy: TrustPolicy::of_log(other.clone()), key: other, silence_ms: 1 };
+    assert!(Seen::from_json(&other, &value).is_none());
+    for missing in ["format", "origin", "note", "size", "range", "rules"] {
+        let mut value = value.clone();
+        value.as_object_mut().unwrap().remove(missing);
+        assert!(Seen::from_json(&watch(), &value).is_none(), "{missing}");
+    }
+}
+
+#[test]
+fn a_log_that_cannot_be_reached_is_not_held_against_it() {
+    let empty = tempfile::tempdir().unwrap();
+    let unreachable = seen().look(&watch(), &mut Folder(empty.path().to_owned()), &at(1)).unwrap_err();
+    assert_eq!(unreachable.0, "`checkpoint` is not there: is this where a log is published?");
+}
