@@ -18,6 +18,7 @@ mod faults;
 mod foreign;
 mod lifecycle;
 mod masks;
+mod monitor;
 mod mtls;
 mod operations;
 mod proofs;

@@ -1,0 +1,94 @@
+//! A log that is watched from outside, from a folder and over HTTP, by one that keeps what it has seen.
+
+use acceptance::process::{Guard, run, serve};
+use acceptance::{Plant, http, wait};
+use serde_json::Value;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+const TARGET: &str = "/series/press-3.vibration?from=2026-11-22T08:00:00Z&to=2026-11-22T09:00:00Z&resolution=10m";
+
+/// Exit status, and what the look came to.
+fn look(log: &str, state: &Path, more: &[&str]) -> (Option<i32>, Value) {
+    let arguments = ["audit", "monitor", log, "--state", state.to_str().unwrap(), "--once", "--json"];
+    let output = run("millgate", &[&arguments[..], more].concat()).unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap_or(Value::String(error)))
+}
+
+fn copy(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+}
+
+/// Serves a folder as any web server does.
+fn web_server(folder: &Path) -> (Guard, String) {
+    let mut command = Command::new("python3");
+    command.args(["-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory"]).arg(folder);
+    let mut process = Guard::spawn(command.stdout(Stdio::piped()).stderr(Stdio::null())).unwrap();
+    let mut line = String::new();
+    BufReader::new(process.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let port = line.split_whitespace().skip_while(|word| *word != "port").nth(1).unwrap();
+    (process, format!("http://127.0.0.1:{port}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_is_watched_from_outside_and_an_older_copy_in_its_place_is_found() {
+    let plant = Plant::start().await.unwrap();
+    let config = plant.configuration("watched", "").unwrap();
+    let (mut broker, facts) = serve(&config, "").unwrap();
+    let (published, key) = (facts["log_dir"].as_str().unwrap(), facts["log_key"].as_str().unwrap());
+    let state = plant.directory.path().join("auditor.seen");
+    let bearer = format!("Bearer {}", plant.token("acme"));
+    let ask = async || {
+        let url = format!("{}{TARGET}", facts["data"].as_str().unwrap());
+        http::get(&url, &[("authorization", &bearer), ("millgate-purpose", "predictive-maintenance")]).await.unwrap()
+    };
+    let checkpoint = || std::fs::read_to_string(Path::new(published).join("checkpoint")).unwrap_or_default();
+    // Until a checkpoint is there that was not, and counts what was done.
+    let grown = async |before: &str| {
+        wait::until("a checkpoint", async || Some(checkpoint()).filter(|now| !now.is_empty() && now != before))
+            .await
+            .unwrap()
+    };
+    let first = grown("").await;
+    let (code, seen) = look(published, &state, &["--key", key]);
+    assert_eq!((code, &seen["ok"]), (Some(0), &true.into()), "{seen}");
+    let older = plant.directory.path().join("older");
+    copy(Path::new(published), &older);
+
+    assert_eq!(ask().await.status, 200);
+    grown(&first).await;
+    // Over HTTP, and its new entries asked for as well.
+    let (_web, url) = web_server(Path::new(published));
+    let token = plant.demo.home.token("auditor");
+    let api = ["--ask", "--url", facts["api"].as_str().unwrap(), "--token-file", token.to_str().unwrap()];
+    let mut new = 0;
+    while new == 0 {
+        let (code, seen) = look(&url, &state, &[&["--key", key][..], &api].concat());
+        assert_eq!((code, &seen["ok"], &seen["warnings"]), (Some(0), &true.into(), &serde_json::json!([])), "{seen}");
+        new = seen["new"].as_u64().unwrap();
+    }
+    broker.kill();
+
+    // The older copy is served in the place of the log.
+    let (code, told) = look(older.to_str().unwrap(), &state, &["--key", key]);
+    assert_eq!((code, &told["ok"]), (Some(1), &false.into()));
+    assert!(told["findings"][0]["what"].as_str().unwrap().starts_with("the log was cut or put back"), "{told}");
+    let kept =
+        |name: &str| std::fs::read_to_string(plant.directory.path().join(format!("auditor.seen.{name}"))).unwrap();
+    assert_eq!(kept("contradicting.checkpoint"), first);
+    assert_ne!(kept("seen.checkpoint"), first);
+    // Nobody answers: that is not held against the log.
+    let (code, told) = look("http://127.0.0.1:9", &state, &["--key", key]);
+    assert_eq!(code, Some(2));
+    assert!(told["unreachable"].as_str().unwrap().contains("cannot be reached"), "{told}");
+    // And what was seen of it is not taken for another log's.
+    let other = tlog::SigningKey::generate("plant.example/other", [1; 32]).unwrap().verifier().to_text();
+    let (code, told) = look(published, &state, &["--key", &other]);
+    assert!(
+        code == Some(2) && told.as_str().unwrap().contains("is not what was seen of the log `plant.example/other`"),
+        "{told}"
+    );
+    plant.stop().await;
+}
