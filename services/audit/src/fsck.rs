@@ -19,7 +19,7 @@ mod scan;
 pub use findings::Finding;
 
 use crate::error::ReadError;
-use crate::sqlite::Reader;
+use crate::reader::{Reader, StoreAt};
 use findings::Findings;
 use published::Published;
 use scan::Scan;
@@ -37,20 +37,18 @@ pub struct Report {
     pub checkpoints: u64,
 }
 
-/// Checks the log in `dir`, and the published directory if it is named.
+/// Checks the log at `store`, and the published directory if it is named.
 ///
 /// `progress` hears how many entries of how many are done.
 ///
 /// # Errors
 /// When there is no log to be checked. Whatever is wrong with a log is in the report.
 pub async fn check(
-    dir: &Path,
+    store: impl Into<StoreAt>,
     published: Option<&Path>,
     mut progress: impl FnMut(u64, u64),
 ) -> Result<Report, ReadError> {
-    let path = dir.join(crate::sqlite::DATABASE_FILE);
-    std::fs::metadata(&path).map_err(|source| ReadError::File { path, source })?;
-    let reader = Reader::open(dir).await?;
+    let reader = Reader::open_existing(store).await?;
     let mut findings = Findings::default();
     let standing = reader.standing().await?;
     let size = standing.head.size;

@@ -6,8 +6,7 @@
 mod reader;
 mod rows;
 
-pub(crate) use reader::{CHUNK_BYTES_MAX, RawCheckpoint, Reader, Span, Standing};
-pub(crate) use rows::Damaged;
+pub(crate) use reader::Reader;
 
 use crate::error::OpenError;
 use crate::store::{Batch, CheckpointRow, Head, OrganisationState, Store, StoreError};
@@ -201,22 +200,17 @@ impl Store for SqliteStore {
     }
 }
 
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
-        // https://www.sqlite.org/rescode.html: the primary code is the low byte.
-        const BUSY: i32 = 5;
-        const LOCKED: i32 = 6;
-        const NO_MEMORY: i32 = 7;
-        const FULL: i32 = 13;
-        let code = match &error {
-            sqlx::Error::Database(e) => e.code().and_then(|code| code.parse::<i32>().ok()).map(|code| code & 0xff),
-            _ => None,
-        };
-        match code {
-            Some(FULL) => Self::Full(error.into()),
-            Some(BUSY | LOCKED | NO_MEMORY) => Self::Busy(error.into()),
-            _ => Self::Failed(error.into()),
-        }
+/// What an error of SQLite's says about the data. `None`: it is unknown.
+pub(crate) fn kind_of(error: &dyn sqlx::error::DatabaseError) -> Option<fn(sqlx::Error) -> StoreError> {
+    // https://www.sqlite.org/rescode.html: the primary code is the low byte.
+    const BUSY: i32 = 5;
+    const LOCKED: i32 = 6;
+    const NO_MEMORY: i32 = 7;
+    const FULL: i32 = 13;
+    match error.code().and_then(|code| code.parse::<i32>().ok()).map(|code| code & 0xff) {
+        Some(FULL) => Some(|e| StoreError::Full(e.into())),
+        Some(BUSY | LOCKED | NO_MEMORY) => Some(|e| StoreError::Busy(e.into())),
+        _ => None,
     }
 }
 

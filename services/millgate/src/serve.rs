@@ -210,11 +210,12 @@ async fn open_log(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<(Log
         deadline_ms: millis(a.deadline),
         heartbeat_ms: millis(a.heartbeat),
         receipts: a.receipts.then(|| ReceiptOptions { key: key.clone(), deadline_ms: millis(a.receipt_deadline) }),
+        store: a.store.as_ref().map(crate::store::access).transpose()?,
         ..LogOptions::new(&a.directory, &a.origin, clock, random)
     };
-    let (log, recovered) = Log::open(options)
-        .await
-        .with_context(|| format!("the audit log in `{}` cannot be opened", a.directory.display()))?;
+    let store = options.store_at();
+    let (log, recovered) =
+        Log::open(options).await.with_context(|| format!("the audit log in `{store}` cannot be opened"))?;
     if recovered.unknown_outcomes > 0 {
         tracing::warn!(exchanges = recovered.unknown_outcomes, "the last run ended in the middle of exchanges");
     }
