@@ -173,14 +173,23 @@ impl Store for PostgresStore {
     fn abandon(self) {}
 }
 
-/// What an error of PostgreSQL's says about the data. `None`: it is unknown.
-pub(crate) fn kind_of(error: &PgDatabaseError) -> Option<fn(sqlx::Error) -> StoreError> {
+/// What the server said.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message} (SQLSTATE {code})")]
+struct Said {
+    message: String,
+    code: String,
+}
+
+/// What an error of PostgreSQL's says about the data.
+pub(crate) fn kind_of(error: &PgDatabaseError) -> StoreError {
+    let said = Said { message: error.message().to_owned(), code: error.code().to_owned() };
     // https://www.postgresql.org/docs/current/errcodes-appendix.html
     match error.code() {
-        "53100" => Some(|e| StoreError::Full(e.into())),
+        "53100" => StoreError::Full(said.into()),
         // out_of_memory, lock_not_available, query_canceled, serialization_failure, deadlock_detected
-        "53200" | "55P03" | "57014" | "40001" | "40P01" => Some(|e| StoreError::Busy(e.into())),
-        _ => None,
+        "53200" | "55P03" | "57014" | "40001" | "40P01" => StoreError::Busy(said.into()),
+        _ => StoreError::Failed(said.into()),
     }
 }
 

@@ -141,7 +141,7 @@ impl Reader {
         match at.into() {
             StoreAt::Directory(dir) => Ok(Self::Sqlite(sqlite::Reader::open(&dir).await?)),
             StoreAt::Postgres { access, origin } => {
-                Ok(Self::Postgres(postgres::Reader::open(&access, origin.as_deref()).await?))
+                Ok(Self::Postgres(Box::pin(postgres::Reader::open(&access, origin.as_deref())).await?))
             }
         }
     }

@@ -39,7 +39,9 @@ impl Log {
         options.check()?;
         match &options.store {
             None => Self::open_with(SqliteStore::open(&options.dir, &options.origin).await?, &options).await,
-            Some(access) => Self::open_with(PostgresStore::open(access, &options.origin).await?, &options).await,
+            Some(access) => {
+                Self::open_with(Box::pin(PostgresStore::open(access, &options.origin)).await?, &options).await
+            }
         }
     }
 

@@ -200,17 +200,21 @@ impl Store for SqliteStore {
     }
 }
 
-/// What an error of SQLite's says about the data. `None`: it is unknown.
-pub(crate) fn kind_of(error: &dyn sqlx::error::DatabaseError) -> Option<fn(sqlx::Error) -> StoreError> {
+/// What an error of SQLite's says about the data.
+pub(crate) fn kind_of(error: sqlx::Error) -> StoreError {
     // https://www.sqlite.org/rescode.html: the primary code is the low byte.
     const BUSY: i32 = 5;
     const LOCKED: i32 = 6;
     const NO_MEMORY: i32 = 7;
     const FULL: i32 = 13;
-    match error.code().and_then(|code| code.parse::<i32>().ok()).map(|code| code & 0xff) {
-        Some(FULL) => Some(|e| StoreError::Full(e.into())),
-        Some(BUSY | LOCKED | NO_MEMORY) => Some(|e| StoreError::Busy(e.into())),
+    let code = match &error {
+        sqlx::Error::Database(e) => e.code().and_then(|code| code.parse::<i32>().ok()).map(|code| code & 0xff),
         _ => None,
+    };
+    match code {
+        Some(FULL) => StoreError::Full(error.into()),
+        Some(BUSY | LOCKED | NO_MEMORY) => StoreError::Busy(error.into()),
+        _ => StoreError::Failed(error.into()),
     }
 }
 

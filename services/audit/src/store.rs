@@ -100,16 +100,9 @@ pub enum StoreError {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        let kind = match error.as_database_error() {
-            Some(said) => match said.try_downcast_ref() {
-                Some(said) => crate::postgres::kind_of(said),
-                None => crate::sqlite::kind_of(said),
-            },
-            None => None,
-        };
-        match kind {
-            Some(kind) => kind(error),
-            None => Self::Failed(error.into()),
+        match error.as_database_error().and_then(|said| said.try_downcast_ref()) {
+            Some(said) => crate::postgres::kind_of(said),
+            None => crate::sqlite::kind_of(error),
         }
     }
 }

@@ -106,7 +106,7 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
     // Sockets before the log: an address that is taken must not leave "opened" and "closed" entries behind.
     let sockets = Sockets::bind(config).await?;
     let identity = identity(config)?;
-    let (log, publisher) = open_log(config, clock.clone()).await?;
+    let (log, publisher) = Box::pin(open_log(config, clock.clone())).await?;
     Box::pin(gate(&world, &config.folders.cases, &log, &publisher)).await?;
     let log_key = publisher.key().to_text();
     let shown = match &config.tls {

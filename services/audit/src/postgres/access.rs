@@ -73,6 +73,8 @@ pub enum PostgresError {
     Standby,
     #[error("{0}")]
     Refused(String),
+    #[error(transparent)]
+    Store(StoreError),
     #[error("`{store}` has no log `{origin}`; it has {}", if known.is_empty() { String::from("none") } else { known.join(", ") })]
     NoLog { store: String, origin: String, known: Vec<String> },
     #[error("`{store}` has no log yet")]
@@ -90,7 +92,10 @@ impl PostgresError {
 
 impl From<PostgresError> for StoreError {
     fn from(error: PostgresError) -> Self {
-        Self::Failed(error.into())
+        match error {
+            PostgresError::Store(error) => error,
+            error => Self::Failed(error.into()),
+        }
     }
 }
 
@@ -134,23 +139,23 @@ impl Access {
     }
 
     /// The schema is there, and of a format that is known.
-    pub(super) async fn assert_schema(&self, connection: &mut PgConnection) -> Result<(), StoreError> {
+    pub(super) async fn assert_schema(&self, connection: &mut PgConnection) -> Result<(), PostgresError> {
         let found = sqlx::query_scalar("SELECT version FROM millgate_audit.format").fetch_optional(connection).await;
         match found.map_err(|e| self.without_schema(e))? {
             Some(FORMAT) => Ok(()),
-            Some(found) => Err(PostgresError::Format { found, known: FORMAT }.into()),
-            None => Err(PostgresError::NoSchema { store: self.url.to_string() }.into()),
+            Some(found) => Err(PostgresError::Format { found, known: FORMAT }),
+            None => Err(PostgresError::NoSchema { store: self.url.to_string() }),
         }
     }
 
-    fn without_schema(&self, error: sqlx::Error) -> StoreError {
+    fn without_schema(&self, error: sqlx::Error) -> PostgresError {
         let (store, role) = (self.url.to_string(), self.username.clone());
         match error.as_database_error().and_then(|e| e.code()).as_deref() {
             // undefined_table, invalid_schema_name
-            Some("42P01" | "3F000") => PostgresError::NoSchema { store }.into(),
+            Some("42P01" | "3F000") => PostgresError::NoSchema { store },
             // insufficient_privilege
-            Some("42501") => PostgresError::NoLeave { store, role }.into(),
-            _ => error.into(),
+            Some("42501") => PostgresError::NoLeave { store, role },
+            _ => PostgresError::Store(error.into()),
         }
     }
 

@@ -249,7 +249,7 @@ pub async fn a_head_that_somebody_moved_poisons(stand: &Stand) {
     vandalise(dir.path(), "UPDATE head SET size = size + 1").await;
     assert_eq!(log.append(deny(&log, "acme", "r2")).await, Err(AppendError::Poisoned));
     let reason = log.poison_reason().unwrap();
-    assert!(reason.ends_with("the head of the log is not at size 2"), "{reason}");
+    assert!(reason.contains("the head of the log is not at size 2"), "{reason}");
     // The head is not what is stored, so the log does not open again.
     vandalise(dir.path(), "UPDATE head SET size = size - 1").await;
     drop(log);

@@ -18,7 +18,7 @@ pub const SUPERUSER_PASSWORD: &str = "of the superuser";
 #[derive(Debug)]
 pub enum Stand {
     Sqlite,
-    Postgres(Template),
+    Postgres(Box<Template>),
 }
 
 /// A database of a server without TLS that is ready for logs and has none, seen by a writer.
@@ -54,7 +54,7 @@ impl Home {
 
 impl Stand {
     pub fn postgres(template: Access) -> Self {
-        Self::Postgres(Template { access: template, made: AtomicU32::new(0) })
+        Self::Postgres(Box::new(Template { access: template, made: AtomicU32::new(0) }))
     }
 
     /// A place without a log.

@@ -452,9 +452,9 @@ fn what_is_wrong_with_the_store_is_said_and_no_password_repeated() {
     assert_eq!(
         store("url = \"mysql://db/audit\"\npassword = { file = \"a\", env = \"B\" }\nstandbys = true\n"),
         [
-            "millgate.toml:10:2: `[audit.store]` has no `ca_file`, and nobody else vouches for a database; add `ca_file = \
+            "millgate.toml:10:1: `[audit.store]` needs `username`; a role: `username = \"…\"`",
+            "millgate.toml:10:1: `[audit.store]` has no `ca_file`, and nobody else vouches for a database; add `ca_file = \
              \"…\"`, or `tls = false` where nobody sits in between",
-            "millgate.toml:10:2: `[audit.store]` needs `username`; a role: `username = \"…\"`",
             "millgate.toml:11:7: `url` does not begin with `postgresql://`; write `postgresql://HOST:PORT/DATABASE`",
             "millgate.toml:12:12: `password` names not one place; write `password = { file = \"…\" }` or `password = { env = \
              \"NAME\" }`",
@@ -466,7 +466,7 @@ fn what_is_wrong_with_the_store_is_said_and_no_password_repeated() {
             "url = \"postgresql://db/audit\"\nusername = \"b\"\ntls = false\nca_file = \"ca.pem\"\nkey_file = \"k\"\n"
         ),
         [
-            "millgate.toml:10:2: `certificate_file` and `key_file` belong together; name both",
+            "millgate.toml:10:1: `certificate_file` and `key_file` belong together; name both",
             "millgate.toml:14:11: `[audit.store]` has a `ca_file` but no TLS; remove `tls = false`",
         ]
     );
