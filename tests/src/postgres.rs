@@ -37,7 +37,8 @@ impl Postgres {
     /// # Errors
     /// As [`Self::start`].
     pub async fn start_with(schema: &str, tls: Option<(&str, &str)>) -> anyhow::Result<Self> {
-        Self::launch(schema, tls, "scram-sha-256", &["fsync=off", "log_statement=all"]).await
+        let directory = tempfile::Builder::new().prefix("millgate-pg-").tempdir()?;
+        Self::launch(directory, schema, tls, "scram-sha-256", &["fsync=off", "log_statement=all"]).await
     }
 
     /// One that loses nothing when it is killed: for the store of a log. `more`: further settings.
@@ -45,12 +46,26 @@ impl Postgres {
     /// # Errors
     /// As [`Self::start`].
     pub async fn start_durable(more: &[&str]) -> anyhow::Result<Self> {
-        // Each test logs in some hundred times, and the other way takes a debug build long.
-        Self::launch("", None, "password", more).await
+        let directory = tempfile::Builder::new().prefix("millgate-pg-").tempdir_in(flushed_soon())?;
+        Self::start_durable_in(directory, more).await
     }
 
-    async fn launch(schema: &str, tls: Option<(&str, &str)>, login: &str, settings: &[&str]) -> anyhow::Result<Self> {
-        let directory = tempfile::Builder::new().prefix("millgate-pg-").tempdir()?;
+    /// As [`Self::start_durable`], with its data in this directory.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_durable_in(directory: TempDir, more: &[&str]) -> anyhow::Result<Self> {
+        // Each test logs in some hundred times, and the other way takes a debug build long.
+        Self::launch(directory, "", None, "password", more).await
+    }
+
+    async fn launch(
+        directory: TempDir,
+        schema: &str,
+        tls: Option<(&str, &str)>,
+        login: &str,
+        settings: &[&str],
+    ) -> anyhow::Result<Self> {
         let base = directory.path();
         std::fs::write(base.join("password"), SUPERUSER_PASSWORD)?;
         if let Some((certificate, key)) = tls {
@@ -208,6 +223,15 @@ impl Drop for Postgres {
         // Immediate shutdown: its processes end with it, and so does its shared memory.
         self.kill();
     }
+}
+
+/// A test kills processes, not machines: where there is memory for it, flushes need not wait for a disk.
+fn flushed_soon() -> PathBuf {
+    const ENOUGH_KIB: u64 = 4 * 1024 * 1024;
+    let memory = PathBuf::from("/dev/shm");
+    let free = Command::new("df").args(["--output=avail", "/dev/shm"]).output();
+    let free = free.ok().and_then(|out| String::from_utf8(out.stdout).ok()?.lines().nth(1)?.trim().parse::<u64>().ok());
+    if free.is_some_and(|free| free > ENOUGH_KIB) { memory } else { std::env::temp_dir() }
 }
 
 fn spawn(base: &Path, port: u16, arguments: &[String]) -> anyhow::Result<Child> {
