@@ -379,16 +379,29 @@ async fn a_database_is_made_ready_by_a_command_and_only_by_that() {
     let error = PostgresStore::open(&server.store("plant", "broker_1", PASSWORD), ORIGIN).await.unwrap_err();
     assert!(error.to_string().ends_with(&format!("has no tables for audit logs; make them with `millgate audit store init --store {url}`, as somebody who may create roles and schemas")), "{error}");
     let to = ["--store", &url, "--no-tls", "--username", SUPERUSER, "--password-file", password.to_str().unwrap()];
-    let init = |more: &[&str]| millgate(&[&["audit", "store", "init", "--json"][..], &to, more].concat());
+    let command = |more: &[&str]| millgate(&[&["audit", "store", "init", "--json"][..], &to, more].concat());
     let changed = |stdout: &str| -> Vec<bool> {
         let said: Value = serde_json::from_str(stdout).unwrap();
         said["steps"].as_array().unwrap().iter().map(|step| step["changed"].as_bool().unwrap()).collect()
     };
-    let (status, first, errors) = init(&["--writer", "broker_1", "--reader", "auditor"]);
+    let (status, first, errors) = command(&["--writer", "broker_1", "--reader", "auditor"]);
     assert_eq!((status, changed(&first)), (0, vec![true, true, true, true, true]), "{first} {errors}");
-    let (status, again, _) = init(&["--writer", "broker_1", "--reader", "auditor"]);
+    let (status, again, _) = command(&["--writer", "broker_1", "--reader", "auditor"]);
     assert_eq!((status, changed(&again)), (0, vec![false; 4]), "{again}");
     PostgresStore::open(&server.store("plant", "broker_1", PASSWORD), ORIGIN).await.unwrap().close().await.unwrap();
+    // Somebody who may create roles and is no superuser does it as well, and is no member of the owner afterwards.
+    server.run("CREATE DATABASE other").await.unwrap();
+    server.run(&format!("CREATE ROLE admin LOGIN CREATEROLE PASSWORD '{PASSWORD}'")).await.unwrap();
+    server.run("GRANT CREATE ON DATABASE other TO admin").await.unwrap();
+    let admin = server.store("other", "admin", PASSWORD);
+    for writers in [&["broker_1"][..], &["broker_1", "broker_3"]] {
+        let (owner, writers) =
+            (String::from("millgate_audit_owner"), writers.iter().map(ToString::to_string).collect());
+        let roles = init::Roles { owner, writers, readers: Vec::new(), standby: false };
+        init::init(&admin, &roles).await.unwrap();
+        refused(&mut connect(&admin).await, "SELECT FROM millgate_audit.format").await;
+    }
+    PostgresStore::open(&server.store("other", "broker_1", PASSWORD), ORIGIN).await.unwrap().close().await.unwrap();
     // A role that nobody gave leave, and owners and writers that would undo it all.
     server.run(&format!("CREATE ROLE stranger LOGIN PASSWORD '{PASSWORD}'")).await.unwrap();
     let error = PostgresStore::open(&server.store("plant", "stranger", PASSWORD), ORIGIN).await.unwrap_err();
@@ -399,13 +412,13 @@ async fn a_database_is_made_ready_by_a_command_and_only_by_that() {
         (&["--owner", "pg_monitor"], "cannot be the name of a role here"),
         (&["--writer", "a\"; DROP SCHEMA millgate_audit; --"], "cannot be the name of a role here"),
     ] {
-        let (status, _, errors) = init(arguments);
+        let (status, _, errors) = command(arguments);
         assert!(status == 2 && errors.contains(said), "{arguments:?}: {errors}");
     }
     server.run("UPDATE millgate_audit.format SET version = 2").await.unwrap();
     let error = PostgresStore::open(&server.store("plant", "broker_1", PASSWORD), ORIGIN).await.unwrap_err();
     assert!(error.to_string().contains("has format 2; this program knows format 1"), "{error}");
-    let (status, _, errors) = init(&[]);
+    let (status, _, errors) = command(&[]);
     assert!(status == 2 && errors.contains("has format 2"), "{errors}");
 }
 

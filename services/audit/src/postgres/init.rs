@@ -65,13 +65,19 @@ pub async fn init(access: &Access, roles: &Roles) -> Result<Vec<Step>, InitError
     let mut transaction = connection.begin().await?;
     // Two of these at once would each find nothing and make everything.
     transaction.execute("SELECT pg_advisory_xact_lock(1297107532, 0)").await?;
-    let mut steps =
-        vec![make_owner(&mut transaction, roles).await?, make_schema(&mut transaction, access, roles).await?];
+    let mut steps = vec![make_owner(&mut transaction, roles).await?];
+    let joined = join(&mut transaction, &roles.owner).await?;
+    steps.push(make_schema(&mut transaction, access, roles).await?);
     for (names, may) in [(&roles.writers, May::Write), (&roles.readers, May::Read)] {
         for name in names {
             steps.extend(make_login(&mut transaction, name, &roles.owner).await?);
+            act_as(&mut transaction, Some(&roles.owner)).await?;
             steps.push(give_leave(&mut transaction, name, may).await?);
+            act_as(&mut transaction, None).await?;
         }
+    }
+    if joined {
+        run(&mut transaction, format!("REVOKE \"{}\" FROM CURRENT_USER", roles.owner)).await?;
     }
     transaction.commit().await?;
     connection.close().await?;
@@ -105,6 +111,23 @@ async fn make_owner(connection: &mut PgConnection, roles: &Roles) -> Result<Step
     })
 }
 
+/// An administrator who is no superuser acts as the owner while this goes on. `true`: it was no member before.
+async fn join(connection: &mut PgConnection, owner: &str) -> Result<bool, InitError> {
+    let ask = "SELECT rolsuper, pg_has_role($1, 'MEMBER') FROM pg_roles WHERE rolname = current_user";
+    let (is_superuser, is_member): (bool, bool) = sqlx::query_as(ask).bind(owner).fetch_one(&mut *connection).await?;
+    if is_superuser {
+        return Ok(false);
+    }
+    run(connection, format!("GRANT \"{owner}\" TO CURRENT_USER")).await?;
+    Ok(!is_member)
+}
+
+/// The owner, or whoever logged in.
+async fn act_as(connection: &mut PgConnection, owner: Option<&str>) -> Result<(), InitError> {
+    let role = owner.map_or(String::from("RESET ROLE"), |owner| format!("SET LOCAL ROLE \"{owner}\""));
+    run(connection, role).await
+}
+
 async fn make_schema(connection: &mut PgConnection, access: &Access, roles: &Roles) -> Result<Step, InitError> {
     let owner = &roles.owner;
     let found: Option<String> =
@@ -114,27 +137,23 @@ async fn make_schema(connection: &mut PgConnection, access: &Access, roles: &Rol
     let changed = found.is_none();
     match found {
         Some(found) if found != *owner => return Err(InitError::OtherOwner { found, owner: owner.clone() }),
-        Some(_) => access.assert_schema(connection).await?,
+        Some(_) => {
+            act_as(connection, Some(owner)).await?;
+            access.assert_schema(connection).await?;
+            act_as(connection, None).await?;
+        }
         None => install(connection, owner).await?,
     }
     Ok(Step { what: format!("the schema `millgate_audit` has format {FORMAT}"), changed })
 }
 
 async fn install(connection: &mut PgConnection, owner: &str) -> Result<(), InitError> {
-    let joined: bool =
-        sqlx::query_scalar("SELECT pg_has_role($1, 'MEMBER')").bind(owner).fetch_one(&mut *connection).await?;
-    if !joined {
-        run(connection, format!("GRANT \"{owner}\" TO CURRENT_USER")).await?;
-    }
-    run(connection, format!("CREATE SCHEMA millgate_audit AUTHORIZATION \"{owner}\"; SET LOCAL ROLE \"{owner}\""))
-        .await?;
+    run(connection, format!("CREATE SCHEMA millgate_audit AUTHORIZATION \"{owner}\"")).await?;
+    act_as(connection, Some(owner)).await?;
     connection.execute(sqlx::raw_sql(SCHEMA)).await?;
     let format = format!("INSERT INTO millgate_audit.format (version) VALUES ({FORMAT})");
-    run(connection, format + "; REVOKE ALL ON ALL FUNCTIONS IN SCHEMA millgate_audit FROM PUBLIC; RESET ROLE").await?;
-    if !joined {
-        run(connection, format!("REVOKE \"{owner}\" FROM CURRENT_USER")).await?;
-    }
-    Ok(())
+    run(connection, format + "; REVOKE ALL ON ALL FUNCTIONS IN SCHEMA millgate_audit FROM PUBLIC").await?;
+    act_as(connection, None).await
 }
 
 /// `None` when it is there already.

@@ -12,6 +12,11 @@ use model::{Digest, Timestamp};
 use sqlx::postgres::{PgPool, PgPoolOptions, PgRow};
 use sqlx::{Executor as _, Row as _};
 use std::collections::HashMap;
+use std::time::Duration;
+
+/// A standby that takes longer is behind, and the next checkpoint will cover what this one would have.
+const STANDBY_WAIT: Duration = Duration::from_secs(2);
+const STANDBY_LOOK: Duration = Duration::from_millis(10);
 
 /// Those of at most 4,096 bundles that come first and have about `$limit` bytes. Lengths are known without reading bytes.
 macro_rules! some_bundles {
@@ -220,13 +225,23 @@ impl Reader {
         row.map(|row| Ok(row.try_get("body")?)).transpose()
     }
 
-    /// What can be read has been flushed here: this place in the WAL lies behind it.
+    /// What can be read has been flushed here, so this place in the WAL lies behind it. The standby is given a moment: something
+    /// else that the server writes is always on its way there.
     pub(crate) async fn is_replicated(&self) -> Result<bool, StoreError> {
         if !self.standby {
             return Ok(true);
         }
-        let sql = "SELECT millgate_audit.standby_has(pg_current_wal_flush_lsn())";
-        Ok(sqlx::query_scalar(sql).fetch_one(&self.pool).await?)
+        let place = sqlx::query_scalar("SELECT pg_current_wal_flush_lsn()::text");
+        let place: String = place.fetch_one(&self.pool).await?;
+        let until = tokio::time::Instant::now() + STANDBY_WAIT;
+        loop {
+            let has = sqlx::query_scalar("SELECT millgate_audit.standby_has($1::text::pg_lsn)").bind(&place);
+            let has: bool = has.fetch_one(&self.pool).await?;
+            if has || tokio::time::Instant::now() >= until {
+                return Ok(has);
+            }
+            tokio::time::sleep(STANDBY_LOOK).await;
+        }
     }
 }
 
