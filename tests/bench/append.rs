@@ -1,9 +1,13 @@
-//! Durable entries per second of the audit writer on SQLite, with entries of about 700 bytes: see README.md.
+//! Durable entries per second of the audit writer, with entries of about 700 bytes: see README.md.
 //!
-//! `cargo bench --workspace --bench append -- [SECONDS] [CALLERS] [DIRECTORY]`
+//! `cargo bench --workspace --bench append -- [SECONDS] [CALLERS] [DIRECTORY] [sqlite | postgresql]`. PostgreSQL is started
+//! here, with its data in the same directory and its settings as they come.
 #![expect(clippy::print_stdout, reason = "the figures are the program's output")]
 
+use acceptance::postgres::{Postgres, SUPERUSER, SUPERUSER_PASSWORD};
 use anyhow::Context as _;
+use audit::postgres::Access;
+use audit::postgres::init::{Roles, init};
 use audit::{AppendError, Log, LogOptions};
 use model::entry::{Draft, Kind};
 use model::{OrganisationId, Value};
@@ -16,18 +20,38 @@ fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1).filter(|a| a != "--bench");
     let seconds: u64 = arguments.next().map_or(Ok(5), |a| a.parse()).context("SECONDS is a whole number")?;
     let callers: usize = arguments.next().map_or(Ok(1024), |a| a.parse()).context("CALLERS is a whole number")?;
-    let folder = match arguments.next() {
-        Some(directory) => tempfile::tempdir_in(directory),
-        None => tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")),
-    }?;
+    let parent = arguments.next().unwrap_or_else(|| String::from(env!("CARGO_TARGET_TMPDIR")));
+    let folder = tempfile::tempdir_in(parent)?;
+    let store = arguments.next().unwrap_or_else(|| String::from("sqlite"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(measure(folder.path(), Duration::from_secs(seconds), callers))
+    runtime.block_on(async {
+        let random: audit::Random = Arc::new(runtime::random::fill);
+        let directory = folder.path().join("log");
+        let mut options = LogOptions::new(directory, "bench.example/append", Arc::new(SystemClock), random);
+        options.queue_max = callers;
+        let length = Duration::from_secs(seconds);
+        match store.as_str() {
+            "sqlite" => measure(options, length, callers).await,
+            "postgresql" => {
+                let server = Postgres::start_durable_in(folder, &[]).await?;
+                options.store = Some(ready(&server).await?);
+                measure(options, length, callers).await
+            }
+            other => anyhow::bail!("`{other}` is neither `sqlite` nor `postgresql`"),
+        }
+    })
 }
 
-async fn measure(folder: &std::path::Path, length: Duration, callers: usize) -> anyhow::Result<()> {
-    let random: audit::Random = Arc::new(runtime::random::fill);
-    let mut options = LogOptions::new(folder.join("log"), "bench.example/append", Arc::new(SystemClock), random);
-    options.queue_max = callers;
+/// The server with a database for logs, as a broker logs in there.
+async fn ready(server: &Postgres) -> anyhow::Result<Access> {
+    let (owner, writers) = (String::from("keeper"), vec![String::from("broker")]);
+    let roles = Roles { owner, writers, readers: Vec::new(), standby: false };
+    init(&server.store("plant", SUPERUSER, SUPERUSER_PASSWORD), &roles).await?;
+    server.run("ALTER ROLE broker PASSWORD 'of the bench'").await?;
+    Ok(server.store("plant", "broker", "of the bench"))
+}
+
+async fn measure(options: LogOptions, length: Duration, callers: usize) -> anyhow::Result<()> {
     let (log, _) = Log::open(options).await?;
     let (before, cpu, begun) = (log.status(), cpu_seconds()?, Instant::now());
     let tasks: Vec<_> = (0..callers).map(|n| tokio::spawn(append_until(log.clone(), n, begun + length))).collect();

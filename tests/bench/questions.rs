@@ -178,7 +178,7 @@ async fn ask(folder: &Path) -> anyhow::Result<()> {
     );
     log.close().await;
     let (cpu, begun) = (cpu_seconds()?, Instant::now());
-    let indexed = audit::index::build(&folder.join("log"), true, |_, _| {}).await?;
+    let indexed = audit::index::build(folder.join("log").as_path(), &folder.join("log"), true, |_, _| {}).await?;
     let (cpu, elapsed) = (cpu_seconds()? - cpu, begun.elapsed().as_secs_f64());
     println!(
         "{elapsed:.1} s to index {indexed} entries anew: {:.0}/s, {:.1} us CPU per entry",

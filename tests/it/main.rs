@@ -29,6 +29,7 @@ mod replay;
 mod requests;
 mod review;
 mod series;
+mod store;
 mod story;
 mod telemetry;
 mod tls;

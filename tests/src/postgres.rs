@@ -1,6 +1,7 @@
 //! A real PostgreSQL on 127.0.0.1, in a folder of its own.
 
 use anyhow::{Context as _, ensure};
+pub use audit::tests::stand::{SUPERUSER, SUPERUSER_PASSWORD};
 use broker::database::{Access, Database};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
@@ -15,6 +16,7 @@ pub struct Postgres {
     process: Child,
     pub port: u16,
     directory: TempDir,
+    arguments: Vec<String>,
 }
 
 /// The role that the broker logs in as, which may read what it is given.
@@ -36,8 +38,36 @@ impl Postgres {
     /// As [`Self::start`].
     pub async fn start_with(schema: &str, tls: Option<(&str, &str)>) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("millgate-pg-").tempdir()?;
+        Self::launch(directory, schema, tls, "scram-sha-256", &["fsync=off", "log_statement=all"]).await
+    }
+
+    /// One that loses nothing when it is killed: for the store of a log. `more`: further settings.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_durable(more: &[&str]) -> anyhow::Result<Self> {
+        let directory = tempfile::Builder::new().prefix("millgate-pg-").tempdir_in(flushed_soon())?;
+        Self::start_durable_in(directory, more).await
+    }
+
+    /// As [`Self::start_durable`], with its data in this directory.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_durable_in(directory: TempDir, more: &[&str]) -> anyhow::Result<Self> {
+        // Each test logs in some hundred times, and the other way takes a debug build long.
+        Self::launch(directory, "", None, "password", more).await
+    }
+
+    async fn launch(
+        directory: TempDir,
+        schema: &str,
+        tls: Option<(&str, &str)>,
+        login: &str,
+        settings: &[&str],
+    ) -> anyhow::Result<Self> {
         let base = directory.path();
-        std::fs::write(base.join("password"), "of the superuser")?;
+        std::fs::write(base.join("password"), SUPERUSER_PASSWORD)?;
         if let Some((certificate, key)) = tls {
             std::fs::write(base.join("server.crt"), certificate)?;
             std::fs::write(base.join("server.key"), key)?;
@@ -46,26 +76,87 @@ impl Postgres {
         own(base)?;
         let data = base.join("data");
         let initialised = program("initdb")?
-            .args(["-U", "postgres", "-A", "scram-sha-256", "-E", "UTF8", "--locale=C", "--no-sync", "--pwfile"])
+            .args(["-U", SUPERUSER, "-A", login, "-E", "UTF8", "--locale=C", "--no-sync", "--pwfile"])
             .arg(base.join("password"))
             .arg("-D")
             .arg(&data)
             .output()?;
         ensure!(initialised.status.success(), "initdb: {}", String::from_utf8_lossy(&initialised.stderr));
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let mut server = program("postgres")?;
-        server.arg("-D").arg(&data).arg("-k").arg(base).args(["-p", &port.to_string()]);
-        server.args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "log_statement=all"]);
+        let mut settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
         if tls.is_some() {
             let file = |name: &str| base.join(name).display().to_string();
-            server.args(["-c", "ssl=on", "-c", &format!("ssl_cert_file={}", file("server.crt"))]);
-            server.args(["-c", &format!("ssl_key_file={}", file("server.key"))]);
+            settings.push(String::from("ssl=on"));
+            settings.push(format!("ssl_cert_file={}", file("server.crt")));
+            settings.push(format!("ssl_key_file={}", file("server.key")));
         }
-        let log = std::fs::File::create(base.join("log"))?;
-        let process = server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().context("postgres")?;
-        let server = Self { process, port, directory };
+        let arguments: Vec<String> = settings.into_iter().flat_map(|setting| [String::from("-c"), setting]).collect();
+        let process = spawn(base, port, &arguments)?;
+        let server = Self { process, port, directory, arguments };
         server.fill(schema).await?;
         Ok(server)
+    }
+
+    /// Ends at once, in the middle of whatever it does, as a crash of it would.
+    pub fn kill(&mut self) {
+        let _ = Command::new("kill").args(["-s", "QUIT", &self.process.id().to_string()]).status();
+        let _ = self.process.wait();
+    }
+
+    /// After [`Self::kill`]: with the same data, at the same port.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn start_again(&mut self) -> anyhow::Result<()> {
+        self.process = spawn(self.directory.path(), self.port, &self.arguments)?;
+        crate::wait::until("PostgreSQL", async || self.connect("postgres").await.ok()).await.map(drop)
+    }
+
+    /// A standby that follows this one, with settings of its own.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn standby(&self, name: &str) -> anyhow::Result<Self> {
+        let directory = tempfile::Builder::new().prefix("millgate-pg-").tempdir()?;
+        own(directory.path())?;
+        let from = format!("host=127.0.0.1 port={} user={SUPERUSER} password='{SUPERUSER_PASSWORD}'", self.port);
+        let copied = program("pg_basebackup")?
+            .args([
+                "-d",
+                &format!("{from} application_name={name}"),
+                "-R",
+                "-X",
+                "stream",
+                "--checkpoint=fast",
+                "--no-sync",
+            ])
+            .arg("-D")
+            .arg(directory.path().join("data"))
+            .output()?;
+        ensure!(copied.status.success(), "pg_basebackup: {}", String::from_utf8_lossy(&copied.stderr));
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let process = spawn(directory.path(), port, &[])?;
+        let server = Self { process, port, directory, arguments: Vec::new() };
+        crate::wait::until("the standby", async || server.connect("postgres").await.ok()).await?;
+        Ok(server)
+    }
+
+    /// A database of it as the store of a log, as a role logs in there.
+    ///
+    /// # Panics
+    /// Never: the address is one.
+    #[expect(clippy::unwrap_used, reason = "the address is one")]
+    pub fn store(&self, database: &str, username: &str, password: &str) -> audit::postgres::Access {
+        audit::postgres::Access {
+            url: format!("postgresql://127.0.0.1:{}/{database}", self.port).parse().unwrap(),
+            tls: false,
+            ca_file: None,
+            certificate: None,
+            username: username.to_owned(),
+            password: Some(password.to_owned()),
+            connect_timeout: Duration::from_secs(5),
+            standby: false,
+        }
     }
 
     async fn fill(&self, schema: &str) -> anyhow::Result<()> {
@@ -78,7 +169,7 @@ impl Postgres {
 
     async fn connect(&self, database: &str) -> Result<PgConnection, sqlx::Error> {
         let options = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(self.port).database(database);
-        let options = options.username("postgres").password("of the superuser").ssl_mode(PgSslMode::Disable);
+        let options = options.username(SUPERUSER).password(SUPERUSER_PASSWORD).ssl_mode(PgSslMode::Disable);
         options.connect().await
     }
 
@@ -130,9 +221,25 @@ impl Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         // Immediate shutdown: its processes end with it, and so does its shared memory.
-        let _ = Command::new("kill").args(["-s", "QUIT", &self.process.id().to_string()]).status();
-        let _ = self.process.wait();
+        self.kill();
     }
+}
+
+/// A test kills processes, not machines: where there is memory for it, flushes need not wait for a disk.
+fn flushed_soon() -> PathBuf {
+    const ENOUGH_KIB: u64 = 4 * 1024 * 1024;
+    let memory = PathBuf::from("/dev/shm");
+    let free = Command::new("df").args(["--output=avail", "/dev/shm"]).output();
+    let free = free.ok().and_then(|out| String::from_utf8(out.stdout).ok()?.lines().nth(1)?.trim().parse::<u64>().ok());
+    if free.is_some_and(|free| free > ENOUGH_KIB) { memory } else { std::env::temp_dir() }
+}
+
+fn spawn(base: &Path, port: u16, arguments: &[String]) -> anyhow::Result<Child> {
+    let mut server = program("postgres")?;
+    server.arg("-D").arg(base.join("data")).arg("-k").arg(base).args(["-p", &port.to_string()]);
+    server.args(["-c", "listen_addresses=127.0.0.1"]).args(arguments);
+    let log = std::fs::File::options().create(true).append(true).open(base.join("log"))?;
+    server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().context("postgres")
 }
 
 /// PostgreSQL refuses to run as root; Debian's package brings a user for it.

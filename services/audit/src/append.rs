@@ -3,14 +3,15 @@
 use crate::error::{AppendError, ReadError};
 use crate::index::Index;
 use crate::pledge::Pledge;
+use crate::postgres::PostgresError;
+use crate::reader::{Reader, StoreAt};
 use crate::shared::{Counters, Health, Shared};
-use crate::sqlite::{DATABASE_FILE, Reader};
-use crate::store::CheckpointRow;
+use crate::sqlite::DATABASE_FILE;
+use crate::store::{CheckpointRow, StoreError};
 use crate::writer::{Owed, Pending, Urgent};
 use model::entry::{Common, DirectoryRow, Draft, Effect};
 use model::{Principal, Timestamp};
 use std::future::Future;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
@@ -132,15 +133,21 @@ impl Log {
         shared.directory.reference(principal, || shared.random())
     }
 
-    /// Entries in the store in `dir`, without opening the log; `None` if there is no store.
+    /// Entries in the store, without opening the log; `None` if there is no log.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub async fn stored_size(dir: &Path) -> Result<Option<u64>, ReadError> {
-        if !dir.join(DATABASE_FILE).exists() {
+    pub async fn stored_size(store: impl Into<StoreAt>) -> Result<Option<u64>, ReadError> {
+        let store = store.into();
+        if matches!(&store, StoreAt::Directory(dir) if !dir.join(DATABASE_FILE).exists()) {
             return Ok(None);
         }
-        let reader = Reader::open(dir).await?;
+        let reader = match Reader::open(store).await {
+            Err(StoreError::Failed(cause)) if cause.downcast_ref().is_some_and(PostgresError::is_no_log) => {
+                return Ok(None);
+            }
+            reader => reader?,
+        };
         let size = reader.standing().await?.head.size;
         reader.close().await;
         Ok(Some(size))

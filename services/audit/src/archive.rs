@@ -6,7 +6,7 @@
 use crate::batch::ENTRIES_MAX;
 use crate::error::ReadError;
 use crate::published::Publication;
-use crate::sqlite::Reader;
+use crate::reader::{Reader, StoreAt};
 use model::canonical::{self, Value};
 use model::entry::{CommitmentClass, Outline};
 use model::{Digest, OrganisationId, Timestamp};
@@ -75,19 +75,19 @@ pub enum ArchiveError {
     Nothing(String),
 }
 
-/// Writes an archive of the log whose store is in `directory` and which is published to `published`. `progress` hears how many
+/// Writes an archive of the log whose store is at `store` and which is published to `published`. `progress` hears how many
 /// entries of how many have been gone through.
 ///
 /// # Errors
 /// When files are missing or damaged, or the archive cannot be written.
 pub async fn export(
-    directory: &Path,
+    store: impl Into<StoreAt>,
     published: &Path,
     wanted: &Wanted,
     out: impl Write,
     mut progress: impl FnMut(u64, u64),
 ) -> Result<Summary, ArchiveError> {
-    let reader = open_store(directory).await?;
+    let reader = Reader::open_existing(store).await?;
     let mut publication = Publication::open(published)?;
     let shown = shown(&reader, &mut publication, wanted).await?;
     let mut writer = Writer::new(out, wanted.now);
@@ -126,12 +126,6 @@ pub async fn export(
     reader.close().await;
     writer.finish()?;
     Ok(making.summary)
-}
-
-async fn open_store(directory: &Path) -> Result<Reader, ReadError> {
-    let path = directory.join(crate::sqlite::DATABASE_FILE);
-    std::fs::metadata(&path).map_err(|source| ReadError::File { path, source })?;
-    Ok(Reader::open(directory).await?)
 }
 
 fn manifest(publication: &Publication, wanted: &Wanted) -> Vec<u8> {

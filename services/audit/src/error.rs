@@ -1,5 +1,6 @@
 //! What can go wrong, by who must act.
 
+use crate::postgres::PostgresError;
 use crate::store::StoreError;
 use std::path::PathBuf;
 
@@ -29,6 +30,8 @@ pub enum OpenError {
     Damaged { what: &'static str, first_index: u64, last_index: u64 },
     #[error("the log could not write its opening entries")]
     NotWritten(#[source] AppendError),
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -20,11 +20,11 @@ mod scan;
 pub use findings::Finding;
 
 use crate::error::ReadError;
-use crate::sqlite::Reader;
+use crate::reader::{Reader, StoreAt};
 use findings::Findings;
 use published::Published;
 use scan::Scan;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What a check came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -38,24 +38,42 @@ pub struct Report {
     pub checkpoints: u64,
 }
 
-/// Checks the log in `dir`, and the published directory if it is named.
+/// What is checked together with a store.
+#[derive(Clone, Debug, Default)]
+pub struct Beside {
+    /// The published directory.
+    pub published: Option<PathBuf>,
+    /// The directory with the index; of a store in a directory it is that one.
+    pub index: Option<PathBuf>,
+}
+
+impl From<Option<&Path>> for Beside {
+    fn from(published: Option<&Path>) -> Self {
+        Self { published: published.map(Path::to_owned), index: None }
+    }
+}
+
+/// Checks the log at `store`, and what is beside it.
 ///
 /// `progress` hears how many entries of how many are done.
 ///
 /// # Errors
 /// When there is no log to be checked. Whatever is wrong with a log is in the report.
 pub async fn check(
-    dir: &Path,
-    published: Option<&Path>,
+    store: impl Into<StoreAt>,
+    beside: impl Into<Beside>,
     mut progress: impl FnMut(u64, u64),
 ) -> Result<Report, ReadError> {
-    let path = dir.join(crate::sqlite::DATABASE_FILE);
-    std::fs::metadata(&path).map_err(|source| ReadError::File { path, source })?;
-    let reader = Reader::open(dir).await?;
+    let (store, Beside { published, index }) = (store.into(), beside.into());
+    let index = index.or_else(|| match &store {
+        StoreAt::Directory(dir) => Some(dir.clone()),
+        StoreAt::Postgres { .. } => None,
+    });
+    let reader = Reader::open_existing(store).await?;
     let mut findings = Findings::default();
     let standing = reader.standing().await?;
     let size = standing.head.size;
-    let published = published.map(|dir| Published::open(dir, size, &mut findings));
+    let published = published.map(|dir| Published::open(&dir, size, &mut findings));
     let mut scan = Scan::new(&reader, published, size, &mut findings).await?;
     while scan.index() < size {
         scan.next_bundles().await?;
@@ -64,8 +82,8 @@ pub async fn check(
     scan.compare_standing(&standing).await?;
     let (entries, checkpoints) = scan.finish().await?;
     // What the log itself is accused of comes first; an index of a damaged log is nothing to look at.
-    if findings.is_empty() {
-        for (entries, what) in crate::index::check(dir, &reader, progress).await? {
+    if let Some(dir) = index.filter(|_| findings.is_empty()) {
+        for (entries, what) in crate::index::check(&dir, &reader, progress).await? {
             findings.add(entries, what);
         }
     }

@@ -23,9 +23,11 @@ mod open_set;
 mod options;
 mod outcome;
 mod pledge;
+pub mod postgres;
 pub mod publish;
 mod published;
 pub mod query;
+mod reader;
 mod recover;
 mod shared;
 pub mod signer;
@@ -33,8 +35,9 @@ pub mod sqlite;
 pub mod store;
 mod writer;
 
-#[cfg(test)]
-mod tests;
+#[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
+pub mod tests;
 
 pub use append::{Appended, Appending, CONTENT_BYTES_MAX, Log, LogStatus};
 pub use error::{AppendError, OpenError, ReadError};
@@ -44,4 +47,5 @@ pub use pledge::Pledge;
 pub use publish::{Cosigned, Prove, PublishError, PublishOptions, Published, Publisher, Witnesses};
 pub use published::Publication;
 pub use query::{Found, Page, Query};
+pub use reader::StoreAt;
 pub use recover::Recovered;

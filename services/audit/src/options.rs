@@ -1,6 +1,8 @@
 //! How a log is to be run.
 
 use crate::error::OpenError;
+use crate::postgres::Access;
+use crate::reader::StoreAt;
 use model::Clock;
 use std::fmt;
 use std::path::PathBuf;
@@ -21,6 +23,8 @@ pub const HEARTBEAT_MS: u64 = 60_000;
 pub struct LogOptions {
     /// Holds the database; created with mode 0700. What is published may lie below it.
     pub dir: PathBuf,
+    /// The database in PostgreSQL that takes the place of the one in `dir`.
+    pub store: Option<Access>,
     /// The log's name for life, and the name of its key: `millgate.example/plant-1`.
     pub origin: String,
     pub clock: Arc<dyn Clock>,
@@ -45,6 +49,7 @@ impl LogOptions {
     pub fn new(dir: impl Into<PathBuf>, origin: impl Into<String>, clock: Arc<dyn Clock>, random: Random) -> Self {
         Self {
             dir: dir.into(),
+            store: None,
             origin: origin.into(),
             clock,
             random,
@@ -52,6 +57,14 @@ impl LogOptions {
             deadline_ms: DEADLINE_MS,
             heartbeat_ms: HEARTBEAT_MS,
             receipts: None,
+        }
+    }
+
+    /// Where the store of this log is.
+    pub fn store_at(&self) -> StoreAt {
+        match &self.store {
+            None => StoreAt::Directory(self.dir.clone()),
+            Some(access) => StoreAt::Postgres { access: Box::new(access.clone()), origin: Some(self.origin.clone()) },
         }
     }
 
@@ -65,9 +78,10 @@ impl LogOptions {
 
 impl fmt::Debug for LogOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { dir, origin, clock, random: _, queue_max, deadline_ms, heartbeat_ms, receipts } = self;
+        let Self { dir, store, origin, clock, random: _, queue_max, deadline_ms, heartbeat_ms, receipts } = self;
         f.debug_struct("LogOptions")
             .field("dir", dir)
+            .field("store", store)
             .field("origin", origin)
             .field("clock", clock)
             .field("queue_max", queue_max)

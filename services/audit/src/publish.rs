@@ -15,8 +15,8 @@ use crate::append::Log;
 use crate::error::{AppendError, ReadError};
 use crate::frames;
 use crate::published::Publication;
+use crate::reader::{Damaged, Reader};
 use crate::shared::Shared;
-use crate::sqlite::{Damaged, Reader};
 use crate::store::{Bundle, CheckpointRow, StoreError};
 use files::Tree;
 use std::fmt;
@@ -125,6 +125,11 @@ pub enum PublishError {
     },
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The standby will have it in a moment, or it is gone.
+    #[error(
+        "no synchronous standby of the store has all {0} entries yet, so nothing is signed over them; see `pg_stat_replication`"
+    )]
+    NotReplicated(u64),
     #[error("the checkpoint could not be kept")]
     NotKept(#[from] AppendError),
     #[error("the checkpoint could not be signed: {0}")]
@@ -276,6 +281,10 @@ impl Task {
         let Some(mut work) = self.work.take() else { return Err(PublishError::Stopped) };
         let head = self.reader().head().await?;
         if head.size() > work.published.size {
+            if !self.reader().is_replicated().await? {
+                self.work = Some(work);
+                return Err(PublishError::NotReplicated(head.size()));
+            }
             work = self.absorb(work, head.size()).await?;
             if *work.builder.range() != head.range {
                 let size = head.size();

@@ -7,8 +7,10 @@ use crate::error::{OpenError, ReadError};
 use crate::frames;
 use crate::options::LogOptions;
 use crate::outcome;
+use crate::postgres::PostgresStore;
+use crate::reader::Reader;
 use crate::shared::Shared;
-use crate::sqlite::{Reader, SqliteStore};
+use crate::sqlite::SqliteStore;
 use crate::store::{CheckpointRow, Head, Store};
 use crate::writer::{Lanes, Writer};
 use model::Value;
@@ -29,24 +31,28 @@ pub struct Recovered {
 }
 
 impl Log {
-    /// Opens or creates the log in `options.dir`.
+    /// Opens or creates the log in `options.dir`, or in `options.store`.
     ///
     /// # Errors
     /// When another process has it, or what is stored is not what was written.
     pub async fn open(options: LogOptions) -> Result<(Self, Recovered), OpenError> {
         options.check()?;
-        let store = SqliteStore::open(&options.dir, &options.origin).await?;
-        Self::open_with(store, &options).await
+        match &options.store {
+            None => Self::open_with(SqliteStore::open(&options.dir, &options.origin).await?, &options).await,
+            Some(access) => {
+                Self::open_with(Box::pin(PostgresStore::open(access, &options.origin)).await?, &options).await
+            }
+        }
     }
 
-    /// Opens the log on a store that is open for writing. `options.dir` holds the database that is read.
+    /// Opens the log on a store that is open for writing. Reading goes to the store that `options` name.
     ///
     /// # Errors
     /// As [`Log::open`].
     pub async fn open_with<S: Store>(mut store: S, options: &LogOptions) -> Result<(Self, Recovered), OpenError> {
         let head = store.head().await?;
         let organisations = store.organisations().await?;
-        let reader = Reader::open(&options.dir).await?;
+        let reader = Reader::open(options.store_at()).await?;
         let (verified_from, checkpoint) = verify_tail(&reader, &head).await?;
         let directory = Directory::load(reader.directory().await?);
         let shared = Arc::new(Shared::new(options, head.size(), directory));

@@ -6,8 +6,7 @@
 mod reader;
 mod rows;
 
-pub(crate) use reader::{CHUNK_BYTES_MAX, RawCheckpoint, Reader, Span, Standing};
-pub(crate) use rows::Damaged;
+pub(crate) use reader::Reader;
 
 use crate::error::OpenError;
 use crate::store::{Batch, CheckpointRow, Head, OrganisationState, Store, StoreError};
@@ -69,7 +68,7 @@ impl SqliteStore {
     /// # Errors
     /// When another process has it, when it belongs to another origin or a later format, or when it would not be durable.
     pub async fn open(dir: &Path, origin: &str) -> Result<Self, OpenError> {
-        create_private_dir(dir)?;
+        create_private_dir(dir).map_err(|source| OpenError::File { path: dir.into(), source })?;
         let lock = lock(dir)?;
         let path = dir.join(DATABASE_FILE);
         create_private_file(dir, &path).map_err(|source| OpenError::File { path: path.clone(), source })?;
@@ -201,22 +200,21 @@ impl Store for SqliteStore {
     }
 }
 
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
-        // https://www.sqlite.org/rescode.html: the primary code is the low byte.
-        const BUSY: i32 = 5;
-        const LOCKED: i32 = 6;
-        const NO_MEMORY: i32 = 7;
-        const FULL: i32 = 13;
-        let code = match &error {
-            sqlx::Error::Database(e) => e.code().and_then(|code| code.parse::<i32>().ok()).map(|code| code & 0xff),
-            _ => None,
-        };
-        match code {
-            Some(FULL) => Self::Full(error.into()),
-            Some(BUSY | LOCKED | NO_MEMORY) => Self::Busy(error.into()),
-            _ => Self::Failed(error.into()),
-        }
+/// What an error of SQLite's says about the data.
+pub(crate) fn kind_of(error: sqlx::Error) -> StoreError {
+    // https://www.sqlite.org/rescode.html: the primary code is the low byte.
+    const BUSY: i32 = 5;
+    const LOCKED: i32 = 6;
+    const NO_MEMORY: i32 = 7;
+    const FULL: i32 = 13;
+    let code = match &error {
+        sqlx::Error::Database(e) => e.code().and_then(|code| code.parse::<i32>().ok()).map(|code| code & 0xff),
+        _ => None,
+    };
+    match code {
+        Some(FULL) => StoreError::Full(error.into()),
+        Some(BUSY | LOCKED | NO_MEMORY) => StoreError::Busy(error.into()),
+        _ => StoreError::Failed(error.into()),
     }
 }
 
@@ -225,12 +223,12 @@ fn integer(value: u64) -> Result<i64, StoreError> {
     i64::try_from(value).map_err(|e| StoreError::Failed(e.into()))
 }
 
-fn create_private_dir(dir: &Path) -> Result<(), OpenError> {
+pub(crate) fn create_private_dir(dir: &Path) -> Result<(), std::io::Error> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(dir).map_err(|source| OpenError::File { path: dir.into(), source })
+    builder.create(dir)
 }
 
 /// SQLite gives its WAL and its index the permissions of the database.

@@ -1,7 +1,7 @@
 //! What the writer needs of a database, and how its failures are told apart.
 //!
-//! Implementations of [`Store`]: [`crate::sqlite::SqliteStore`], and [`crate::faults::FailingStore`] around it.
-//!
+//! Implementations of [`Store`]: [`crate::sqlite::SqliteStore`], [`crate::postgres::PostgresStore`], and
+//! [`crate::faults::FailingStore`] around either.
 
 use crate::open_set::OpenSet;
 use model::entry::{Content, DirectoryRow};
@@ -98,6 +98,15 @@ pub enum StoreError {
     Failed(#[source] Cause),
 }
 
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match error.as_database_error().and_then(|said| said.try_downcast_ref()) {
+            Some(said) => crate::postgres::kind_of(said),
+            None => crate::sqlite::kind_of(error),
+        }
+    }
+}
+
 impl StoreError {
     /// The message with all its causes, for a log line.
     pub fn chain(&self) -> String {
@@ -115,7 +124,8 @@ impl StoreError {
 /// The writer's side of a database: exclusive, one operation at a time.
 ///
 /// A batch is [`Store::stage`], then [`Store::commit`]. After any error the caller calls [`Store::roll_back`] and reads
-/// [`Store::head`] before it trusts the store again.
+/// [`Store::head`] before it trusts the store again. A store on another machine does everything in the second, so as to ask it
+/// once, and finds out there what the first would have said.
 pub trait Store: Send + 'static {
     /// The head as the database has it now.
     fn head(&mut self) -> impl Future<Output = Result<Head, StoreError>> + Send;
@@ -124,10 +134,10 @@ pub trait Store: Send + 'static {
         &mut self,
     ) -> impl Future<Output = Result<Vec<(OrganisationId, OrganisationState)>, StoreError>> + Send;
 
-    /// Begins a transaction and puts the batch into it. `false`: the head was not at `bundle.first_index`.
+    /// Begins a transaction and puts the batch into it. `false`: the head is known not to be at `bundle.first_index`.
     fn stage(&mut self, batch: Batch) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Makes the staged batch durable: it survives a loss of power once this returns.
+    /// Makes the staged batch durable: it survives a loss of power once this returns. Fails when the head is elsewhere.
     fn commit(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Ends a transaction, if one is open. Returns `Ok` only when none is open any longer.

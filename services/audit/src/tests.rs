@@ -1,11 +1,96 @@
 //! The log as a whole: what its users do, what its disk does to it, and what must be true afterwards.
+//!
+//! What must hold whichever store the log is on is listed in [`all`]; it runs on SQLite here and on PostgreSQL where that is
+//! started, in the acceptance tests (feature `testing`). What is about files stands beside it and runs here alone.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "these are tests, for two crates")]
 
-mod appending;
-mod checking;
-mod crashing;
-mod failing;
-mod harness;
+pub mod appending;
+pub mod checking;
+pub mod crashing;
+pub mod failing;
+pub mod harness;
+#[cfg(test)]
 mod indexing;
-mod publishing;
-mod querying;
-mod vanishing;
+pub mod publishing;
+pub mod querying;
+pub mod stand;
+pub mod vanishing;
+
+use stand::Stand;
+use std::pin::Pin;
+
+/// Panics where something does not hold. One thread runs it.
+pub type Test = for<'s> fn(&'s Stand) -> Pin<Box<dyn Future<Output = ()> + 's>>;
+
+macro_rules! on_every_store {
+    ($($group:ident: $($name:ident)*;)*) => {
+        /// Everything that must hold for a log on any store, by name.
+        pub fn all() -> Vec<(&'static str, Test)> {
+            vec![$($((concat!(stringify!($group), "::", stringify!($name)), |stand| Box::pin($group::$name(stand)))),*),*]
+        }
+
+        #[cfg(test)]
+        mod on_sqlite {
+            $(mod $group {
+                $(#[tokio::test]
+                async fn $name() {
+                    crate::tests::$group::$name(&crate::tests::stand::Stand::Sqlite).await;
+                })*
+            })*
+        }
+    };
+}
+
+on_every_store! {
+    appending:
+        what_is_appended_is_there_after_reopening
+        many_callers_at_once_leave_no_gap
+        what_belongs_to_an_entry_becomes_durable_with_it
+        an_outcome_for_a_decision_that_is_not_open_is_refused
+        a_second_opener_is_refused
+        an_outcome_goes_along_with_the_next_decision_and_is_written_without_one_too;
+    checking:
+        a_sound_log_has_no_findings
+        damage_of_the_store_is_found_where_it_is
+        a_careful_forger_is_found_by_the_next_checkpoint
+        damage_of_published_files_is_found_where_it_is
+        a_store_that_was_set_back_is_found_by_what_is_published;
+    crashing:
+        a_log_that_was_dropped_is_recovered
+        a_damaged_tail_is_not_continued;
+    failing:
+        a_proven_rollback_is_told_and_serving_goes_on
+        what_is_not_proven_poisons
+        a_rollback_that_cannot_be_proven_poisons
+        a_checkpoint_that_cannot_be_kept_is_not_published
+        outcomes_wait_until_there_is_room
+        closing_gives_up_on_a_log_that_cannot_be_written
+        a_head_that_somebody_moved_poisons;
+    publishing:
+        what_is_published_can_be_verified_from_the_files_alone
+        what_is_not_published_yet_is_no_damage
+        publishing_goes_on_after_a_restart
+        files_that_are_gone_are_built_again
+        a_failed_round_is_made_up_for
+        nothing_is_signed_over_a_store_that_changed
+        a_key_signs_for_its_own_log_only;
+    querying:
+        a_search_finds_what_a_reader_of_everything_finds
+        who_acted_for_somebody_is_found_too
+        principals_are_found_and_named_through_the_directory
+        a_tail_sees_what_comes_and_ends_with_the_log;
+    vanishing:
+        a_permission_nobody_waits_for_is_not_written
+        a_caller_gone_during_the_commit_leaves_a_decision_not_forwarded
+        a_caller_gone_after_the_commit_leaves_a_decision_not_forwarded
+        a_full_queue_is_told_at_once
+        a_caller_does_not_wait_beyond_the_deadline
+        a_log_that_is_idle_says_that_it_lives
+        large_entries_are_spread_over_batches;
+}
+
+#[cfg(test)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_callers_on_several_threads_leave_no_gap() {
+    appending::many_callers_at_once_leave_no_gap(&Stand::Sqlite).await;
+}

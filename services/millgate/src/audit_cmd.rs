@@ -9,12 +9,14 @@ mod monitor;
 mod prove;
 mod replay;
 mod report;
+mod store;
 mod summary;
 
 use crate::client::Server;
 use crate::out::say;
+use crate::store::{Located, StoreArgs};
 use crate::table;
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use audit::query::Query;
 use clap::{Args, Subcommand};
 use http_body_util::BodyExt as _;
@@ -59,7 +61,8 @@ pub enum Command {
     /// A part of a log as one file, complete in a way that can be proven
     #[command(after_help = "Examples:\n  \
         millgate audit export --directory /var/lib/millgate/audit --from 2026-11-01T00:00:00Z --to 2026-12-01T00:00:00Z --out november.tar\n  \
-        millgate audit export --directory /var/lib/millgate/audit --from 2026-11-01T00:00:00Z --organisation acme --out acme.tar")]
+        millgate audit export --directory /var/lib/millgate/audit --from 2026-11-01T00:00:00Z --organisation acme --out acme.tar\n  \
+        millgate audit export --config /etc/millgate/millgate.toml --from 2026-11-01T00:00:00Z --out since-november.tar")]
     Export(export::ExportArgs),
     /// Verify an archive and decide everything in it again, by the policies of its time
     #[command(after_help = "Example:\n  millgate audit replay november.tar --key \"$(cat press-line.vkey)\"")]
@@ -74,10 +77,13 @@ pub enum Command {
     #[command(after_help = "Example:\n  millgate audit index --directory /var/lib/millgate/audit --anew")]
     Index(index::IndexArgs),
     /// Check the store of a log, entry by entry, against its heads and checkpoints
-    #[command(
-        after_help = "Example:\n  millgate audit fsck --directory /var/lib/millgate/audit --published /var/lib/millgate/audit/published"
-    )]
+    #[command(after_help = "Examples:\n  \
+        millgate audit fsck --directory /var/lib/millgate/audit --published /var/lib/millgate/audit/published\n  \
+        millgate audit fsck --store postgresql://db:5432/audit --username auditor --password-file auditor.pw --store-ca ca.pem --origin plant.example/broker-1")]
     Fsck(FsckArgs),
+    /// Make a database in PostgreSQL ready for logs
+    #[command(subcommand)]
+    Store(store::Command),
 }
 
 #[derive(Clone, Debug, Default, Args)]
@@ -171,10 +177,9 @@ pub struct TailArgs {
 
 #[derive(Debug, Args)]
 pub struct FsckArgs {
-    /// The log's own directory, which holds `log.db`
-    #[arg(long, value_name = "DIR")]
-    directory: PathBuf,
-    /// The published directory, to be compared with the store
+    #[command(flatten)]
+    store: StoreArgs,
+    /// The published directory, to be compared with the store; with `--config` the one that is named there
     #[arg(long, value_name = "DIR")]
     published: Option<PathBuf>,
     /// One JSON object on standard output
@@ -204,6 +209,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Monitor(args) => monitor::run(args).await,
         Command::Index(args) => index::run(&args).await,
         Command::Fsck(args) => fsck(&args).await,
+        Command::Store(command) => store::run(command).await,
     }
 }
 
@@ -387,18 +393,17 @@ async fn tail(args: TailArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn fsck(args: &FsckArgs) -> anyhow::Result<ExitCode> {
-    if !args.directory.join("log.db").exists() {
-        bail!("`{}` holds no `log.db`; name the log's own directory", args.directory.display());
-    }
+    let Located { store, published, index } = args.store.locate()?;
+    let published = args.published.clone().or(published.filter(|_| args.store.config.is_some()));
     let terminal = std::io::stderr().is_terminal();
     let progress = move |done: u64, total: u64| {
         if terminal {
             eprint!("\r{done} of {total} entries");
         }
     };
-    let report = audit::fsck::check(&args.directory, args.published.as_deref(), progress)
+    let report = audit::fsck::check(&store, audit::fsck::Beside { published, index }, progress)
         .await
-        .with_context(|| format!("`{}` cannot be checked", args.directory.display()))?;
+        .with_context(|| format!("`{store}` cannot be checked"))?;
     if terminal {
         eprintln!();
     }

@@ -121,6 +121,8 @@ fn examine(args: &Args) -> Result<Counts, Vec<String>> {
     if let Some(Err(error)) = config.audit.witnesses.as_deref().map(crate::witnessing::policy) {
         problems.push(format!("{}: [audit] witnesses: {error:#}", args.config.display()));
     }
+    let store = config.audit.store.iter().flat_map(crate::store::problems);
+    problems.extend(store.map(|problem| format!("{}: {problem}", args.config.display())));
     let key = &config.masks.key_file;
     if key.exists()
         && let Err(error) = secret::key(key)

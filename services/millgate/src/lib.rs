@@ -13,6 +13,7 @@ pub mod identity_cmd;
 mod out;
 pub mod policy_cmd;
 pub mod serve;
+mod store;
 mod table;
 pub mod witness_cmd;
 mod witnessing;

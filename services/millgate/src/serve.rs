@@ -108,7 +108,7 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
     // Sockets before the log: an address that is taken must not leave "opened" and "closed" entries behind.
     let sockets = Sockets::bind(config).await?;
     let identity = identity(config)?;
-    let (log, publisher) = open_log(config, clock.clone()).await?;
+    let (log, publisher) = Box::pin(open_log(config, clock.clone())).await?;
     Box::pin(gate(&world, &config.folders.cases, &log, &publisher)).await?;
     let indexer = config.audit.index.then(|| tokio::spawn(log.indexer(&config.audit.directory).run()));
     let log_key = publisher.key().to_text();
@@ -214,11 +214,12 @@ async fn open_log(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<(Log
         deadline_ms: millis(a.deadline),
         heartbeat_ms: millis(a.heartbeat),
         receipts: a.receipts.then(|| ReceiptOptions { key: key.clone(), deadline_ms: millis(a.receipt_deadline) }),
+        store: a.store.as_ref().map(crate::store::access).transpose()?,
         ..LogOptions::new(&a.directory, &a.origin, clock, random)
     };
-    let (log, recovered) = Log::open(options)
-        .await
-        .with_context(|| format!("the audit log in `{}` cannot be opened", a.directory.display()))?;
+    let store = options.store_at();
+    let (log, recovered) =
+        Log::open(options).await.with_context(|| format!("the audit log in `{store}` cannot be opened"))?;
     if recovered.unknown_outcomes > 0 {
         tracing::warn!(exchanges = recovered.unknown_outcomes, "the last run ended in the middle of exchanges");
     }

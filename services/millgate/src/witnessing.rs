@@ -50,8 +50,10 @@ impl Witnessing {
     /// # Errors
     /// A witness has seen more: this copy was restored from an older one or cut, and going on would make a second history.
     pub(crate) async fn guard(&self, audit: &Audit, key: &SigningKey) -> anyhow::Result<()> {
-        let stored =
-            Log::stored_size(&audit.directory).await.context("the store of the log cannot be read")?.unwrap_or(0);
+        let stored = Log::stored_size(crate::store::of(audit)?)
+            .await
+            .context("the store of the log cannot be read")?
+            .unwrap_or(0);
         let dir = audit.publish_directory.clone();
         let published = Publication::open(&dir).ok();
         let (note, size) = match &published {

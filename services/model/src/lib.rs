@@ -14,6 +14,7 @@ pub mod plant;
 pub mod principal;
 pub mod reason;
 pub mod time;
+pub mod url;
 
 pub use access::{AccessRequest, Action, ResourceRef, Shape};
 pub use canonical::Value;

@@ -25,11 +25,11 @@ mod source;
 mod table;
 #[cfg(test)]
 mod testing;
-mod url;
 
 pub use catalog::{Catalog, load_catalog};
 pub use folder::fingerprint;
 pub use folders::{cross_check, load_folders, unreadable};
+pub use model::url::{BaseUrl, DatabaseUrl, InvalidUrl};
 pub use party::load_registry;
 pub use problem::Problem;
 pub use revocation::load_revocations;
@@ -39,4 +39,3 @@ pub use route::{
     TimeUnit, UpstreamRequest, ValuesAt,
 };
 pub use source::{Address, AssertionTo, ClientCertificate, Credentials, Source};
-pub use url::{BaseUrl, DatabaseUrl, InvalidUrl};

@@ -9,9 +9,9 @@ pub use assertion::AssertionTo;
 use crate::problem::Problem;
 use crate::secret;
 use crate::table::Table;
-use crate::url::{BaseUrl, DatabaseUrl};
 use model::SourceId;
 use model::party::SecretRef;
+use model::url::{BaseUrl, DatabaseUrl};
 use std::path::{Path, PathBuf};
 
 #[derive(Clone, Debug, PartialEq, Eq)]

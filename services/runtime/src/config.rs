@@ -10,6 +10,8 @@ mod section;
 mod tests;
 
 use model::Origin;
+use model::party::SecretRef;
+use model::url::DatabaseUrl;
 use problem::{Problems, nearest};
 use section::Section;
 use std::net::SocketAddr;
@@ -80,8 +82,10 @@ pub struct Identity {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audit {
-    /// Holds the store. Created if absent.
+    /// Holds the store, unless that is elsewhere, and by default keys and published files. Created if absent.
     pub directory: PathBuf,
+    /// The database in PostgreSQL that takes the place of the store in `directory`.
+    pub store: Option<Store>,
     /// Tiles, entry bundles and checkpoints for auditors.
     pub publish_directory: PathBuf,
     /// The log's name in checkpoints, for ever.
@@ -107,6 +111,23 @@ pub struct Audit {
     pub index: bool,
     /// Per client prefix and issuer; beyond it refused logins are counted, not recorded one by one.
     pub refused_logins_per_minute: u32,
+}
+
+/// A database in PostgreSQL, and how the broker logs in there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    pub url: DatabaseUrl,
+    /// Without it whoever sits in between reads along, and the password may go to anybody.
+    pub tls: bool,
+    /// PEM file with the authorities that vouch for it.
+    pub ca_file: Option<PathBuf>,
+    /// PEM files.
+    pub client_certificate: Option<Tls>,
+    pub username: String,
+    pub password: Option<SecretRef>,
+    pub connect_timeout: Duration,
+    /// Nothing is signed before a synchronous standby has flushed it.
+    pub standby: bool,
 }
 
 /// What sources are told of callers, and the keys that sign it.
@@ -208,6 +229,7 @@ impl Audit {
             publish_directory: directory.join("published"),
             key_file: directory.join("checkpoint.key"),
             directory,
+            store: None,
             origin,
             checkpoint_interval: Duration::from_secs(1),
             heartbeat: Duration::from_secs(60),
@@ -437,6 +459,7 @@ fn read_audit(mut section: Section<'_, '_, '_>) -> Option<Audit> {
             1..=100_000,
             default.refused_logins_per_minute,
         ),
+        store: read_store(section.optional_table("store", "audit.store")),
         directory: default.directory,
         origin: default.origin,
     };
@@ -456,6 +479,49 @@ fn read_audit(mut section: Section<'_, '_, '_>) -> Option<Audit> {
     }
     section.close();
     directory.and(origin).map(|_| audit)
+}
+
+/// The same words as for a database that is a source.
+fn read_store(section: Option<Section<'_, '_, '_>>) -> Option<Store> {
+    let mut section = section?;
+    for (key, help) in [
+        ("url", "the database: `url = \"postgresql://HOST:PORT/DATABASE\"`"),
+        ("username", "a role: `username = \"…\"`"),
+    ] {
+        if !section.has(key) {
+            section.missing(key, help);
+        }
+    }
+    let url = section.address("url");
+    let username = section.text("username", "the role to log in as").map(str::to_owned);
+    let (tls, ca_file) = (section.flag("tls", true), section.path("ca_file"));
+    if tls && !section.has("ca_file") {
+        let help = "add `ca_file = \"…\"`, or `tls = false` where nobody sits in between";
+        section.problem("tls", "`[audit.store]` has no `ca_file`, and nobody else vouches for a database", help);
+    }
+    let client_certificate = match (section.path("certificate_file"), section.path("key_file")) {
+        (Some(certificate), Some(key)) => Some(Tls { certificate, key }),
+        (None, None) => None,
+        _ => {
+            section.problem("certificate_file", "`certificate_file` and `key_file` belong together", "name both");
+            None
+        }
+    };
+    for (key, there) in [("ca_file", ca_file.is_some()), ("certificate_file", client_certificate.is_some())] {
+        if there && !tls {
+            section.problem(key, format!("`[audit.store]` has a `{key}` but no TLS"), "remove `tls = false`");
+        }
+    }
+    let default = Store::CONNECT_TIMEOUT;
+    let longest = Duration::from_secs(60);
+    let connect_timeout = section.duration("connect_timeout", Duration::from_millis(10)..=longest, default);
+    let (password, standby) = (section.secret("password"), section.flag("standby", false));
+    section.close();
+    Some(Store { url: url?, tls, ca_file, client_certificate, username: username?, password, connect_timeout, standby })
+}
+
+impl Store {
+    pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 }
 
 /// Without an `[audit]` there is no name and no place to take.

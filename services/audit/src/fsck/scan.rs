@@ -8,7 +8,7 @@ use crate::error::ReadError;
 use crate::frames;
 use crate::open_set::OpenSet;
 use crate::publish::parse_note;
-use crate::sqlite::{RawCheckpoint, Reader, Standing};
+use crate::reader::{RawCheckpoint, Reader, Standing};
 use crate::store::Bundle;
 use model::entry::Entry;
 use std::collections::VecDeque;

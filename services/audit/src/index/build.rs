@@ -7,8 +7,9 @@ use super::{Index, place};
 use crate::append::Log;
 use crate::error::ReadError;
 use crate::frames;
+use crate::reader::{Reader, StoreAt};
 use crate::recover::entry_bytes;
-use crate::sqlite::{Reader, create_private_file};
+use crate::sqlite::{create_private_dir, create_private_file};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -123,16 +124,19 @@ impl Building {
     }
 }
 
-/// Builds the index of the log in `dir` anew, or goes on with it, and returns how many entries are indexed.
+/// Builds the index of the log at `store` in `dir` anew, or goes on with it, and returns how many entries are indexed.
 ///
 /// `progress` hears how many entries of how many are done.
 ///
 /// # Errors
 /// When somebody else writes it, the log cannot be read, or the index not written.
-pub async fn build(dir: &Path, anew: bool, mut progress: impl FnMut(u64, u64)) -> Result<u64, ReadError> {
-    let path = dir.join(crate::sqlite::DATABASE_FILE);
-    std::fs::metadata(&path).map_err(|source| ReadError::File { path, source })?;
-    let reader = Reader::open(dir).await?;
+pub async fn build(
+    store: impl Into<StoreAt>,
+    dir: &Path,
+    anew: bool,
+    mut progress: impl FnMut(u64, u64),
+) -> Result<u64, ReadError> {
+    let reader = Reader::open_existing(store).await?;
     let origin = reader.origin().await?;
     if anew {
         let _lock = lock(dir)?;
@@ -256,6 +260,7 @@ async fn is_of(reader: &Reader, standing: Standing) -> Result<bool, ReadError> {
 
 /// Beside the database, so that two who build do not meet.
 fn lock(dir: &Path) -> Result<File, ReadError> {
+    create_private_dir(dir).map_err(|source| ReadError::File { path: dir.into(), source })?;
     let path = dir.join(LOCK_FILE);
     let fault = |source| ReadError::File { path: path.clone(), source };
     let mut options = File::options();

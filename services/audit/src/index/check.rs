@@ -4,7 +4,7 @@ use super::build::build_into;
 use super::database::{DATABASE_FILE, standing};
 use super::positions::BLOCK;
 use crate::error::ReadError;
-use crate::sqlite::Reader;
+use crate::reader::Reader;
 use crate::store::StoreError;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};

@@ -4,13 +4,12 @@ use crate::append::Log;
 use crate::batch::ENTRIES_MAX;
 use crate::error::ReadError;
 use crate::frames;
-use crate::sqlite::{Reader, Span};
+use crate::reader::{Reader, Span, StoreAt};
 use crate::store::Bundle;
 use model::canonical::unhex;
 use model::entry::{Content, DirectoryRow};
 use model::{Digest, Timestamp};
 use std::collections::HashSet;
-use std::path::Path;
 
 /// Reads a stretch of the log part by part, in memory that does not depend on its length.
 #[derive(Debug)]
@@ -60,14 +59,12 @@ impl Log {
 }
 
 impl Decisions {
-    /// From the log in `dir`, whoever else has it open. Nobody records this reading.
+    /// From the log at `store`, whoever else has it open. Nobody records this reading.
     ///
     /// # Errors
     /// When there is no log, or it cannot be read.
-    pub async fn open(dir: &Path, from: Timestamp, to: Timestamp) -> Result<Self, ReadError> {
-        let path = dir.join(crate::sqlite::DATABASE_FILE);
-        std::fs::metadata(&path).map_err(|source| ReadError::File { path, source })?;
-        let reader = Reader::open(dir).await?;
+    pub async fn open(store: impl Into<StoreAt>, from: Timestamp, to: Timestamp) -> Result<Self, ReadError> {
+        let reader = Reader::open_existing(store).await?;
         let size = reader.standing().await?.head.size;
         Self::of(reader, size, from, to).await
     }

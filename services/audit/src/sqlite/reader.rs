@@ -2,22 +2,17 @@
 //!
 //! Every call is a short statement. A long one would hold a snapshot, and the WAL could not be reused meanwhile.
 
-use super::rows::{self, damaged, unsigned};
+use super::rows::{self, unsigned};
 use super::{BUSY_TIMEOUT, DATABASE_FILE};
-use crate::store::{Bundle, CheckpointRow, Head, OrganisationState, StoreError};
+use crate::reader::{CHUNK_BYTES_MAX, CONNECTIONS_MAX, RawCheckpoint, Span, Standing, damaged};
+use crate::store::{Bundle, CheckpointRow, Head, StoreError};
 use futures_util::TryStreamExt as _;
 use model::entry::{Content, DirectoryRow};
-use model::{Digest, OrganisationId, Timestamp, Value};
+use model::{Digest, Timestamp, Value};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteRow};
 use sqlx::{ConnectOptions as _, Row as _};
 use std::collections::HashMap;
 use std::path::Path;
-use tlog::CompactRange;
-
-/// Queries of auditors, the publisher, a tail or two.
-const CONNECTIONS_MAX: u32 = 6;
-/// One call returns bundles of about this many bytes at most: enough to be quick, little enough to hold.
-pub(crate) const CHUNK_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A selection of bundles.
 macro_rules! bundles {
@@ -30,41 +25,6 @@ macro_rules! bundles {
 #[derive(Clone, Debug)]
 pub(crate) struct Reader {
     pool: SqlitePool,
-}
-
-/// A stretch of time and of the log, and the direction to go through it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Span {
-    /// First and last `time` of interest, both inclusive.
-    pub time: (Timestamp, Timestamp),
-    /// First and last index of interest, both inclusive.
-    pub indices: (u64, u64),
-    pub newest_first: bool,
-}
-
-/// The row of the head, unchecked.
-#[derive(Clone, Debug)]
-pub(crate) struct RawHead {
-    pub size: u64,
-    pub root: Vec<u8>,
-    pub range: Vec<u8>,
-    pub open: Vec<u8>,
-}
-
-/// A row of a checkpoint, unchecked.
-#[derive(Clone, Debug)]
-pub(crate) struct RawCheckpoint {
-    pub size: u64,
-    pub note: String,
-    /// `None` when the bytes are not a range of that size.
-    pub range: Option<CompactRange>,
-}
-
-/// Where a log stands, read in one transaction.
-#[derive(Clone, Debug)]
-pub(crate) struct Standing {
-    pub head: RawHead,
-    pub organisations: Vec<(OrganisationId, OrganisationState)>,
 }
 
 impl Reader {
@@ -93,7 +53,6 @@ impl Reader {
         rows::head(&mut *self.pool.acquire().await?).await
     }
 
-    /// The name of the log.
     pub(crate) async fn origin(&self) -> Result<String, StoreError> {
         let row = sqlx::query("SELECT value FROM meta WHERE key = 'origin'").fetch_one(&self.pool).await?;
         Ok(row.try_get("value")?)
@@ -102,14 +61,7 @@ impl Reader {
     /// The head as it is stored, good or not, and the organisations at the same moment.
     pub(crate) async fn standing(&self) -> Result<Standing, StoreError> {
         let mut transaction = self.pool.begin().await?;
-        let row = sqlx::query("SELECT size, root, range, open FROM head WHERE id = 1");
-        let row = row.fetch_one(&mut *transaction).await?;
-        let head = RawHead {
-            size: unsigned(&row, "size")?,
-            root: row.try_get("root")?,
-            range: row.try_get("range")?,
-            open: row.try_get("open")?,
-        };
+        let head = rows::raw_head(&mut transaction).await?;
         let organisations = rows::organisations(&mut transaction).await?;
         transaction.rollback().await?;
         Ok(Standing { head, organisations })
@@ -195,17 +147,7 @@ impl Reader {
         query.fetch_optional(&self.pool).await?.as_ref().map(checkpoint).transpose()
     }
 
-    /// Checkpoints of trees larger than `size`, ascending, at most 1,000.
-    pub(crate) async fn checkpoints_after(&self, size: Option<u64>) -> Result<Vec<CheckpointRow>, StoreError> {
-        let rows = self.raw_checkpoints_after(size).await?;
-        let whole = |row: RawCheckpoint| {
-            let range = row.range.ok_or_else(|| damaged("a stored compact range"))?;
-            Ok(CheckpointRow { note: row.note, range })
-        };
-        rows.into_iter().map(whole).collect()
-    }
-
-    /// As [`Reader::checkpoints_after`], good or not.
+    /// Checkpoints of trees larger than `size`, good or not, ascending, at most 1,000.
     pub(crate) async fn raw_checkpoints_after(&self, size: Option<u64>) -> Result<Vec<RawCheckpoint>, StoreError> {
         let sql = "SELECT size, note, range FROM checkpoint WHERE size > ? ORDER BY size LIMIT 1000";
         let bound = size.map_or(-1, |size| i64::try_from(size).unwrap_or(i64::MAX));

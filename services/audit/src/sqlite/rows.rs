@@ -1,6 +1,6 @@
 //! Rows to values and back.
 
-use crate::open_set::OpenSet;
+use crate::reader::{RawHead, damaged};
 use crate::store::{DisclosureRow, Head, OrganisationState, StoreError};
 use model::OrganisationId;
 use model::canonical::{encode_text, hex};
@@ -9,28 +9,23 @@ use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use tlog::CompactRange;
 
-/// A row that no writer of ours has written.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("{0} is not what the log's writer stores there; run `millgate audit fsck`")]
-pub(crate) struct Damaged(pub &'static str);
-
-pub(crate) fn damaged(what: &'static str) -> StoreError {
-    StoreError::Failed(Damaged(what).into())
-}
-
 pub(crate) fn unsigned(row: &SqliteRow, column: &'static str) -> Result<u64, StoreError> {
     let value: i64 = row.try_get(column)?;
     u64::try_from(value).map_err(|_| damaged(column))
 }
 
-pub(crate) async fn head(connection: &mut SqliteConnection) -> Result<Head, StoreError> {
+pub(crate) async fn raw_head(connection: &mut SqliteConnection) -> Result<RawHead, StoreError> {
     let row = sqlx::query("SELECT size, root, range, open FROM head WHERE id = 1").fetch_one(connection).await?;
-    let range = range(&row)?;
-    if row.try_get::<Vec<u8>, _>("root")? != range.root().0 {
-        return Err(damaged("the root in the head"));
-    }
-    let open = OpenSet::from_bytes(&row.try_get::<Vec<u8>, _>("open")?).ok_or(damaged("the open list in the head"))?;
-    Ok(Head { range, open })
+    Ok(RawHead {
+        size: unsigned(&row, "size")?,
+        root: row.try_get("root")?,
+        range: row.try_get("range")?,
+        open: row.try_get("open")?,
+    })
+}
+
+pub(crate) async fn head(connection: &mut SqliteConnection) -> Result<Head, StoreError> {
+    raw_head(connection).await?.checked()
 }
 
 /// From the columns `size` and `range`.

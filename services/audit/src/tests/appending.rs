@@ -1,13 +1,13 @@
 //! Ordinary use, and callers that vanish.
 
 use super::harness::*;
-use crate::{AppendError, Log, LogOptions, OpenError};
+use crate::postgres::PostgresError;
+use crate::{AppendError, Log, OpenError};
 use model::entry::{CommitmentClass, Content, Disclosure, Draft, Kind};
 use model::{Digest, Principal, PrincipalKind, Subject, Value};
 
-#[tokio::test]
-async fn what_is_appended_is_there_after_reopening() {
-    let dir = tempfile::tempdir().unwrap();
+pub async fn what_is_appended_is_there_after_reopening(stand: &Stand) {
+    let dir = stand.home().await;
     let log = open(dir.path()).await;
     let decision = log.append(allow(&log, "acme", "r1")).await.unwrap();
     let outcome_entry = log.append_outcome(outcome(&log, "acme", "r1", decision.index)).await.unwrap();
@@ -28,9 +28,8 @@ async fn what_is_appended_is_there_after_reopening() {
     read_all(dir.path()).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_callers_at_once_leave_no_gap() {
-    let dir = tempfile::tempdir().unwrap();
+pub async fn many_callers_at_once_leave_no_gap(stand: &Stand) {
+    let dir = stand.home().await;
     let log = open(dir.path()).await;
     let callers = (0..200).map(|i| {
         let log = log.clone();
@@ -55,9 +54,8 @@ async fn many_callers_at_once_leave_no_gap() {
     assert_eq!(stored.entries.len(), 402);
 }
 
-#[tokio::test]
-async fn what_belongs_to_an_entry_becomes_durable_with_it() {
-    let dir = tempfile::tempdir().unwrap();
+pub async fn what_belongs_to_an_entry_becomes_durable_with_it(stand: &Stand) {
+    let dir = stand.home().await;
     let log = open(dir.path()).await;
     let principal = Principal {
         organisation: organisation("acme"),
@@ -94,9 +92,8 @@ async fn what_belongs_to_an_entry_becomes_durable_with_it() {
     log.close().await;
 }
 
-#[tokio::test]
-async fn an_outcome_for_a_decision_that_is_not_open_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
+pub async fn an_outcome_for_a_decision_that_is_not_open_is_refused(stand: &Stand) {
+    let dir = stand.home().await;
     let log = open(dir.path()).await;
     let denial = log.append(deny(&log, "acme", "r1")).await.unwrap();
     let of_denial = outcome(&log, "acme", "r1", denial.index);
@@ -110,31 +107,33 @@ async fn an_outcome_for_a_decision_that_is_not_open_is_refused() {
     assert_eq!(read_all(dir.path()).await.outcomes_of(decision.index), ["complete"]);
 }
 
-#[tokio::test]
-async fn a_second_opener_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
+pub async fn a_second_opener_is_refused(stand: &Stand) {
+    let dir = stand.home().await;
     let log = open(dir.path()).await;
     let error = Log::open(options(dir.path())).await.unwrap_err();
-    assert!(matches!(error, OpenError::Locked { .. }), "{error}");
+    let is_taken = matches!(error, OpenError::Locked { .. } | OpenError::Postgres(PostgresError::Taken { .. }));
+    assert!(is_taken, "{error}");
     log.close().await;
     open(dir.path()).await.close().await;
 }
 
+#[cfg(test)]
 #[tokio::test]
 async fn a_log_keeps_its_origin() {
     let dir = tempfile::tempdir().unwrap();
     open(dir.path()).await.close().await;
-    let other = LogOptions { origin: "elsewhere.example/log".into(), ..options(dir.path()) };
+    let other = crate::LogOptions { origin: "elsewhere.example/log".into(), ..options(dir.path()) };
     let error = Log::open(other).await.unwrap_err();
     assert_eq!(
         error.to_string(),
         "this directory holds the log `millgate.example/test`, not `elsewhere.example/log`; a log keeps its origin for life"
     );
-    let bad = LogOptions { origin: "with space".into(), ..options(dir.path()) };
+    let bad = crate::LogOptions { origin: "with space".into(), ..options(dir.path()) };
     assert!(matches!(Log::open(bad).await, Err(OpenError::BadOrigin(_))));
 }
 
 #[cfg(unix)]
+#[cfg(test)]
 #[tokio::test]
 async fn nobody_else_may_read_the_files() {
     use std::os::unix::fs::PermissionsExt as _;
@@ -150,9 +149,8 @@ async fn nobody_else_may_read_the_files() {
     log.close().await;
 }
 
-#[tokio::test]
-async fn an_outcome_goes_along_with_the_next_decision_and_is_written_without_one_too() {
-    let dir = tempfile::tempdir().unwrap();
+pub async fn an_outcome_goes_along_with_the_next_decision_and_is_written_without_one_too(stand: &Stand) {
+    let dir = stand.home().await;
     let log = open(dir.path()).await;
     let first = log.append(allow(&log, "acme", "r1")).await.unwrap();
     let before = log.status().batches;

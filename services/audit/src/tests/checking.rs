@@ -1,8 +1,10 @@
 //! Every kind of damage is found, and found where it is.
 
 use super::harness::*;
+use super::stand::copy_dir;
 use crate::fsck::{Report, check};
 use crate::publish::checkpoint_path;
+#[cfg(test)]
 use crate::sqlite::DATABASE_FILE;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,13 +13,13 @@ use tempfile::TempDir;
 /// Entries 1 to 10 one by one, 11 to 40 in one bundle, a checkpoint, 41 to 60 and 61 to 340 in two, a checkpoint, 341
 /// to 344 one by one without one; 345 says that the log was closed. Decision 2 has the outcome 3, decision 4 has none.
 struct Plant {
-    dir: TempDir,
+    dir: Home,
     out: TempDir,
 }
 
 impl Plant {
-    async fn new() -> Self {
-        let plant = Self { dir: tempfile::tempdir().unwrap(), out: tempfile::tempdir().unwrap() };
+    async fn new(stand: &Stand) -> Self {
+        let plant = Self { dir: stand.home().await, out: tempfile::tempdir().unwrap() };
         let log = open(plant.dir.path()).await;
         let publisher = publisher(&log, plant.out.path()).await;
         log.append(deny(&log, "acme", "r1")).await.unwrap();
@@ -40,9 +42,8 @@ impl Plant {
     }
 
     /// The same plant in other directories.
-    fn copy(&self) -> Self {
-        let copy = Self { dir: tempfile::tempdir().unwrap(), out: tempfile::tempdir().unwrap() };
-        copy_dir(self.dir.path(), copy.dir.path());
+    async fn copy(&self, stand: &Stand) -> Self {
+        let copy = Self { dir: stand.copy(&self.dir).await, out: tempfile::tempdir().unwrap() };
         copy_dir(self.out.path(), copy.out.path());
         copy
     }
@@ -56,25 +57,12 @@ impl Plant {
     }
 }
 
-fn copy_dir(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let (path, target) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
-        if path.is_dir() {
-            copy_dir(&path, &target);
-        } else {
-            fs::copy(&path, &target).unwrap();
-        }
-    }
-}
-
 fn texts(report: &Report) -> Vec<String> {
     report.findings.iter().map(ToString::to_string).collect()
 }
 
-#[tokio::test]
-async fn a_sound_log_has_no_findings() {
-    let plant = Plant::new().await;
+pub async fn a_sound_log_has_no_findings(stand: &Stand) {
+    let plant = Plant::new(stand).await;
     let mut heard = Vec::new();
     let report = check(plant.dir.path(), Some(plant.out.path()), |done, of| heard.push((done, of))).await.unwrap();
     assert_eq!((texts(&report), report.entries, report.checkpoints), (vec![], 346, 2));
@@ -189,20 +177,18 @@ const DAMAGES: &[(&str, &[&str], &[&str])] = &[
     ),
 ];
 
-#[tokio::test]
-async fn damage_of_the_store_is_found_where_it_is() {
-    let sound = Plant::new().await;
+pub async fn damage_of_the_store_is_found_where_it_is(stand: &Stand) {
+    let sound = Plant::new(stand).await;
     for (sql, alone, with_published) in DAMAGES {
-        let plant = sound.copy();
+        let plant = sound.copy(stand).await;
         vandalise(plant.dir.path(), sql).await;
         assert_eq!(texts(&plant.check(false).await), *alone, "{sql}");
         assert_eq!(texts(&plant.check(true).await), *with_published, "{sql}");
     }
 }
 
-#[tokio::test]
-async fn a_careful_forger_is_found_by_the_next_checkpoint() {
-    let plant = Plant::new().await;
+pub async fn a_careful_forger_is_found_by_the_next_checkpoint(stand: &Stand) {
+    let plant = Plant::new(stand).await;
     // The digest is made to fit.
     forge(plant.dir.path(), 41).await;
     let report = plant.check(false).await;
@@ -218,32 +204,25 @@ async fn a_careful_forger_is_found_by_the_next_checkpoint() {
         ]
     );
     // Behind the last checkpoint only the head is left to contradict.
-    let plant = Plant::new().await;
+    let plant = Plant::new(stand).await;
     forge(plant.dir.path(), 342).await;
     assert_eq!(texts(&plant.check(true).await), ["entries 341 to 345: they do not have the head's root"]);
 }
 
 /// Turns a `deny` of the first entry of a bundle into something else of the same length, and corrects the digest.
-async fn forge(dir: &Path, first_index: u64) {
-    use sqlx::{ConnectOptions as _, Connection as _, Row as _};
-    vandalise(dir, "UPDATE meta SET value = value").await;
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(dir.join(DATABASE_FILE));
-    let mut connection = options.connect().await.unwrap();
-    let first_index = i64::try_from(first_index).unwrap();
-    let select = sqlx::query("SELECT bytes FROM bundle WHERE first_index = ?").bind(first_index);
-    let mut bytes: Vec<u8> = select.fetch_one(&mut connection).await.unwrap().get(0);
-    let at = bytes.windows(6).position(|w| w == b"\"deny\"").unwrap();
-    bytes[at + 1..at + 5].copy_from_slice(b"Deny");
-    let digest = model::Digest::of(&bytes).0.to_vec();
-    let update = sqlx::query("UPDATE bundle SET bytes = ?, sha256 = ? WHERE first_index = ?");
-    update.bind(bytes).bind(digest).bind(first_index).execute(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
+async fn forge(dir: &StoreAt, first_index: u64) {
+    rewrite(dir, first_index, |bytes| {
+        let at = bytes.windows(6).position(|w| w == b"\"deny\"").unwrap();
+        bytes[at + 1..at + 5].copy_from_slice(b"Deny");
+    })
+    .await;
 }
 
+#[cfg(test)]
 #[tokio::test]
 async fn a_byte_flipped_in_the_file_is_found() {
-    let plant = Plant::new().await;
-    let path = plant.dir.path().join(DATABASE_FILE);
+    let plant = Plant::new(&Stand::Sqlite).await;
+    let path = plant.dir.directory().join(DATABASE_FILE);
     let mut file = fs::read(&path).unwrap();
     let at = file.windows(12).position(|w| w == b"\"request\":\"r").unwrap();
     file[at] ^= 1;
@@ -253,10 +232,11 @@ async fn a_byte_flipped_in_the_file_is_found() {
     assert!(report.findings[0].what.starts_with("the entry was changed"), "{report:?}");
 }
 
+#[cfg(test)]
 #[tokio::test]
 async fn pages_that_the_database_cannot_read_are_passed_over() {
-    let plant = Plant::new().await;
-    let path = plant.dir.path().join(DATABASE_FILE);
+    let plant = Plant::new(&Stand::Sqlite).await;
+    let path = plant.dir.directory().join(DATABASE_FILE);
     let mut file = fs::read(&path).unwrap();
     // Overwrites every page that holds part of the bundle with 280 entries.
     for page in file.chunks_mut(4096) {
@@ -270,14 +250,13 @@ async fn pages_that_the_database_cannot_read_are_passed_over() {
     assert!(report.findings.iter().all(|f| f.first_index >= 61 && f.last_index <= 340), "{report:?}");
 }
 
-#[tokio::test]
-async fn damage_of_published_files_is_found_where_it_is() {
+pub async fn damage_of_published_files_is_found_where_it_is(stand: &Stand) {
     let flip = |path: &Path, at: usize| {
         let mut bytes = fs::read(path).unwrap();
         bytes[at] ^= 1;
         fs::write(path, bytes).unwrap();
     };
-    let plant = Plant::new().await;
+    let plant = Plant::new(stand).await;
     flip(&plant.published("tile/0/000"), 32 * 9);
     assert_eq!(texts(&plant.check(true).await), ["entry 9: the published tile of level 0 does not have its hash"]);
     flip(&plant.published("tile/0/000"), 32 * 9);
@@ -306,10 +285,9 @@ async fn damage_of_published_files_is_found_where_it_is() {
     assert!(report.findings[0].what.starts_with("the published `checkpoint` cannot be read"), "{report:?}");
 }
 
-#[tokio::test]
-async fn a_store_that_was_set_back_is_found_by_what_is_published() {
-    let plant = Plant::new().await;
-    let older = tempfile::tempdir().unwrap();
+pub async fn a_store_that_was_set_back_is_found_by_what_is_published(stand: &Stand) {
+    let plant = Plant::new(stand).await;
+    let older = stand.home().await;
     let log = open(older.path()).await;
     fill_one_bundle(&log, 4).await;
     log.close().await;
@@ -318,6 +296,7 @@ async fn a_store_that_was_set_back_is_found_by_what_is_published() {
     assert!(texts(&report).contains(&format!("entries 6 to 340: {cut}")), "{report:?}");
 }
 
+#[cfg(test)]
 #[tokio::test]
 async fn there_must_be_a_log() {
     let dir = tempfile::tempdir().unwrap();

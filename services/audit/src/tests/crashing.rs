@@ -1,15 +1,21 @@
 //! The process ends without warning, at every step: its files are copied there and opened as the next start would.
+//! PostgreSQL's are not ours to copy; it is killed in the acceptance tests.
 
 use super::harness::*;
-use crate::faults::Step;
-use crate::{Appended, Log, fsck};
+use crate::Log;
 use model::entry::Kind;
-use std::fs;
-use std::path::Path;
-use std::sync::{Arc, Mutex};
-use tempfile::TempDir;
+#[cfg(test)]
+use {
+    crate::faults::Step,
+    crate::{Appended, fsck},
+    std::fs,
+    std::path::Path,
+    std::sync::{Arc, Mutex},
+    tempfile::TempDir,
+};
 
 /// The files at one moment, and what had been acknowledged by then.
+#[cfg(test)]
 struct Moment {
     step: Step,
     files: TempDir,
@@ -17,6 +23,7 @@ struct Moment {
 }
 
 /// What a killed process leaves: the database and its WAL. The shared memory is gone.
+#[cfg(test)]
 fn copy_files(dir: &Path) -> TempDir {
     let copy = tempfile::tempdir().unwrap();
     for name in ["log.db", "log.db-wal"] {
@@ -29,6 +36,7 @@ fn copy_files(dir: &Path) -> TempDir {
 }
 
 /// Exchanges of two callers, a denial between them; one exchange stays open. A copy of the files at every step.
+#[cfg(test)]
 async fn moments() -> Vec<Moment> {
     let dir = tempfile::tempdir().unwrap();
     let acknowledged: Arc<Mutex<Vec<Appended>>> = Arc::default();
@@ -56,6 +64,7 @@ async fn moments() -> Vec<Moment> {
     std::mem::take(&mut *moments)
 }
 
+#[cfg(test)]
 #[tokio::test]
 async fn a_kill_at_any_step_loses_nothing_that_was_acknowledged() {
     let moments = moments().await;
@@ -84,6 +93,7 @@ async fn a_kill_at_any_step_loses_nothing_that_was_acknowledged() {
     }
 }
 
+#[cfg(test)]
 #[tokio::test]
 async fn a_batch_is_there_from_the_commit_on_and_not_before() {
     let moments = moments().await;
@@ -103,9 +113,8 @@ async fn a_batch_is_there_from_the_commit_on_and_not_before() {
     assert_eq!(before, [0, 1, 2, 4, 5]);
 }
 
-#[tokio::test]
-async fn a_log_that_was_dropped_is_recovered() {
-    let dir = tempfile::tempdir().unwrap();
+pub async fn a_log_that_was_dropped_is_recovered(stand: &Stand) {
+    let dir = stand.home().await;
     let log = open(dir.path()).await;
     let decision = log.append(allow(&log, "acme", "r1")).await.unwrap();
     drop(log);
@@ -124,8 +133,7 @@ async fn a_log_that_was_dropped_is_recovered() {
     assert_eq!(events, ["opened", "opened", "closed"]);
 }
 
-#[tokio::test]
-async fn a_damaged_tail_is_not_continued() {
+pub async fn a_damaged_tail_is_not_continued(stand: &Stand) {
     for (sql, places) in [
         ("DELETE FROM bundle WHERE first_index = 2", (2, 2)),
         ("DELETE FROM bundle WHERE first_index = 5", (0, 5)),
@@ -136,7 +144,7 @@ async fn a_damaged_tail_is_not_continued() {
         ("UPDATE bundle SET bytes = CAST(bytes || x'00' AS BLOB) WHERE first_index = 3", (3, 3)),
         ("UPDATE bundle SET count = 2 WHERE first_index = 3", (3, 4)),
     ] {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = stand.home().await;
         let log = open(dir.path()).await;
         for i in 1..=4 {
             log.append(deny(&log, "acme", &format!("r{i}"))).await.unwrap();

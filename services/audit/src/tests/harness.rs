@@ -1,12 +1,17 @@
 //! A log in a temporary directory, entries to put into it, and an independent reading of what is stored.
 
 use crate::faults::{FailingStore, Fault, Step};
-use crate::sqlite::{Reader, SqliteStore};
+use crate::postgres::PostgresStore;
+use crate::reader::Reader;
+use crate::sqlite::SqliteStore;
 use crate::{Appended, Log, LogOptions, OpenError, Random, frames};
+
+pub use super::stand::{Home, Stand, rewrite, vandalise};
+pub use crate::StoreAt;
 use model::entry::{Draft, Effect, Entry, Kind, Place};
 use model::{Clock, OrganisationId, Timestamp, Value};
 use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 use tlog::CompactRange;
@@ -30,9 +35,13 @@ fn counting_bytes() -> Random {
     Arc::new(move |bytes: &mut [u8]| bytes.iter_mut().for_each(|b| *b = next.fetch_add(1, Ordering::Relaxed)))
 }
 
-pub fn options(dir: &Path) -> LogOptions {
+pub fn options(at: impl Into<StoreAt>) -> LogOptions {
     let clock = Arc::new(TickingClock(AtomicI64::new(START.millis())));
-    LogOptions { heartbeat_ms: 0, ..LogOptions::new(dir, ORIGIN, clock, counting_bytes()) }
+    let (dir, store) = match at.into() {
+        StoreAt::Directory(dir) => (dir, None),
+        StoreAt::Postgres { access, .. } => (PathBuf::new(), Some(*access)),
+    };
+    LogOptions { heartbeat_ms: 0, store, ..LogOptions::new(dir, ORIGIN, clock, counting_bytes()) }
 }
 
 /// A log on a store that asks `plan` before and after every operation, from the opening on.
@@ -40,12 +49,20 @@ pub async fn open_failing(
     options: &LogOptions,
     plan: impl FnMut(Step) -> Option<Fault> + Send + 'static,
 ) -> Result<Log, OpenError> {
-    let store = SqliteStore::open(&options.dir, ORIGIN).await?;
-    Ok(Log::open_with(FailingStore::new(store, plan), options).await?.0)
+    match &options.store {
+        None => {
+            let store = SqliteStore::open(&options.dir, ORIGIN).await?;
+            Ok(Log::open_with(FailingStore::new(store, plan), options).await?.0)
+        }
+        Some(access) => {
+            let store = PostgresStore::open(access, ORIGIN).await?;
+            Ok(Log::open_with(FailingStore::new(store, plan), options).await?.0)
+        }
+    }
 }
 
-pub async fn open(dir: &Path) -> Log {
-    Log::open(options(dir)).await.unwrap().0
+pub async fn open(at: impl Into<StoreAt>) -> Log {
+    Log::open(options(at)).await.unwrap().0
 }
 
 pub fn organisation(name: &str) -> OrganisationId {
@@ -109,8 +126,8 @@ impl Stored {
 }
 
 /// Reads the whole store and checks it against itself, with nothing of the writer's code.
-pub async fn read_all(dir: &Path) -> Stored {
-    let reader = Reader::open(dir).await.unwrap();
+pub async fn read_all(at: impl Into<StoreAt>) -> Stored {
+    let reader = Reader::open(at).await.unwrap();
     let (mut range, mut bytes) = (CompactRange::new(), Vec::new());
     loop {
         let bundles = reader.bundles(range.size()).await.unwrap();
@@ -178,21 +195,6 @@ fn check_outcomes(entries: &[Entry]) -> BTreeSet<u64> {
         }
     }
     open
-}
-
-/// Changes the database behind the log's back, as its owner can: the triggers go first.
-pub async fn vandalise(dir: &Path, sql: &'static str) {
-    use sqlx::{ConnectOptions as _, Connection as _, Row as _};
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(dir.join(crate::sqlite::DATABASE_FILE));
-    let mut connection = options.connect().await.unwrap();
-    let triggers = sqlx::query("SELECT name FROM sqlite_schema WHERE type = 'trigger'");
-    for row in triggers.fetch_all(&mut connection).await.unwrap() {
-        let drop = format!("DROP TRIGGER {}", row.get::<String, _>(0));
-        sqlx::raw_sql(sqlx::AssertSqlSafe(drop)).execute(&mut connection).await.unwrap();
-    }
-    let done = sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
-    assert!(done.rows_affected() > 0, "{sql}");
-    connection.close().await.unwrap();
 }
 
 pub fn key() -> tlog::SigningKey {

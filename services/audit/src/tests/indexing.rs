@@ -545,7 +545,7 @@ async fn an_open_log_keeps_its_index_and_lets_go_of_it() {
     assert_eq!(log.query(&query).await.unwrap().entries.len(), 150);
     log.close().await;
     indexer.await.unwrap();
-    assert_eq!(crate::index::build(dir.path(), true, |_, _| {}).await.unwrap(), 256);
+    assert_eq!(crate::index::build(dir.path(), dir.path(), true, |_, _| {}).await.unwrap(), 256);
     assert_eq!(fsck::check(dir.path(), None, |_, _| {}).await.unwrap().findings, []);
 }
 

@@ -35,7 +35,7 @@ async fn record(log: &Log, i: usize) {
 }
 
 /// A log of 700 entries in batches of many sizes, published.
-async fn searchable(dir: &Path, out: &Path) -> Log {
+async fn searchable(dir: &StoreAt, out: &Path) -> Log {
     let log = open(dir).await;
     let publisher = publisher(&log, out).await;
     for i in 0..40 {
@@ -124,9 +124,8 @@ fn indices(pages: &[Page]) -> Vec<u64> {
     pages.iter().flat_map(|page| page.entries.iter().map(|found| found.index)).collect()
 }
 
-#[tokio::test]
-async fn a_search_finds_what_a_reader_of_everything_finds() {
-    let (dir, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+pub async fn a_search_finds_what_a_reader_of_everything_finds(stand: &Stand) {
+    let (dir, out) = (stand.home().await, tempfile::tempdir().unwrap());
     let log = searchable(dir.path(), out.path()).await;
     let stored = read_all(dir.path()).await;
     for query in queries() {
@@ -157,9 +156,8 @@ async fn a_search_finds_what_a_reader_of_everything_finds() {
     log.close().await;
 }
 
-#[tokio::test]
-async fn who_acted_for_somebody_is_found_too() {
-    let dir = tempfile::tempdir().unwrap();
+pub async fn who_acted_for_somebody_is_found_too(stand: &Stand) {
+    let dir = stand.home().await;
     let log = open(dir.path()).await;
     let (subject, first) = log.principal_reference(&principal("acme/anna"));
     let (agent, second) = log.principal_reference(&principal("borealis/agent"));
@@ -184,9 +182,8 @@ async fn who_acted_for_somebody_is_found_too() {
     log.close().await;
 }
 
-#[tokio::test]
-async fn principals_are_found_and_named_through_the_directory() {
-    let (dir, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+pub async fn principals_are_found_and_named_through_the_directory(stand: &Stand) {
+    let (dir, out) = (stand.home().await, tempfile::tempdir().unwrap());
     let log = searchable(dir.path(), out.path()).await;
     let query = Query { principal: Some("acme/ben".into()), limit: 1000, ..Query::default() };
     let page = log.query(&query).await.unwrap();
@@ -209,9 +206,8 @@ async fn principals_are_found_and_named_through_the_directory() {
     log.close().await;
 }
 
-#[tokio::test]
-async fn a_tail_sees_what_comes_and_ends_with_the_log() {
-    let dir = tempfile::tempdir().unwrap();
+pub async fn a_tail_sees_what_comes_and_ends_with_the_log(stand: &Stand) {
+    let dir = stand.home().await;
     let log = open(dir.path()).await;
     record(&log, 0).await;
     let query = Query { kind: Some(Kind::Decision), resource: Some("Dataset/d1".into()), ..Query::default() };

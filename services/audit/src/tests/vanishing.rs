@@ -10,9 +10,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use tokio::sync::Notify;
 
-#[tokio::test]
-async fn a_permission_nobody_waits_for_is_not_written() {
-    let dir = tempfile::tempdir().unwrap();
+pub async fn a_permission_nobody_waits_for_is_not_written(stand: &Stand) {
+    let dir = stand.home().await;
     let log = open(dir.path()).await;
     {
         // On this thread the writer has no turn before the future is dropped.
@@ -27,9 +26,8 @@ async fn a_permission_nobody_waits_for_is_not_written() {
     assert_eq!(stored.decisions_about("r2"), 1, "hanging up early does not hide a denial");
 }
 
-#[tokio::test]
-async fn a_caller_gone_during_the_commit_leaves_a_decision_not_forwarded() {
-    let dir = tempfile::tempdir().unwrap();
+pub async fn a_caller_gone_during_the_commit_leaves_a_decision_not_forwarded(stand: &Stand) {
+    let dir = stand.home().await;
     let committing = Arc::new(Notify::new());
     let plan = {
         let committing = Arc::clone(&committing);
@@ -59,9 +57,8 @@ async fn a_caller_gone_during_the_commit_leaves_a_decision_not_forwarded() {
     assert_eq!(outcomes[0].organisation, Some(organisation("acme")));
 }
 
-#[tokio::test]
-async fn a_caller_gone_after_the_commit_leaves_a_decision_not_forwarded() {
-    let dir = tempfile::tempdir().unwrap();
+pub async fn a_caller_gone_after_the_commit_leaves_a_decision_not_forwarded(stand: &Stand) {
+    let dir = stand.home().await;
     let log = open(dir.path()).await;
     {
         let mut append = pin!(log.append(allow(&log, "acme", "r1")));
@@ -74,9 +71,8 @@ async fn a_caller_gone_after_the_commit_leaves_a_decision_not_forwarded() {
     assert_eq!(read_all(dir.path()).await.outcomes_of(1), ["not_forwarded"]);
 }
 
-#[tokio::test]
-async fn a_full_queue_is_told_at_once() {
-    let dir = tempfile::tempdir().unwrap();
+pub async fn a_full_queue_is_told_at_once(stand: &Stand) {
+    let dir = stand.home().await;
     let options = LogOptions { queue_max: 2, ..options(dir.path()) };
     let log = crate::Log::open(options).await.unwrap().0;
     let mut first = pin!(log.append(deny(&log, "acme", "r1")));
@@ -93,9 +89,8 @@ async fn a_full_queue_is_told_at_once() {
     log.close().await;
 }
 
-#[tokio::test]
-async fn a_caller_does_not_wait_beyond_the_deadline() {
-    let dir = tempfile::tempdir().unwrap();
+pub async fn a_caller_does_not_wait_beyond_the_deadline(stand: &Stand) {
+    let dir = stand.home().await;
     let options = LogOptions { deadline_ms: 1, ..options(dir.path()) };
     // A store that takes its time with the entry of the opening, and with every other.
     let slow = |step| {
@@ -112,9 +107,8 @@ async fn a_caller_does_not_wait_beyond_the_deadline() {
     assert_eq!(read_all(dir.path()).await.outcomes_of(1), ["not_forwarded"]);
 }
 
-#[tokio::test]
-async fn a_log_that_is_idle_says_that_it_lives() {
-    let dir = tempfile::tempdir().unwrap();
+pub async fn a_log_that_is_idle_says_that_it_lives(stand: &Stand) {
+    let dir = stand.home().await;
     let options = LogOptions { heartbeat_ms: 1, ..options(dir.path()) };
     let log = crate::Log::open(options).await.unwrap().0;
     log.grown_beyond(3).await;
@@ -124,9 +118,8 @@ async fn a_log_that_is_idle_says_that_it_lives() {
     assert_eq!(stored.entries.last().unwrap().kind, Kind::System);
 }
 
-#[tokio::test]
-async fn large_entries_are_spread_over_batches() {
-    let dir = tempfile::tempdir().unwrap();
+pub async fn large_entries_are_spread_over_batches(stand: &Stand) {
+    let dir = stand.home().await;
     let log = open(dir.path()).await;
     let request = "x".repeat(60_000);
     let appends = (0..40).map(|_| log.append(deny(&log, "acme", &request)));

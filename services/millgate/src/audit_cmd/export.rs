@@ -1,6 +1,7 @@
 //! `millgate audit export`: a stretch of a log as one file for an auditor, or for one organisation.
 
 use crate::out::say;
+use crate::store::{Located, StoreArgs};
 use anyhow::Context as _;
 use audit::archive::{Summary, Wanted, export};
 use clap::Args;
@@ -14,10 +15,9 @@ use std::process::ExitCode;
 
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// The log's own directory, which holds `log.db`
-    #[arg(long, value_name = "DIR")]
-    directory: PathBuf,
-    /// The published directory, if it is not `published` in the other
+    #[command(flatten)]
+    store: StoreArgs,
+    /// The published directory, if it is not `published` in `--directory` or the one that `--config` names
     #[arg(long, value_name = "DIR")]
     published: Option<PathBuf>,
     /// Entries from this time on, as in 2026-11-01T00:00:00Z
@@ -41,13 +41,14 @@ pub struct ExportArgs {
 }
 
 pub(super) async fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
-    eprintln!("reading the files of a log: nobody records this reading");
+    let located = args.store.locate()?;
+    eprintln!("reading the store of a log: nobody records this reading");
     let name = args.out.display();
     let now = SystemClock.now();
     let to = args.to.unwrap_or(now);
     anyhow::ensure!(args.from < to, "`--from` is not before `--to`");
     let file = create(&args.out).with_context(|| format!("`{name}` cannot be made"))?;
-    let summary = match write(args, &file, (to, now)).await {
+    let summary = match write(args, located, &file, (to, now)).await {
         Ok(summary) => summary,
         Err(error) => {
             // Half an archive looks like one from which something was taken.
@@ -89,21 +90,28 @@ fn create(out: &Path) -> anyhow::Result<File> {
     }
 }
 
-async fn write(args: &ExportArgs, file: &File, (to, now): (Timestamp, Timestamp)) -> anyhow::Result<Summary> {
+async fn write(
+    args: &ExportArgs,
+    located: Located,
+    file: &File,
+    (to, now): (Timestamp, Timestamp),
+) -> anyhow::Result<Summary> {
     let wanted =
         Wanted { from: args.from, to, organisation: args.organisation.clone(), disclose: args.disclose.clone(), now };
-    let published = args.published.clone().unwrap_or_else(|| args.directory.join("published"));
+    let published = args.published.clone().or(located.published);
+    let published = published.context("name the published directory with `--published`")?;
+    let store = located.store;
     let terminal = std::io::stderr().is_terminal();
     let progress = |done: u64, total: u64| {
         if terminal {
             eprint!("\r{done} of {total} entries");
         }
     };
-    let summary = export(&args.directory, &published, &wanted, BufWriter::new(file), progress).await;
+    let summary = export(&store, &published, &wanted, BufWriter::new(file), progress).await;
     if terminal {
         eprintln!();
     }
-    let summary = summary.with_context(|| format!("the log in `{}`", args.directory.display()))?;
+    let summary = summary.with_context(|| format!("the log in `{store}`"))?;
     file.sync_all().context("it cannot be flushed")?;
     Ok(summary)
 }

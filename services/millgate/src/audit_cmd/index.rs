@@ -1,16 +1,15 @@
 //! `millgate audit index`: builds the index of a log.
 
 use crate::out::say;
+use crate::store::{Located, StoreArgs};
 use anyhow::Context as _;
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(Debug, clap::Args)]
 pub struct IndexArgs {
-    /// The log's own directory, which holds `log.db`
-    #[arg(long, value_name = "DIR")]
-    directory: PathBuf,
+    #[command(flatten)]
+    store: StoreArgs,
     /// Begin anew instead of going on with what is there
     #[arg(long)]
     anew: bool,
@@ -26,9 +25,12 @@ pub async fn run(args: &IndexArgs) -> anyhow::Result<ExitCode> {
             eprint!("\r{done} of {total} entries");
         }
     };
-    let indexed = audit::index::build(&args.directory, args.anew, progress)
+    let Located { store, index, .. } = args.store.locate()?;
+    let index =
+        index.context("the index lies in the broker's own directory: name its configuration with `--config FILE`")?;
+    let indexed = audit::index::build(&store, &index, args.anew, progress)
         .await
-        .with_context(|| format!("the log in `{}` cannot be indexed", args.directory.display()))?;
+        .with_context(|| format!("the log in `{store}` cannot be indexed"))?;
     if terminal {
         eprintln!();
     }

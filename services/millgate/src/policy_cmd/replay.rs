@@ -7,6 +7,7 @@ use crate::client::Server;
 use crate::out::say;
 use crate::serve::folders;
 use anyhow::{Context as _, anyhow};
+use audit::StoreAt;
 use broker::World;
 use broker::upstream::Upstreams;
 use clap::Args;
@@ -42,6 +43,9 @@ pub struct ReplayArgs {
     /// Read the log in this directory (it holds `log.db`) instead; this reading is not recorded
     #[arg(long, value_name = "DIR", conflicts_with = "token_file")]
     offline: Option<PathBuf>,
+    /// Read the log in the store that `--config` names instead, on the broker's host; this reading is not recorded
+    #[arg(long, conflicts_with_all = ["offline", "token_file"])]
+    from_store: bool,
     /// One JSON object on standard output
     #[arg(long)]
     json: bool,
@@ -77,7 +81,12 @@ pub async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
     let tally = match &args.offline {
         Some(directory) => {
             eprintln!("reading the files of a log: nobody records this reading");
-            offline(directory, from, to, candidate.as_ref()).await?
+            offline(directory.as_path(), from, to, candidate.as_ref()).await?
+        }
+        None if args.from_store => {
+            eprintln!("reading the store of a log: nobody records this reading");
+            let store = crate::store::of(&read(&args.config)?.audit)?;
+            offline(store, from, to, candidate.as_ref()).await?
         }
         None => {
             let source = Source::online(&server(&args.server, Some(&args.config))?, from, to).await?;
@@ -98,18 +107,18 @@ pub async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
     Ok(if fine { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// Decides again what the log in `directory` holds of that time, and compares it with what `candidate` decides. Nobody
+/// Decides again what the log at `store` holds of that time, and compares it with what `candidate` decides. Nobody
 /// records this reading.
 ///
 /// # Errors
 /// When there is no log, or it cannot be read.
 pub async fn offline(
-    directory: &Path,
+    store: impl Into<StoreAt>,
     from: Timestamp,
     to: Timestamp,
     candidate: Option<&Arc<PolicySet>>,
 ) -> anyhow::Result<Tally> {
-    replay(Source::offline(directory, from, to).await?, candidate).await
+    replay(Source::offline(&store.into(), from, to).await?, candidate).await
 }
 
 /// Decides again what an archive holds. It was verified: it has so many entries, and this size and root.

@@ -3,6 +3,8 @@
 //! A value that is missing or wrong becomes a problem and the reading goes on, so that one run shows everything.
 
 use super::problem::{Problems, nearest};
+use model::party::SecretRef;
+use model::url::{DatabaseUrl, InvalidUrl};
 use std::fmt::Display;
 use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
@@ -185,6 +187,49 @@ impl<'a, 'p, 'f> Section<'a, 'p, 'f> {
     /// A path, relative to the configuration file.
     pub fn path(&mut self, key: &'static str) -> Option<PathBuf> {
         self.text(key, "a path, relative to this file or absolute").map(|text| self.base.join(text))
+    }
+
+    /// A table within this one, by its whole name. `None` when absent or something else.
+    pub fn optional_table<'s>(&'s mut self, key: &'static str, name: &'static str) -> Option<Section<'a, 's, 'f>> {
+        let item = self.ask(key)?;
+        let span = item.span();
+        let Some(table) = item.get_ref().as_table() else {
+            let found = item.get_ref().type_str();
+            self.problems.add(&span, format!("`{key}` is a {found}"), Some(format!("make it a section, `[{name}]`")));
+            return None;
+        };
+        Some(Section { name, table: Some(table), span, asked: Vec::new(), problems: self.problems, base: self.base })
+    }
+
+    /// The address of a database. What is wrong is not repeated: it may hold a password.
+    pub fn address(&mut self, key: &'static str) -> Option<DatabaseUrl> {
+        let help = "write `postgresql://HOST:PORT/DATABASE`";
+        let text = self.text(key, help)?;
+        let wrong = |e: InvalidUrl| match e {
+            InvalidUrl::Scheme => String::from("does not begin with `postgresql://`"),
+            e => e.to_string(),
+        };
+        text.parse().map_err(|e| self.problem(key, format!("`{key}` {}", wrong(e)), help)).ok()
+    }
+
+    /// Where a secret is. One that is written here is refused and not repeated.
+    pub fn secret(&mut self, key: &'static str) -> Option<SecretRef> {
+        let item = self.ask(key)?;
+        let help = format!("write `{key} = {{ file = \"…\" }}` or `{key} = {{ env = \"NAME\" }}`");
+        let Some(table) = item.get_ref().as_table() else {
+            self.problem(key, format!("`{key}` is written inline"), format!("put it in a file, and {help}"));
+            return None;
+        };
+        let entries: Vec<_> =
+            table.iter().map(|(key, value)| (key.get_ref().as_ref(), value.get_ref().as_str())).collect();
+        match entries.as_slice() {
+            [("file", Some(file))] if !file.is_empty() => Some(SecretRef::File(self.base.join(file))),
+            [("env", Some(name))] if !name.is_empty() => Some(SecretRef::Environment((*name).to_owned())),
+            _ => {
+                self.problem(key, format!("`{key}` names not one place"), help);
+                None
+            }
+        }
     }
 
     /// A list of paths; empty if the key is absent.

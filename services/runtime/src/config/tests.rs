@@ -90,6 +90,15 @@ receipts = false
 receipt_deadline = "90s"
 index = false
 refused_logins_per_minute = 5
+[audit.store]
+url = "postgresql://db.plant.example/audit"
+ca_file = "plant-ca.pem"
+username = "broker_1"
+password = { file = "/run/secrets/audit-db" }
+certificate_file = "db.pem"
+key_file = "db.key"
+connect_timeout = "3s"
+standby = true
 [assertion]
 issuer = "https://millgate.plant.example"
 key_file = "keys/assertion.key"
@@ -139,6 +148,16 @@ follow_callers = false
         identity: Identity { key_cache: Some(at("issuer-keys")), verified_tokens: 0 },
         audit: Audit {
             directory: "/var/lib/millgate".into(),
+            store: Some(Store {
+                url: "postgresql://db.plant.example:5432/audit".parse().unwrap(),
+                tls: true,
+                ca_file: Some(at("plant-ca.pem")),
+                client_certificate: Some(Tls { certificate: at("db.pem"), key: at("db.key") }),
+                username: String::from("broker_1"),
+                password: Some(SecretRef::File("/run/secrets/audit-db".into())),
+                connect_timeout: seconds(3),
+                standby: true,
+            }),
             publish_directory: "/srv/log".into(),
             origin: String::from("plant.example/broker-1"),
             key_file: at("keys/log.key"),
@@ -415,5 +434,46 @@ fn what_is_wrong_with_assertions_is_said() {
             "millgate.toml:14:1: unknown key `keys` in `[assertion]`; known keys are `issuer`, `key_file`, \
              `next_key_file`, `previous_key_files`",
         ]
+    );
+}
+
+#[test]
+fn what_is_wrong_with_the_store_is_said_and_no_password_repeated() {
+    let store = |lines: &str| problems(&format!("{SMALLEST}[audit.store]\n{lines}"));
+    assert_eq!(
+        store(
+            "url = \"postgresql://broker:hunter2@db/audit\"\nusername = \"broker\"\npassword = \"hunter2\"\nca_file = \"ca.pem\"\n"
+        ),
+        [
+            "millgate.toml:11:7: `url` has a user or password in it, which belongs in a file or an environment variable; write \
+             `postgresql://HOST:PORT/DATABASE`",
+            "millgate.toml:13:12: `password` is written inline; put it in a file, and write `password = { file = \"…\" }` or \
+             `password = { env = \"NAME\" }`",
+        ]
+    );
+    assert_eq!(
+        store("url = \"mysql://db/audit\"\npassword = { file = \"a\", env = \"B\" }\nstandbys = true\n"),
+        [
+            "millgate.toml:10:1: `[audit.store]` needs `username`; a role: `username = \"…\"`",
+            "millgate.toml:10:1: `[audit.store]` has no `ca_file`, and nobody else vouches for a database; add `ca_file = \
+             \"…\"`, or `tls = false` where nobody sits in between",
+            "millgate.toml:11:7: `url` does not begin with `postgresql://`; write `postgresql://HOST:PORT/DATABASE`",
+            "millgate.toml:12:12: `password` names not one place; write `password = { file = \"…\" }` or `password = { env = \
+             \"NAME\" }`",
+            "millgate.toml:13:1: unknown key `standbys` in `[audit.store]`; did you mean `standby`?",
+        ]
+    );
+    assert_eq!(
+        store(
+            "url = \"postgresql://db/audit\"\nusername = \"b\"\ntls = false\nca_file = \"ca.pem\"\nkey_file = \"k\"\n"
+        ),
+        [
+            "millgate.toml:10:1: `certificate_file` and `key_file` belong together; name both",
+            "millgate.toml:14:11: `[audit.store]` has a `ca_file` but no TLS; remove `tls = false`",
+        ]
+    );
+    assert_eq!(
+        problems(&format!("{SMALLEST}store = \"postgresql://broker:hunter2@db/audit\"\n")),
+        ["millgate.toml:10:9: `store` is a string; make it a section, `[audit.store]`"]
     );
 }

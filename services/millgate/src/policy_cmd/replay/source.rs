@@ -2,6 +2,7 @@
 
 use crate::client::Server;
 use anyhow::{Context as _, bail};
+use audit::StoreAt;
 use audit::query::Decisions;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -63,11 +64,14 @@ enum Line {
 }
 
 impl Source {
-    pub(super) async fn offline(directory: &Path, from: Timestamp, to: Timestamp) -> anyhow::Result<Self> {
-        let decisions = Decisions::open(directory, from, to).await;
-        let decisions = decisions.with_context(|| {
-            let directory = directory.display();
-            format!("`{directory}` cannot be read as a log; name the directory that holds `log.db`")
+    pub(super) async fn offline(store: &StoreAt, from: Timestamp, to: Timestamp) -> anyhow::Result<Self> {
+        let decisions = Decisions::open(store, from, to).await;
+        let decisions = decisions.with_context(|| match store {
+            StoreAt::Directory(directory) => {
+                let directory = directory.display();
+                format!("`{directory}` cannot be read as a log; name the directory that holds `log.db`")
+            }
+            store => format!("`{store}` cannot be read as a log"),
         })?;
         Ok(Self::Offline(Box::new(decisions)))
     }

@@ -69,7 +69,7 @@ impl DatabaseUrl {
     const SCHEME: &str = "postgresql://";
 
     /// Whether `text` is meant as the address of a database.
-    pub(crate) fn is_meant(text: &str) -> bool {
+    pub fn is_meant(text: &str) -> bool {
         text.starts_with(Self::SCHEME)
     }
 }
@@ -108,7 +108,7 @@ fn authority(host: &str, port: u16) -> String {
 
 /// Checks the address of an endpoint, which unlike a [`BaseUrl`] may have any path and a query. `Ok` says whether nobody on
 /// the way can read or change what it answers: it is https, or on this machine.
-pub(crate) fn endpoint(text: &str) -> Result<bool, InvalidUrl> {
+pub fn endpoint(text: &str) -> Result<bool, InvalidUrl> {
     if text.contains('#') {
         return Err(InvalidUrl::Query);
     }

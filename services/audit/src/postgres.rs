@@ -1,0 +1,236 @@
+//! The store in PostgreSQL: several logs in one database, each written by one session.
+//!
+//! A batch is one call of one function, which compares the head and writes everything in one transaction of its own, so it
+//! costs one round trip and is durable, or not there, when the server answers. The session holds an advisory lock as long as
+//! it lives, and the function refuses whoever writes beside it.
+//!
+//! A session that is lost takes the lock with it. Whether a batch that was under way is there is unknown then, and between two
+//! batches somebody else may have gone on with the log: both end the writer, as a failed flush does, and the next start
+//! reads what is there. So there is no reconnecting here.
+//!
+//! What this does **not** do: it makes no schema and no role (`init` does, for an administrator), and it goes to one
+//! server, not to the first of several that answers.
+
+mod access;
+pub mod init;
+mod reader;
+mod rows;
+
+pub use access::{Access, PostgresError};
+pub(crate) use reader::Reader;
+
+use crate::error::OpenError;
+use crate::store::{Batch, CheckpointRow, Head, OrganisationState, Store, StoreError};
+use model::OrganisationId;
+use sqlx::postgres::{PgConnection, PgDatabaseError};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+use std::time::Duration;
+
+/// `millgate_audit.format` of the schema beside this.
+const FORMAT: i32 = 1;
+/// First half of the advisory lock; the second is the log's number. `schema.sql` has it too.
+const LOCK: i32 = 1_297_107_532;
+/// A process that was killed a moment ago is let go of by the server in milliseconds.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+/// A server that says nothing for so long will not say anything. Callers have got their 503 long before.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+
+/// What the writer's session must be like. A lock held elsewhere is answered and not waited out; a commit that waits for a
+/// standby is not cut short, because PostgreSQL would then call it done; and of a host that lost power the server
+/// lets go in half a minute.
+const SETTINGS: &str = "
+SET client_min_messages = error;
+SET lock_timeout = '500ms';
+SET statement_timeout = 0;
+SET default_transaction_isolation = 'read committed';
+SET tcp_keepalives_idle = 10;
+SET tcp_keepalives_interval = 5;
+SET tcp_keepalives_count = 3;
+SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') <> 'remote_apply';
+";
+
+const APPEND: &str = "SELECT millgate_audit.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)";
+
+/// The writer's session, and the lock that makes it the only one.
+#[derive(Debug)]
+pub struct PostgresStore {
+    /// `None` once it is lost.
+    connection: Option<PgConnection>,
+    log: i32,
+    staged: Option<Batch>,
+}
+
+impl PostgresStore {
+    /// Opens or creates the log `origin` for writing.
+    ///
+    /// # Errors
+    /// When another session has it, when the schema is not there or of a later format, when the role may do more than a
+    /// writer or less, or when commits would not be durable.
+    pub async fn open(access: &Access, origin: &str) -> Result<Self, OpenError> {
+        let mut connection = access.connect().await?;
+        connection.execute(sqlx::raw_sql(SETTINGS)).await.map_err(StoreError::from)?;
+        assert_durable(&mut connection).await?;
+        access.assert_schema(&mut connection).await?;
+        assert_unprivileged(&mut connection, access).await?;
+        let open = sqlx::query_scalar("SELECT millgate_audit.open($1, $2)").bind(origin);
+        let open = open.bind(Head::default().root().0.to_vec());
+        let log: i32 = open.fetch_one(&mut connection).await.map_err(|e| access.refused(e))?;
+        lock(&mut connection, log, access, origin).await?;
+        Ok(Self { connection: Some(connection), log, staged: None })
+    }
+
+    fn connection(&mut self) -> Result<&mut PgConnection, StoreError> {
+        self.connection.as_mut().ok_or_else(|| StoreError::Failed(Lost.into()))
+    }
+
+    async fn append(&mut self, batch: Batch) -> Result<(), StoreError> {
+        let log = self.log;
+        let columns = rows::Columns::of(&batch)?;
+        let call = sqlx::query(APPEND)
+            .bind(log)
+            .bind(rows::integer(batch.bundle.first_index)?)
+            .bind(rows::integer(batch.bundle.count)?)
+            .bind(batch.bundle.time_first.millis())
+            .bind(batch.bundle.time_last.millis())
+            .bind(batch.bundle.sha256.to_vec())
+            .bind(batch.bundle.bytes)
+            .bind(batch.head.root().0.to_vec())
+            .bind(batch.head.range.to_bytes())
+            .bind(batch.head.open.to_bytes());
+        let call = columns.bind_to(call);
+        call.execute(self.connection()?).await?;
+        Ok(())
+    }
+}
+
+/// The session is gone, and what it was doing last is unknown.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the connection to the store was lost")]
+struct Lost;
+
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the store did not answer within {} seconds", ANSWER_MAX.as_secs())]
+struct Silent;
+
+impl Store for PostgresStore {
+    async fn head(&mut self) -> Result<Head, StoreError> {
+        let log = self.log;
+        rows::head(self.connection()?, log).await
+    }
+
+    async fn organisations(&mut self) -> Result<Vec<(OrganisationId, OrganisationState)>, StoreError> {
+        let log = self.log;
+        rows::organisations(self.connection()?, log).await
+    }
+
+    /// Nothing goes to the server yet: [`Store::commit`] does it all in one call, and says there if the head has moved.
+    async fn stage(&mut self, batch: Batch) -> Result<bool, StoreError> {
+        self.staged = Some(batch);
+        Ok(true)
+    }
+
+    async fn commit(&mut self) -> Result<(), StoreError> {
+        let Some(batch) = self.staged.take() else { return Ok(()) };
+        match tokio::time::timeout(ANSWER_MAX, self.append(batch)).await {
+            Ok(done) => done,
+            Err(_) => {
+                // Nobody reads the rest of what comes on it.
+                self.connection = None;
+                Err(StoreError::Failed(Silent.into()))
+            }
+        }
+    }
+
+    async fn roll_back(&mut self) -> Result<(), StoreError> {
+        // Each statement is a transaction of its own: once the server has answered, none is open.
+        self.staged = None;
+        self.connection().map(drop)
+    }
+
+    async fn put_checkpoint(&mut self, row: CheckpointRow) -> Result<(), StoreError> {
+        let log = self.log;
+        sqlx::query("SELECT millgate_audit.put_checkpoint($1, $2, $3, $4)")
+            .bind(log)
+            .bind(rows::integer(row.range.size())?)
+            .bind(row.note)
+            .bind(row.range.to_bytes())
+            .execute(self.connection()?)
+            .await?;
+        Ok(())
+    }
+
+    async fn maintain(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn close(mut self) -> Result<(), StoreError> {
+        if let Some(connection) = self.connection.take() {
+            connection.close().await?;
+        }
+        Ok(())
+    }
+
+    fn abandon(self) {}
+}
+
+/// What the server said.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message} (SQLSTATE {code})")]
+struct Said {
+    message: String,
+    code: String,
+}
+
+/// What an error of PostgreSQL's says about the data.
+pub(crate) fn kind_of(error: &PgDatabaseError) -> StoreError {
+    let said = Said { message: error.message().to_owned(), code: error.code().to_owned() };
+    // https://www.postgresql.org/docs/current/errcodes-appendix.html
+    match error.code() {
+        "53100" => StoreError::Full(said.into()),
+        // out_of_memory, lock_not_available, query_canceled, serialization_failure, deadlock_detected
+        "53200" | "55P03" | "57014" | "40001" | "40P01" => StoreError::Busy(said.into()),
+        _ => StoreError::Failed(said.into()),
+    }
+}
+
+async fn assert_durable(connection: &mut PgConnection) -> Result<(), OpenError> {
+    let standby: bool =
+        sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(&mut *connection).await.map_err(StoreError::from)?;
+    if standby {
+        return Err(PostgresError::Standby.into());
+    }
+    for (setting, good) in
+        [("synchronous_commit", &["on", "remote_apply"][..]), ("fsync", &["on"]), ("full_page_writes", &["on"])]
+    {
+        let show = AssertSqlSafe(format!("SHOW {setting}"));
+        let value: String = sqlx::query_scalar(show).fetch_one(&mut *connection).await.map_err(StoreError::from)?;
+        if !good.contains(&value.as_str()) {
+            return Err(PostgresError::NotDurable { setting, value }.into());
+        }
+    }
+    Ok(())
+}
+
+/// A role that could change the log would take the point from everything that stops it.
+async fn assert_unprivileged(connection: &mut PgConnection, access: &Access) -> Result<(), OpenError> {
+    let may =
+        "SELECT bool_or(has_table_privilege('millgate_audit.' || name, 'INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER'))
+               FROM unnest(ARRAY['bundle', 'head', 'checkpoint', 'log']) AS name";
+    let may: bool = sqlx::query_scalar(may).fetch_one(connection).await.map_err(StoreError::from)?;
+    if may { Err(PostgresError::Privileged { role: access.username.clone() }.into()) } else { Ok(()) }
+}
+
+async fn lock(connection: &mut PgConnection, log: i32, access: &Access, origin: &str) -> Result<(), OpenError> {
+    let wait = format!("SET lock_timeout = {}", LOCK_WAIT.as_millis());
+    connection.execute(sqlx::raw_sql(AssertSqlSafe(wait))).await.map_err(StoreError::from)?;
+    let lock = sqlx::query("SELECT pg_advisory_lock($1, $2)").bind(LOCK).bind(log);
+    match lock.execute(&mut *connection).await.map_err(StoreError::from) {
+        Ok(_) => {}
+        Err(StoreError::Busy(_)) => {
+            return Err(PostgresError::Taken { origin: origin.to_owned(), store: access.url.to_string() }.into());
+        }
+        Err(error) => return Err(error.into()),
+    }
+    connection.execute(sqlx::raw_sql("SET lock_timeout = '500ms'")).await.map_err(StoreError::from)?;
+    Ok(())
+}

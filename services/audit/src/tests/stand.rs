@@ -1,0 +1,197 @@
+//! Where the logs of tests live, and how somebody with all rights changes them.
+
+use crate::postgres::Access;
+use crate::sqlite::DATABASE_FILE;
+use crate::{StoreAt, tests::harness::ORIGIN};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use tempfile::TempDir;
+
+/// Who may do everything in the PostgreSQL of a test.
+pub const SUPERUSER: &str = "postgres";
+pub const SUPERUSER_PASSWORD: &str = "of the superuser";
+
+/// Makes stores.
+#[derive(Debug)]
+pub enum Stand {
+    Sqlite,
+    Postgres(Box<Template>),
+}
+
+/// A database of a server without TLS that is ready for logs and has none, seen by a writer.
+#[derive(Debug)]
+pub struct Template {
+    access: Access,
+    made: AtomicU32,
+}
+
+/// A place for one log.
+#[derive(Debug)]
+pub struct Home {
+    at: StoreAt,
+    /// Holds the directory, if it is one.
+    _directory: Option<TempDir>,
+}
+
+impl Home {
+    /// As a test would call the path of a directory, which it is in SQLite.
+    pub fn path(&self) -> &StoreAt {
+        &self.at
+    }
+
+    #[cfg(test)]
+    pub fn directory(&self) -> &Path {
+        self._directory.as_ref().unwrap().path()
+    }
+
+    fn in_directory(directory: TempDir) -> Self {
+        Self { at: directory.path().into(), _directory: Some(directory) }
+    }
+}
+
+impl Stand {
+    pub fn postgres(template: Access) -> Self {
+        Self::Postgres(Box::new(Template { access: template, made: AtomicU32::new(0) }))
+    }
+
+    /// A place without a log.
+    pub async fn home(&self) -> Home {
+        match self {
+            Self::Sqlite => Home::in_directory(tempfile::tempdir().unwrap()),
+            Self::Postgres(template) => template.copy_of(&template.access).await,
+        }
+    }
+
+    /// A place with the same log. Nobody may have that one open.
+    pub async fn copy(&self, home: &Home) -> Home {
+        match (self, &home.at) {
+            (Self::Sqlite, StoreAt::Directory(from)) => {
+                let copy = tempfile::tempdir().unwrap();
+                copy_dir(from, copy.path());
+                Home::in_directory(copy)
+            }
+            (Self::Postgres(template), StoreAt::Postgres { access, .. }) => template.copy_of(access).await,
+            _ => unreachable!("a home of another stand"),
+        }
+    }
+}
+
+impl Template {
+    async fn copy_of(&self, of: &Access) -> Home {
+        let name = format!("log_{}", self.made.fetch_add(1, Ordering::Relaxed));
+        let mut admin = superuser(of, "postgres").await;
+        // Sessions that have just ended are still on their way out; the server waits for them.
+        let create = format!("CREATE DATABASE {name} TEMPLATE {}", of.url.name);
+        sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut admin).await.unwrap();
+        admin.close().await.unwrap();
+        let mut access = of.clone();
+        access.url.name = name;
+        let at = StoreAt::Postgres { access: Box::new(access), origin: Some(ORIGIN.to_owned()) };
+        Home { at, _directory: None }
+    }
+}
+
+pub fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (path, target) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
+        if path.is_dir() {
+            copy_dir(&path, &target);
+        } else {
+            std::fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
+async fn superuser(access: &Access, database: &str) -> PgConnection {
+    let options = PgConnectOptions::new_without_pgpass().host(&access.url.host).port(access.url.port);
+    let options = options.username(SUPERUSER).password(SUPERUSER_PASSWORD).ssl_mode(PgSslMode::Disable);
+    options.database(database).connect().await.unwrap()
+}
+
+/// Changes the database behind the log's back, as its owner can: the triggers go first.
+pub async fn vandalise(at: impl Into<StoreAt>, sql: &str) {
+    let changed = match at.into() {
+        StoreAt::Directory(dir) => {
+            let mut connection = unprotected_file(&dir).await;
+            let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.unwrap();
+            connection.close().await.unwrap();
+            done.rows_affected()
+        }
+        StoreAt::Postgres { access, .. } => {
+            let mut connection = unprotected_database(&access).await;
+            let done = sqlx::raw_sql(AssertSqlSafe(for_postgres(sql))).execute(&mut connection).await.unwrap();
+            connection.close().await.unwrap();
+            done.rows_affected()
+        }
+    };
+    assert!(changed > 0, "{sql}");
+}
+
+/// Changes the bytes of a bundle and makes its digest fit.
+pub async fn rewrite(at: impl Into<StoreAt>, first_index: u64, change: impl Fn(&mut [u8])) {
+    let first_index = i64::try_from(first_index).unwrap();
+    let changed = |mut bytes: Vec<u8>| {
+        change(&mut bytes);
+        let digest = model::Digest::of(&bytes).0.to_vec();
+        (bytes, digest)
+    };
+    match at.into() {
+        StoreAt::Directory(dir) => {
+            let mut connection = unprotected_file(&dir).await;
+            let select = sqlx::query("SELECT bytes FROM bundle WHERE first_index = ?").bind(first_index);
+            let (bytes, digest) = changed(select.fetch_one(&mut connection).await.unwrap().get(0));
+            let update = sqlx::query("UPDATE bundle SET bytes = ?, sha256 = ? WHERE first_index = ?");
+            update.bind(bytes).bind(digest).bind(first_index).execute(&mut connection).await.unwrap();
+            connection.close().await.unwrap();
+        }
+        StoreAt::Postgres { access, .. } => {
+            let mut connection = unprotected_database(&access).await;
+            let select = sqlx::query("SELECT bytes FROM bundle WHERE first_index = $1").bind(first_index);
+            let (bytes, digest) = changed(select.fetch_one(&mut connection).await.unwrap().get(0));
+            let update = sqlx::query("UPDATE bundle SET bytes = $1, sha256 = $2 WHERE first_index = $3");
+            update.bind(bytes).bind(digest).bind(first_index).execute(&mut connection).await.unwrap();
+            connection.close().await.unwrap();
+        }
+    }
+}
+
+async fn unprotected_file(dir: &Path) -> SqliteConnection {
+    let options = SqliteConnectOptions::new().filename(dir.join(DATABASE_FILE));
+    let mut connection = options.connect().await.unwrap();
+    let triggers = sqlx::query("SELECT name FROM sqlite_schema WHERE type = 'trigger'");
+    for row in triggers.fetch_all(&mut connection).await.unwrap() {
+        let drop = format!("DROP TRIGGER {}", row.get::<String, _>(0));
+        sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut connection).await.unwrap();
+    }
+    connection
+}
+
+async fn unprotected_database(access: &Access) -> PgConnection {
+    let mut connection = superuser(access, &access.url.name).await;
+    let unprotect = "
+        SET search_path = millgate_audit, pg_catalog;
+        ALTER TABLE bundle DISABLE TRIGGER USER;
+        ALTER TABLE head DISABLE TRIGGER USER;
+        ALTER TABLE checkpoint DISABLE TRIGGER USER;
+        CREATE FUNCTION pg_temp.zeroblob(n bigint) RETURNS bytea LANGUAGE sql
+            AS $$ SELECT decode(repeat('00', n::integer), 'hex') $$";
+    sqlx::raw_sql(unprotect).execute(&mut connection).await.unwrap();
+    connection
+}
+
+/// The same statement in PostgreSQL's words.
+fn for_postgres(sql: &str) -> String {
+    let sql = sql.replace("AS BLOB", "AS bytea").replace("zeroblob(", "pg_temp.zeroblob(");
+    // x'58' is a number there.
+    let mut parts = sql.split("x'");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (digits, rest) = part.split_once('\'').unwrap();
+        out.push_str(&format!("'\\x{digits}'::bytea{rest}"));
+    }
+    out
+}

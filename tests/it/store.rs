@@ -1,0 +1,496 @@
+//! PostgreSQL as the store of the log: everything that holds for SQLite, and what only a server has.
+
+use acceptance::postgres::{Postgres, SUPERUSER, SUPERUSER_PASSWORD};
+use acceptance::{Plant, http, process, wait};
+use audit::postgres::{Access, PostgresError, PostgresStore, init};
+use audit::store::Store as _;
+use audit::tests::harness::{ORIGIN, allow, deny, fill, options, outcome, publisher, read_all};
+use audit::tests::stand::{Stand, rewrite};
+use audit::{AppendError, Log, LogOptions, OpenError, StoreAt, fsck};
+use runtime::config::Config;
+use serde_json::Value;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
+
+const PASSWORD: &str = "of a role";
+
+/// A server with a database `plant` that is ready for the logs of `broker_1` and `broker_2`.
+async fn server(more: &[&str]) -> Postgres {
+    let server = Postgres::start_durable(more).await.unwrap();
+    let writers = ["broker_1", "broker_2"].map(String::from).to_vec();
+    let roles = init::Roles { owner: "keeper".into(), writers, readers: vec!["auditor".into()], standby: true };
+    init::init(&server.store("plant", SUPERUSER, SUPERUSER_PASSWORD), &roles).await.unwrap();
+    for role in ["broker_1", "broker_2", "auditor"] {
+        server.run(&format!("ALTER ROLE {role} PASSWORD '{PASSWORD}'")).await.unwrap();
+    }
+    server
+}
+
+fn broker(server: &Postgres) -> StoreAt {
+    at(server.store("plant", "broker_1", PASSWORD), ORIGIN)
+}
+
+fn at(access: Access, origin: &str) -> StoreAt {
+    StoreAt::Postgres { access: Box::new(access), origin: Some(origin.to_owned()) }
+}
+
+async fn connect(access: &Access) -> PgConnection {
+    let options = PgConnectOptions::new_without_pgpass().host(&access.url.host).port(access.url.port);
+    let options = options.database(&access.url.name).username(&access.username).ssl_mode(PgSslMode::Disable);
+    options.password(access.password.as_deref().unwrap()).connect().await.unwrap()
+}
+
+async fn refused(connection: &mut PgConnection, sql: &str) -> String {
+    let done = connection.execute(sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))).await;
+    assert!(done.is_err(), "`{sql}` was done");
+    done.unwrap_err().to_string()
+}
+
+/// Runs a group of the tests that every store must pass, each in a database of its own.
+fn conforms(group: &str) {
+    let run = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    // What its connections need outlives the tests.
+    let own = run();
+    let server = own.block_on(server(&[]));
+    let stand = Stand::postgres(server.store("plant", "broker_1", PASSWORD));
+    let of_group = audit::tests::all().into_iter().filter(|(name, _)| name.starts_with(group));
+    let mut passed = 0;
+    for (name, test) in of_group {
+        // The thread's name is what a failure shows.
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name(name.to_owned());
+            thread.spawn_scoped(scope, || run().block_on(test(&stand))).unwrap().join().unwrap();
+        });
+        passed += 1;
+    }
+    assert!(passed > 0, "there is no test in {group}");
+}
+
+#[test]
+fn appending_holds_on_postgresql() {
+    conforms("appending::");
+}
+
+#[test]
+fn checking_holds_on_postgresql() {
+    conforms("checking::");
+}
+
+#[test]
+fn recovering_holds_on_postgresql() {
+    conforms("crashing::");
+}
+
+#[test]
+fn failing_holds_on_postgresql() {
+    conforms("failing::");
+}
+
+#[test]
+fn publishing_holds_on_postgresql() {
+    conforms("publishing::");
+}
+
+#[test]
+fn querying_holds_on_postgresql() {
+    conforms("querying::");
+}
+
+#[test]
+fn vanishing_holds_on_postgresql() {
+    conforms("vanishing::");
+}
+
+/// What nobody may do to a log, whoever it is.
+const CHANGES: [&str; 14] = [
+    "UPDATE millgate_audit.bundle SET bytes = ''",
+    "UPDATE millgate_audit.bundle SET first_index = 99 WHERE first_index = 0",
+    "DELETE FROM millgate_audit.bundle",
+    "TRUNCATE millgate_audit.bundle",
+    "INSERT INTO millgate_audit.bundle VALUES (1, 99, 1, 0, 0, sha256(''), '')",
+    "UPDATE millgate_audit.head SET size = 0",
+    "UPDATE millgate_audit.head SET size = size + 1",
+    "UPDATE millgate_audit.head SET root = sha256('')",
+    "DELETE FROM millgate_audit.head",
+    "TRUNCATE millgate_audit.head",
+    "UPDATE millgate_audit.checkpoint SET note = 'other'",
+    "DELETE FROM millgate_audit.checkpoint",
+    "TRUNCATE millgate_audit.checkpoint",
+    "UPDATE millgate_audit.log SET origin = 'other.example/log'",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_cannot_be_changed_by_a_broker_nor_unawares_by_a_superuser() {
+    let server = server(&[]).await;
+    let out = tempfile::tempdir().unwrap();
+    let log = Log::open(options(broker(&server))).await.unwrap().0;
+    fill(&log, 5).await;
+    publisher(&log, out.path()).await.publish_now().await.unwrap();
+    let mut writer = connect(&server.store("plant", "broker_1", PASSWORD)).await;
+    let mut reader = connect(&server.store("plant", "auditor", PASSWORD)).await;
+    for sql in CHANGES {
+        for who in [&mut writer, &mut reader] {
+            let said = refused(who, sql).await;
+            assert!(said.contains("permission denied"), "{sql}: {said}");
+        }
+    }
+    for sql in [
+        "ALTER TABLE millgate_audit.bundle DISABLE TRIGGER ALL",
+        "DROP TRIGGER bundle_stays ON millgate_audit.bundle",
+        "DROP SCHEMA millgate_audit CASCADE",
+        "CREATE TABLE millgate_audit.mine ()",
+        "CREATE OR REPLACE FUNCTION millgate_audit.refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+        "SET session_replication_role = replica",
+        "SET ROLE keeper",
+        "DELETE FROM millgate_audit.disclosure",
+        "UPDATE millgate_audit.log SET writer = session_user",
+        "SELECT millgate_audit.authorise(1)",
+    ] {
+        refused(&mut writer, sql).await;
+    }
+    let said = refused(&mut reader, "SELECT millgate_audit.open('another.example/log', sha256(''))").await;
+    assert!(said.contains("permission denied"), "{said}");
+    // Not even while triggers are turned off as replication does it.
+    let mut superuser = connect(&server.store("plant", SUPERUSER, SUPERUSER_PASSWORD)).await;
+    superuser.execute("SET session_replication_role = replica").await.unwrap();
+    for sql in CHANGES {
+        let said = refused(&mut superuser, sql).await;
+        let words = ["append-only", "must follow the bundles", "must begin at the head", "keeps its origin"];
+        assert!(words.iter().any(|words| said.contains(words)), "{sql}: {said}");
+    }
+    fill(&log, 5).await;
+    log.close().await;
+    assert_eq!(fsck::check(broker(&server), Some(out.path()), |_, _| {}).await.unwrap().findings, []);
+}
+
+/// A call of the append function with a batch of one, at that size.
+fn append_at(log: i32, size: i64) -> String {
+    format!(
+        "SELECT millgate_audit.append({log}, {size}, 1, 0, 0, sha256(''), '', sha256(''), '', '', '{{}}', '{{}}', '{{}}', \
+         '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}')"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_comes_from_the_session_that_holds_the_log_and_at_its_head_alone() {
+    let server = server(&[]).await;
+    let log = Log::open(options(broker(&server))).await.unwrap().0;
+    fill(&log, 5).await;
+    let size = i64::try_from(log.size()).unwrap();
+    let mut same_role = connect(&server.store("plant", "broker_1", PASSWORD)).await;
+    let said = refused(&mut same_role, &append_at(1, size)).await;
+    assert!(said.contains("another session writes this log"), "{said}");
+    // Another broker's role cannot write there, whether the log is open or not.
+    let mut other_role = connect(&server.store("plant", "broker_2", PASSWORD)).await;
+    let said = refused(&mut other_role, &append_at(1, size)).await;
+    assert!(said.contains("not written by the role `broker_2`"), "{said}");
+    log.close().await;
+    refused(&mut other_role, &append_at(1, size + 1)).await;
+    let error = PostgresStore::open(&server.store("plant", "broker_2", PASSWORD), ORIGIN).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the log `millgate.example/test` is written by the role `broker_1`, not by `broker_2`"
+    );
+    for elsewhere in [0, size, size + 2] {
+        let said = refused(&mut same_role, &append_at(1, elsewhere)).await;
+        assert!(said.contains(&format!("the head of the log is not at size {elsewhere}")), "{said}");
+    }
+    read_all(broker(&server)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_logs_in_one_database_know_nothing_of_each_other() {
+    let server = server(&[]).await;
+    let (one, two) = (server.store("plant", "broker_1", PASSWORD), server.store("plant", "broker_2", PASSWORD));
+    let other = "millgate.example/other";
+    let first = Log::open(options(broker(&server))).await.unwrap().0;
+    let of_other = LogOptions { origin: other.into(), ..options(at(two.clone(), other)) };
+    let second = Log::open(of_other.clone()).await.unwrap().0;
+    tokio::join!(fill(&first, 30), fill(&second, 70));
+    let open = first.append(allow(&first, "acme", "r1")).await.unwrap();
+    assert_eq!((first.size(), second.size()), (32, 71));
+    assert_eq!(Log::stored_size(at(one.clone(), other)).await.unwrap(), Some(71));
+    assert_eq!(Log::stored_size(at(one.clone(), "nobody.example/log")).await.unwrap(), None);
+    second.close().await;
+    // What is open in one is not closed by the start of the other.
+    let (second, recovered) = Log::open(of_other).await.unwrap();
+    assert_eq!((recovered.size, recovered.unknown_outcomes), (72, 0));
+    first.append_outcome(outcome(&first, "acme", "r1", open.index)).await.unwrap();
+    first.close().await;
+    second.close().await;
+    assert_eq!(read_all(at(one.clone(), ORIGIN)).await.entries.len(), 34);
+    assert_eq!(read_all(at(two, other)).await.entries.len(), 74);
+    let unnamed = StoreAt::Postgres { access: Box::new(one), origin: None };
+    let error = fsck::check(&unnamed, None, |_, _| {}).await.unwrap_err();
+    let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+    assert!(cause.contains("`millgate.example/other`, `millgate.example/test`"), "{error}: {cause}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_killed_during_appends_loses_nothing_that_was_acknowledged() {
+    let mut server = server(&[]).await;
+    let mut acknowledged = Vec::new();
+    for round in 0..4 {
+        let (log, _) = Log::open(options(broker(&server))).await.unwrap();
+        let callers: Vec<_> = (0..8)
+            .map(|caller| {
+                let log = log.clone();
+                tokio::spawn(async move {
+                    let mut told = Vec::new();
+                    for i in 0.. {
+                        let request = format!("r{round}-{caller}-{i}");
+                        match log.append(deny(&log, "acme", &request)).await {
+                            Ok(appended) => told.push(appended),
+                            Err(error) => return (told, error),
+                        }
+                    }
+                    unreachable!("it appends until it cannot");
+                })
+            })
+            .collect();
+        log.grown_beyond(log.size() + 200 * (round + 1)).await;
+        server.kill();
+        for caller in callers {
+            let (told, error) = caller.await.unwrap();
+            assert_eq!(error, AppendError::Poisoned);
+            acknowledged.extend(told);
+        }
+        log.poisoned().await;
+        drop(log);
+        server.start_again().await.unwrap();
+    }
+    let (log, _) = Log::open(options(broker(&server))).await.unwrap();
+    log.close().await;
+    let stored = read_all(broker(&server)).await;
+    assert!(acknowledged.len() > 2000, "{}", acknowledged.len());
+    assert!(acknowledged.iter().all(|appended| stored.holds(appended)));
+    assert_eq!(fsck::check(broker(&server), None, |_, _| {}).await.unwrap().findings, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_lost_between_two_batches_ends_the_writer() {
+    let server = server(&[]).await;
+    let (log, _) = Log::open(options(broker(&server))).await.unwrap();
+    let decision = log.append(allow(&log, "acme", "r1")).await.unwrap();
+    let sessions = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory'";
+    assert_eq!(server.count(sessions).await.unwrap(), 1);
+    // Somebody else goes on with the log before the first one notices: nothing of the first comes behind that.
+    let (second, recovered) = Log::open(options(broker(&server))).await.unwrap();
+    assert_eq!((recovered.size, recovered.unknown_outcomes), (2, 1));
+    assert_eq!(log.append(deny(&log, "acme", "r2")).await, Err(AppendError::Poisoned));
+    log.poisoned().await;
+    second.append(deny(&second, "acme", "r3")).await.unwrap();
+    second.close().await;
+    let stored = read_all(broker(&server)).await;
+    assert_eq!((stored.decisions_about("r2"), stored.decisions_about("r3")), (0, 1));
+    assert_eq!(stored.outcomes_of(decision.index), ["unknown_after_crash"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_is_locked_is_answered_and_waited_out() {
+    let server = server(&[]).await;
+    let (log, _) = Log::open(options(broker(&server))).await.unwrap();
+    let mut superuser = connect(&server.store("plant", SUPERUSER, SUPERUSER_PASSWORD)).await;
+    superuser.execute("BEGIN").await.unwrap();
+    superuser.execute("SELECT FROM millgate_audit.head FOR UPDATE").await.unwrap();
+    assert_eq!(log.append(deny(&log, "acme", "r1")).await, Err(AppendError::Overloaded));
+    superuser.execute("ROLLBACK").await.unwrap();
+    log.append(deny(&log, "acme", "r2")).await.unwrap();
+    assert_eq!(log.status().rollbacks, 1);
+    log.close().await;
+    let stored = read_all(broker(&server)).await;
+    assert_eq!((stored.decisions_about("r1"), stored.decisions_about("r2")), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_would_not_keep_its_word_is_not_opened() {
+    let lax = server(&["fsync=off"]).await;
+    let error = Log::open(options(broker(&lax))).await.unwrap_err();
+    assert_eq!(error.to_string(), "the server has `fsync = off`, so a commit would not be flushed; set it to `on`");
+    drop(lax);
+    let server = server(&["synchronous_commit=off"]).await;
+    for (role, password) in [(SUPERUSER, SUPERUSER_PASSWORD), ("owns", PASSWORD)] {
+        if role == "owns" {
+            server.run(&format!("CREATE ROLE owns LOGIN PASSWORD '{PASSWORD}' IN ROLE keeper")).await.unwrap();
+        }
+        let error = PostgresStore::open(&server.store("plant", role, password), ORIGIN).await.unwrap_err();
+        assert!(matches!(error, OpenError::Postgres(PostgresError::Privileged { .. })), "{role}: {error}");
+    }
+    // What the session can put right itself it does; and a server that is changed under it is found out with the next batch.
+    let (log, _) = Log::open(options(broker(&server))).await.unwrap();
+    fill(&log, 3).await;
+    server.run("ALTER SYSTEM SET full_page_writes = off").await.unwrap();
+    server.run("SELECT pg_reload_conf()").await.unwrap();
+    wait::until("the end of the log", async || {
+        let told = log.append(deny(&log, "acme", "late")).await;
+        (told == Err(AppendError::Poisoned)).then_some(())
+    })
+    .await
+    .unwrap();
+    assert!(log.poison_reason().unwrap().contains("the server would not flush this commit"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_signed_that_the_standby_does_not_have() {
+    let server = server(&[]).await;
+    let mut standby = server.standby("second").await.unwrap();
+    server.run("ALTER SYSTEM SET synchronous_standby_names = 'second'").await.unwrap();
+    server.run("SELECT pg_reload_conf()").await.unwrap();
+    let synchronous = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
+    wait::until("replication", async || (server.count(synchronous).await.ok()? == 1).then_some(())).await.unwrap();
+    let access = Access { standby: true, ..server.store("plant", "broker_1", PASSWORD) };
+    let out = tempfile::tempdir().unwrap();
+    let (log, _) = Log::open(options(at(access, ORIGIN))).await.unwrap();
+    let publisher = publisher(&log, out.path()).await;
+    fill(&log, 5).await;
+    assert_eq!(publisher.publish_now().await.unwrap().size, 6);
+    // A standby is no place to write.
+    let error = PostgresStore::open(&standby.store("plant", "broker_1", PASSWORD), ORIGIN).await.unwrap_err();
+    assert!(matches!(error, OpenError::Postgres(PostgresError::Standby)), "{error}");
+    // Without it nothing becomes durable; and whoever makes the server go on without it does not get a signature.
+    standby.kill();
+    assert_eq!(log.append(deny(&log, "acme", "waits")).await, Err(AppendError::Overloaded));
+    let cancel = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    assert_eq!(server.count(cancel).await.unwrap(), 1);
+    log.grown_beyond(6).await;
+    let error = publisher.publish_now().await.unwrap_err();
+    assert!(error.to_string().starts_with("no synchronous standby of the store has all 7 entries yet"), "{error}");
+    standby.start_again().await.unwrap();
+    wait::until("the checkpoint", async || publisher.publish_now().await.ok().filter(|p| p.size == 7)).await.unwrap();
+    log.close().await;
+    assert_eq!(read_all(broker(&server)).await.decisions_about("waits"), 1);
+}
+
+/// `millgate` with these arguments: exit status, standard output, standard error.
+fn millgate(arguments: &[&str]) -> (i32, String, String) {
+    let output = process::run("millgate", arguments).unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_is_made_ready_by_a_command_and_only_by_that() {
+    let server = Postgres::start_durable(&[]).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let password = folder.path().join("password");
+    std::fs::write(&password, SUPERUSER_PASSWORD).unwrap();
+    let url = format!("postgresql://127.0.0.1:{}/plant", server.port);
+    server.run(&format!("CREATE ROLE broker_1 LOGIN PASSWORD '{PASSWORD}'")).await.unwrap();
+    let error = PostgresStore::open(&server.store("plant", "broker_1", PASSWORD), ORIGIN).await.unwrap_err();
+    assert!(error.to_string().ends_with(&format!("has no tables for audit logs; make them with `millgate audit store init --store {url}`, as somebody who may create roles and schemas")), "{error}");
+    let to = ["--store", &url, "--no-tls", "--username", SUPERUSER, "--password-file", password.to_str().unwrap()];
+    let command = |more: &[&str]| millgate(&[&["audit", "store", "init", "--json"][..], &to, more].concat());
+    let changed = |stdout: &str| -> Vec<bool> {
+        let said: Value = serde_json::from_str(stdout).unwrap();
+        said["steps"].as_array().unwrap().iter().map(|step| step["changed"].as_bool().unwrap()).collect()
+    };
+    let (status, first, errors) = command(&["--writer", "broker_1", "--reader", "auditor"]);
+    assert_eq!((status, changed(&first)), (0, vec![true, true, true, true, true]), "{first} {errors}");
+    let (status, again, _) = command(&["--writer", "broker_1", "--reader", "auditor"]);
+    assert_eq!((status, changed(&again)), (0, vec![false; 4]), "{again}");
+    PostgresStore::open(&server.store("plant", "broker_1", PASSWORD), ORIGIN).await.unwrap().close().await.unwrap();
+    // Somebody who may create roles and is no superuser does it as well, and is no member of the owner afterwards.
+    server.run("CREATE DATABASE other").await.unwrap();
+    server.run(&format!("CREATE ROLE admin LOGIN CREATEROLE PASSWORD '{PASSWORD}'")).await.unwrap();
+    server.run("GRANT CREATE ON DATABASE other TO admin").await.unwrap();
+    let admin = server.store("other", "admin", PASSWORD);
+    for writers in [&["broker_1"][..], &["broker_1", "broker_3"]] {
+        let (owner, writers) =
+            (String::from("millgate_audit_owner"), writers.iter().map(ToString::to_string).collect());
+        let roles = init::Roles { owner, writers, readers: Vec::new(), standby: false };
+        init::init(&admin, &roles).await.unwrap();
+        refused(&mut connect(&admin).await, "SELECT FROM millgate_audit.format").await;
+    }
+    PostgresStore::open(&server.store("other", "broker_1", PASSWORD), ORIGIN).await.unwrap().close().await.unwrap();
+    // A role that nobody gave leave, and owners and writers that would undo it all.
+    server.run(&format!("CREATE ROLE stranger LOGIN PASSWORD '{PASSWORD}'")).await.unwrap();
+    let error = PostgresStore::open(&server.store("plant", "stranger", PASSWORD), ORIGIN).await.unwrap_err();
+    assert!(error.to_string().starts_with("the role `stranger` may not use the audit logs in"), "{error}");
+    for (arguments, said) in [
+        (&["--owner", "broker_1"][..], "the role `broker_1` can log in"),
+        (&["--writer", SUPERUSER], "is a superuser"),
+        (&["--owner", "pg_monitor"], "cannot be the name of a role here"),
+        (&["--writer", "a\"; DROP SCHEMA millgate_audit; --"], "cannot be the name of a role here"),
+    ] {
+        let (status, _, errors) = command(arguments);
+        assert!(status == 2 && errors.contains(said), "{arguments:?}: {errors}");
+    }
+    server.run("UPDATE millgate_audit.format SET version = 2").await.unwrap();
+    let error = PostgresStore::open(&server.store("plant", "broker_1", PASSWORD), ORIGIN).await.unwrap_err();
+    assert!(error.to_string().contains("has format 2; this program knows format 1"), "{error}");
+    let (status, _, errors) = command(&[]);
+    assert!(status == 2 && errors.contains("has format 2"), "{errors}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_serves_from_postgresql_and_its_log_is_checked_exported_and_decided_again() {
+    let server = server(&[]).await;
+    let plant = Plant::start().await.unwrap();
+    let folder = plant.directory.path();
+    std::fs::write(folder.join("db.password"), PASSWORD).unwrap();
+    let store = format!(
+        "[audit.store]\nurl = \"postgresql://127.0.0.1:{}/plant\"\nusername = \"broker_1\"\ntls = false\n\
+         password = {{ file = \"db.password\" }}\n",
+        server.port
+    );
+    let file = plant.configuration("beside", "").unwrap();
+    let text = std::fs::read_to_string(&file).unwrap();
+    let audit = "audit = { directory = \"beside\", origin = \"munich.example/beside\" }";
+    assert!(text.contains(audit), "{text}");
+    let section = format!("[audit]\ndirectory = \"beside\"\norigin = \"munich.example/beside\"\n{store}");
+    std::fs::write(&file, format!("{}\n{section}", text.replace(audit, ""))).unwrap();
+    let config = file.to_str().unwrap();
+    let (status, said, _) = millgate(&["check", "--config", config]);
+    assert_eq!(status, 0, "{said}");
+
+    let (mut process, facts) = process::serve(&file, "").unwrap();
+    let series = "/series/press-3.vibration?from=2026-11-22T08:00:00Z&to=2026-11-22T08:05:00Z&resolution=1m";
+    let bearer = format!("Bearer {}", plant.token("acme"));
+    let headers = [("authorization", bearer.as_str()), ("millgate-purpose", "predictive-maintenance")];
+    for _ in 0..3 {
+        let url = format!("{}{series}", facts["data"].as_str().unwrap());
+        assert_eq!(http::get(&url, &headers).await.unwrap().status, 200);
+    }
+    let auditor = format!("Bearer {}", plant.token("auditor"));
+    let url = format!("{}/v1/audit/entries?kind=outcome&organisation=acme", facts["api"].as_str().unwrap());
+    let found = wait::until("the outcomes", async || {
+        let answer = http::get(&url, &[("authorization", &auditor)]).await.ok()?.json().ok()?;
+        (answer["entries"].as_array()?.len() == 3).then_some(answer)
+    });
+    let found = found.await.unwrap();
+    assert_eq!(found["entries"][0]["entry"]["ended"], "complete");
+    // A second broker with the same log does not start.
+    let (status, _, errors) = millgate(&["serve", "--config", config]);
+    assert!(status == 2 && errors.contains("is in use by another broker"), "{errors}");
+    process.signal("TERM").unwrap();
+    process.0.wait().unwrap();
+    assert!(!folder.join("beside/log.db").exists());
+
+    let (status, said, errors) = millgate(&["audit", "fsck", "--config", config, "--json"]);
+    assert_eq!(status, 0, "{said} {errors}");
+    let archive = folder.join("beside.tar");
+    let from = "2026-01-01T00:00:00Z";
+    let out = ["--from", from, "--out", archive.to_str().unwrap(), "--json"];
+    let (status, said, errors) = millgate(&[&["audit", "export", "--config", config][..], &out].concat());
+    assert_eq!(status, 0, "{said} {errors}");
+    let key = facts["log_key"].as_str().unwrap();
+    let (status, said, errors) = millgate(&["audit", "replay", archive.to_str().unwrap(), "--key", key]);
+    assert_eq!(status, 0, "{said} {errors}");
+    let replay = ["policy", "replay", "--from-store", "--config", config, "--since", "1h", "--json"];
+    let (status, said, errors) = millgate(&replay);
+    assert_eq!(status, 0, "{said} {errors}");
+
+    // Somebody with all rights makes a refusal of it, and the digest fit.
+    rewrite(at(server.store("plant", "broker_1", PASSWORD), "munich.example/beside"), 0, |bytes| {
+        let at = bytes.windows(8).position(|w| w == b"\"opened\"").unwrap();
+        bytes[at + 1] = b'O';
+    })
+    .await;
+    let reader = folder.join("reader.password");
+    std::fs::write(&reader, PASSWORD).unwrap();
+    let url = format!("postgresql://127.0.0.1:{}/plant", server.port);
+    let to = ["--store", &url, "--no-tls", "--username", "auditor", "--password-file", reader.to_str().unwrap()];
+    let (status, said, errors) = millgate(&[&["audit", "fsck"][..], &to].concat());
+    assert!(status == 1 && said.contains("they do not have the root that was signed"), "{said} {errors}");
+    assert!(!Config::load(&file).map(|config| format!("{config:?}")).unwrap().contains(PASSWORD));
+}
