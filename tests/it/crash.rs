@@ -10,8 +10,30 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 const TARGET: &str = "/series/press-3.vibration?from=2026-11-22T08:00:00Z&to=2026-11-22T08:05:00Z&resolution=1m";
-/// Kill points in this run; the long command takes more.
-const ROUNDS: usize = 6;
+/// Kill points, unless the environment asks for another number.
+const ROUNDS: usize = 100;
+const ROUNDS_VARIABLE: &str = "MILLGATE_KILL_ROUNDS";
+const SEED_VARIABLE: &str = "MILLGATE_KILL_SEED";
+/// Answers that are waited for before the kill, at most.
+const ANSWERS_MAX: u64 = 40;
+/// Then it comes within so many microseconds: a few commits.
+const DELAY_US_MAX: u64 = 4_000;
+
+fn variable(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().expect(name))
+}
+
+/// Xorshift: the same seed kills at the same points, as far as the machine allows.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
 
 struct Broker {
     process: Guard,
@@ -54,15 +76,19 @@ async fn killed_under_load_nothing_acknowledged_is_lost() {
     let directory = tempfile::tempdir().unwrap();
     let answered = Arc::new(Mutex::new(Vec::new()));
     let mut key = String::new();
-    for round in 0..ROUNDS {
+    let rounds = usize::try_from(variable(ROUNDS_VARIABLE, ROUNDS as u64)).unwrap();
+    let mut chance = Chance(variable(SEED_VARIABLE, 2026).max(1));
+    for round in 0..rounds {
         let mut broker = start(directory.path()).unwrap();
         key = broker.text("log_key").to_owned();
         let url = format!("{}{TARGET}", broker.text("data"));
         let callers: Vec<_> =
             (0..8).map(|_| tokio::spawn(load(url.clone(), broker.bearer("acme"), answered.clone()))).collect();
-        // Another number of answers in each round, so that the kill meets another step of the commit.
-        let enough = answered.lock().unwrap().len() + 5 + round * 17;
-        wait::until("answers", async || (answered.lock().ok()?.len() >= enough).then_some(())).await.unwrap();
+        // Another number of answers in each round and a moment after it, so that the kill meets another step of the commit.
+        let enough = answered.lock().unwrap().len() + usize::try_from(1 + chance.below(ANSWERS_MAX)).unwrap();
+        let what = format!("answers in round {round}");
+        wait::until(&what, async || (answered.lock().ok()?.len() >= enough).then_some(())).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_micros(chance.below(DELAY_US_MAX))).await;
         broker.process.kill();
         for caller in callers {
             caller.await.unwrap();
@@ -94,7 +120,7 @@ async fn killed_under_load_nothing_acknowledged_is_lost() {
         assert_eq!(outcomes.get(index).map(Vec::len), Some(1), "{request} at {index}: {:?}", outcomes.get(index));
     }
     let boots: std::collections::BTreeSet<_> = entries.iter().filter_map(|e| e["boot"].as_str()).collect();
-    assert_eq!(boots.len(), ROUNDS + 1);
+    assert_eq!(boots.len(), rounds + 1);
 
     let published = audit.join("published");
     let verified = process::run("millgate-verify", &["log", published.to_str().unwrap(), "--key", &key]).unwrap();
