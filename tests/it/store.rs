@@ -415,6 +415,11 @@ async fn a_database_is_made_ready_by_a_command_and_only_by_that() {
         let (status, _, errors) = command(arguments);
         assert!(status == 2 && errors.contains(said), "{arguments:?}: {errors}");
     }
+    let hidden = millgate(&["audit", "fsck", "--store", "postgresql://broker:hunter2@db/audit"]);
+    assert!(
+        hidden.0 == 2 && hidden.2.contains("is no address of a database") && !hidden.2.contains("hunter2"),
+        "{hidden:?}"
+    );
     server.run("UPDATE millgate_audit.format SET version = 2").await.unwrap();
     let error = PostgresStore::open(&server.store("plant", "broker_1", PASSWORD), ORIGIN).await.unwrap_err();
     assert!(error.to_string().contains("has format 2; this program knows format 1"), "{error}");

@@ -49,8 +49,8 @@ pub(crate) fn problems(store: &Store) -> Vec<String> {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DatabaseArgs {
     /// The database in PostgreSQL that holds the log, as postgresql://HOST:PORT/DATABASE
-    #[arg(long, value_name = "URL", value_parser = url, help_heading = "Store")]
-    store: Option<DatabaseUrl>,
+    #[arg(long, value_name = "URL", help_heading = "Store")]
+    store: Option<String>,
     /// The role to log in as
     #[arg(long, value_name = "ROLE", requires = "store", help_heading = "Store")]
     username: Option<String>,
@@ -65,15 +65,14 @@ pub(crate) struct DatabaseArgs {
     no_tls: bool,
 }
 
-/// The text is not repeated in the message: it may hold a password.
-fn url(text: &str) -> Result<DatabaseUrl, String> {
-    text.parse().map_err(|_| String::from("write postgresql://HOST:PORT/DATABASE, without user and settings"))
-}
-
 impl DatabaseArgs {
     /// `None` when no database was named.
     pub(crate) fn access(&self) -> anyhow::Result<Option<Access>> {
-        let Some(url) = self.store.clone() else { return Ok(None) };
+        let Some(url) = &self.store else { return Ok(None) };
+        // Read here and not by the parser of the command line, which repeats what it does not understand: it may hold a password.
+        let url: DatabaseUrl = url.parse().map_err(|_| {
+            anyhow!("`--store` is no address of a database: write postgresql://HOST:PORT/DATABASE, without user and settings")
+        })?;
         if !self.no_tls && self.store_ca.is_none() {
             bail!(
                 "name who vouches for the database with `--store-ca FILE`, or say `--no-tls` where nobody sits in between"
