@@ -3,6 +3,7 @@
 mod appending;
 mod checking;
 mod crashing;
+mod erasing;
 mod failing;
 mod harness;
 mod publishing;

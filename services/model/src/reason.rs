@@ -116,6 +116,12 @@ reasons! {
     NOT_RECORDED = "not_recorded";
     /// No checkpoint covers the entry yet; the next one will.
     NOT_PUBLISHED = "not_published";
+    /// Of an erasure: its values must stay.
+    LEGAL_HOLD = "legal_hold";
+    /// Of an erasure: it takes two persons, each in person.
+    FOUR_EYES = "four_eyes";
+    /// Of an erasure: it was carried out, or nobody approved it in time.
+    ERASURE_CLOSED = "erasure_closed";
     OVERLOADED = "overloaded";
     SOURCE_BUSY = "source_busy";
     SOURCE_UNREACHABLE = "source_unreachable";

@@ -17,6 +17,7 @@ type Decided<'m> = BTreeMap<Heading<'m>, BTreeMap<String, &'m Cell>>;
 enum Heading<'m> {
     Data { names: Option<&'m str>, purpose: Option<&'m str> },
     Audit,
+    Erasing,
 }
 
 impl fmt::Display for Matrix {
@@ -82,6 +83,7 @@ impl fmt::Display for Heading<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Audit => return f.write_str("audit log"),
+            Self::Erasing => return f.write_str("erasing of personal values in the audit log"),
             Self::Data { purpose: Some(purpose), .. } => f.write_str(purpose)?,
             Self::Data { purpose: None, .. } => f.write_str("without a purpose")?,
         }
@@ -138,6 +140,7 @@ impl Key {
     fn heading(&self) -> Heading<'_> {
         match self.action {
             Action::ReadAudit => Heading::Audit,
+            Action::EraseAudit => Heading::Erasing,
             _ => Heading::Data { names: self.names.as_deref(), purpose: self.purpose.as_deref() },
         }
     }

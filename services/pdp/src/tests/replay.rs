@@ -73,7 +73,7 @@ fn recorded_by(world: &World, snapshot: &Snapshot, request: AccessRequest) -> (V
     let contents = [world.policies.policies(), world.policies.schema(), slice];
     let contents = contents.map(|Content { digest, bytes }| (*digest, bytes.clone())).into();
     let principals = principals.iter().zip(&references).map(|(p, r)| (r.clone(), p.to_text()));
-    let known = Known { contents, principals: principals.collect() };
+    let known = Known { contents, principals: principals.collect(), ..Known::default() };
     (draft.seal(Some(Place { sequence: 1, previous: None })), decision, known)
 }
 

@@ -150,6 +150,8 @@ follow_callers = false
             receipts: false,
             receipt_deadline: seconds(90),
             refused_logins_per_minute: 5,
+            legal_holds: vec![String::from("acme/engineer-1"), String::from("bolt")],
+            retention: Retention { subject: Some(730), network: Some(90), payload: None },
         },
         assertion: Assertion {
             issuer: String::from("https://millgate.plant.example"),
@@ -412,6 +414,21 @@ fn what_is_wrong_with_assertions_is_said() {
              file or absolute",
             "millgate.toml:14:1: unknown key `keys` in `[assertion]`; known keys are `issuer`, `key_file`, \
              `next_key_file`, `previous_key_files`",
+        ]
+    );
+}
+
+#[test]
+fn what_is_wrong_with_holds_and_retention_is_said() {
+    let text = format!(
+        "{SMALLEST}legal_holds = [\"acme/engineer-1\", \"Not An Id\"]\n[audit.retention]\nnetwork = \"90\"\nentries = \"365d\"\n"
+    );
+    assert_eq!(
+        problems(&text),
+        [
+            "millgate.toml:10:35: `legal_holds` is `\"Not An Id\"`; write `organisation/subject`, or an organisation",
+            "millgate.toml:12:11: `network` is `\"90\"`; write whole days, from `\"1d\"` to `\"36500d\"`",
+            "millgate.toml:13:1: unknown key `entries` in `[audit.retention]`; known keys are `subject`, `network`, `payload`",
         ]
     );
 }
