@@ -94,6 +94,7 @@ impl SqliteStore {
         migrate(&mut connection).await?;
         sqlx::raw_sql(ERASURE_TABLE).execute(&mut connection).await.map_err(StoreError::from)?;
         bind_origin(&mut connection, origin).await?;
+        wipe_leftovers(&mut connection).await?;
         Ok(Self { connection, unchecked_bytes: WAL_BYTES_BETWEEN_CHECKPOINTS, _lock: lock })
     }
 
@@ -317,6 +318,25 @@ async fn assert_durable(connection: &mut SqliteConnection) -> Result<(), OpenErr
     let journal: String = pragma(connection, "PRAGMA journal_mode").await?;
     let synchronous: i64 = pragma(connection, "PRAGMA synchronous").await?;
     if journal == "wal" && synchronous == FULL { Ok(()) } else { Err(OpenError::NotDurable { journal, synchronous }) }
+}
+
+/// A run that broke off can leave older copies of what it has erased in the WAL.
+async fn wipe_leftovers(connection: &mut SqliteConnection) -> Result<(), OpenError> {
+    let erased = sqlx::query("SELECT entry_index FROM erasure LIMIT 1").fetch_optional(&mut *connection).await;
+    if erased.map_err(StoreError::from)?.is_none() {
+        return Ok(());
+    }
+    match sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_all(connection).await.map_err(Into::into) {
+        Ok(_) => Ok(()),
+        Err(error @ (StoreError::Full(_) | StoreError::Busy(_))) => {
+            tracing::warn!(
+                error = error.chain(),
+                "older copies of what was erased from the log could not be wiped yet"
+            );
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn pragma<T>(connection: &mut SqliteConnection, sql: &'static str) -> Result<T, StoreError>

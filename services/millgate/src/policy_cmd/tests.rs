@@ -44,7 +44,7 @@ fn a_case_that_is_decided_otherwise_says_what_is_other() {
         !conditions.contains("read-under-agreement: context has agreement\n"),
         "the steward has none: {conditions}"
     );
-    assert_eq!(sum, "1 passed, 1 failed; 6 of 33 policies determine a case, 46 of 122 conditions decide one");
+    assert_eq!(sum, "1 passed, 1 failed; 6 of 34 policies determine a case, 46 of 126 conditions decide one");
     assert_eq!(
         before,
         "/cases/some.json: nobody reads the recipes\n  \

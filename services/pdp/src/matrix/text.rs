@@ -63,7 +63,11 @@ fn headings(f: &mut fmt::Formatter<'_>, decided: Decided<'_>) -> fmt::Result {
                 true => String::from("everything"),
                 false => join(resources.into_iter().map(str::to_owned)),
             };
-            f.write_str(&wrapped(&format!("{}: {resources}", cell.words()), 4, 8))?;
+            let mut words = cell.words();
+            if headings.contains(&Heading::Erasing) {
+                words = words.replacen("sees", "may", 1);
+            }
+            f.write_str(&wrapped(&format!("{words}: {resources}"), 4, 8))?;
         }
     }
     Ok(())

@@ -1,10 +1,10 @@
 //! What a set must be before anybody is decided for by it.
 
-use super::world::{World, base, base_with, files, id, lines, plant, schema};
-use crate::{Finding, PolicySet, Snapshot};
+use super::world::{World, ask, base, base_with, files, id, lines, plant, schema};
+use crate::{Decision, Finding, PolicySet, Snapshot};
 use cedar_policy::{Entities, Schema};
 use model::plant::Level;
-use model::{Action, Digest};
+use model::{AccessRequest, Action, Digest, Reason};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,6 +48,25 @@ fn a_schema_that_knows_more_or_less_is_refused() {
     schema/plant.cedarschema: the broker asks `readSeries` in another way than declared: context `{caller: {assurance: 0, binding: "none", delegated: false, issuer: "i", method: "jwt", .. }, now: datetime("1970-01-01T00:00:00.000Z"), shape: {ageDays: 0, resolutionMs: 0, rows: 0, windowMs: 0}}` is not valid for `Plant::Action::"readSeries"`
     schema/plant.cedarschema: the broker asks `read` in another way than declared: context `{caller: {assurance: 0, binding: "none", delegated: false, issuer: "i", method: "jwt", .. }, now: datetime("1970-01-01T00:00:00.000Z"), shape: {ageDays: 0, resolutionMs: 0, rows: 0, windowMs: 0}}` is not valid for `Plant::Action::"read"`
     "#);
+}
+
+/// Decisions of before it was there are made again under the schema of their time, and a plant may have a schema of its own.
+#[test]
+fn under_a_schema_from_before_erasures_nobody_erases() {
+    let (name, text) = schema();
+    let start = text.find("  // May the caller ask that personal values").unwrap();
+    let end = start + text[start..].find("  };").unwrap() + 4;
+    let older = format!("{}{}", &text[..start], &text[end..]);
+    let policies = [("a.cedar", "@id(\"all\") permit (principal, action, resource);")];
+    let set = PolicySet::load((&name, &older), &policies).unwrap();
+    let mut world = World::new();
+    world.policies = Arc::new(set);
+    let erase = AccessRequest { action: Action::EraseAudit, ..ask("norden", "petra", "AuditScope/acme") };
+    let read = ask("norden", "petra", "AuditScope/acme");
+    let snapshot = world.snapshot();
+    assert!(matches!(snapshot.decide(read, &["-"]), Decision::Permit(_)));
+    let Decision::Denied(denial) = snapshot.decide(erase, &["-"]) else { panic!("it was permitted") };
+    assert_eq!(denial.reasons, [Reason::NOT_PERMITTED]);
 }
 
 #[test]

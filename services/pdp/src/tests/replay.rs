@@ -6,7 +6,7 @@ use crate::decision::{Decision, Permit};
 use crate::replay::{Change, Direction, Known, Outcome, Replay, Tally};
 use crate::snapshot::Snapshot;
 use model::canonical::Members;
-use model::entry::{Common, Content, Draft, Kind, Place};
+use model::entry::{Common, Content, Draft, Kind, Outline, Place};
 use model::{AccessRequest, Principal};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -245,7 +245,13 @@ fn persons_matter_only_where_policies_name_them() {
     known.principals.clear();
     let tally = replay(&entry, &known, None);
     let (why, example) = tally.not_replayable.first_key_value().unwrap();
-    assert!(why.contains("or no longer") && example.count == 1 && tally.replayed == 0, "{tally:?}");
+    assert!(why.contains("does not have the principal's name") && example.count == 1, "{tally:?}");
+    assert_eq!(tally.replayed, 0);
+    let reference = Outline::read(&entry).unwrap().text("principal").unwrap().into_owned();
+    known.erased.insert(reference, 41);
+    let tally = replay(&entry, &known, None);
+    let (why, _) = tally.not_replayable.first_key_value().unwrap();
+    assert_eq!(why, "the policies name persons, and the principal was erased under entry 41");
 }
 
 #[test]

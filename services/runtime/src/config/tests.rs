@@ -89,6 +89,10 @@ witness_timeout = "2s"
 receipts = false
 receipt_deadline = "90s"
 refused_logins_per_minute = 5
+legal_holds = ["acme/engineer-1", "bolt"]
+[audit.retention]
+subject = "730d"
+network = "90d"
 [assertion]
 issuer = "https://millgate.plant.example"
 key_file = "keys/assertion.key"
