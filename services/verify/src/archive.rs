@@ -302,13 +302,13 @@ impl<'k> Check<'k> {
     }
 
     fn entry(&mut self, index: u64, bytes: &[u8]) {
-        self.report.entries += 1;
+        let is_beside = self.asked.as_ref().is_some_and(|asked| asked.erasures.contains(&index));
+        self.report.entries += u64::from(!is_beside);
         let at = index..index + 1;
         let entry = match Entry::parse(bytes) {
             Ok(entry) => entry,
             Err(error) => return self.findings.add(at, error.to_string()),
         };
-        let is_beside = self.asked.as_ref().is_some_and(|asked| asked.erasures.contains(&index));
         self.erasure(index, &entry, is_beside);
         if is_beside {
             // It is here for what it says, and no part of what is to be without gap.

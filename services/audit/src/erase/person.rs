@@ -223,8 +223,9 @@ impl Log {
             }
             parts.push(part);
         }
-        for some in named.chunks(NAMED_AT_ONCE) {
-            let mut part = Part::default();
+        for (n, some) in named.chunks(NAMED_AT_ONCE).enumerate() {
+            // A small erasure is one entry.
+            let mut part = if n == 0 { parts.pop().unwrap_or_default() } else { Part::default() };
             for (index, classes) in some {
                 let Some(values) = reader.disclosure(*index).await? else { continue };
                 match without(values.as_bytes(), classes) {
