@@ -207,7 +207,7 @@ async fn a_person_is_erased_under_four_eyes_and_nothing_is_left() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_erased_is_not_decided_again_where_policies_name_persons() {
-    let plant = Plant::start_with(|directory| policy_that_names_a_person(directory)).await.unwrap();
+    let plant = Plant::start_with(policy_that_names_a_person).await.unwrap();
     let key = plant.demo.running.log_key.clone();
     used_by_both(&plant).await;
     let asked = post(&plant, "privacy", "", &request(PERSON)).await;

@@ -108,7 +108,7 @@ mod tests {
         let (before, row) = directory.reference(&anna, || [1; 16]);
         directory.confirm(&[row.unwrap()]);
         let (other, _) = directory.reference(&principal("acme", "otto"), || [2; 16]);
-        directory.forget(&[before.clone()]);
+        directory.forget(std::slice::from_ref(&before));
         let (after, row) = directory.reference(&anna, || [3; 16]);
         assert_ne!(before, after);
         assert!(row.is_some(), "and has to be stored anew");

@@ -54,9 +54,9 @@ fn a_schema_that_knows_more_or_less_is_refused() {
 #[test]
 fn under_a_schema_from_before_erasures_nobody_erases() {
     let (name, text) = schema();
-    let start = text.find("  // May the caller ask that personal values").unwrap();
-    let end = start + text[start..].find("  };").unwrap() + 4;
-    let older = format!("{}{}", &text[..start], &text[end..]);
+    let (before, behind) = text.split_once("  // May the caller ask that personal values").unwrap();
+    let (_, behind) = behind.split_once("  };").unwrap();
+    let older = format!("{before}{behind}");
     let policies = [("a.cedar", "@id(\"all\") permit (principal, action, resource);")];
     let set = PolicySet::load((&name, &older), &policies).unwrap();
     let mut world = World::new();
@@ -247,7 +247,7 @@ fn an_empty_set_permits_nothing_and_hides_everything() {
     let world = World { policies: Arc::new(PolicySet::load((&name, &text), &none).unwrap()), ..World::new() };
     assert!(world.policies.is_empty());
     for resource in plant().signals.keys() {
-        assert!(world.deny(super::world::ask("norden", "ida", &format!("Signal/{resource}"))).hidden);
+        assert!(world.deny(ask("norden", "ida", &format!("Signal/{resource}"))).hidden);
     }
 }
 

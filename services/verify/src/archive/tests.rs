@@ -439,7 +439,7 @@ fn nothing_but_an_erasure_may_stand_beside_the_stretch() {
     let (entries, _) = with_anna(&[(260, requested()), (270, erased(260, (152, 152)))]);
     let findings = disclosing(entries.clone(), &[260, 264, 270]).findings();
     assert_eq!(findings, ["entry 264: shown as one that says what was erased, and it is none"]);
-    let hidden = changed(disclosing(entries.clone(), &[260, 270]), |made| {
+    let hidden = changed(disclosing(entries, &[260, 270]), |made| {
         made.manifest.retain(|(name, _)| *name != "erasures");
     });
     assert!(hidden.iter().any(|finding| finding.contains("left out, although")), "{hidden:?}");
