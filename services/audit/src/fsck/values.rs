@@ -9,10 +9,11 @@ use model::canonical::{self, Value};
 use model::disclosed::{Salts, Verdict, compare};
 use model::entry::{CommitmentClass, Entry, Kind};
 use model::erasure::{Erasures, Event, People};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 /// Rows that are read at a time.
 const ROWS_AT_ONCE: u32 = 1_000;
+const REFERENCES_AT_ONCE: usize = 500;
 /// Values that are missing and are looked at again at the end; more are told at once.
 const MISSING_MAX: usize = 100_000;
 
@@ -28,6 +29,8 @@ pub(super) struct Values<'a> {
     last: u64,
     salts: Salts,
     missing: Vec<(u64, CommitmentClass, People)>,
+    /// Who takes part in entries, with the first entry of each.
+    references: HashMap<String, u64>,
 }
 
 impl<'a> Values<'a> {
@@ -42,11 +45,18 @@ impl<'a> Values<'a> {
             last: size.saturating_sub(1),
             salts: Salts::default(),
             missing: Vec::new(),
+            references: HashMap::new(),
         })
     }
 
     pub(super) async fn see(&mut self, index: u64, entry: &Entry, findings: &mut Findings) -> Result<(), ReadError> {
         self.see_event(index, entry, findings);
+        let people = People::of(entry);
+        for reference in &people.references {
+            if !self.references.contains_key(reference) {
+                self.references.insert(reference.clone(), index);
+            }
+        }
         let row = self.row(index).await?;
         if row.is_none() && entry.get("commit").is_none() {
             return Ok(());
@@ -59,7 +69,6 @@ impl<'a> Values<'a> {
                 return Ok(());
             }
         };
-        let people = People::of(entry);
         for one in classes {
             let class = CommitmentClass::parse(&one.class);
             let erased = class.and_then(|class| self.erasures.of(index, &people, class));
@@ -131,7 +140,7 @@ impl<'a> Values<'a> {
 
     /// What was found missing, and whom the directory still has. `size` is what was gone through.
     pub(super) async fn finish(self, size: u64, findings: &mut Findings) -> Result<(), ReadError> {
-        let Self { reader, missing, listed, .. } = self;
+        let Self { reader, missing, listed, references: seen, .. } = self;
         let erasures = erasures(reader).await?;
         for (index, class, people) in missing {
             if erasures.of(index, &people, class).is_none() {
@@ -145,6 +154,20 @@ impl<'a> Values<'a> {
         forgotten.sort_by_key(|(_, under)| *under);
         let references: Vec<&str> = forgotten.iter().map(|(reference, _)| *reference).collect();
         let known = reader.principals_of(&references).await?;
+        let mut seen: Vec<(String, u64)> = seen.into_iter().collect();
+        seen.sort_by(|a, b| (a.1, &a.0).cmp(&(b.1, &b.0)));
+        for some in seen.chunks(REFERENCES_AT_ONCE) {
+            let references: Vec<&str> = some.iter().map(|(reference, _)| reference.as_str()).collect();
+            let in_directory = reader.principals_of(&references).await?;
+            let is_gone = |one: &&(String, u64)| {
+                !in_directory.contains_key(&one.0) && !forgotten.iter().any(|(reference, _)| *reference == one.0)
+            };
+            for (reference, index) in some.iter().filter(is_gone) {
+                let what =
+                    format!("the directory does not say who `{reference}` is, and no entry says that it was erased");
+                findings.add((*index, *index), what);
+            }
+        }
         for (reference, under) in forgotten.into_iter().filter(|(reference, _)| known.contains_key(*reference)) {
             findings.add((under, under), format!("`{reference}` was erased, and the directory still says who it is"));
         }

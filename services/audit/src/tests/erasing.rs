@@ -247,6 +247,10 @@ async fn a_disclosure_that_was_altered_or_removed_without_an_erasure_is_found() 
             ["network", "payload", "subject"].map(|class| format!("entry 2: the values of `{class}` {gone}")).to_vec(),
         ),
         (
+            "DELETE FROM directory WHERE principal = 'bolt/otto'",
+            vec![String::from("entry 2: the directory does not say who `…` is, and no entry says that it was erased")],
+        ),
+        (
             "UPDATE disclosure SET body = json_remove(body, '$.payload') WHERE entry_index = 1",
             vec![format!("entry 1: the values of `payload` {gone}")],
         ),
@@ -263,7 +267,11 @@ async fn a_disclosure_that_was_altered_or_removed_without_an_erasure_is_found() 
     ] {
         let dir = small(false).await;
         vandalise(dir.path(), sql).await;
-        assert_eq!(findings(dir.path()).await, expected, "{sql}");
+        let found = findings(dir.path()).await.into_iter().map(|finding| match finding.split('`').nth(1) {
+            Some(reference) if reference.len() == 32 => finding.replace(reference, "…"),
+            _ => finding,
+        });
+        assert_eq!(found.collect::<Vec<_>>(), expected, "{sql}");
     }
 }
 

@@ -27,10 +27,13 @@ use model::{
 };
 use serde::Deserialize;
 use std::sync::Arc;
+use std::time::Duration;
 
 const ROUTE: &str = "audit-erasures";
 /// A name and a sentence.
 const BODY_BYTES_MAX: usize = 4 * 1024;
+/// Whoever has logged in and sends nothing holds a place among the requests of its organisation.
+const BODY_WAIT: Duration = Duration::from_secs(10);
 const BASIS_CHARS_MAX: usize = 200;
 /// Whoever approves must know what was asked for. After so long nobody does.
 const OPEN_DAYS: i64 = 30;
@@ -126,7 +129,9 @@ struct Whom {
 }
 
 async fn matter(broker: &Broker, body: axum::body::Body, approves: Option<&str>) -> Result<Matter, Refusal> {
-    let body = Limited::new(body, BODY_BYTES_MAX).collect().await.map_err(|_| {
+    let late = |_| Refusal::new(Reason::BAD_PARAMETER, "the body did not come in time");
+    let read = Limited::new(body, BODY_BYTES_MAX).collect();
+    let body = tokio::time::timeout(BODY_WAIT, read).await.map_err(late)?.map_err(|_| {
         Refusal::new(Reason::BODY_TOO_LARGE, format!("a request for an erasure has at most {BODY_BYTES_MAX} bytes"))
     })?;
     let body = body.to_bytes();
