@@ -40,7 +40,7 @@ pub struct Pending {
     pub index: u64,
     pub id: String,
     pub organisation: OrganisationId,
-    /// Whom it is about; `None` once it has been carried out.
+    /// Whom it is about; `None` where that is not known any longer, as once it has been carried out.
     pub principal: Option<String>,
     pub reference: Option<String>,
     pub basis: String,
@@ -145,11 +145,17 @@ impl Log {
         let values = self.disclosure(index).await?;
         let values = values.and_then(|values| canonical::parse(values.as_bytes()).ok());
         let principal = values.as_ref().and_then(|v| v.get("subject")?.get("values")?.get("principal")?.as_text());
+        // The value may have gone by age.
+        let principal = match (principal, &reference) {
+            (Some(principal), _) => Some(principal.to_owned()),
+            (None, Some(reference)) => self.principal_of(reference).await?,
+            (None, None) => None,
+        };
         Ok(Some(Pending {
             index,
             id: entry.text("request").unwrap_or_default().to_owned(),
             organisation,
-            principal: principal.map(str::to_owned),
+            principal,
             reference,
             basis: entry.text("basis").unwrap_or_default().to_owned(),
             requested_by,

@@ -368,6 +368,31 @@ async fn an_erasure_of_what_is_not_there_poisons_the_log_rather_than_lie() {
 
 const DAY_MS: i64 = 86_400_000;
 
+/// Or a legal hold on the person would not be seen.
+#[tokio::test]
+async fn a_request_whose_name_has_gone_by_age_still_knows_whom_it_is_about() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    append(&log, asks(&log, "acme/anna", &[], "/a")).await;
+    let organisation = principal("acme/anna").organisation;
+    let wanted = Wanted {
+        id: "id".into(),
+        organisation: &organisation,
+        principal: "acme/anna",
+        basis: "Art. 17",
+        requested_by: "a",
+    };
+    log.request_erasure(&wanted).await.unwrap();
+    let retention = Retention { days: [(CommitmentClass::Subject, 1)].into(), holds: Holds::default() };
+    assert_eq!(log.retain(&retention, Timestamp(START.millis() + 9 * DAY_MS)).await.unwrap(), 2);
+    let pending = log.erasure_request("id").await.unwrap().unwrap();
+    assert_eq!(pending.principal.as_deref(), Some("acme/anna"));
+    log.erase(&pending, "b").await.unwrap();
+    assert_eq!(log.erasure_request("id").await.unwrap().unwrap().principal, None);
+    assert_eq!(findings(dir.path()).await, Vec::<String>::new());
+    log.close().await;
+}
+
 #[tokio::test]
 async fn values_go_by_age_as_the_policy_says_and_those_on_hold_stay() {
     let dir = tempfile::tempdir().unwrap();

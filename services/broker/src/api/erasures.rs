@@ -265,6 +265,9 @@ impl AtWork<'_> {
         if let Some(done) = pending.done {
             return Err(closed(format!("it was carried out under entry {done}")));
         }
+        if pending.principal.is_none() {
+            return Err(closed(String::from("whom it was about is not known any longer; ask for it anew")));
+        }
         let until = pending.time.plus_millis(OPEN_DAYS * DAY_MS);
         if self.broker.clock.now() > until {
             let until = Timestamp::to_rfc3339(until);
