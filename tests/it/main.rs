@@ -13,6 +13,7 @@ mod catalogue;
 mod crash;
 mod databases;
 mod disk;
+mod erasure;
 mod evidence;
 mod faults;
 mod foreign;

@@ -513,6 +513,7 @@ async fn a_suspension_made_while_the_broker_starts_counts() {
         refused_logins_per_minute: 1,
         requests_per_organisation: 16,
         shadow: None,
+        holds: audit::Holds::default(),
     })
     .await
     .unwrap();

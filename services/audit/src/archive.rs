@@ -4,11 +4,13 @@
 //! nothing between the first and the last can have been left out. One for a single organisation shows its entries alone.
 
 use crate::batch::ENTRIES_MAX;
+use crate::erase::event;
 use crate::error::ReadError;
 use crate::published::Publication;
 use crate::reader::{Reader, StoreAt};
 use model::canonical::{self, Value};
 use model::entry::{CommitmentClass, Outline};
+use model::erasure::{Event, Scope};
 use model::{Digest, OrganisationId, Timestamp};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -19,7 +21,7 @@ use tlog::tile::WIDTH;
 use tlog::walk::Step;
 
 /// The format, as the manifest names it.
-pub const FORMAT: &str = "millgate-archive/1";
+pub const FORMAT: &str = "millgate-archive/2";
 const GUIDE: &str = include_str!("archive/guide.txt");
 /// Steps of a walk in one file of the archive.
 const PART_BYTES: usize = 1024 * 1024;
@@ -60,6 +62,8 @@ pub struct Summary {
     pub contents_missing: u64,
     /// Entries whose values were erased, or that have none of these classes.
     pub not_disclosed: u64,
+    /// Entries behind those of the time, that say what was erased of them.
+    pub erasures: u64,
 }
 
 /// Why there is no archive.
@@ -89,10 +93,15 @@ pub async fn export(
 ) -> Result<Summary, ArchiveError> {
     let reader = Reader::open_existing(store).await?;
     let mut publication = Publication::open(published)?;
-    let shown = shown(&reader, &mut publication, wanted).await?;
+    let mut shown = shown(&reader, &mut publication, wanted).await?;
+    let erasures = match wanted.organisation {
+        None => erasures(&reader, &shown, publication.size()).await?,
+        // Its values are not disclosed, so none can be missing.
+        Some(_) => Vec::new(),
+    };
     let mut writer = Writer::new(out, wanted.now);
     writer.file("README.txt", GUIDE.as_bytes())?;
-    writer.file("manifest.json", &manifest(&publication, wanted))?;
+    writer.file("manifest.json", &manifest(&publication, wanted, &erasures))?;
     writer.file("checkpoint", publication.note().as_bytes())?;
     let summary = Summary {
         origin: publication.checkpoint().origin.clone(),
@@ -100,9 +109,19 @@ pub async fn export(
         entries: shown.len() as u64,
         first: shown.first().copied(),
         last: shown.last().copied(),
+        erasures: erasures.len() as u64,
         ..Summary::default()
     };
-    let mut making = Making { wanted, part: Part::default(), at: 0, contents: BTreeSet::new(), summary };
+    // All of them stand behind the others.
+    shown.extend(&erasures);
+    let mut making = Making {
+        wanted,
+        beside: erasures.into_iter().collect(),
+        part: Part::default(),
+        at: 0,
+        contents: BTreeSet::new(),
+        summary,
+    };
     let width = u64::from(WIDTH);
     for of_bundle in shown.chunk_by(|a, b| a / width == b / width) {
         let number = of_bundle.first().map_or(0, |index| index / width);
@@ -128,7 +147,29 @@ pub async fn export(
     Ok(making.summary)
 }
 
-fn manifest(publication: &Publication, wanted: &Wanted) -> Vec<u8> {
+/// Where the erasures stand behind `shown`, a stretch without gap, that may concern entries of it, and where those were asked
+/// for.
+async fn erasures(reader: &Reader, shown: &[u64], size: u64) -> Result<Vec<u64>, ArchiveError> {
+    let Some((first, last)) = shown.first().copied().zip(shown.last().copied()) else { return Ok(Vec::new()) };
+    let mut found = BTreeSet::new();
+    for index in reader.erasure_entries().await.map_err(ReadError::from)? {
+        if index <= last || index >= size {
+            continue;
+        }
+        let Some(Event::Erased(erasure)) = event(reader, index).await? else { continue };
+        // One that erased a person from the directory says why some decision cannot be made again.
+        let forgets = matches!(erasure.scope, Scope::Principal { directory: true, .. });
+        if forgets || erasure.touches((first, last)) {
+            found.insert(index);
+            if let Scope::Principal { requested: Some(requested), .. } = erasure.scope {
+                found.extend((requested > last && requested < index).then_some(requested));
+            }
+        }
+    }
+    Ok(found.into_iter().collect())
+}
+
+fn manifest(publication: &Publication, wanted: &Wanted, erasures: &[u64]) -> Vec<u8> {
     let mut members = vec![
         ("format", Value::text(FORMAT)),
         ("from", Value::text(wanted.from.to_rfc3339())),
@@ -136,6 +177,15 @@ fn manifest(publication: &Publication, wanted: &Wanted) -> Vec<u8> {
         ("origin", Value::text(publication.checkpoint().origin.as_str())),
         ("to", Value::text(wanted.to.to_rfc3339())),
     ];
+    if !wanted.disclose.is_empty() {
+        let mut classes: Vec<&str> = wanted.disclose.iter().map(|class| class.as_str()).collect();
+        classes.sort_unstable();
+        members.push(("disclose", Value::texts(classes)));
+    }
+    if !erasures.is_empty() {
+        let indices = erasures.iter().map(|index| Value::int(i64::try_from(*index).unwrap_or(i64::MAX)));
+        members.push(("erasures", Value::Array(indices.collect())));
+    }
     members.extend(wanted.organisation.as_ref().map(|o| ("organisation", Value::text(o.as_str()))));
     Value::object(members).encode()
 }
@@ -188,6 +238,8 @@ async fn shown(reader: &Reader, publication: &mut Publication, wanted: &Wanted) 
 
 struct Making<'w> {
     wanted: &'w Wanted,
+    /// Entries that are shown because they say what was erased of the others.
+    beside: BTreeSet<u64>,
     part: Part,
     /// Entries that steps stand for already.
     at: u64,
@@ -225,7 +277,10 @@ impl Making<'_> {
         self.step(Step::Entry(entry))?;
         self.at = index + 1;
         let reference = Outline::read(entry).ok().and_then(|entry| entry.text("principal").map(Cow::into_owned));
-        self.part.shown.push((index, reference));
+        // What is behind those that are here for what they say is not asked for.
+        if !self.beside.contains(&index) {
+            self.part.shown.push((index, reference));
+        }
         // Policies and slices name other organisations.
         if self.wanted.organisation.is_none() {
             self.contents.extend(named(entry));

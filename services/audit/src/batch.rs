@@ -4,8 +4,8 @@
 
 use crate::frames;
 use crate::open_set::OpenSet;
-use crate::store::{Batch, Bundle, DisclosureRow, Head, OrganisationState};
-use model::entry::{Content, DirectoryRow, Draft, Effect, Place};
+use crate::store::{Batch, Bundle, DisclosureRow, Erasing, Head, OrganisationState};
+use model::entry::{Content, DirectoryRow, Draft, Effect, Erase, Kind, Place};
 use model::{Digest, OrganisationId, Timestamp};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -24,11 +24,14 @@ pub(crate) struct State {
     pub head: Head,
     pub organisations: HashMap<OrganisationId, OrganisationState>,
     content_known: HashSet<Digest>,
+    /// References that are being erased, or were since the log was opened: nothing of theirs is written any longer.
+    pub retired: HashSet<String>,
 }
 
 impl State {
     pub(crate) fn new(head: Head, organisations: Vec<(OrganisationId, OrganisationState)>) -> Self {
-        Self { head, organisations: organisations.into_iter().collect(), content_known: HashSet::new() }
+        let organisations = organisations.into_iter().collect();
+        Self { head, organisations, content_known: HashSet::new(), retired: HashSet::new() }
     }
 
     /// Takes over a batch that is durable.
@@ -49,6 +52,8 @@ pub(crate) struct Change {
     organisations: HashMap<OrganisationId, OrganisationState>,
     content: Vec<Digest>,
     pub directory: Vec<DirectoryRow>,
+    /// References that stand for nobody any longer.
+    pub forgotten: Vec<String>,
 }
 
 /// Where an entry will stand once the batch is durable.
@@ -65,6 +70,8 @@ pub(crate) enum Refused {
     NotOpen(u64),
     /// Longer than an entry may be.
     TooLarge,
+    /// It holds values of somebody who is being erased; drafted anew it has another reference.
+    Retired,
 }
 
 /// A batch in the making.
@@ -82,6 +89,7 @@ pub(crate) struct Assembly<'s> {
     disclosures: Vec<DisclosureRow>,
     directory: HashMap<String, String>,
     content: HashMap<Digest, Arc<[u8]>>,
+    erasing: Erasing,
 }
 
 impl<'s> Assembly<'s> {
@@ -98,6 +106,7 @@ impl<'s> Assembly<'s> {
             disclosures: Vec::new(),
             directory: HashMap::new(),
             content: HashMap::new(),
+            erasing: Erasing::default(),
         }
     }
 
@@ -116,6 +125,9 @@ impl<'s> Assembly<'s> {
             && !self.is_open(decision)
         {
             return Err(Refused::NotOpen(decision));
+        }
+        if self.is_retired(draft) {
+            return Err(Refused::Retired);
         }
         let place = draft.organisation().map(|organisation| self.next_place(organisation));
         let entry = draft.seal(place);
@@ -142,6 +154,11 @@ impl<'s> Assembly<'s> {
         (self.state.head.open.contains(decision) || self.opened.contains(&decision)) && !self.closed.contains(&decision)
     }
 
+    fn is_retired(&self, draft: &Draft) -> bool {
+        let retired = &self.state.retired;
+        !retired.is_empty() && draft.disclosed().is_some() && draft.references().any(|one| retired.contains(one))
+    }
+
     fn next_place(&self, organisation: &OrganisationId) -> Place {
         let known = self.organisations.get(organisation).or_else(|| self.state.organisations.get(organisation));
         match known {
@@ -160,7 +177,18 @@ impl<'s> Assembly<'s> {
             self.beside += body.len();
             self.disclosures.push(DisclosureRow { entry_index: index, body: body.to_vec() });
         }
-        for row in &draft.directory {
+        if draft.kind == Kind::Erasure {
+            self.erasing.entries.push(index);
+        }
+        if let Some(Erase { deleted, rewritten, references }) = &draft.erase {
+            self.erasing.deleted.extend(deleted);
+            let row =
+                |(entry_index, body): &(u64, Vec<u8>)| DisclosureRow { entry_index: *entry_index, body: body.clone() };
+            self.beside += rewritten.iter().map(|(_, body)| body.len()).sum::<usize>();
+            self.erasing.rewritten.extend(rewritten.iter().map(row));
+            self.erasing.references.extend(references.iter().cloned());
+        }
+        for row in draft.directory.iter().filter(|row| !self.state.retired.contains(&row.reference)) {
             self.directory.entry(row.principal.clone()).or_insert_with(|| row.reference.clone());
         }
         for content in &draft.content {
@@ -192,6 +220,7 @@ impl<'s> Assembly<'s> {
             organisations: self.organisations.clone(),
             content: self.content.keys().copied().collect(),
             directory: directory.clone(),
+            forgotten: self.erasing.references.clone(),
         };
         let batch = Batch {
             bundle,
@@ -200,6 +229,7 @@ impl<'s> Assembly<'s> {
             disclosures: self.disclosures,
             directory,
             content: self.content.into_iter().map(|(digest, bytes)| Content { digest, bytes }).collect(),
+            erasing: self.erasing,
         };
         Some((batch, change))
     }

@@ -49,6 +49,14 @@ impl Directory {
         answer(principal, reference)
     }
 
+    /// These stand for nobody any longer: whoever comes back gets another reference.
+    pub(crate) fn forget(&self, references: &[String]) {
+        if !references.is_empty() {
+            let mut known = self.references.write().unwrap_or_else(PoisonError::into_inner);
+            known.retain(|_, reference| !references.contains(&reference.text));
+        }
+    }
+
     /// These rows are durable.
     pub(crate) fn confirm(&self, rows: &[DirectoryRow]) {
         if rows.is_empty() {
@@ -91,6 +99,20 @@ mod tests {
         assert_eq!(directory.reference(&anna, || [2; 16]), (reference.clone(), row.clone()));
         directory.confirm(&[row.unwrap()]);
         assert_eq!(directory.reference(&anna, || [3; 16]), (reference, None));
+    }
+
+    #[test]
+    fn whoever_comes_back_after_an_erasure_is_somebody_else() {
+        let directory = Directory::default();
+        let anna = principal("acme", "anna");
+        let (before, row) = directory.reference(&anna, || [1; 16]);
+        directory.confirm(&[row.unwrap()]);
+        let (other, _) = directory.reference(&principal("acme", "otto"), || [2; 16]);
+        directory.forget(std::slice::from_ref(&before));
+        let (after, row) = directory.reference(&anna, || [3; 16]);
+        assert_ne!(before, after);
+        assert!(row.is_some(), "and has to be stored anew");
+        assert_eq!(directory.reference(&principal("acme", "otto"), || [4; 16]).0, other);
     }
 
     #[test]

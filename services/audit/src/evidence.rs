@@ -20,8 +20,8 @@ pub enum EvidenceError {
         "entry {index} is not under a published checkpoint yet, which has {published} entries; try again in a second"
     )]
     NotPublished { index: u64, published: u64 },
-    #[error("the values behind entry {index} are not there: it has none, or they were erased")]
-    NotDisclosed { index: u64 },
+    #[error("the values behind entry {index} are not there: {why}")]
+    NotDisclosed { index: u64, why: String },
     #[error(transparent)]
     Read(#[from] ReadError),
 }
@@ -102,12 +102,28 @@ impl Log {
         if !disclose.is_empty() {
             let values = self.disclosure(index).await?;
             let chosen = values.and_then(|values| chosen(&values, disclose));
-            let chosen = chosen.ok_or(EvidenceError::NotDisclosed { index })?;
+            let chosen = match chosen {
+                Some(chosen) => chosen,
+                None => return Err(EvidenceError::NotDisclosed { index, why: self.why_not(index, disclose).await? }),
+            };
             let extra = evidence.extra.get_or_insert_default();
             extra.push(b'\n');
             extra.extend_from_slice(&chosen);
         }
         Ok(evidence)
+    }
+
+    /// Why values of these classes are not there, in words.
+    async fn why_not(&self, index: u64, classes: &[CommitmentClass]) -> Result<String, ReadError> {
+        let stored = self.disclosure(index).await?.and_then(|values| canonical::parse(values.as_bytes()).ok());
+        let is_gone =
+            |class: &CommitmentClass| stored.as_ref().is_none_or(|values| values.get(class.as_str()).is_none());
+        for class in classes.iter().copied().filter(is_gone) {
+            if let Some(under) = self.erased_under(index, class).await? {
+                return Ok(format!("`{}` was erased under entry {under}", class.as_str()));
+            }
+        }
+        Ok(String::from("it has none of some class"))
     }
 
     /// The index of the entry in question.

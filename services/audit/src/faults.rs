@@ -113,6 +113,10 @@ impl<S: Store> Store for FailingStore<S> {
         self.inner.maintain().await
     }
 
+    async fn scrub(&mut self) -> Result<bool, StoreError> {
+        self.inner.scrub().await
+    }
+
     async fn close(self) -> Result<(), StoreError> {
         self.inner.close().await
     }

@@ -2,7 +2,8 @@
 //!
 //! What is checked, in this order along the log: bundles follow one another; each has the digest that was stored with it,
 //! so a changed byte is found where it is; every entry has the form of an entry; every organisation's sequence is without
-//! gap; every outcome has its decision; every checkpoint has the root that the entries have at its size; and at the end
+//! gap; every outcome has its decision; the values behind commitments are those that were recorded, or an entry says that
+//! they were erased; every checkpoint has the root that the entries have at its size; and at the end
 //! the head, the open list and the organisations' states. With the published directory beside it: that tiles, bundles and
 //! kept checkpoints are those of the store, and that nothing was published that the store does not have. Beside a log in
 //! which nothing is wrong its index is built a second time, and must have the same rows.
@@ -16,6 +17,7 @@ mod facts;
 mod findings;
 mod published;
 mod scan;
+mod values;
 
 pub use findings::Finding;
 

@@ -6,13 +6,14 @@
 //!
 //! What this crate does **not** do: it decides nothing, it knows no request and no policy, and of what stands in an entry
 //! it reads only what a search asks for. It does not verify signatures of others: `millgate-verify` does, from the
-//! published files alone. Nothing here deletes an entry.
+//! published files alone. Nothing here deletes an entry; what is behind its commitments [`erase`] takes away, and says so.
 
 mod append;
 pub mod archive;
 mod batch;
 mod commit;
 mod directory;
+pub mod erase;
 pub mod error;
 pub mod evidence;
 pub mod faults;
@@ -40,6 +41,7 @@ mod writer;
 pub mod tests;
 
 pub use append::{Appended, Appending, CONTENT_BYTES_MAX, Log, LogStatus};
+pub use erase::{EraseError, Holds, Retention};
 pub use error::{AppendError, OpenError, ReadError};
 pub use open_set::OpenSet;
 pub use options::{DEADLINE_MS, HEARTBEAT_MS, LogOptions, QUEUE_MAX, Random, ReceiptOptions};

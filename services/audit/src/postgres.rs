@@ -49,7 +49,7 @@ SET tcp_keepalives_count = 3;
 SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') <> 'remote_apply';
 ";
 
-const APPEND: &str = "SELECT millgate_audit.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)";
+const APPEND: &str = "SELECT millgate_audit.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)";
 
 /// The writer's session, and the lock that makes it the only one.
 #[derive(Debug)]
@@ -161,6 +161,12 @@ impl Store for PostgresStore {
 
     async fn maintain(&mut self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    /// Never: what is erased is gone from the tables, and older copies of it go when the server vacuums them; those in its WAL
+    /// and in backups are its administrator's.
+    async fn scrub(&mut self) -> Result<bool, StoreError> {
+        Ok(false)
     }
 
     async fn close(mut self) -> Result<(), StoreError> {

@@ -7,7 +7,7 @@ use crate::error::ReadError;
 use crate::open_set::OpenSet;
 use crate::postgres::{self, Access};
 use crate::sqlite;
-use crate::store::{Bundle, CheckpointRow, Head, OrganisationState, StoreError};
+use crate::store::{Bundle, CheckpointRow, DisclosureRow, Head, OrganisationState, StoreError};
 use model::entry::{Content, DirectoryRow};
 use model::{Digest, OrganisationId, Timestamp};
 use std::collections::HashMap;
@@ -249,6 +249,21 @@ impl Reader {
     /// Those of `digests` that are there.
     pub(crate) async fn contents(&self, digests: &[Digest]) -> Result<Vec<Content>, StoreError> {
         either!(self.contents(digests))
+    }
+
+    /// Where entries of kind `erasure` stand, ascending.
+    pub(crate) async fn erasure_entries(&self) -> Result<Vec<u64>, StoreError> {
+        either!(self.erasure_entries())
+    }
+
+    /// Disclosures of the entries between these, both inclusive, ascending, at most `limit`.
+    pub(crate) async fn disclosures(&self, indices: (u64, u64), limit: u32) -> Result<Vec<DisclosureRow>, StoreError> {
+        either!(self.disclosures(indices, limit))
+    }
+
+    /// Where the first bundle begins that has an entry of `time` or later; `None` where all are earlier.
+    pub(crate) async fn first_index_of_time(&self, time: Timestamp) -> Result<Option<u64>, StoreError> {
+        either!(self.first_index_of_time(time))
     }
 
     /// The values behind the commitments of an entry, unless erased.

@@ -3,8 +3,9 @@
 use crate::directory::Directory;
 use crate::options::{LogOptions, ReceiptOptions};
 use model::canonical::hex;
-use model::entry::Common;
+use model::entry::{CommitmentClass, Common};
 use model::{Clock, Timestamp};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,6 +32,8 @@ pub(crate) struct Shared {
     pub size: watch::Sender<u64>,
     pub health: watch::Sender<Health>,
     pub counters: Counters,
+    /// Held by the one erasure at a time; what it has come to, by class, for retention.
+    pub erasing: tokio::sync::Mutex<BTreeMap<CommitmentClass, u64>>,
     /// `None`: no receipts are given.
     pub receipts: Option<Arc<ReceiptOptions>>,
     clock: Arc<dyn Clock>,
@@ -72,6 +75,7 @@ impl Shared {
             size: watch::Sender::new(size),
             health: watch::Sender::new(Health::Serving),
             counters: Counters::default(),
+            erasing: tokio::sync::Mutex::default(),
             receipts: options.receipts.clone().map(Arc::new),
             clock: Arc::clone(&options.clock),
             random: Arc::clone(&options.random),

@@ -9,7 +9,7 @@ mod rows;
 pub(crate) use reader::Reader;
 
 use crate::error::OpenError;
-use crate::store::{Batch, CheckpointRow, Head, OrganisationState, Store, StoreError};
+use crate::store::{Batch, CheckpointRow, Erasing, Head, OrganisationState, Store, StoreError};
 use model::OrganisationId;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
@@ -48,6 +48,9 @@ INSERT INTO content (digest, bytes)
     SELECT unhex(key), unhex(value) FROM json_each(CAST(? AS TEXT)) WHERE true ON CONFLICT (digest) DO NOTHING;
 UPDATE head SET size = ?, root = ?, range = ?, open = ? WHERE id = 1 AND size = ? RETURNING size;
 ";
+
+/// In stores of this format from the beginning, and put into older ones as they are opened.
+const ERASURE_TABLE: &str = "CREATE TABLE IF NOT EXISTS erasure (entry_index INTEGER PRIMARY KEY) STRICT";
 
 /// Contents up to this size are written together.
 const SMALL_BYTES: usize = 64 * 1024;
@@ -88,8 +91,41 @@ impl SqliteStore {
         let mut connection = options.connect().await.map_err(StoreError::from)?;
         assert_durable(&mut connection).await?;
         migrate(&mut connection).await?;
+        sqlx::raw_sql(ERASURE_TABLE).execute(&mut connection).await.map_err(StoreError::from)?;
         bind_origin(&mut connection, origin).await?;
+        wipe_leftovers(&mut connection).await?;
         Ok(Self { connection, unchecked_bytes: WAL_BYTES_BETWEEN_CHECKPOINTS, _lock: lock })
+    }
+
+    /// Within the transaction of the batch, after everything else in it.
+    async fn erase(&mut self, erasing: &Erasing) -> Result<(), StoreError> {
+        let Erasing { entries, deleted, rewritten, references } = erasing;
+        if !entries.is_empty() {
+            sqlx::query("INSERT INTO erasure (entry_index) SELECT value FROM json_each(CAST(? AS TEXT))")
+                .bind(rows::indices_json(entries)?)
+                .execute(&mut self.connection)
+                .await?;
+        }
+        if !erasing.erases() {
+            return Ok(());
+        }
+        let delete = "DELETE FROM disclosure WHERE entry_index IN (SELECT value FROM json_each(CAST(? AS TEXT)))";
+        let gone = sqlx::query(delete).bind(rows::indices_json(deleted)?).execute(&mut self.connection).await?;
+        let rewrite = "UPDATE disclosure SET body = of.value FROM json_each(CAST(? AS TEXT)) AS of
+                       WHERE entry_index = CAST(of.key AS INTEGER)";
+        let less = sqlx::query(rewrite).bind(rows::disclosures_json(rewritten)).execute(&mut self.connection).await?;
+        // The entry says how many there were.
+        if (gone.rows_affected(), less.rows_affected()) != (deleted.len() as u64, rewritten.len() as u64) {
+            return Err(crate::reader::damaged("the number of disclosures to be erased"));
+        }
+        sqlx::query("DELETE FROM directory WHERE reference IN (SELECT value FROM json_each(CAST(? AS TEXT)))")
+            .bind(model::Value::texts(references.iter().cloned()).encode())
+            .execute(&mut self.connection)
+            .await?;
+        let written: usize = rewritten.iter().map(|row| row.body.len()).sum();
+        let touched = WAL_BYTES_PER_COMMIT * (1 + deleted.len() as u64 / 16);
+        self.unchecked_bytes = self.unchecked_bytes.saturating_add(touched + written as u64);
+        Ok(())
     }
 
     /// For tests that bring the database itself into trouble.
@@ -141,7 +177,11 @@ impl Store for SqliteStore {
                 .execute(&mut self.connection)
                 .await?;
         }
-        Ok(head.len() == 1)
+        if head.len() != 1 {
+            return Ok(false);
+        }
+        self.erase(&batch.erasing).await?;
+        Ok(true)
     }
 
     async fn commit(&mut self) -> Result<(), StoreError> {
@@ -184,6 +224,20 @@ impl Store for SqliteStore {
             }
             Err(error) => Err(error),
         }
+    }
+
+    async fn scrub(&mut self) -> Result<bool, StoreError> {
+        // `secure_delete` has wiped the pages; their older versions are in the WAL, for as long as somebody reads them. Nobody
+        // else may be kept waiting for that.
+        sqlx::raw_sql("PRAGMA busy_timeout = 0").execute(&mut self.connection).await?;
+        let wiped = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut self.connection).await;
+        let timeout = format!("PRAGMA busy_timeout = {}", BUSY_TIMEOUT.as_millis());
+        sqlx::raw_sql(sqlx::AssertSqlSafe(timeout)).execute(&mut self.connection).await?;
+        let is_busy: i64 = wiped?.try_get(0)?;
+        if is_busy == 0 {
+            self.unchecked_bytes = 0;
+        }
+        Ok(is_busy == 0)
     }
 
     async fn close(mut self) -> Result<(), StoreError> {
@@ -259,6 +313,25 @@ async fn assert_durable(connection: &mut SqliteConnection) -> Result<(), OpenErr
     let journal: String = pragma(connection, "PRAGMA journal_mode").await?;
     let synchronous: i64 = pragma(connection, "PRAGMA synchronous").await?;
     if journal == "wal" && synchronous == FULL { Ok(()) } else { Err(OpenError::NotDurable { journal, synchronous }) }
+}
+
+/// A run that broke off can leave older copies of what it has erased in the WAL.
+async fn wipe_leftovers(connection: &mut SqliteConnection) -> Result<(), OpenError> {
+    let erased = sqlx::query("SELECT entry_index FROM erasure LIMIT 1").fetch_optional(&mut *connection).await;
+    if erased.map_err(StoreError::from)?.is_none() {
+        return Ok(());
+    }
+    match sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_all(connection).await.map_err(Into::into) {
+        Ok(_) => Ok(()),
+        Err(error @ (StoreError::Full(_) | StoreError::Busy(_))) => {
+            tracing::warn!(
+                error = error.chain(),
+                "older copies of what was erased from the log could not be wiped yet"
+            );
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn pragma<T>(connection: &mut SqliteConnection, sql: &'static str) -> Result<T, StoreError>

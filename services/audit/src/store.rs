@@ -70,6 +70,28 @@ pub struct Batch {
     pub disclosures: Vec<DisclosureRow>,
     pub directory: Vec<DirectoryRow>,
     pub content: Vec<Content>,
+    pub erasing: Erasing,
+}
+
+/// What a batch has to do with erasures. A store does this after everything else of the batch and in the same transaction, so
+/// that no value is ever gone without the entry that says so.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Erasing {
+    /// Entries of kind `erasure` in the batch: rows of a table of their own, so that they are found without reading the log.
+    pub entries: Vec<u64>,
+    /// Disclosures that go; each must be there, or the batch fails.
+    pub deleted: Vec<u64>,
+    /// Disclosures that lose some of their classes; each must be there, or the batch fails.
+    pub rewritten: Vec<DisclosureRow>,
+    /// Rows of the directory that go, by reference, if they are there.
+    pub references: Vec<String>,
+}
+
+impl Erasing {
+    /// Whether anything is taken away.
+    pub fn erases(&self) -> bool {
+        !(self.deleted.is_empty() && self.rewritten.is_empty() && self.references.is_empty())
+    }
 }
 
 /// A signed checkpoint as kept beside the bundles.
@@ -148,6 +170,9 @@ pub trait Store: Send + 'static {
 
     /// Housekeeping between two batches, when due. An error here is as serious as one of [`Store::commit`].
     fn maintain(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Wipes what was erased from wherever the database keeps older copies of it. `false`: somebody is reading them; ask again.
+    fn scrub(&mut self) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Ends the connection in good order.
     fn close(self) -> impl Future<Output = Result<(), StoreError>> + Send;

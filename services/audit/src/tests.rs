@@ -7,6 +7,8 @@
 pub mod appending;
 pub mod checking;
 pub mod crashing;
+#[cfg(test)]
+mod erasing;
 pub mod failing;
 pub mod harness;
 #[cfg(test)]

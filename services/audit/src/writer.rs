@@ -68,6 +68,15 @@ pub(crate) enum Urgent {
         row: CheckpointRow,
         done: oneshot::Sender<Result<(), AppendError>>,
     },
+    /// From now on nothing is written that holds values of this reference. The answer is the size of the log.
+    Retire {
+        reference: String,
+        done: oneshot::Sender<u64>,
+    },
+    /// Its erasure came to nothing.
+    Restore(String),
+    /// Wipe older copies of what was erased.
+    Scrub(oneshot::Sender<bool>),
     /// Take no more entries, and say so in the log.
     Seal(oneshot::Sender<()>),
     /// Seal, and let go of the database.
@@ -97,6 +106,7 @@ pub(crate) struct Writer<S> {
     /// Received, but without a place yet.
     held: Option<Pending>,
     checkpoints: Vec<(CheckpointRow, oneshot::Sender<Result<(), AppendError>>)>,
+    scrubs: Vec<oneshot::Sender<bool>>,
     sealing: Option<oneshot::Sender<()>>,
     closing: Option<oneshot::Sender<()>>,
     /// Rollbacks since the last commit.
@@ -127,6 +137,7 @@ impl<S: Store> Writer<S> {
             owed: VecDeque::new(),
             held: None,
             checkpoints: Vec::new(),
+            scrubs: Vec::new(),
             sealing: None,
             closing: None,
             rollbacks: 0,
@@ -195,7 +206,25 @@ impl<S: Store> Writer<S> {
     async fn turn(&mut self) -> Result<(), Poison> {
         self.write_batch().await?;
         self.write_checkpoints().await?;
+        self.scrub().await?;
         self.store.maintain().await.map_err(|e| Poison(e.chain()))
+    }
+
+    async fn scrub(&mut self) -> Result<(), Poison> {
+        if self.scrubs.is_empty() {
+            return Ok(());
+        }
+        let clean = match self.store.scrub().await {
+            Ok(clean) => clean,
+            Err(StoreError::Failed(error)) => {
+                return Err(Poison(format!("what was erased could not be wiped: {error}")));
+            }
+            Err(_) => false,
+        };
+        for done in std::mem::take(&mut self.scrubs) {
+            let _ = done.send(clean);
+        }
+        Ok(())
     }
 
     async fn wait(&mut self) -> Wake {
@@ -250,7 +279,7 @@ impl<S: Store> Writer<S> {
 
     /// There is something to write, and nobody waits for it. Of what is owed only the latest is new.
     fn only_outcomes(&self) -> bool {
-        let nobody_waits = self.held.is_none() && self.checkpoints.is_empty();
+        let nobody_waits = self.held.is_none() && self.checkpoints.is_empty() && self.scrubs.is_empty();
         let told = self.sealing.is_some() || self.closing.is_some() || self.rollbacks > 0;
         let room = (self.owed.len() as u64) < ENTRIES_MAX / 2;
         nobody_waits && !told && room && self.owed.back().is_some_and(Owed::can_wait)
@@ -267,6 +296,12 @@ impl<S: Store> Writer<S> {
             Urgent::Owed(owed) => self.owed.push_back(owed),
             Urgent::Abandoned { index, draft } => self.owe_not_forwarded(index, &draft),
             Urgent::Checkpoint { row, done } => self.checkpoints.push((row, done)),
+            Urgent::Retire { reference, done } => {
+                self.state.retired.insert(reference);
+                let _ = done.send(self.state.head.size());
+            }
+            Urgent::Restore(reference) => drop(self.state.retired.remove(&reference)),
+            Urgent::Scrub(done) => self.scrubs.push(done),
             Urgent::Seal(done) => {
                 self.lanes.drafts.close();
                 self.sealing = Some(done);
@@ -364,6 +399,7 @@ impl<S: Store> Writer<S> {
     fn settle(&mut self, change: Change, taken: Taken) {
         self.rollbacks = 0;
         self.shared.directory.confirm(&change.directory);
+        self.shared.directory.forget(&change.forgotten);
         self.state.apply(change);
         let counters = &self.shared.counters;
         Counters::add(&counters.batches, 1);
@@ -475,6 +511,7 @@ impl<S: Store> Writer<S> {
 fn refuse(shared: &Shared, refused: Refused) -> AppendError {
     match refused {
         Refused::TooLarge => AppendError::TooLarge,
+        Refused::Retired => AppendError::Overloaded,
         Refused::NotOpen(decision) => {
             Counters::add(&shared.counters.not_open, 1);
             tracing::error!(decision, "an outcome came for a decision of the audit log that is not open");

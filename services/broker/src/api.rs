@@ -1,12 +1,14 @@
 //! Millgate's own endpoints for callers, under the same identity, policy and audit log as the proxy.
 //!
 //! `GET /v1/audit/entries` answers questions to the audit log: decided by Cedar (`readAudit`), and itself recorded before
-//! the first entry leaves. `GET /v1/audit/summary` counts. `GET /v1/audit/decisions` gives those who may read all of it what a replay needs. `GET
-//! /v1/audit/proof` proves a single entry. `GET /v1/catalogue` is what the caller may know of (`catalogue`); it holds none of the plant's data and is counted, not
+//! the first entry leaves. `GET /v1/audit/summary` counts. `GET /v1/audit/decisions` gives those who may read all of it what
+//! a replay needs. `GET /v1/audit/proof` proves a single entry. `POST /v1/audit/erasures` takes a person's values out of it
+//! (`erasures`). `GET /v1/catalogue` is what the caller may know of (`catalogue`); it holds none of the plant's data and is counted, not
 //! recorded.
 
 mod catalogue;
 mod decisions;
+mod erasures;
 mod proof;
 mod summary;
 
@@ -24,7 +26,7 @@ use audit::query::{Follow, Found, Page, Query};
 use axum::Extension;
 use axum::extract::{Request, State};
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
 use bytes::Bytes;
 use futures_util::stream;
 use http::request::Parts;
@@ -46,6 +48,8 @@ pub fn router(broker: Arc<Broker>) -> axum::Router {
         .route("/v1/audit/decisions", get(decisions::handle))
         .route("/v1/audit/proof", get(proof::handle))
         .route("/v1/audit/summary", get(summary::handle))
+        .route("/v1/audit/erasures", post(erasures::ask))
+        .route("/v1/audit/erasures/{id}/approval", post(erasures::approve))
         .fallback(nothing)
         .method_not_allowed_fallback(nothing)
         .with_state(broker)

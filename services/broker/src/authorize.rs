@@ -67,6 +67,9 @@ fn advice(reason: &Reason, action: Action) -> &'static str {
         r if *r == Reason::REVOKED => "you, or what you have shown, is revoked; ask the data office of the plant",
         r if *r == Reason::POLICY_ERROR => "a policy failed, so this was denied; tell the product's steward",
         r if *r == Reason::ORGANISATION_SUSPENDED => "your organisation is suspended; ask the data office of the plant",
+        _ if action == Action::EraseAudit => {
+            "you may not erase values in the audit log; that is for the owner's data protection officers, in person"
+        }
         _ if action == Action::ReadAudit => {
             "you may not read these entries; auditors need their role in the plant's registry"
         }

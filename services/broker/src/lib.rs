@@ -75,6 +75,8 @@ pub struct Broker {
     refused_logins: Arc<RefusedLogins>,
     shares: Arc<share::Shares>,
     shadow: Option<shadow::Tap>,
+    /// Whose values must stay in the log's store.
+    holds: audit::Holds,
     readers: api::Readers,
     /// Held by whoever finds out what new policies change.
     effects: tokio::sync::Mutex<()>,
@@ -113,6 +115,8 @@ pub struct Makings {
     pub requests_per_organisation: usize,
     /// Where decisions are offered to policies that are only tried.
     pub shadow: Option<shadow::Tap>,
+    /// Whose values must stay, whoever asks for their erasure.
+    pub holds: audit::Holds,
 }
 
 /// What the first decisions would be made from cannot be recorded, so none is made.
@@ -148,6 +152,7 @@ impl Broker {
             refused_logins: RefusedLogins::new(makings.refused_logins_per_minute),
             shares: share::Shares::new(makings.requests_per_organisation),
             shadow: makings.shadow,
+            holds: makings.holds,
             tracer: makings.tracer,
             readiness: makings.readiness,
             draining: makings.draining,
@@ -211,6 +216,17 @@ impl Broker {
     /// Health, readiness and metrics for the operator.
     pub fn operator(self: &Arc<Self>) -> axum::Router {
         operator::router(self.clone())
+    }
+
+    /// Erases values in the log's store that have been kept long enough.
+    pub async fn retain(&self, retention: &audit::Retention) {
+        match self.log.retain(retention, self.clock.now()).await {
+            Ok(0) => {}
+            Ok(entries) => tracing::info!(entries, "values in the audit log were erased by age"),
+            Err(error) => {
+                tracing::error!(%error, "values in the audit log could not be erased by age; tried again later")
+            }
+        }
     }
 
     /// Says what was counted and not yet written; called every minute and at the end.

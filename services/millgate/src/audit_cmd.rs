@@ -3,6 +3,7 @@
 //! `query` and `tail` ask the running broker, which decides and records the reading. `--offline` reads published files
 //! and says that nobody records that.
 
+mod erase;
 mod export;
 mod index;
 mod monitor;
@@ -76,6 +77,11 @@ pub enum Command {
     /// Build the index of a log, which makes its questions quick, with the broker stopped
     #[command(after_help = "Example:\n  millgate audit index --directory /var/lib/millgate/audit --anew")]
     Index(index::IndexArgs),
+    /// Take a person's values out of the log's store: asked for by one, approved by another
+    #[command(after_help = "Examples:\n  \
+        millgate audit erase --url https://broker:8444 --token-file me.jwt --subject acme/engineer-1 --basis 'Art. 17(1)(b), ticket 4711'\n  \
+        millgate audit erase --url https://broker:8444 --token-file other.jwt --approve 01a20522-59ec-7312-8079-6642e2582ffb")]
+    Erase(erase::EraseArgs),
     /// Check the store of a log, entry by entry, against its heads and checkpoints
     #[command(after_help = "Examples:\n  \
         millgate audit fsck --directory /var/lib/millgate/audit --published /var/lib/millgate/audit/published\n  \
@@ -208,6 +214,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Report(args) => report::run(args).await,
         Command::Monitor(args) => monitor::run(args).await,
         Command::Index(args) => index::run(&args).await,
+        Command::Erase(args) => erase::run(&args).await,
         Command::Fsck(args) => fsck(&args).await,
         Command::Store(command) => store::run(command).await,
     }

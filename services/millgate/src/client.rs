@@ -1,8 +1,8 @@
-//! The command line as a caller of a running broker: one GET with a token, over http or https.
+//! The command line as a caller of a running broker: one request with a token, over http or https.
 
 use anyhow::Context as _;
-use http::{Request, Response, header};
-use http_body_util::{BodyExt as _, Empty};
+use http::{Method, Request, Response, header};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -67,6 +67,15 @@ impl Server {
 
     /// Asks for `path_and_query`; an answer that is not a success becomes an error that says what the broker said.
     pub async fn get(&self, path_and_query: &str) -> anyhow::Result<Response<Incoming>> {
+        self.ask(Method::GET, path_and_query, Bytes::new()).await
+    }
+
+    /// As [`Self::get`], with a body.
+    pub async fn post(&self, path: &str, body: impl Into<Bytes>) -> anyhow::Result<Response<Incoming>> {
+        self.ask(Method::POST, path, body.into()).await
+    }
+
+    async fn ask(&self, method: Method, path_and_query: &str, body: Bytes) -> anyhow::Result<Response<Incoming>> {
         let url = self.url.as_deref().context("no server: name the api listener with `--url`, or set MILLGATE_API")?;
         if url.trim_end_matches('/').ends_with(":0") {
             anyhow::bail!("`{url}` is a port of the system's choice: say with `--url` where the api listener is");
@@ -75,9 +84,11 @@ impl Server {
         let mut authorization = header::HeaderValue::from_str(&format!("Bearer {}", self.token()?))
             .context("the token holds characters that no token has")?;
         authorization.set_sensitive(true);
-        let request = Request::get(&uri)
+        let request = Request::builder()
+            .method(method)
+            .uri(&uri)
             .header(header::AUTHORIZATION, authorization)
-            .body(Empty::<Bytes>::new())
+            .body(Full::new(body))
             .with_context(|| format!("`{uri}` is not a URL"))?;
         let response = self.client()?.request(request).await.with_context(|| format!("`{url}` cannot be reached"))?;
         if response.status().is_success() {
@@ -95,7 +106,7 @@ impl Server {
     /// # Errors
     /// When the server cannot be reached, says something else, or sends more than `bytes_max`.
     pub async fn fetch(&self, url: &str, bytes_max: usize) -> anyhow::Result<Option<Vec<u8>>> {
-        let request = Request::get(url).body(Empty::<Bytes>::new()).with_context(|| format!("`{url}` is not a URL"))?;
+        let request = Request::get(url).body(Full::default()).with_context(|| format!("`{url}` is not a URL"))?;
         let fetched = async {
             let response = self.client()?.request(request).await.context("the server cannot be reached")?;
             match response.status() {
@@ -111,7 +122,7 @@ impl Server {
         tokio::time::timeout(patience, fetched).await.context("no answer within a minute")?
     }
 
-    fn client(&self) -> anyhow::Result<Client<hyper_rustls::HttpsConnector<HttpConnector>, Empty<Bytes>>> {
+    fn client(&self) -> anyhow::Result<Client<hyper_rustls::HttpsConnector<HttpConnector>, Full<Bytes>>> {
         let roots = match &self.ca {
             None => broker::tls::Roots::Machine,
             Some(path) => broker::tls::Roots::Own(

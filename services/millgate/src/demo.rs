@@ -38,12 +38,14 @@ pub struct Args {
 }
 
 /// Who logs in where: name of the token, issuer, subject.
-pub const CALLERS: [(&str, &str, &str); 5] = [
+pub const CALLERS: [(&str, &str, &str); 7] = [
     ("acme", "acme", "engineer-1"),
     ("bolt", "bolt", "quality-1"),
     ("analytics", "norden", "mes-analytics"),
     ("steward", "norden", "steward-1"),
     ("auditor", "audax", "auditor-1"),
+    ("privacy", "norden", "privacy-1"),
+    ("privacy-deputy", "norden", "privacy-2"),
 ];
 
 /// What the demo's brokers are for, as `aud` says it.

@@ -2,7 +2,7 @@
 
 use crate::witnessing::Witnessing;
 use anyhow::{Context as _, bail};
-use audit::{Log, LogOptions, PublishOptions, Publisher, ReceiptOptions};
+use audit::{Holds, Log, LogOptions, PublishOptions, Publisher, ReceiptOptions, Retention};
 use broker::assertion::{Assertions, KeyFiles};
 use broker::handshake::Handshakes;
 use broker::listener::{Bounds, Listener};
@@ -10,6 +10,7 @@ use broker::shadow::{Settings, Trial};
 use broker::shape::Pseudonyms;
 use broker::{Broker, Certificate, Folders, Makings, Reloader, World};
 use identity::{Identity, IdentityOptions, Origins};
+use model::entry::CommitmentClass;
 use model::{Clock, Origin};
 use runtime::clock::SystemClock;
 use runtime::config::{Config, Shadow};
@@ -108,6 +109,7 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
     // Sockets before the log: an address that is taken must not leave "opened" and "closed" entries behind.
     let sockets = Sockets::bind(config).await?;
     let identity = identity(config)?;
+    let retention = retention(&config.audit)?;
     let (log, publisher) = Box::pin(open_log(config, clock.clone())).await?;
     Box::pin(gate(&world, &config.folders.cases, &log, &publisher)).await?;
     let indexer = config.audit.index.then(|| tokio::spawn(log.indexer(&config.audit.directory).run()));
@@ -139,6 +141,7 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
         refused_logins_per_minute: config.audit.refused_logins_per_minute,
         requests_per_organisation: config.limits.requests_per_organisation,
         shadow: tap,
+        holds: retention.holds.clone(),
     }))
     .await?;
     let mut running = Running {
@@ -160,6 +163,7 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
     let tls = shown.map(|shown| Handshakes::new(running.broker.clone(), shown));
     running.watch(config, folders, tls.clone());
     running.attempt(trial);
+    running.retain(retention);
     running.listen(config, sockets, tls);
     serving.met();
     tracing::info!(
@@ -234,6 +238,20 @@ async fn open_log(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<(Log
     Ok((log, publisher))
 }
 
+/// How long values are kept, and whose are kept in any case.
+fn retention(audit: &runtime::config::Audit) -> anyhow::Result<Retention> {
+    let of = audit.retention;
+    let days = [
+        (CommitmentClass::Subject, of.subject),
+        (CommitmentClass::Network, of.network),
+        (CommitmentClass::Payload, of.payload),
+    ];
+    let days = days.into_iter().filter_map(|(class, days)| Some((class, days?))).collect();
+    let holds = Holds::new(audit.legal_holds.clone())
+        .map_err(|bad| anyhow::anyhow!("`{bad}` in `audit.legal_holds` is neither a principal nor an organisation"))?;
+    Ok(Retention { days, holds })
+}
+
 pub(crate) fn identity(config: &Config) -> anyhow::Result<Identity> {
     let key_cache = config.identity.key_cache.clone();
     if let Some(folder) = &key_cache {
@@ -256,6 +274,9 @@ const CUT_OFF_MAX: Duration = Duration::from_secs(2);
 
 /// Refused logins beyond their budget are counted; a count that is not written is lost with the process.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Values are kept by the day, so that whoever looks more often finds nothing.
+const RETENTION_INTERVAL: Duration = Duration::from_secs(3_600);
 
 struct Sockets {
     data: TcpListener,
@@ -321,6 +342,24 @@ impl Running {
         if let Some(trial) = trial {
             self.background.spawn(trial.run(self.broker.clone(), self.shutdown.draining().clone()));
         }
+    }
+
+    /// Erases values when they have been kept for as long as the policy says; looks again every hour.
+    fn retain(&self, retention: Retention) {
+        if retention.days.is_empty() {
+            return;
+        }
+        let (broker, stop) = (self.broker.clone(), self.shutdown.draining().clone());
+        self.background.spawn(async move {
+            loop {
+                // An erasure under way is several entries, each complete in itself: it may be broken off between two.
+                let done = stop.run_until_cancelled(broker.retain(&retention)).await;
+                let pause = stop.run_until_cancelled(tokio::time::sleep(RETENTION_INTERVAL)).await;
+                if done.is_none() || pause.is_none() {
+                    return;
+                }
+            }
+        });
     }
 
     fn listen(&self, config: &Config, sockets: Sockets, tls: Option<Arc<Handshakes>>) {

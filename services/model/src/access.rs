@@ -18,11 +18,25 @@ pub enum Action {
     Reveal,
     #[serde(rename = "readAudit")]
     ReadAudit,
+    #[serde(rename = "eraseAudit")]
+    EraseAudit,
 }
 
 impl Action {
-    pub const ALL: [Self; 6] =
-        [Self::Discover, Self::Read, Self::ReadSeries, Self::SeeRecord, Self::Reveal, Self::ReadAudit];
+    pub const ALL: [Self; 7] = [
+        Self::Discover,
+        Self::Read,
+        Self::ReadSeries,
+        Self::SeeRecord,
+        Self::Reveal,
+        Self::ReadAudit,
+        Self::EraseAudit,
+    ];
+
+    /// Whether it is about the audit log and not about data.
+    pub fn is_of_audit(self) -> bool {
+        matches!(self, Self::ReadAudit | Self::EraseAudit)
+    }
 
     /// The name in the Cedar schema and in the audit log.
     pub fn as_str(self) -> &'static str {
@@ -33,6 +47,7 @@ impl Action {
             Self::SeeRecord => "seeRecord",
             Self::Reveal => "reveal",
             Self::ReadAudit => "readAudit",
+            Self::EraseAudit => "eraseAudit",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The audit entry, format 1.3.
+//! The audit entry, format 1.4.
 //!
 //! An entry is one canonical JSON object ([`crate::canonical`]) of at most 65,535 bytes (C2SP tlog-tiles: entries are
 //! prefixed by a 16-bit length). A producer makes a [`Draft`]; the writer of the log gives it its place in its
@@ -14,8 +14,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Major: readers must know it. Minor: members were added. 1.1 says how a caller proved itself and who acts for it,
-/// 1.2 what was hidden of an answer, 1.3 what a new policy set changes, and whatever else a decision was made from.
-pub const VERSION: &str = "1.3";
+/// 1.2 what was hidden of an answer, 1.3 what a new policy set changes, and whatever else a decision was made from, 1.4 what
+/// was erased from behind commitments.
+pub const VERSION: &str = "1.4";
 pub const BYTES_MAX: usize = 65_535;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -150,7 +151,7 @@ pub struct Disclosure {
     pub values: Encoded,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CommitmentClass {
     /// Subject, token id.
     Subject,
@@ -221,6 +222,17 @@ pub struct DirectoryRow {
     pub reference: String,
 }
 
+/// Values that an entry takes away from behind the commitments of earlier ones, together with it or not at all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Erase {
+    /// Entries of which nothing is left; each has values now.
+    pub deleted: Vec<u64>,
+    /// What is left of others, as [`Draft::disclosed`]; each has values now.
+    pub rewritten: Vec<(u64, Vec<u8>)>,
+    /// References that stand for nobody any longer.
+    pub references: Vec<String>,
+}
+
 /// Bytes that entries name by digest: policy sets, schemas, entity slices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Content {
@@ -243,6 +255,8 @@ pub struct Draft {
     /// Of everybody whom the entry names by reference, unless they are stored already.
     pub directory: Vec<DirectoryRow>,
     pub content: Vec<Content>,
+    /// What becomes undone in the same moment in which the entry becomes durable.
+    pub erase: Option<Erase>,
 }
 
 /// An entry that cannot be written.
@@ -303,6 +317,7 @@ impl Draft {
             disclosed,
             directory: Vec::new(),
             content: Vec::new(),
+            erase: None,
         })
     }
 
@@ -319,6 +334,14 @@ impl Draft {
     /// `{"network":{"salt":…,"values":…},…}`. `None` where nothing is committed to.
     pub fn disclosed(&self) -> Option<&[u8]> {
         (!self.disclosed.is_empty()).then_some(&self.disclosed)
+    }
+
+    /// References of whoever takes part: entries have one spelling, and quotes in texts are escaped, so what looks like a member
+    /// is one.
+    pub fn references(&self) -> impl Iterator<Item = &str> {
+        let parts = [&self.before, &self.after].map(|part| std::str::from_utf8(part).unwrap_or_default());
+        let named = parts.into_iter().flat_map(|part| part.split("\"principal\":\"").skip(1));
+        named.filter_map(|behind| behind.split('"').next())
     }
 
     /// The final bytes. `place` is given exactly when the draft has an organisation.
@@ -409,7 +432,7 @@ impl Entry {
     }
 
     /// What the entry names by digest and a store keeps: policies, schema and slice of a decision, policies and schema of an
-    /// activation.
+    /// activation, the retention policy of an erasure.
     pub fn contents(&self) -> impl Iterator<Item = Digest> {
         let digest = |value: Option<&Value>| {
             let bytes = canonical::unhex(value?.as_text()?)?;
@@ -419,7 +442,9 @@ impl Entry {
         let of_decision = ["policies", "schema", "slice"].map(|name| digest(of_decision.and_then(|d| d.get(name))));
         let is_activation = self.kind == Kind::Policy && self.text("event").is_some_and(|e| e.ends_with("activated"));
         let of_activation = ["digest", "schema"].map(|name| digest(self.get(name).filter(|_| is_activation)));
-        of_decision.into_iter().chain(of_activation).flatten()
+        // How long values are kept, in the words of the time.
+        let of_erasure = digest(self.get("policy").filter(|_| self.kind == Kind::Erasure));
+        of_decision.into_iter().chain(of_activation).chain([of_erasure]).flatten()
     }
 }
 
@@ -521,7 +546,7 @@ mod tests {
             String::from_utf8(first).unwrap(),
             "{\"boot\":\"b1\",\"commit\":{\"subject\":\"a\"},\"decision\":\"allow\",\"kind\":\"decision\",\
              \"nonce\":\"07070707070707070707070707070707\",\"org\":\"acme\",\"org_seq\":1,\"request\":\"r\",\
-             \"time\":\"2026-11-22T19:20:00.123Z\",\"v\":\"1.3\",\"zone\":\"z\"}"
+             \"time\":\"2026-11-22T19:20:00.123Z\",\"v\":\"1.4\",\"zone\":\"z\"}"
                 .replace("\"a\"}", "\"147a7f7e4133e734a340017d06bf89a4c43803366c02dddbbe4f9b3c095a3d95\"}")
         );
     }
@@ -545,8 +570,8 @@ mod tests {
     fn entries_of_every_minor_version_are_read() {
         let entry = Draft::new(Kind::Heartbeat, &common(), None, [], vec![]).unwrap().seal(None);
         let entry = String::from_utf8(entry).unwrap();
-        for version in ["1.0", "1.1", "1.2", "1.3", "1.9"] {
-            let other = entry.replacen("\"v\":\"1.3\"", &format!("\"v\":\"{version}\""), 1);
+        for version in ["1.0", "1.1", "1.2", "1.3", "1.4", "1.9"] {
+            let other = entry.replacen("\"v\":\"1.4\"", &format!("\"v\":\"{version}\""), 1);
             assert_eq!(Entry::parse(other.as_bytes()).unwrap().text("v"), Some(version));
         }
     }
@@ -556,7 +581,7 @@ mod tests {
         let good =
             String::from_utf8(Draft::new(Kind::Heartbeat, &common(), None, [], vec![]).unwrap().seal(None)).unwrap();
         for (from, to) in [
-            ("\"v\":\"1.3\"", "\"v\":\"2.0\""),
+            ("\"v\":\"1.4\"", "\"v\":\"2.0\""),
             ("heartbeat", "heartbreak"),
             (".123Z", ".1234Z"),
             ("0707", "07"),

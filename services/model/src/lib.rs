@@ -5,7 +5,9 @@
 
 pub mod access;
 pub mod canonical;
+pub mod disclosed;
 pub mod entry;
+pub mod erasure;
 pub mod id;
 pub mod issuer;
 pub mod origin;

@@ -118,6 +118,12 @@ reasons! {
     NOT_PUBLISHED = "not_published";
     /// The index of the log is being built.
     NOT_INDEXED = "not_indexed";
+    /// Of an erasure: its values must stay.
+    LEGAL_HOLD = "legal_hold";
+    /// Of an erasure: it takes two persons, each in person.
+    FOUR_EYES = "four_eyes";
+    /// Of an erasure: it was carried out, or nobody approved it in time.
+    ERASURE_CLOSED = "erasure_closed";
     OVERLOADED = "overloaded";
     SOURCE_BUSY = "source_busy";
     SOURCE_UNREACHABLE = "source_unreachable";

@@ -160,7 +160,7 @@ impl<'a> Inquiry<'a> {
     fn run(&mut self) -> Result<Granted, Refused> {
         match (self.request.action, &self.request.resource) {
             (Action::Read, ResourceRef::Dataset(_)) | (Action::ReadSeries, ResourceRef::Signal(_)) => self.data(),
-            (Action::ReadAudit, ResourceRef::AuditScope(scope)) => self.audit(scope.as_ref()),
+            (action, ResourceRef::AuditScope(scope)) if action.is_of_audit() => self.audit(action, scope.as_ref()),
             _ => Err(Refusal::unknown()),
         }
     }
@@ -396,7 +396,11 @@ impl<'a> Inquiry<'a> {
 
     // --- the audit log
 
-    fn audit(&mut self, scope: Option<&OrganisationId>) -> Result<Granted, Refused> {
+    fn audit(&mut self, action: Action, scope: Option<&OrganisationId>) -> Result<Granted, Refused> {
+        // Its schema may be older than the action.
+        if !self.snapshot.policies.names.actions.contains_key(&action) {
+            return Err(Refusal::because(Reason::NOT_PERMITTED));
+        }
         let (subject, actors) = self.parties()?;
         let base =
             self.snapshot.roster.scopes.get(&scope.cloned()).ok_or_else(|| Refusal::because(Reason::NOT_PERMITTED))?;
@@ -404,24 +408,29 @@ impl<'a> Inquiry<'a> {
         self.not_revoked()?;
         let purpose = self.purpose()?;
         if self.request.agreement.is_some() {
-            return Err(
-                Refusal::because(Reason::AGREEMENT_UNKNOWN).asking("the audit log is not read under agreements")
-            );
+            return Err(Refusal::because(Reason::AGREEMENT_UNKNOWN)
+                .asking("the audit log is not read or erased under agreements"));
         }
-        self.reads_audit(&subject, base, purpose.as_ref())?;
+        self.of_audit(action, &subject, base, purpose.as_ref())?;
         for actor in &actors {
-            self.reads_audit(actor, base, purpose.as_ref())
+            self.of_audit(action, actor, base, purpose.as_ref())
                 .map_err(|refusal| refusal.of_actor(&actor.principal.organisation))?;
         }
         Ok(Granted { agreement: None, actor_agreements: vec![None; actors.len()], shown: Shown::default() })
     }
 
-    fn reads_audit(&mut self, party: &Party<'_>, base: &Base, purpose: Option<&EntityUid>) -> Result<(), Refused> {
+    fn of_audit(
+        &mut self,
+        action: Action,
+        party: &Party<'_>,
+        base: &Base,
+        purpose: Option<&EntityUid>,
+    ) -> Result<(), Refused> {
         let policies = &self.snapshot.policies;
         let facts = self.facts(party, purpose, None, About::Nothing)?;
         let store =
             slice::store(self.snapshot, &base.entities, &party.caller, []).map_err(|e| Refusal::errors(vec![e]))?;
-        let answer = self.question(&party.caller.uid, Action::ReadAudit, &base.uid, &facts, &store).sound()?;
+        let answer = self.question(&party.caller.uid, action, &base.uid, &facts, &store).sound()?;
         if !answer.allow {
             return Err(Refusal::explained(policies, &[answer]));
         }

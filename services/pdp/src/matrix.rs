@@ -175,14 +175,18 @@ fn resources(snapshot: &Snapshot) -> impl Iterator<Item = (Action, String)> {
     let datasets = plant.datasets.keys().map(|id| (Action::Read, ResourceRef::Dataset(id.clone())));
     let signals = plant.signals.keys().map(|id| (Action::ReadSeries, ResourceRef::Signal(id.clone())));
     let scopes = parties.organisations.keys().map(|o| Some(o.clone())).chain([None]);
-    let scopes = scopes.map(|scope| (Action::ReadAudit, ResourceRef::AuditScope(scope)));
+    let scopes = scopes.flat_map(|scope| {
+        // Values are erased of somebody, who is of some organisation.
+        let erasing = scope.is_some().then(|| (Action::EraseAudit, ResourceRef::AuditScope(scope.clone())));
+        [(Action::ReadAudit, ResourceRef::AuditScope(scope))].into_iter().chain(erasing)
+    });
     datasets.chain(signals).chain(scopes).map(|(action, resource)| (action, resource.to_text()))
 }
 
 /// None, and for data each of the plant's.
 fn purposes(snapshot: &Snapshot, action: Action) -> impl Iterator<Item = Option<String>> {
     let all = snapshot.plant().purposes.keys().map(|purpose| Some(purpose.to_string()));
-    std::iter::once(None).chain(all.filter(move |_| action != Action::ReadAudit))
+    std::iter::once(None).chain(all.filter(move |_| !action.is_of_audit()))
 }
 
 // === asking
@@ -250,8 +254,7 @@ impl Asker<'_> {
         let permits = |ask: Ask| self.decide(ask).is_ok_and(|decision| decision.is_permit());
         let (all_time, all_rows) = (WINDOWS_MS[3], ROWS[3]);
         let finest = if self.is_series() { RESOLUTIONS_MS[0] } else { least.resolution_ms };
-        if self.key.action == Action::ReadAudit
-            || permits(Ask { resolution_ms: finest, window_ms: all_time, rows: all_rows })
+        if self.key.action.is_of_audit() || permits(Ask { resolution_ms: finest, window_ms: all_time, rows: all_rows })
         {
             return Extent::default();
         }

@@ -210,6 +210,7 @@ fn load_schema(file: &str, text: &str) -> Result<(Names, Schema), Vec<Finding>> 
     let names = Names::parse().map_err(|e| vec![schema_finding(file, e.to_string())])?;
     let (schema, warnings) =
         Schema::from_cedarschema_str(text).map_err(|e| Finding::from_cedar(file, text, &DetailedError::from(&e)))?;
+    let names = names.known_to(&schema);
     let mut findings: Vec<Finding> =
         warnings.flat_map(|w| Finding::from_cedar(file, text, &DetailedError::from(&w))).collect();
     findings.extend(names.compare(&schema).into_iter().map(|f| f.in_file(file)));

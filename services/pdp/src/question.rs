@@ -89,7 +89,7 @@ fn try_out(
     let about = match action {
         Action::Read | Action::ReadSeries => About::Shape(Shape::default()),
         Action::Reveal => About::Governance(&governance),
-        Action::Discover | Action::SeeRecord | Action::ReadAudit => About::Nothing,
+        Action::Discover | Action::SeeRecord | Action::ReadAudit | Action::EraseAudit => About::Nothing,
     };
     let agreement = engine::name(&agreement);
     let now = engine::value(&RestrictedExpression::new_datetime(Timestamp::EPOCH.to_rfc3339()))?;

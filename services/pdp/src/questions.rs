@@ -130,7 +130,7 @@ impl<'a> Asker<'a> {
         let (product, governance) = match governance(self.snapshot, resource)? {
             Some(found) => found,
             None if matches!(resource, ResourceRef::AuditScope(_)) => {
-                return self.ask(party, Action::ReadAudit, (name, main), None, About::Nothing);
+                return self.ask(party, self.request.action, (name, main), None, About::Nothing);
             }
             None => return Ok(()),
         };

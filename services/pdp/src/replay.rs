@@ -39,6 +39,8 @@ pub struct Known {
     pub contents: HashMap<Digest, Arc<[u8]>>,
     /// `organisation/subject` by reference.
     pub principals: HashMap<String, String>,
+    /// References that stand for nobody any longer, with the entry that says that they were erased.
+    pub erased: HashMap<String, u64>,
 }
 
 /// Decides again, one entry after the other. Memory is bounded, however many there are.

@@ -111,6 +111,17 @@ pub struct Audit {
     pub index: bool,
     /// Per client prefix and issuer; beyond it refused logins are counted, not recorded one by one.
     pub refused_logins_per_minute: u32,
+    /// Principals (`organisation/subject`) and organisations whose values must not be erased.
+    pub legal_holds: Vec<String>,
+    pub retention: Retention,
+}
+
+/// Days for which values behind commitments are kept; `None` is for ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    pub subject: Option<u32>,
+    pub network: Option<u32>,
+    pub payload: Option<u32>,
 }
 
 /// A database in PostgreSQL, and how the broker logs in there.
@@ -241,6 +252,8 @@ impl Audit {
             receipt_deadline: Duration::from_secs(60),
             index: true,
             refused_logins_per_minute: 60,
+            legal_holds: Vec::new(),
+            retention: Retention::default(),
         }
     }
 }
@@ -460,6 +473,8 @@ fn read_audit(mut section: Section<'_, '_, '_>) -> Option<Audit> {
             default.refused_logins_per_minute,
         ),
         store: read_store(section.optional_table("store", "audit.store")),
+        legal_holds: section.list("legal_holds", "`organisation/subject`, or an organisation", legal_hold),
+        retention: read_retention(section.within("retention", "audit.retention")),
         directory: default.directory,
         origin: default.origin,
     };
@@ -522,6 +537,24 @@ fn read_store(section: Option<Section<'_, '_, '_>>) -> Option<Store> {
 
 impl Store {
     pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+}
+
+fn legal_hold(text: &str) -> Option<String> {
+    let (organisation, subject) = text.split_once('/').map_or((text, None), |(of, who)| (of, Some(who)));
+    let is_good = model::OrganisationId::new(organisation).is_ok()
+        && subject.is_none_or(|subject| model::Subject::new(subject).is_ok());
+    is_good.then(|| text.to_owned())
+}
+
+fn read_retention(mut section: Section<'_, '_, '_>) -> Retention {
+    let mut days = |key| {
+        section.parsed(key, "whole days, from `\"1d\"` to `\"36500d\"`", |text| {
+            text.strip_suffix('d')?.parse().ok().filter(|days| (1..=36_500).contains(days))
+        })
+    };
+    let retention = Retention { subject: days("subject"), network: days("network"), payload: days("payload") };
+    section.close();
+    retention
 }
 
 /// Without an `[audit]` there is no name and no place to take.

@@ -7,24 +7,28 @@
 //!    that organisation, and there is no other's;
 //! 4. every entry has the form of an entry, organisations' entries are numbered without gap or fork, and every outcome belongs
 //!    to one earlier allowed exchange that has no other;
-//! 5. what entries name by digest is there and is what they name; what is shown of their commitments is what was recorded.
+//! 5. what entries name by digest is there and is what they name;
+//! 6. what is shown of their commitments is what was recorded, and what is not shown although it should be was erased by an
+//!    entry of the log that says so. Such an entry may stand behind the others; it excuses nothing that was written after it.
 
-use crate::disclosed::{self, Verdict};
+use crate::disclosed::{self, Salts, Verdict};
 use crate::facts::Facts;
 use crate::findings::{Findings, printable};
 use crate::report::{Finding, cosigned_json, cosigned_lines, count, list};
 use crate::rules::Rules;
 use model::canonical::{self, Value};
-use model::entry::{Entry, Place};
+use model::entry::{CommitmentClass, Entry, Kind, Place};
+use model::erasure::{Erasures, Event, People};
 use model::{Digest, OrganisationId, Timestamp};
 use serde_json::json;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::io::{self, Read};
 use tlog::walk::{Step, Walk};
 use tlog::{Checkpoint, VerifierKey};
 
-const FORMAT: &str = "millgate-archive/1";
+/// The second says which values it is to show, and holds the entries that say what was erased.
+const FORMATS: [&str; 2] = ["millgate-archive/1", "millgate-archive/2"];
 /// Steps of about a mebibyte, and the one that made it that.
 const PART_BYTES_MAX: u64 = 2 * 1024 * 1024;
 /// What may go with one entry of a log.
@@ -79,6 +83,8 @@ pub struct ArchiveReport {
     pub contents: u64,
     /// Classes of values that are shown and are what was recorded.
     pub disclosed: u64,
+    /// Classes of values that are not shown because they were erased, by the entry that says so.
+    pub erased: BTreeMap<u64, u64>,
     /// Allowed exchanges that have no outcome here.
     pub open: u64,
     /// What cannot be told from this archive.
@@ -150,6 +156,10 @@ struct Asked {
     from: Timestamp,
     to: Timestamp,
     organisation: Option<OrganisationId>,
+    /// Which classes of values it shows, where it says so.
+    disclose: Vec<CommitmentClass>,
+    /// Entries that are here because they say what was erased, behind the others.
+    erasures: BTreeSet<u64>,
 }
 
 struct Check<'k> {
@@ -169,6 +179,12 @@ struct Check<'k> {
     named: BTreeMap<Digest, u64>,
     /// The entries of the last part, which disclosures may follow.
     part: HashMap<u64, Entry>,
+    /// Those of them that disclosures were shown of.
+    told: HashSet<u64>,
+    erasures: Erasures,
+    /// Values that should be shown and are not.
+    missing: Vec<(u64, CommitmentClass, People)>,
+    salts: Salts,
     findings: Findings,
     warnings: Findings,
     report: ArchiveReport,
@@ -188,6 +204,10 @@ impl<'k> Check<'k> {
             places: None,
             named: BTreeMap::new(),
             part: HashMap::new(),
+            told: HashSet::new(),
+            erasures: Erasures::default(),
+            missing: Vec::new(),
+            salts: Salts::default(),
             findings: Findings::default(),
             warnings: Findings::default(),
             report: ArchiveReport { origin: key.name().to_owned(), ..ArchiveReport::default() },
@@ -199,9 +219,10 @@ impl<'k> Check<'k> {
         let text = |name: &str| value.get(name).and_then(Value::as_text);
         let lacks = |name: &str| Unusable::NoArchive(format!("`manifest.json` has no `{name}` that can be read"));
         match text("format") {
-            Some(FORMAT) => {}
+            Some(format) if FORMATS.contains(&format) => {}
             Some(other) => {
-                let what = format!("its format is `{}`, and `{FORMAT}` is known", printable(other));
+                let known = FORMATS.join("` and `");
+                let what = format!("its format is `{}`, and `{known}` are known", printable(other));
                 return Err(Unusable::NoArchive(what));
             }
             None => return Err(lacks("format")),
@@ -214,7 +235,16 @@ impl<'k> Check<'k> {
                 Some(id.ok_or_else(|| lacks("organisation"))?)
             }
         };
-        let asked = Asked { from: time("from")?, to: time("to")?, organisation };
+        let items = |name: &str| match value.get(name) {
+            None => Ok(&[][..]),
+            Some(Value::Array(items)) => Ok(items.as_slice()),
+            Some(_) => Err(lacks(name)),
+        };
+        let disclose = items("disclose")?.iter().map(|class| CommitmentClass::parse(class.as_text()?));
+        let disclose = disclose.collect::<Option<_>>().ok_or_else(|| lacks("disclose"))?;
+        let erasures = items("erasures")?.iter().map(|index| u64::try_from(index.as_int()?).ok());
+        let erasures = erasures.collect::<Option<_>>().ok_or_else(|| lacks("erasures"))?;
+        let asked = Asked { from: time("from")?, to: time("to")?, organisation, disclose, erasures };
         if asked.from >= asked.to {
             self.findings.add(0..0, "asks for a time that ends before it begins");
         }
@@ -245,7 +275,7 @@ impl<'k> Check<'k> {
     }
 
     fn tree(&mut self, name: &str, mut bytes: &[u8]) {
-        self.part.clear();
+        self.settle_part();
         while !self.is_broken {
             let step = match Step::decode(bytes) {
                 Ok(None) => return,
@@ -272,12 +302,22 @@ impl<'k> Check<'k> {
     }
 
     fn entry(&mut self, index: u64, bytes: &[u8]) {
-        self.report.entries += 1;
+        let is_beside = self.asked.as_ref().is_some_and(|asked| asked.erasures.contains(&index));
+        self.report.entries += u64::from(!is_beside);
         let at = index..index + 1;
         let entry = match Entry::parse(bytes) {
             Ok(entry) => entry,
             Err(error) => return self.findings.add(at, error.to_string()),
         };
+        self.erasure(index, &entry, is_beside);
+        if is_beside {
+            // It is here for what it says, and no part of what is to be without gap.
+            if entry.kind != Kind::Erasure {
+                self.findings.add(at, "shown as one that says what was erased, and it is none");
+            }
+            self.named.extend(entry.contents().map(|digest| (digest, index)));
+            return;
+        }
         match &mut self.ends {
             Some([_, last]) => {
                 if self.asked.as_ref().is_some_and(|asked| asked.organisation.is_none()) && last.0 + 1 != index {
@@ -313,6 +353,52 @@ impl<'k> Check<'k> {
         self.part.insert(index, entry);
     }
 
+    fn erasure(&mut self, index: u64, entry: &Entry, is_beside: bool) {
+        match Event::read(index, entry) {
+            Some(Ok(Event::Erased(erasure))) => {
+                // Of one among the others the rules say it.
+                if let Some(what) = erasure.fault().filter(|_| is_beside) {
+                    self.findings.add(index..index + 1, what);
+                }
+                self.erasures.add(erasure);
+            }
+            Some(Err(member)) if is_beside => {
+                let what = format!("an erasure whose member `{member}` cannot be understood");
+                self.findings.add(index..index + 1, what);
+            }
+            _ => {}
+        }
+    }
+
+    /// No more disclosures come for the entries of the last part: those of which nothing was shown lack all of it.
+    fn settle_part(&mut self) {
+        let disclose = self.asked.as_ref().map(|asked| asked.disclose.clone()).unwrap_or_default();
+        let told = std::mem::take(&mut self.told);
+        for (index, entry) in std::mem::take(&mut self.part).into_iter().filter(|(index, _)| !told.contains(index)) {
+            let committed = |class: &CommitmentClass| entry.get("commit").and_then(|c| c.get(class.as_str())).is_some();
+            let lacks = disclose.iter().copied().filter(committed).map(|class| (index, class, People::of(&entry)));
+            self.missing.extend(lacks);
+        }
+    }
+
+    /// Whatever is not shown was erased, or is missing.
+    fn settle_missing(&mut self) {
+        let mut missing = std::mem::take(&mut self.missing);
+        missing.sort_by_key(|(index, class, _)| (*index, *class));
+        for (index, class, people) in missing {
+            let erased = self.erasures.of(index, &people, class);
+            match erased.map_or(Verdict::Missing, Verdict::Erased) {
+                Verdict::Erased(under) => *self.report.erased.entry(under).or_default() += 1,
+                _ => {
+                    let class = class.as_str();
+                    let what =
+                        format!("the values of `{class}` are missing, and no entry here says that they were erased");
+                    self.findings.add(index..index + 1, what);
+                }
+            }
+        }
+    }
+
     fn disclosed(&mut self, name: &str, bytes: &[u8]) {
         for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             if line.len() > LINE_BYTES_MAX {
@@ -331,6 +417,15 @@ impl<'k> Check<'k> {
                 self.findings.add(at, "values are shown of it, and it is not in the file of the same number");
                 continue;
             };
+            if !self.told.insert(index) {
+                self.findings.add(at.clone(), "values are shown of it twice");
+            }
+            if let Some(values) = said.as_ref().and_then(|v| v.get("values")) {
+                for class in self.salts.reused(values) {
+                    let what = format!("the salt of `{}` is that of another value", printable(&class));
+                    self.findings.add(at.clone(), what);
+                }
+            }
             let reference = said.as_ref().and_then(|v| v.get("reference"));
             if reference.is_some() && reference != entry.get("principal") {
                 self.findings.add(at.clone(), "values are shown of another principal than the entry's");
@@ -343,6 +438,13 @@ impl<'k> Check<'k> {
                     }
                     let shown = classes.iter().filter(|one| one.verdict == Verdict::Matches);
                     self.report.disclosed += shown.count() as u64;
+                    let disclose = self.asked.as_ref().map(|asked| asked.disclose.as_slice()).unwrap_or_default();
+                    let lacks = classes.iter().filter(|one| one.verdict == Verdict::NotShown);
+                    let lacks = lacks.filter_map(|one| CommitmentClass::parse(&one.class));
+                    let people = People::of(entry);
+                    let lacks =
+                        lacks.filter(|class| disclose.contains(class)).map(|class| (index, class, people.clone()));
+                    self.missing.extend(lacks);
                 }
                 Err(what) => self.findings.add(at, what),
             }
@@ -368,6 +470,8 @@ impl<'k> Check<'k> {
     }
 
     fn finish(mut self) -> Result<ArchiveReport, Unusable> {
+        self.settle_part();
+        self.settle_missing();
         let Some(asked) = self.asked.take() else {
             return Err(Unusable::NoArchive(String::from("it has no `manifest.json`")));
         };
@@ -469,6 +573,7 @@ impl ArchiveReport {
             "organisations": self.organisations,
             "contents": self.contents,
             "disclosed": self.disclosed,
+            "erased": self.erased.iter().map(|(under, count)| (under.to_string(), json!(count))).collect::<serde_json::Map<_, _>>(),
             "open": self.open,
             "cosigned": cosigned_json(&self.cosigned),
             "not_proven": self.limits,
@@ -502,6 +607,9 @@ impl fmt::Display for ArchiveReport {
         }
         writeln!(f, "  contents       {}", self.contents)?;
         writeln!(f, "  disclosed      {}", self.disclosed)?;
+        for (under, values) in &self.erased {
+            writeln!(f, "  erased         {} under entry {under}", count(*values, "value", "values"))?;
+        }
         writeln!(f, "  open           {}", count(self.open, "exchange without outcome", "exchanges without outcome"))?;
         cosigned_lines(f, &self.cosigned)?;
         self.limits.iter().try_for_each(|limit| writeln!(f, "  not proven     {limit}"))

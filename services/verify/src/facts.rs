@@ -1,6 +1,7 @@
 //! What the rules of the log need to know of an entry. Small, so that many fit in memory at once.
 
 use model::entry::{Entry, EntryError, Kind, Place};
+use model::erasure::Event;
 use model::{OrganisationId, Timestamp};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
@@ -14,6 +15,8 @@ pub struct Facts {
     pub opens: bool,
     /// The decision that an outcome says it belongs to.
     pub of: Option<u64>,
+    /// What an erasure says, read as if it stood at index 0; or its member that cannot be understood.
+    pub erasure: Option<Box<Result<Event, &'static str>>>,
     /// Stands for the text of `boot`; two runs of a broker are told apart, no more.
     pub boot: u64,
 }
@@ -28,6 +31,7 @@ impl Facts {
         Self {
             opens: recorded && entry.text("decision") == Some("allow"),
             of: entry.get("of").and_then(model::Value::as_int).and_then(|of| u64::try_from(of).ok()),
+            erasure: Event::read(0, entry).map(Box::new),
             boot: fingerprint(entry.text("boot").unwrap_or_default()),
             kind: entry.kind,
             time: entry.time,

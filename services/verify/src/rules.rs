@@ -1,8 +1,10 @@
-//! The rules that hold between entries: every organisation's own sequence, one outcome per allowed exchange, time.
+//! The rules that hold between entries: every organisation's own sequence, one outcome per allowed exchange, erasures that were
+//! asked for, time.
 
 use crate::facts::Facts;
 use crate::findings::Findings;
 use model::entry::{Kind, Place};
+use model::erasure::{Erasure, Event, Scope};
 use model::{OrganisationId, Timestamp};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
@@ -19,6 +21,8 @@ pub struct Rules {
     /// Allowed exchanges without outcome, with the run of the broker that allowed them.
     open: BTreeMap<u64, u64>,
     holes: Holes,
+    /// Erasures that somebody asked for, and who did.
+    asked: HashMap<u64, String>,
     previous_time: Option<Timestamp>,
     boot: Option<u64>,
     /// Runs of the broker so far.
@@ -78,6 +82,32 @@ impl Rules {
         }
         if facts.kind == Kind::Outcome {
             self.outcome(index, facts.of, findings, lookup);
+        }
+        if let Some(erasure) = &facts.erasure {
+            self.erasure(index, erasure, findings);
+        }
+    }
+
+    /// Nobody's values go but on somebody's request, which another approved, and of entries that were there.
+    fn erasure(&mut self, index: u64, said: &Result<Event, &'static str>, findings: &mut Findings) {
+        let at = index..index + 1;
+        match said {
+            Err(member) => findings.add(at, format!("an erasure whose member `{member}` cannot be understood")),
+            Ok(Event::Requested { requested_by, .. }) => drop(self.asked.insert(index, requested_by.clone())),
+            Ok(Event::Refused) => {}
+            Ok(Event::Erased(erasure)) => {
+                let erasure = Erasure { index, ..erasure.clone() };
+                if let Some(what) = erasure.fault() {
+                    findings.add(at.clone(), what);
+                }
+                if let Scope::Principal { requested, requested_by, .. } = &erasure.scope {
+                    let by = requested.and_then(|requested| self.asked.get(&requested));
+                    let in_hole = requested.is_some_and(|requested| self.holes.contains(requested));
+                    if by != Some(requested_by) && !in_hole {
+                        findings.add(at, "an erasure that nobody has asked for");
+                    }
+                }
+            }
         }
     }
 
@@ -146,6 +176,7 @@ impl Rules {
             "organisations": organisations.collect::<serde_json::Map<_, _>>(),
             "open": self.open.iter().map(|(index, run)| json!([index, run])).collect::<Vec<_>>(),
             "holes": self.holes.0.iter().map(|hole| json!([hole.start, hole.end])).collect::<Vec<_>>(),
+            "asked": self.asked.iter().map(|(index, by)| json!([index, by])).collect::<Vec<_>>(),
             "time": self.previous_time.map(Timestamp::millis),
             "boot": self.boot,
             "run": self.run,
@@ -160,10 +191,12 @@ impl Rules {
             let (sequence, index) = pair(latest)?;
             Some((OrganisationId::new(id).ok()?, Latest { sequence, index }))
         };
+        let asked = |value: &Value| Some((value.get(0)?.as_u64()?, value.get(1)?.as_str()?.to_owned()));
         Some(Self {
             organisations: value.get("organisations")?.as_object()?.iter().map(organisation).collect::<Option<_>>()?,
             open: pairs("open")?.into_iter().collect(),
             holes: Holes(pairs("holes")?.into_iter().map(|(start, end)| start..end).collect()),
+            asked: value.get("asked")?.as_array()?.iter().map(asked).collect::<Option<_>>()?,
             previous_time: value.get("time").and_then(Value::as_i64).map(Timestamp),
             boot: value.get("boot").and_then(Value::as_u64),
             run: value.get("run")?.as_u64()?,
@@ -197,7 +230,7 @@ mod tests {
     }
 
     fn facts(kind: Kind) -> Facts {
-        Facts { kind, time: Timestamp(1_000_000), organisation: None, opens: false, of: None, boot: 1 }
+        Facts { kind, time: Timestamp(1_000_000), organisation: None, opens: false, of: None, erasure: None, boot: 1 }
     }
 
     fn allow() -> Facts {
@@ -280,6 +313,43 @@ mod tests {
         // In a hole, and before one that is known: what lies between was left out.
         let (findings, ..) = tell([None, None, Some(of_acme(5, 0)), Some(of_acme(6, 2)), Some(of_acme(9, 1))]);
         assert_eq!(findings.len(), 1, "{findings:?}");
+    }
+
+    #[test]
+    fn an_erasure_is_of_what_was_there_and_was_asked_for_by_somebody_else() {
+        let request = || Facts {
+            erasure: Some(Box::new(Ok(Event::Requested { reference: None, requested_by: "a".into() }))),
+            ..facts(Kind::Erasure)
+        };
+        let erased = |last, requested, approved_by: &str| {
+            let scope = Scope::Principal {
+                reference: Some("anna".into()),
+                directory: true,
+                requested,
+                requested_by: "a".into(),
+                approved_by: approved_by.into(),
+            };
+            let named = BTreeMap::new();
+            let erasure = Erasure { index: 0, scope, classes: vec![], range: Some((0, last)), named, count: 1 };
+            Facts { erasure: Some(Box::new(Ok(Event::Erased(erasure)))), ..facts(Kind::Erasure) }
+        };
+        assert!(findings([allow(), request(), erased(1, Some(1), "b"), outcome(0)]).is_empty());
+        assert_eq!(
+            findings([
+                request(),
+                erased(5, Some(0), "b"),
+                erased(0, Some(0), "a"),
+                erased(0, Some(2), "b"),
+                erased(0, None, "b")
+            ]),
+            [
+                "entry 1: an erasure that claims entries that were not written yet",
+                "entry 2: an erasure that was approved by the one who asked for it",
+                "entries 3 to 4: an erasure that nobody has asked for",
+            ]
+        );
+        let (findings, ..) = tell([None, Some(erased(0, Some(0), "b"))]);
+        assert!(findings.is_empty(), "who asked is not here: {findings:?}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::facts::Facts;
 use super::findings::Findings;
 use super::published::Published;
+use super::values::Values;
 use crate::batch::sha256;
 use crate::error::ReadError;
 use crate::frames;
@@ -20,6 +21,7 @@ pub(super) struct Scan<'a> {
     published: Option<Published>,
     findings: &'a mut Findings,
     facts: Facts,
+    values: Values<'a>,
     /// Entries that the head speaks of; the log may have grown since.
     size: u64,
     /// The tree so far; `None` behind damage that nothing made up for.
@@ -51,6 +53,7 @@ impl<'a> Scan<'a> {
             published,
             findings,
             facts: Facts::default(),
+            values: Values::new(reader, size).await?,
             size,
             range: Some(CompactRange::new()),
             index: 0,
@@ -165,7 +168,7 @@ impl<'a> Scan<'a> {
                         self.findings.add((index, index), "the published tile of level 0 does not have its hash");
                     }
                     self.push(index, *leaf);
-                    self.entry(index, entry);
+                    self.entry(index, entry).await?;
                 }
             }
             self.at_size(index + 1).await?;
@@ -206,10 +209,13 @@ impl<'a> Scan<'a> {
         }
     }
 
-    fn entry(&mut self, index: u64, bytes: &[u8]) {
+    async fn entry(&mut self, index: u64, bytes: &[u8]) -> Result<(), ReadError> {
         self.read += 1;
         match Entry::parse(bytes) {
-            Ok(entry) => self.facts.see(index, &entry, self.findings),
+            Ok(entry) => {
+                self.facts.see(index, &entry, self.findings);
+                self.values.see(index, &entry, self.findings).await?;
+            }
             Err(error) => {
                 self.findings.add((index, index), format!("it does not have the form of an entry: {error}"));
                 self.facts.hole((index, index));
@@ -218,6 +224,7 @@ impl<'a> Scan<'a> {
         if let Some(published) = &mut self.published {
             published.compare_entry(index, bytes, self.findings);
         }
+        Ok(())
     }
 
     fn push(&mut self, index: u64, leaf: Hash) {
@@ -331,6 +338,7 @@ impl<'a> Scan<'a> {
         if let Some(published) = &mut self.published {
             published.finish(self.findings);
         }
+        self.values.finish(self.size, self.findings).await?;
         Ok((self.read, self.checkpoints.compared))
     }
 }

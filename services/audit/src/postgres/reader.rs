@@ -5,7 +5,7 @@
 use super::rows::{self, unsigned};
 use super::{Access, PostgresError};
 use crate::reader::{CHUNK_BYTES_MAX, CONNECTIONS_MAX, RawCheckpoint, Span, Standing, damaged};
-use crate::store::{Bundle, CheckpointRow, Head, StoreError};
+use crate::store::{Bundle, CheckpointRow, DisclosureRow, Head, StoreError};
 use futures_util::FutureExt as _;
 use model::entry::{Content, DirectoryRow};
 use model::{Digest, Timestamp};
@@ -221,6 +221,37 @@ impl Reader {
             Ok(Content { digest, bytes: row.try_get::<Vec<u8>, _>("bytes")?.into() })
         };
         rows.iter().map(content).collect()
+    }
+
+    pub(crate) async fn erasure_entries(&self) -> Result<Vec<u64>, StoreError> {
+        let sql = "SELECT entry_index FROM millgate_audit.erasure WHERE log = $1 ORDER BY entry_index";
+        let rows = sqlx::query(sql).bind(self.log).fetch_all(&self.pool).await?;
+        rows.iter().map(|row| unsigned(row, "entry_index")).collect()
+    }
+
+    pub(crate) async fn disclosures(
+        &self,
+        (first, last): (u64, u64),
+        limit: u32,
+    ) -> Result<Vec<DisclosureRow>, StoreError> {
+        let sql = "SELECT entry_index, body FROM millgate_audit.disclosure
+                   WHERE log = $1 AND entry_index BETWEEN $2 AND $3 ORDER BY entry_index LIMIT $4";
+        let bound = |index: u64| i64::try_from(index).unwrap_or(i64::MAX);
+        let query = sqlx::query(sql).bind(self.log).bind(bound(first)).bind(bound(last)).bind(i64::from(limit));
+        let row = |row: &PgRow| {
+            let body = row.try_get::<String, _>("body")?.into_bytes();
+            Ok(DisclosureRow { entry_index: unsigned(row, "entry_index")?, body })
+        };
+        query.fetch_all(&self.pool).await?.iter().map(row).collect()
+    }
+
+    pub(crate) async fn first_index_of_time(&self, time: Timestamp) -> Result<Option<u64>, StoreError> {
+        let sql = "SELECT min(first_index + 0) AS first FROM millgate_audit.bundle WHERE log = $1 AND time_last >= $2";
+        let row = sqlx::query(sql).bind(self.log).bind(time.millis()).fetch_one(&self.pool).await?;
+        match row.try_get::<Option<i64>, _>("first")? {
+            None => Ok(None),
+            Some(_) => Ok(Some(unsigned(&row, "first")?)),
+        }
     }
 
     pub(crate) async fn disclosure(&self, index: u64) -> Result<Option<String>, StoreError> {

@@ -1,7 +1,7 @@
 //! Rows to values and back.
 
 use crate::reader::{RawHead, damaged};
-use crate::store::{Batch, Head, OrganisationState, StoreError};
+use crate::store::{Batch, Erasing, Head, OrganisationState, StoreError};
 use model::OrganisationId;
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::query::Query;
@@ -67,6 +67,11 @@ pub(super) struct Columns {
     references: Vec<String>,
     digests: Vec<Vec<u8>>,
     contents: Vec<Vec<u8>>,
+    erasures: Vec<i64>,
+    erased: Vec<i64>,
+    lessened: Vec<i64>,
+    lesser: Vec<String>,
+    forgotten: Vec<String>,
 }
 
 impl Columns {
@@ -77,10 +82,19 @@ impl Columns {
             columns.sequences.push(integer(state.sequence)?);
             columns.last_indices.push(integer(state.last_index)?);
         }
+        let text = |body: &[u8]| String::from_utf8(body.to_vec()).map_err(|e| StoreError::Failed(e.into()));
         for row in &batch.disclosures {
             columns.disclosed.push(integer(row.entry_index)?);
-            columns.bodies.push(String::from_utf8(row.body.clone()).map_err(|e| StoreError::Failed(e.into()))?);
+            columns.bodies.push(text(&row.body)?);
         }
+        let Erasing { entries, deleted, rewritten, references } = &batch.erasing;
+        let integers = |indices: &[u64]| indices.iter().map(|index| integer(*index)).collect::<Result<Vec<_>, _>>();
+        (columns.erasures, columns.erased) = (integers(entries)?, integers(deleted)?);
+        for row in rewritten {
+            columns.lessened.push(integer(row.entry_index)?);
+            columns.lesser.push(text(&row.body)?);
+        }
+        columns.forgotten.clone_from(references);
         for row in &batch.directory {
             columns.principals.push(row.principal.clone());
             columns.references.push(row.reference.clone());
@@ -102,5 +116,10 @@ impl Columns {
             .bind(self.references)
             .bind(self.digests)
             .bind(self.contents)
+            .bind(self.erasures)
+            .bind(self.erased)
+            .bind(self.lessened)
+            .bind(self.lesser)
+            .bind(self.forgotten)
     }
 }

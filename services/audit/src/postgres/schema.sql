@@ -73,6 +73,13 @@ CREATE TABLE millgate_audit.directory (
     UNIQUE (log, reference)
 );
 
+-- Where entries of kind `erasure` stand: they say what was erased from the two tables above.
+CREATE TABLE millgate_audit.erasure (
+    log integer NOT NULL,
+    entry_index bigint NOT NULL,
+    PRIMARY KEY (log, entry_index)
+);
+
 CREATE TABLE millgate_audit.content (
     log integer NOT NULL,
     digest bytea NOT NULL CHECK (length(digest) = 32),
@@ -209,8 +216,11 @@ CREATE FUNCTION millgate_audit.append(
     organisations text[], sequences bigint[], last_indices bigint[],
     disclosed bigint[], bodies text[],
     principals text[], refs text[],
-    digests bytea[], contents bytea[]
+    digests bytea[], contents bytea[],
+    erasures bigint[], erased bigint[], lessened bigint[], lesser text[], forgotten text[]
 ) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    gone bigint;
 BEGIN
     PERFORM millgate_audit.authorise(the_log);
     PERFORM FROM millgate_audit.head WHERE log = the_log AND size = expected FOR UPDATE;
@@ -237,6 +247,27 @@ BEGIN
         INSERT INTO millgate_audit.content (log, digest, bytes)
             SELECT the_log, given.* FROM unnest(digests, contents) AS given
             ON CONFLICT (log, digest) DO NOTHING;
+    END IF;
+    IF cardinality(erasures) > 0 THEN
+        INSERT INTO millgate_audit.erasure (log, entry_index) SELECT the_log, given FROM unnest(erasures) AS given;
+    END IF;
+    -- Values go only together with an entry that says so, and as many as it says.
+    IF cardinality(erased) + cardinality(lessened) + cardinality(forgotten) > 0 THEN
+        IF cardinality(erasures) = 0 THEN
+            RAISE EXCEPTION 'nothing is erased without an entry';
+        END IF;
+        DELETE FROM millgate_audit.disclosure WHERE log = the_log AND entry_index = ANY (erased);
+        GET DIAGNOSTICS gone = ROW_COUNT;
+        IF gone <> cardinality(erased) THEN
+            RAISE EXCEPTION 'of % disclosures to be erased % are there', cardinality(erased), gone;
+        END IF;
+        UPDATE millgate_audit.disclosure SET body = given.body FROM unnest(lessened, lesser) AS given (entry_index, body)
+            WHERE log = the_log AND disclosure.entry_index = given.entry_index;
+        GET DIAGNOSTICS gone = ROW_COUNT;
+        IF gone <> cardinality(lessened) THEN
+            RAISE EXCEPTION 'of % disclosures to be lessened % are there', cardinality(lessened), gone;
+        END IF;
+        DELETE FROM millgate_audit.directory WHERE log = the_log AND reference = ANY (forgotten);
     END IF;
 END $$;
 

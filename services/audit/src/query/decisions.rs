@@ -21,6 +21,8 @@ pub struct Decisions {
     last: u64,
     /// What earlier parts have brought.
     told: Told,
+    /// All that were erased, until they are told.
+    erased: Vec<(String, u64)>,
 }
 
 /// Some decisions, and what of theirs no earlier part has brought.
@@ -30,6 +32,8 @@ pub struct Part {
     pub afresh: bool,
     pub contents: Vec<Content>,
     pub principals: Vec<DirectoryRow>,
+    /// References that stand for nobody any longer, with the entry that says so. They come with the first part.
+    pub erased: Vec<(String, u64)>,
     /// Index and stored bytes of each.
     pub decisions: Vec<(u64, Vec<u8>)>,
     /// Entries that were looked at, of how many, from the beginning of the stretch.
@@ -77,7 +81,9 @@ impl Decisions {
             Span { time, indices, newest_first: false }
         });
         let (first, last) = span.map_or((0, 0), |span| span.indices);
-        Ok(Self { reader, span, first, last, told: Told::default() })
+        let erasures = crate::erase::erasures(&reader).await?;
+        let erased = erasures.forgotten().map(|(reference, under)| (reference.to_owned(), under)).collect();
+        Ok(Self { reader, span, first, last, told: Told::default(), erased })
     }
 
     /// `None` at the end.
@@ -94,7 +100,8 @@ impl Decisions {
         span.indices.0 = end;
         self.span = (end <= span.indices.1).then_some(span);
         let total = self.last + 1 - self.first;
-        let mut part = Part { done: (end - self.first).min(total), total, ..Part::default() };
+        let erased = std::mem::take(&mut self.erased);
+        let mut part = Part { done: (end - self.first).min(total), total, erased, ..Part::default() };
         for bundle in &bundles {
             part.decisions.extend(decisions(bundle, span.time)?);
         }

@@ -5,7 +5,7 @@
 use super::rows::{self, unsigned};
 use super::{BUSY_TIMEOUT, DATABASE_FILE};
 use crate::reader::{CHUNK_BYTES_MAX, CONNECTIONS_MAX, RawCheckpoint, Span, Standing, damaged};
-use crate::store::{Bundle, CheckpointRow, Head, StoreError};
+use crate::store::{Bundle, CheckpointRow, DisclosureRow, Head, StoreError};
 use futures_util::TryStreamExt as _;
 use model::entry::{Content, DirectoryRow};
 use model::{Digest, Timestamp, Value};
@@ -201,6 +201,44 @@ impl Reader {
             Ok(Content { digest, bytes: row.try_get::<Vec<u8>, _>("bytes")?.into() })
         };
         rows.iter().map(content).collect()
+    }
+
+    /// Where entries of kind `erasure` stand, ascending. A store that no later program has opened has no such table.
+    pub(crate) async fn erasure_entries(&self) -> Result<Vec<u64>, StoreError> {
+        let known = sqlx::query("SELECT name FROM sqlite_schema WHERE type = 'table' AND name = 'erasure'");
+        if known.fetch_optional(&self.pool).await?.is_none() {
+            return Ok(Vec::new());
+        }
+        let rows = sqlx::query("SELECT entry_index FROM erasure ORDER BY entry_index").fetch_all(&self.pool).await?;
+        rows.iter().map(|row| unsigned(row, "entry_index")).collect()
+    }
+
+    /// Disclosures of the entries between these, both inclusive, ascending, at most `limit`.
+    pub(crate) async fn disclosures(
+        &self,
+        (first, last): (u64, u64),
+        limit: u32,
+    ) -> Result<Vec<DisclosureRow>, StoreError> {
+        let sql =
+            "SELECT entry_index, body FROM disclosure WHERE entry_index BETWEEN ? AND ? ORDER BY entry_index LIMIT ?";
+        let bound = |index: u64| i64::try_from(index).unwrap_or(i64::MAX);
+        let query = sqlx::query(sql).bind(bound(first)).bind(bound(last)).bind(limit);
+        let rows = query.fetch_all(&self.pool).await?;
+        let row = |row: &SqliteRow| {
+            let body = row.try_get::<String, _>("body")?.into_bytes();
+            Ok(DisclosureRow { entry_index: unsigned(row, "entry_index")?, body })
+        };
+        rows.iter().map(row).collect()
+    }
+
+    /// Where the first bundle begins that has an entry of `time` or later; `None` where all are earlier.
+    pub(crate) async fn first_index_of_time(&self, time: Timestamp) -> Result<Option<u64>, StoreError> {
+        let sql = "SELECT min(first_index) AS first FROM bundle INDEXED BY bundle_by_time WHERE time_last >= ?";
+        let row = sqlx::query(sql).bind(time.millis()).fetch_one(&self.pool).await?;
+        match row.try_get::<Option<i64>, _>("first")? {
+            None => Ok(None),
+            Some(_) => Ok(Some(unsigned(&row, "first")?)),
+        }
     }
 
     /// The values behind the commitments of an entry, unless erased.

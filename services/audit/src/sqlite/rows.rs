@@ -2,9 +2,9 @@
 
 use crate::reader::{RawHead, damaged};
 use crate::store::{DisclosureRow, Head, OrganisationState, StoreError};
-use model::OrganisationId;
 use model::canonical::{encode_text, hex};
 use model::entry::{Content, DirectoryRow};
+use model::{OrganisationId, Value};
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use tlog::CompactRange;
@@ -53,6 +53,13 @@ pub(super) fn organisations_json(rows: &[(OrganisationId, OrganisationState)]) -
         encode_text(id.as_str(), out);
         out.extend_from_slice(format!(":[{},{}]", state.sequence, state.last_index).as_bytes());
     })
+}
+
+/// `[7,100]`
+pub(super) fn indices_json(indices: &[u64]) -> Result<Vec<u8>, StoreError> {
+    let values = indices.iter().map(|index| i64::try_from(*index).map(Value::int));
+    let values = values.collect::<Result<Vec<_>, _>>().map_err(|e| StoreError::Failed(e.into()))?;
+    Ok(Value::Array(values).encode())
 }
 
 /// `{"100":{"subject":…}}`

@@ -53,6 +53,11 @@ CREATE TABLE directory (
     reference TEXT NOT NULL UNIQUE
 ) STRICT, WITHOUT ROWID;
 
+-- Where entries of kind `erasure` stand: they say what was erased from the two tables above.
+CREATE TABLE IF NOT EXISTS erasure (
+    entry_index INTEGER PRIMARY KEY
+) STRICT;
+
 -- Bytes that entries name by their digest.
 CREATE TABLE content (
     digest BLOB NOT NULL PRIMARY KEY CHECK (length(digest) = 32),

@@ -315,6 +315,10 @@ impl Store for Disk {
         self.inner.maintain().await
     }
 
+    async fn scrub(&mut self) -> Result<bool, StoreError> {
+        self.inner.scrub().await
+    }
+
     async fn close(self) -> Result<(), StoreError> {
         self.inner.close().await
     }

@@ -205,6 +205,11 @@ fn lines(part: &Part) -> Vec<u8> {
         encode_text(&row.principal, &mut out);
         out.extend_from_slice(b"}\n");
     }
+    for (reference, under) in &part.erased {
+        out.extend_from_slice(b"{\"reference\":");
+        encode_text(reference, &mut out);
+        out.extend_from_slice(format!(",\"erased\":{under}}}\n").as_bytes());
+    }
     for (index, entry) in &part.decisions {
         out.extend_from_slice(format!("{{\"index\":{index},\"entry\":").as_bytes());
         out.extend_from_slice(entry);

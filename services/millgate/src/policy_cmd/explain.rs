@@ -54,7 +54,7 @@ pub struct MadeUp {
     #[arg(long, value_name = "WHAT")]
     pub resource: Option<String>,
     /// By default the one that goes with the resource
-    #[arg(long, value_parser = ["read", "readSeries", "readAudit"])]
+    #[arg(long, value_parser = ["read", "readSeries", "readAudit", "eraseAudit"])]
     pub action: Option<String>,
     #[arg(long, value_name = "ID")]
     pub purpose: Option<String>,

@@ -44,7 +44,7 @@ fn a_case_that_is_decided_otherwise_says_what_is_other() {
         !conditions.contains("read-under-agreement: context has agreement\n"),
         "the steward has none: {conditions}"
     );
-    assert_eq!(sum, "1 passed, 1 failed; 6 of 33 policies determine a case, 46 of 122 conditions decide one");
+    assert_eq!(sum, "1 passed, 1 failed; 6 of 34 policies determine a case, 46 of 126 conditions decide one");
     assert_eq!(
         before,
         "/cases/some.json: nobody reads the recipes\n  \
@@ -53,7 +53,7 @@ fn a_case_that_is_decided_otherwise_says_what_is_other() {
          policies: expected none; got owner-sees-records, steward-reads, steward-sees-fields\n\
          no case is determined by agreement-expired, agreement-inactive, agreement-not-yet-valid, agreement-required, \
          analytics-reads, analytics-sees-fields, auditor-reads-audit, auditor-reads-own-audit, clearance-too-low, \
-         data-too-old, discover-listed, discover-own-plant, discover-under-agreement, export-control, export-control-of-records, \
+         data-protection-erases, data-too-old, discover-listed, discover-own-plant, discover-under-agreement, export-control, export-control-of-records, \
          not-your-equipment, organisation-suspended, outside-agreement, product-retired, purpose-not-agreed, \
          purpose-required, read-series-under-agreement, resolution-too-fine, see-records-of-own-equipment, \
          see-undivided-records, too-many-rows, window-too-wide\n"

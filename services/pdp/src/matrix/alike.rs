@@ -9,11 +9,11 @@ use crate::Snapshot;
 use crate::entities::principal_uid;
 use crate::names::uid;
 use cedar_policy::EntityUid;
-use model::{Principal, PrincipalKind};
+use model::{Action, Principal, PrincipalKind};
 use std::collections::BTreeSet;
 
 /// What stands for all keys that are decided alike.
-pub(super) type Class = [String; 3];
+pub(super) type Class = (Action, [String; 3]);
 
 /// What the policies of a snapshot name.
 pub(super) struct Alike<'s> {
@@ -28,7 +28,8 @@ impl<'s> Alike<'s> {
     }
 
     pub(super) fn class(&self, key: &Key) -> Class {
-        [self.who(&key.who), self.resource(&key.resource), self.purpose(&key.who, key.purpose.as_deref())]
+        let of = [self.who(&key.who), self.resource(&key.resource), self.purpose(&key.who, key.purpose.as_deref())];
+        (key.action, of)
     }
 
     fn who(&self, who: &Who) -> String {

@@ -17,6 +17,7 @@ type Decided<'m> = BTreeMap<Heading<'m>, BTreeMap<String, &'m Cell>>;
 enum Heading<'m> {
     Data { names: Option<&'m str>, purpose: Option<&'m str> },
     Audit,
+    Erasing,
 }
 
 impl fmt::Display for Matrix {
@@ -62,7 +63,11 @@ fn headings(f: &mut fmt::Formatter<'_>, decided: Decided<'_>) -> fmt::Result {
                 true => String::from("everything"),
                 false => join(resources.into_iter().map(str::to_owned)),
             };
-            f.write_str(&wrapped(&format!("{}: {resources}", cell.words()), 4, 8))?;
+            let mut words = cell.words();
+            if headings.contains(&Heading::Erasing) {
+                words = words.replacen("sees", "may", 1);
+            }
+            f.write_str(&wrapped(&format!("{words}: {resources}"), 4, 8))?;
         }
     }
     Ok(())
@@ -82,6 +87,7 @@ impl fmt::Display for Heading<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Audit => return f.write_str("audit log"),
+            Self::Erasing => return f.write_str("erasing of personal values in the audit log"),
             Self::Data { purpose: Some(purpose), .. } => f.write_str(purpose)?,
             Self::Data { purpose: None, .. } => f.write_str("without a purpose")?,
         }
@@ -138,6 +144,7 @@ impl Key {
     fn heading(&self) -> Heading<'_> {
         match self.action {
             Action::ReadAudit => Heading::Audit,
+            Action::EraseAudit => Heading::Erasing,
             _ => Heading::Data { names: self.names.as_deref(), purpose: self.purpose.as_deref() },
         }
     }

@@ -214,8 +214,11 @@ fn actors<'e>(entry: &Outline<'e>) -> Vec<RawObject<'e>> {
 }
 
 fn name_of(reference: &str, organisation: &OrganisationId, known: &Known) -> Result<String, Trouble> {
-    let name = known.principals.get(reference).ok_or_else(|| {
-        not_replayable("the policies name persons, and the directory does not have the principal's name, or no longer")
+    let name = known.principals.get(reference).ok_or_else(|| match known.erased.get(reference) {
+        Some(under) => {
+            not_replayable(format!("the policies name persons, and the principal was erased under entry {under}"))
+        }
+        None => not_replayable("the policies name persons, and the directory does not have the principal's name"),
     })?;
     match name.split_once('/') {
         Some((of, subject)) if of == organisation.as_str() => Ok(subject.to_owned()),

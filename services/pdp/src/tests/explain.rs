@@ -147,7 +147,7 @@ fn a_refusal_names_the_condition_of_each_permit_that_is_not_so() {
     let under: Vec<&Answered> = explanation.questions.iter().filter(|q| q.agreement.is_some()).collect();
     let [one] = under.as_slice() else { panic!("{under:?}") };
     insta::assert_snapshot!(lines(one).join("\n"), @r#"
-    by base/refusals.cedar:74 purpose-not-agreed
+    by base/refusals.cedar:75 purpose-not-agreed
     base/internal.cedar:11 analytics-reads: principal in Plant::Role::"plant-analytics" ["principal.organisation == resource.governance.owner"]
     base/agreement.cedar:34 read-series-under-agreement: context.agreement.purposes.contains(context.purpose) []
     base/internal.cedar:7 steward-reads: principal.organisation == resource.governance.owner ["principal in resource.governance.steward"]

@@ -1,10 +1,10 @@
 //! What a set must be before anybody is decided for by it.
 
-use super::world::{World, base, base_with, files, id, lines, plant, schema};
-use crate::{Finding, PolicySet, Snapshot};
+use super::world::{World, ask, base, base_with, files, id, lines, plant, schema};
+use crate::{Decision, Finding, PolicySet, Snapshot};
 use cedar_policy::{Entities, Schema};
 use model::plant::Level;
-use model::{Action, Digest};
+use model::{AccessRequest, Action, Digest, Reason};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,6 +48,25 @@ fn a_schema_that_knows_more_or_less_is_refused() {
     schema/plant.cedarschema: the broker asks `readSeries` in another way than declared: context `{caller: {assurance: 0, binding: "none", delegated: false, issuer: "i", method: "jwt", .. }, now: datetime("1970-01-01T00:00:00.000Z"), shape: {ageDays: 0, resolutionMs: 0, rows: 0, windowMs: 0}}` is not valid for `Plant::Action::"readSeries"`
     schema/plant.cedarschema: the broker asks `read` in another way than declared: context `{caller: {assurance: 0, binding: "none", delegated: false, issuer: "i", method: "jwt", .. }, now: datetime("1970-01-01T00:00:00.000Z"), shape: {ageDays: 0, resolutionMs: 0, rows: 0, windowMs: 0}}` is not valid for `Plant::Action::"read"`
     "#);
+}
+
+/// Decisions of before it was there are made again under the schema of their time, and a plant may have a schema of its own.
+#[test]
+fn under_a_schema_from_before_erasures_nobody_erases() {
+    let (name, text) = schema();
+    let (before, behind) = text.split_once("  // May the caller ask that personal values").unwrap();
+    let (_, behind) = behind.split_once("  };").unwrap();
+    let older = format!("{before}{behind}");
+    let policies = [("a.cedar", "@id(\"all\") permit (principal, action, resource);")];
+    let set = PolicySet::load((&name, &older), &policies).unwrap();
+    let mut world = World::new();
+    world.policies = Arc::new(set);
+    let erase = AccessRequest { action: Action::EraseAudit, ..ask("norden", "petra", "AuditScope/acme") };
+    let read = ask("norden", "petra", "AuditScope/acme");
+    let snapshot = world.snapshot();
+    assert!(matches!(snapshot.decide(read, &["-"]), Decision::Permit(_)));
+    let Decision::Denied(denial) = snapshot.decide(erase, &["-"]) else { panic!("it was permitted") };
+    assert_eq!(denial.reasons, [Reason::NOT_PERMITTED]);
 }
 
 #[test]
@@ -228,7 +247,7 @@ fn an_empty_set_permits_nothing_and_hides_everything() {
     let world = World { policies: Arc::new(PolicySet::load((&name, &text), &none).unwrap()), ..World::new() };
     assert!(world.policies.is_empty());
     for resource in plant().signals.keys() {
-        assert!(world.deny(super::world::ask("norden", "ida", &format!("Signal/{resource}"))).hidden);
+        assert!(world.deny(ask("norden", "ida", &format!("Signal/{resource}"))).hidden);
     }
 }
 

@@ -6,7 +6,7 @@ use crate::decision::{Decision, Permit};
 use crate::replay::{Change, Direction, Known, Outcome, Replay, Tally};
 use crate::snapshot::Snapshot;
 use model::canonical::Members;
-use model::entry::{Common, Content, Draft, Kind, Place};
+use model::entry::{Common, Content, Draft, Kind, Outline, Place};
 use model::{AccessRequest, Principal};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -73,7 +73,7 @@ fn recorded_by(world: &World, snapshot: &Snapshot, request: AccessRequest) -> (V
     let contents = [world.policies.policies(), world.policies.schema(), slice];
     let contents = contents.map(|Content { digest, bytes }| (*digest, bytes.clone())).into();
     let principals = principals.iter().zip(&references).map(|(p, r)| (r.clone(), p.to_text()));
-    let known = Known { contents, principals: principals.collect() };
+    let known = Known { contents, principals: principals.collect(), ..Known::default() };
     (draft.seal(Some(Place { sequence: 1, previous: None })), decision, known)
 }
 
@@ -245,7 +245,13 @@ fn persons_matter_only_where_policies_name_them() {
     known.principals.clear();
     let tally = replay(&entry, &known, None);
     let (why, example) = tally.not_replayable.first_key_value().unwrap();
-    assert!(why.contains("or no longer") && example.count == 1 && tally.replayed == 0, "{tally:?}");
+    assert!(why.contains("does not have the principal's name") && example.count == 1, "{tally:?}");
+    assert_eq!(tally.replayed, 0);
+    let reference = Outline::read(&entry).unwrap().text("principal").unwrap().into_owned();
+    known.erased.insert(reference, 41);
+    let tally = replay(&entry, &known, None);
+    let (why, _) = tally.not_replayable.first_key_value().unwrap();
+    assert_eq!(why, "the policies name persons, and the principal was erased under entry 41");
 }
 
 #[test]

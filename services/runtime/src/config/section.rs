@@ -54,6 +54,22 @@ impl<'a, 'p, 'f> Section<'a, 'p, 'f> {
         }
     }
 
+    /// The section `name` in this one, which messages call `title`.
+    pub fn within<'q>(&'q mut self, name: &'static str, title: &'static str) -> Section<'a, 'q, 'f> {
+        self.asked.push(name);
+        match self.table.filter(|table| table.contains_key(name)) {
+            Some(table) => Section { name: title, ..Section::open(table, name, self.problems, self.base) },
+            None => Section {
+                name: title,
+                table: None,
+                span: self.span.clone(),
+                asked: Vec::new(),
+                problems: self.problems,
+                base: self.base,
+            },
+        }
+    }
+
     pub fn has(&self, key: &str) -> bool {
         self.table.is_some_and(|t| t.contains_key(key))
     }

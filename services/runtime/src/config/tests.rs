@@ -90,6 +90,7 @@ receipts = false
 receipt_deadline = "90s"
 index = false
 refused_logins_per_minute = 5
+legal_holds = ["acme/engineer-1", "bolt"]
 [audit.store]
 url = "postgresql://db.plant.example/audit"
 ca_file = "plant-ca.pem"
@@ -99,6 +100,9 @@ certificate_file = "db.pem"
 key_file = "db.key"
 connect_timeout = "3s"
 standby = true
+[audit.retention]
+subject = "730d"
+network = "90d"
 [assertion]
 issuer = "https://millgate.plant.example"
 key_file = "keys/assertion.key"
@@ -171,6 +175,8 @@ follow_callers = false
             receipt_deadline: seconds(90),
             index: false,
             refused_logins_per_minute: 5,
+            legal_holds: vec![String::from("acme/engineer-1"), String::from("bolt")],
+            retention: Retention { subject: Some(730), network: Some(90), payload: None },
         },
         assertion: Assertion {
             issuer: String::from("https://millgate.plant.example"),
@@ -475,5 +481,20 @@ fn what_is_wrong_with_the_store_is_said_and_no_password_repeated() {
     assert_eq!(
         problems(&format!("{SMALLEST}store = \"postgresql://broker:hunter2@db/audit\"\n")),
         ["millgate.toml:10:9: `store` is a string; make it a section, `[audit.store]`"]
+    );
+}
+
+#[test]
+fn what_is_wrong_with_holds_and_retention_is_said() {
+    let text = format!(
+        "{SMALLEST}legal_holds = [\"acme/engineer-1\", \"Not An Id\"]\n[audit.retention]\nnetwork = \"90\"\nentries = \"365d\"\n"
+    );
+    assert_eq!(
+        problems(&text),
+        [
+            "millgate.toml:10:35: `legal_holds` is `\"Not An Id\"`; write `organisation/subject`, or an organisation",
+            "millgate.toml:12:11: `network` is `\"90\"`; write whole days, from `\"1d\"` to `\"36500d\"`",
+            "millgate.toml:13:1: unknown key `entries` in `[audit.retention]`; known keys are `subject`, `network`, `payload`",
+        ]
     );
 }

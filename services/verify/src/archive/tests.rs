@@ -27,7 +27,7 @@ impl Made {
     /// Of entries 100 to 199, with ten seconds and one entry on either side.
     fn of(entries: Vec<Vec<u8>>) -> Self {
         let manifest = vec![
-            ("format", Value::text(FORMAT)),
+            ("format", Value::text(FORMATS[1])),
             ("from", at(20_000)),
             ("origin", Value::text("plant.example/log")),
             ("to", at(40_000)),
@@ -326,9 +326,9 @@ fn what_is_no_archive_is_said_to_be_none() {
     assert!(said(b"nonsense").contains("cannot be read as an archive") || said(b"nonsense").contains("no archive"));
     assert!(said(b"").contains("no `manifest.json`"));
     let mut made = Made::of(entries());
-    made.manifest[0].1 = Value::text("millgate-archive/2");
+    made.manifest[0].1 = Value::text("millgate-archive/3");
     let later = check(made.tar().as_slice(), key(1).verifier(), |_| {}).unwrap_err().to_string();
-    assert!(later.contains("millgate-archive/2"), "{later}");
+    assert!(later.contains("millgate-archive/3"), "{later}");
     let mut made = Made::of(entries());
     made.manifest[0].1 = Value::text("\u{1b}[2Jfine");
     let tamed = check(made.tar().as_slice(), key(1).verifier(), |_| {}).unwrap_err().to_string();
@@ -348,4 +348,118 @@ fn what_is_no_archive_is_said_to_be_none() {
         let cut = check(&whole[..length], key(1).verifier(), |_| {});
         assert!(cut.map_or(true, |report| !report.is_ok()), "{length}");
     }
+}
+
+/// Entry 152 is of Anna and commits to who she is; what is told at other places.
+fn with_anna(told: &[(usize, Told)]) -> (Vec<Vec<u8>>, Vec<u8>) {
+    let (decided, _, line) = decided();
+    let text = String::from_utf8(decided[152].clone()).unwrap();
+    let commit = text.split("\"commit\":").nth(1).unwrap().split('}').next().unwrap().to_owned();
+    let mut entries = story(300);
+    let members = vec![("decision", Value::text("allow")), ("principal", Value::text("anna"))];
+    entries[152] = Told { members, ..allow("acme") };
+    told.iter().for_each(|(at, told)| entries[*at] = told.clone());
+    let mut sealed = seal(&entries);
+    let text = String::from_utf8(sealed[152].clone()).unwrap();
+    sealed[152] = text.replacen("\"decision\"", &format!("\"commit\":{commit}}},\"decision\""), 1).into_bytes();
+    Entry::parse(&sealed[152]).unwrap();
+    (sealed, line)
+}
+
+fn requested() -> Told {
+    let members = vec![("event", Value::text("requested")), ("requested_by", Value::text("first"))];
+    Told { members, ..told(Kind::Erasure, "acme") }
+}
+
+fn erased(requested: i64, (first, last): (i64, i64)) -> Told {
+    let text = |name, value: &str| (name, Value::text(value));
+    let members = vec![
+        text("event", "erased"),
+        text("principal", "anna"),
+        text("requested_by", "first"),
+        text("approved_by", "second"),
+        ("requested", Value::int(requested)),
+        ("first", Value::int(first)),
+        ("last", Value::int(last)),
+        ("count", Value::int(1)),
+        ("classes", Value::texts(["network", "payload", "subject"])),
+    ];
+    Told { members, ..told(Kind::Erasure, "acme") }
+}
+
+/// The stretch from 49 to 250, with values of class `subject`, and these entries behind it.
+fn disclosing(entries: Vec<Vec<u8>>, beside: &[u64]) -> Made {
+    let mut made = Made::of(entries);
+    made.shown.extend(beside);
+    let indices = beside.iter().map(|index| Value::int(i64::try_from(*index).unwrap()));
+    made.manifest.push(("disclose", Value::texts(["subject"])));
+    made.manifest.push(("erasures", Value::Array(indices.collect())));
+    made.manifest.sort_by_key(|(name, _)| *name);
+    made
+}
+
+const MISSING: &str = "entry 152: the values of `subject` are missing, and no entry here says that they were erased";
+
+#[test]
+fn values_that_are_not_shown_were_erased_or_are_missing() {
+    let story = [(260, requested()), (270, erased(260, (152, 152)))];
+    let (entries, line) = with_anna(&story);
+    let report = disclosing(entries.clone(), &[260, 270]).check();
+    assert!(report.is_ok(), "{report}");
+    assert_eq!((report.erased.get(&270), report.disclosed, report.indexes), (Some(&1), 0, Some((49, 250))));
+    assert!(report.to_string().contains("erased         1 value under entry 270"), "{report}");
+    assert_eq!(report.to_json()["erased"]["270"], 1);
+    // Nobody says so: without the erasure, or with one of somebody else.
+    assert_eq!(disclosing(entries.clone(), &[]).findings(), [MISSING]);
+    let (others, _) = with_anna(&[(260, requested()), (270, erased(260, (153, 200)))]);
+    assert_eq!(disclosing(others, &[260, 270]).findings(), [MISSING]);
+    // What is shown is what was recorded, erased or not.
+    let shown = Made { more: vec![(String::from("disclosed/000000"), line)], ..disclosing(entries.clone(), &[]) };
+    assert_eq!((shown.findings(), shown.check().disclosed), (vec![], 1));
+    // An archive that does not say what it shows proves nothing of what it does not.
+    assert!(Made::of(entries).check().is_ok());
+}
+
+#[test]
+fn a_widened_erasure_in_an_archive_excuses_nothing_that_was_written_after_it() {
+    let (entries, _) = with_anna(&[(60, requested()), (100, erased(60, (50, 290)))]);
+    assert_eq!(
+        disclosing(entries, &[]).findings(),
+        ["entry 100: an erasure that claims entries that were not written yet", MISSING]
+    );
+    let (entries, _) = with_anna(&[(260, requested()), (270, erased(260, (50, 290)))]);
+    assert_eq!(
+        disclosing(entries, &[260, 270]).findings(),
+        ["entry 270: an erasure that claims entries that were not written yet"]
+    );
+}
+
+#[test]
+fn nothing_but_an_erasure_may_stand_beside_the_stretch() {
+    let (entries, _) = with_anna(&[(260, requested()), (270, erased(260, (152, 152)))]);
+    let findings = disclosing(entries.clone(), &[260, 264, 270]).findings();
+    assert_eq!(findings, ["entry 264: shown as one that says what was erased, and it is none"]);
+    let hidden = changed(disclosing(entries, &[260, 270]), |made| {
+        made.manifest.retain(|(name, _)| *name != "erasures");
+    });
+    assert!(hidden.iter().any(|finding| finding.contains("left out, although")), "{hidden:?}");
+    // Nor does it stand for an entry of the stretch that was left out.
+    let (inside, _) = with_anna(&[(60, requested()), (155, erased(60, (152, 152)))]);
+    let moved = disclosing(inside, &[155]).findings();
+    assert!(moved.iter().any(|finding| finding.starts_with("entry 155: left out, although")), "{moved:?}");
+}
+
+#[test]
+fn a_salt_that_is_used_again_in_an_archive_is_found() {
+    let (entries, line) = with_anna(&[]);
+    let twice =
+        [line.as_slice(), b"\n", &String::from_utf8(line.clone()).unwrap().replace("152", "153").into_bytes()].concat();
+    let made = Made { more: vec![(String::from("disclosed/000000"), twice)], ..disclosing(entries, &[]) };
+    assert_eq!(
+        made.findings(),
+        [
+            "entry 153: the salt of `subject` is that of another value",
+            "entry 153: what is shown as `subject` is not what was recorded"
+        ]
+    );
 }

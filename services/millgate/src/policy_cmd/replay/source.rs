@@ -7,7 +7,8 @@ use audit::query::Decisions;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use model::canonical::unhex;
-use model::entry::{Kind, Outline};
+use model::entry::{Entry, Kind, Outline};
+use model::erasure::{Erasures, Event};
 use model::{Digest, Timestamp};
 use pdp::replay::Known;
 use serde::Deserialize;
@@ -40,13 +41,16 @@ pub(super) struct News {
     afresh: bool,
     contents: Vec<(Digest, Arc<[u8]>)>,
     principals: Vec<(String, String)>,
+    erased: Vec<(String, u64)>,
 }
 
 impl News {
     pub(super) fn tell(&self, known: &mut Known) {
         if self.afresh {
-            *known = Known::default();
+            // Erasures come once.
+            *known = Known { erased: std::mem::take(&mut known.erased), ..Known::default() };
         }
+        known.erased.extend(self.erased.iter().cloned());
         known.contents.extend(self.contents.iter().cloned());
         known.principals.extend(self.principals.iter().cloned());
     }
@@ -58,6 +62,7 @@ impl News {
 enum Line {
     Content { content: String, text: String },
     Principal { reference: String, principal: String },
+    Erased { reference: String, erased: u64 },
     Progress { done: u64, total: u64 },
     Afresh { afresh: bool },
     End { end: bool },
@@ -119,6 +124,7 @@ fn offline(part: audit::query::Part) -> Part {
         afresh: part.afresh,
         contents: part.contents.into_iter().map(|content| (content.digest, content.bytes)).collect(),
         principals: part.principals.into_iter().map(|row| (row.reference, row.principal)).collect(),
+        erased: part.erased,
     };
     Part { news, decisions: part.decisions, done: part.done, total: part.total }
 }
@@ -127,11 +133,12 @@ const PARTS_WAITING_MAX: usize = 4;
 
 /// What entries name stands behind them in an archive, and is needed first. `send` says whether anybody still listens.
 fn archive(file: &Path, total: u64, tree: &(u64, String), mut send: impl FnMut(Part) -> bool) -> anyhow::Result<()> {
-    let mut news = News::default();
+    let (mut news, mut erasures) = (News::default(), Walk::default());
     for_each(file, |name, bytes| {
         match name.split_once('/') {
             Some(("content", _)) => news.contents.push((Digest::of(bytes), bytes.into())),
             // References stand for persons; whoever made the archive may have shown whom.
+            Some(("tree", _)) => news.erased.extend(erased(&mut erasures, bytes)),
             Some(("disclosed", _)) => news.principals.extend(bytes.split(|b| *b == b'\n').filter_map(principal)),
             _ => {}
         }
@@ -162,6 +169,22 @@ fn archive(file: &Path, total: u64, tree: &(u64, String), mut send: impl FnMut(P
         bail!("it is not the archive any longer that was verified");
     }
     Ok(())
+}
+
+/// References that stand for nobody any longer, by the erasures among these steps.
+fn erased(walk: &mut Walk, mut bytes: &[u8]) -> Vec<(String, u64)> {
+    let mut all = Erasures::default();
+    while let Ok(Some((step, rest))) = Step::decode(bytes) {
+        bytes = rest;
+        let (Ok(index), Step::Entry(entry)) = (walk.step(step), step) else { continue };
+        if Outline::read(entry).is_ok_and(|outline| outline.kind == Kind::Erasure)
+            && let Ok(entry) = Entry::parse(entry)
+            && let Some(Ok(Event::Erased(erasure))) = Event::read(index, &entry)
+        {
+            all.add(erasure);
+        }
+    }
+    all.forgotten().map(|(reference, under)| (reference.to_owned(), under)).collect()
 }
 
 fn for_each(file: &Path, mut take: impl FnMut(&str, &[u8]) -> bool) -> anyhow::Result<()> {
@@ -224,6 +247,7 @@ fn take(line: &[u8], part: &mut Part, ended: &mut bool) -> anyhow::Result<bool> 
             part.news.contents.push((Digest(digest), text.into_bytes().into()));
         }
         Line::Principal { reference, principal } => part.news.principals.push((reference, principal)),
+        Line::Erased { reference, erased } => part.news.erased.push((reference, erased)),
         Line::Afresh { afresh } => part.news.afresh = afresh,
         Line::Progress { done, total } => {
             (part.done, part.total) = (done, total);

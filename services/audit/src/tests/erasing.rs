@@ -1,0 +1,451 @@
+//! Values that are taken away: what goes, what stays, what a crash leaves, and what a check of the store finds.
+
+use super::harness::{self, START, read_all, vandalise};
+use crate::erase::{Erased, Holds, Retention, Wanted};
+use crate::faults::{Fault, Step};
+use crate::fsck::check;
+use crate::reader::Reader;
+use crate::sqlite::DATABASE_FILE;
+use crate::{AppendError, Appended, EraseError, Log, LogOptions};
+use model::canonical::Members;
+use model::entry::{CommitmentClass, Disclosure, Draft, Entry, Erase, Kind};
+use model::{Principal, PrincipalKind, Subject, Timestamp, Value};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// As [`harness::options`], with random bytes that do not come twice.
+fn options(dir: &Path) -> LogOptions {
+    let next = AtomicU64::new(1);
+    let fill = move |bytes: &mut [u8]| {
+        let digest = model::Digest::of(&next.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+        bytes.iter_mut().zip(digest.0).for_each(|(byte, random)| *byte = random);
+    };
+    LogOptions { random: Arc::new(fill), ..harness::options(dir) }
+}
+
+async fn open(dir: &Path) -> Log {
+    Log::open(options(dir)).await.unwrap().0
+}
+
+fn principal(name: &str) -> Principal {
+    let (of, subject) = name.split_once('/').unwrap();
+    Principal {
+        organisation: harness::organisation(of),
+        kind: PrincipalKind::User,
+        subject: Subject::new(subject).unwrap(),
+    }
+}
+
+fn salt(log: &Log) -> [u8; 16] {
+    log.common().nonce
+}
+
+/// A refused request of somebody, for whom others may act, with all that it commits to.
+fn asks(log: &Log, name: &str, actors: &[&str], path: &str) -> Draft {
+    let who = principal(name);
+    let (reference, row) = log.principal_reference(&who);
+    let mut directory: Vec<_> = row.into_iter().collect();
+    let mut members = Members::default();
+    members.text("decision", "deny");
+    members.text("principal", reference);
+    let actors: Vec<Principal> = actors.iter().map(|name| principal(name)).collect();
+    let of_actors = actors.iter().map(|actor| {
+        let (reference, row) = log.principal_reference(actor);
+        directory.extend(row);
+        let mut members = Members::default();
+        members.text("principal", reference);
+        members.text("organisation", &actor.organisation);
+        members
+    });
+    let of_actors: Vec<Members> = of_actors.collect();
+    if !of_actors.is_empty() {
+        members.objects("actors", of_actors);
+    }
+    let others = actors.iter().map(|actor| Value::object([("principal", Value::text(actor.to_text()))])).collect();
+    let subject = [("actors", Value::Array(others)), ("principal", Value::text(name))];
+    let disclosures = [
+        (CommitmentClass::Subject, Value::object(subject)),
+        (CommitmentClass::Network, Value::object([("user_agent", Value::text(format!("agent of {name}")))])),
+        (CommitmentClass::Payload, Value::object([("path", Value::text(path))])),
+    ];
+    let disclosures = disclosures.map(|(class, values)| Disclosure { class, salt: salt(log), values: values.into() });
+    let mut draft =
+        Draft::new(Kind::Decision, &log.common(), Some(&who.organisation), members, disclosures.to_vec()).unwrap();
+    draft.directory = directory;
+    draft
+}
+
+async fn ask_and_approve(log: &Log, name: &str) -> Result<Erased, EraseError> {
+    let organisation = principal(name).organisation;
+    let (requested_by, _) = log.principal_reference(&principal("norden/first"));
+    let (approved_by, _) = log.principal_reference(&principal("norden/second"));
+    let id = format!("request for {}", log.size());
+    let wanted = Wanted {
+        id: id.clone(),
+        organisation: &organisation,
+        principal: name,
+        basis: "Art. 17",
+        requested_by: &requested_by,
+    };
+    log.request_erasure(&wanted).await?;
+    let pending = log.erasure_request(&id).await?.unwrap();
+    assert_eq!((pending.principal.as_deref(), pending.done), (Some(name), None));
+    let erased = log.erase(&pending, &approved_by).await?;
+    assert_eq!(log.erasure_request(&id).await?.unwrap().done, erased.entries.last().copied());
+    Ok(erased)
+}
+
+async fn findings(dir: &Path) -> Vec<String> {
+    check(dir, None, |_, _| {}).await.unwrap().findings.iter().map(ToString::to_string).collect()
+}
+
+/// Whether any file of the log's directory holds the text.
+fn holds(dir: &Path, text: &str) -> bool {
+    let files = std::fs::read_dir(dir).unwrap().map(|file| std::fs::read(file.unwrap().path()).unwrap());
+    files.into_iter().any(|bytes| bytes.windows(text.len()).any(|part| part == text.as_bytes()))
+}
+
+async fn append(log: &Log, draft: Draft) -> Appended {
+    log.append(draft).await.unwrap()
+}
+
+#[tokio::test]
+async fn whoever_is_erased_leaves_nothing_behind_and_nobody_else_loses_anything() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    let own = append(&log, asks(&log, "acme/anna", &[], "/private/anna")).await.index;
+    let other = append(&log, asks(&log, "acme/anna-2", &[], "/other")).await.index;
+    let acted = append(&log, asks(&log, "bolt/otto", &["acme/anna"], "/for-otto")).await.index;
+    let searched = append(&log, asks(&log, "audax/vera", &[], "/entries?principal=acme/anna")).await.index;
+    // Enough that pages of the database split.
+    for n in 0..300 {
+        append(&log, asks(&log, &format!("acme/somebody-{}", (n * 7919) % 1_000), &[], "/x")).await;
+    }
+    for text in ["\"acme/anna\"", "/private/anna", "agent of acme/anna\"", "/for-otto"] {
+        assert!(holds(dir.path(), text), "{text} is there before");
+    }
+    let before = read_all(dir.path()).await;
+    let (reference, _) = log.principal_reference(&principal("acme/anna"));
+
+    let erased = ask_and_approve(&log, "acme/anna").await.unwrap();
+    // Two of her own, what she asked for by way of the others is one of them, and the search.
+    assert_eq!((erased.count, erased.named, erased.wiped), (4, 1, true));
+    for text in ["\"acme/anna\"", "=acme/anna\"", "/private/anna", "agent of acme/anna\"", "/for-otto"] {
+        assert!(!holds(dir.path(), text), "{text} is still there");
+    }
+    for gone in [own, acted] {
+        assert_eq!(log.disclosure(gone).await.unwrap(), None);
+    }
+    assert!(log.disclosure(other).await.unwrap().unwrap().contains("acme/anna-2"));
+    let left = log.disclosure(searched).await.unwrap().unwrap();
+    assert!(left.contains("audax/vera") && left.contains("network") && !left.contains("payload"), "{left}");
+    assert_eq!(log.erased_under(own, CommitmentClass::Network).await.unwrap(), erased.entries.first().copied());
+    assert_eq!(log.erased_under(other, CommitmentClass::Network).await.unwrap(), None);
+    // Who comes back is somebody new, and can be erased again.
+    append(&log, asks(&log, "acme/anna", &[], "/back")).await;
+    let (again, row) = log.principal_reference(&principal("acme/anna"));
+    assert!(again != reference && row.is_none(), "known by another reference, which is stored");
+    assert_eq!(findings(dir.path()).await, Vec::<String>::new());
+    ask_and_approve(&log, "acme/anna").await.unwrap();
+    assert!(!holds(dir.path(), "acme/anna\""));
+    log.close().await;
+
+    // What was written is what it was, so every proof is what it was.
+    let after = read_all(dir.path()).await;
+    assert_eq!(after.bytes[..before.bytes.len()], before.bytes);
+    assert_eq!(findings(dir.path()).await, Vec::<String>::new());
+    let log = open(dir.path()).await;
+    assert_ne!(log.principal_reference(&principal("acme/anna")).0, again, "and stays so");
+    log.close().await;
+}
+
+#[tokio::test]
+async fn what_was_under_way_when_somebody_was_erased_is_not_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    append(&log, asks(&log, "acme/anna", &[], "/before")).await;
+    let late = [asks(&log, "acme/anna", &[], "/late"), asks(&log, "bolt/otto", &["acme/anna"], "/late-too")];
+    ask_and_approve(&log, "acme/anna").await.unwrap();
+    for draft in late {
+        assert_eq!(log.append(draft).await.err(), Some(AppendError::Overloaded));
+    }
+    assert!(!holds(dir.path(), "/late"));
+    append(&log, asks(&log, "acme/anna", &[], "/again")).await;
+    assert_eq!(findings(dir.path()).await, Vec::<String>::new());
+    log.close().await;
+}
+
+#[tokio::test]
+async fn a_fault_at_any_step_leaves_no_value_gone_without_its_entry() {
+    for step in [Step::BeforeStage, Step::AfterStage, Step::BeforeCommit, Step::AfterCommit] {
+        for fault in [Fault::Failed, Fault::Full] {
+            let dir = tempfile::tempdir().unwrap();
+            let armed = Arc::new(AtomicBool::new(false));
+            let plan = {
+                let armed = armed.clone();
+                move |at| (at == step && armed.swap(false, Ordering::Relaxed)).then_some(fault)
+            };
+            let log = harness::open_failing(&options(dir.path()), plan).await.unwrap();
+            append(&log, asks(&log, "acme/anna", &[], "/private")).await;
+            let organisation = principal("acme/anna").organisation;
+            let wanted = Wanted {
+                id: "id".into(),
+                organisation: &organisation,
+                principal: "acme/anna",
+                basis: "Art. 17",
+                requested_by: "a",
+            };
+            log.request_erasure(&wanted).await.unwrap();
+            let pending = log.erasure_request("id").await.unwrap().unwrap();
+            armed.store(true, Ordering::Relaxed);
+            let first = log.erase(&pending, "b").await;
+            assert!(first.is_err(), "{step:?} {fault:?}");
+            if log.is_healthy() {
+                // Whoever was to be erased is not locked out.
+                append(&log, asks(&log, "acme/anna", &[], "/after")).await;
+            }
+            log.close().await;
+            assert_eq!(findings(dir.path()).await, Vec::<String>::new(), "{step:?} {fault:?}");
+            let log = open(dir.path()).await;
+            let pending = log.erasure_request("id").await.unwrap().unwrap();
+            if pending.done.is_none() {
+                log.erase(&pending, "b").await.unwrap();
+            }
+            assert!(!holds(dir.path(), "/private"), "{step:?} {fault:?}");
+            log.close().await;
+            assert_eq!(findings(dir.path()).await, Vec::<String>::new(), "{step:?} {fault:?}");
+        }
+    }
+}
+
+/// Entry 1 of Anna, entry 2 of Otto; Anna is erased, if `erase`.
+async fn small(erase: bool) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    append(&log, asks(&log, "acme/anna", &[], "/a")).await;
+    append(&log, asks(&log, "bolt/otto", &[], "/o")).await;
+    if erase {
+        ask_and_approve(&log, "acme/anna").await.unwrap();
+    }
+    log.close().await;
+    dir
+}
+
+#[tokio::test]
+async fn a_disclosure_that_was_altered_or_removed_without_an_erasure_is_found() {
+    let gone = "are missing, and no entry says that they were erased";
+    for (sql, expected) in [
+        (
+            "UPDATE disclosure SET body = replace(body, 'acme/anna', 'acme/berta') WHERE entry_index = 1",
+            vec![
+                String::from("entry 1: the values of `network` are not those that were recorded"),
+                String::from("entry 1: the values of `subject` are not those that were recorded"),
+            ],
+        ),
+        (
+            "DELETE FROM disclosure WHERE entry_index = 2",
+            ["network", "payload", "subject"].map(|class| format!("entry 2: the values of `{class}` {gone}")).to_vec(),
+        ),
+        (
+            "DELETE FROM directory WHERE principal = 'bolt/otto'",
+            vec![String::from("entry 2: the directory does not say who `…` is, and no entry says that it was erased")],
+        ),
+        (
+            "UPDATE disclosure SET body = json_remove(body, '$.payload') WHERE entry_index = 1",
+            vec![format!("entry 1: the values of `payload` {gone}")],
+        ),
+        (
+            "UPDATE disclosure SET entry_index = 0 WHERE entry_index = 1",
+            ["network", "payload", "subject"]
+                .map(|class| format!("entry 0: the values of `{class}` are not those that were recorded"))
+                .into_iter()
+                .chain(
+                    ["network", "payload", "subject"].map(|class| format!("entry 1: the values of `{class}` {gone}")),
+                )
+                .collect(),
+        ),
+    ] {
+        let dir = small(false).await;
+        vandalise(dir.path(), sql).await;
+        let found = findings(dir.path()).await.into_iter().map(|finding| match finding.split('`').nth(1) {
+            Some(reference) if reference.len() == 32 => finding.replace(reference, "…"),
+            _ => finding,
+        });
+        assert_eq!(found.collect::<Vec<_>>(), expected, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn an_erasure_that_did_not_erase_or_is_hidden_is_found() {
+    let sound = small(false).await;
+    let reader = Reader::open(sound.path()).await.unwrap();
+    let row = reader.disclosures((1, 1), 1).await.unwrap().remove(0);
+    reader.close().await;
+    let dir = small(true).await;
+    assert_eq!(findings(dir.path()).await, Vec::<String>::new());
+    let body = String::from_utf8(row.body).unwrap();
+    let sql = format!("INSERT INTO disclosure VALUES (1, '{body}')");
+    vandalise(dir.path(), sql.leak()).await;
+    let again = findings(dir.path()).await;
+    assert!(again.iter().all(|finding| finding.starts_with("entry 1: ")) && again.len() >= 3, "{again:?}");
+
+    let dir = small(true).await;
+    vandalise(dir.path(), "DELETE FROM erasure").await;
+    let hidden = findings(dir.path()).await;
+    assert!(
+        hidden.contains(&String::from("entries 3 to 4: it is an erasure, and the store does not list it as one")),
+        "{hidden:?}"
+    );
+    assert!(hidden.iter().any(|finding| finding.contains("no entry says that they were erased")), "{hidden:?}");
+
+    let dir = small(true).await;
+    vandalise(dir.path(), "INSERT INTO erasure VALUES (2)").await;
+    assert_eq!(findings(dir.path()).await, ["entry 2: the store lists it as an erasure, and it is none"]);
+
+    let dir = small(true).await;
+    let reader = Reader::open(dir.path()).await.unwrap();
+    let entry = crate::recover::entry_bytes(&reader, 1).await.unwrap().unwrap();
+    reader.close().await;
+    let reference = Entry::parse(&entry).unwrap().text("principal").unwrap().to_owned();
+    let sql = format!("INSERT INTO directory VALUES ('acme/anna', '{reference}')");
+    vandalise(dir.path(), sql.leak()).await;
+    assert_eq!(
+        findings(dir.path()).await,
+        [format!("entry 4: `{reference}` was erased, and the directory still says who it is")]
+    );
+}
+
+#[tokio::test]
+async fn a_salt_that_is_used_again_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    for (class, text) in [(CommitmentClass::Network, "a"), (CommitmentClass::Payload, "b")] {
+        let disclosure = Disclosure { class, salt: [9; 16], values: Value::text(text).into() };
+        let draft = Draft::new(Kind::RefusedLogin, &log.common(), None, [], vec![disclosure]).unwrap();
+        append(&log, draft).await;
+    }
+    log.close().await;
+    assert_eq!(findings(dir.path()).await, ["entry 2: the salt of `payload` is that of another value"]);
+}
+
+/// Whoever has the log's key can write such an entry. It excuses nothing that came after it.
+#[tokio::test]
+async fn a_widened_erasure_excuses_nothing_that_was_written_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    append(&log, asks(&log, "acme/anna", &[], "/a")).await;
+    let (reference, _) = log.principal_reference(&principal("acme/anna"));
+    let mut members = Members::default();
+    for (name, text) in [("event", "erased"), ("scope", "principal"), ("requested_by", "a"), ("approved_by", "b")] {
+        members.text(name, text);
+    }
+    members.text("principal", &reference);
+    members.value("classes", &Value::texts(["network", "payload", "subject"]));
+    members.count("first", 0);
+    members.count("last", 1_000);
+    members.count("count", 1);
+    let mut draft = Draft::new(Kind::Erasure, &log.common(), None, members, vec![]).unwrap();
+    draft.erase = Some(Erase { deleted: vec![1], ..Erase::default() });
+    append(&log, draft).await;
+    append(&log, asks(&log, "acme/anna", &[], "/later")).await;
+    log.close().await;
+    let widened = "entry 2: an erasure that claims entries that were not written yet";
+    assert_eq!(findings(dir.path()).await, [widened]);
+    vandalise(dir.path(), "DELETE FROM disclosure WHERE entry_index = 3").await;
+    let found = findings(dir.path()).await;
+    assert_eq!(found.len(), 4, "{found:?}");
+    assert!(found[1..].iter().all(|finding| finding.starts_with("entry 3: the values of ")), "{found:?}");
+}
+
+#[tokio::test]
+async fn an_erasure_of_what_is_not_there_poisons_the_log_rather_than_lie() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    let mut draft = Draft::new(Kind::Erasure, &log.common(), None, [], vec![]).unwrap();
+    draft.erase = Some(Erase { deleted: vec![7], ..Erase::default() });
+    assert_eq!(log.append(draft).await.err(), Some(AppendError::Poisoned));
+}
+
+const DAY_MS: i64 = 86_400_000;
+
+/// Or a legal hold on the person would not be seen.
+#[tokio::test]
+async fn a_request_whose_name_has_gone_by_age_still_knows_whom_it_is_about() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    append(&log, asks(&log, "acme/anna", &[], "/a")).await;
+    let organisation = principal("acme/anna").organisation;
+    let wanted = Wanted {
+        id: "id".into(),
+        organisation: &organisation,
+        principal: "acme/anna",
+        basis: "Art. 17",
+        requested_by: "a",
+    };
+    log.request_erasure(&wanted).await.unwrap();
+    let retention = Retention { days: [(CommitmentClass::Subject, 1)].into(), holds: Holds::default() };
+    assert_eq!(log.retain(&retention, Timestamp(START.millis() + 9 * DAY_MS)).await.unwrap(), 2);
+    let pending = log.erasure_request("id").await.unwrap().unwrap();
+    assert_eq!(pending.principal.as_deref(), Some("acme/anna"));
+    log.erase(&pending, "b").await.unwrap();
+    assert_eq!(log.erasure_request("id").await.unwrap().unwrap().principal, None);
+    assert_eq!(findings(dir.path()).await, Vec::<String>::new());
+    log.close().await;
+}
+
+#[tokio::test]
+async fn values_go_by_age_as_the_policy_says_and_those_on_hold_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    let anna = append(&log, asks(&log, "acme/anna", &[], "/a")).await.index;
+    let held = append(&log, asks(&log, "acme/berta", &[], "/b")).await.index;
+    let company = append(&log, asks(&log, "bolt/otto", &[], "/o")).await.index;
+    let policy = |holds: &[&str]| Retention {
+        days: [(CommitmentClass::Network, 2), (CommitmentClass::Payload, 400)].into(),
+        holds: Holds::new(holds.iter().map(|hold| String::from(*hold))).unwrap(),
+    };
+    let held_back = policy(&["acme/berta", "bolt"]);
+    let later = |days: i64| Timestamp(START.millis() + days * DAY_MS);
+    assert_eq!(log.retain(&held_back, later(1)).await.unwrap(), 0, "nothing is old enough");
+    assert_eq!(log.retain(&held_back, later(3)).await.unwrap(), 1);
+    assert_eq!(log.retain(&held_back, later(3)).await.unwrap(), 0, "and nothing is left to do");
+    let values = async |index| log.disclosure(index).await.unwrap().unwrap();
+    assert!(!values(anna).await.contains("network") && values(anna).await.contains("payload"));
+    for index in [held, company] {
+        assert!(values(index).await.contains("network"), "entry {index} is on hold");
+    }
+    let size = log.size();
+    let stored = read_all(dir.path()).await;
+    let entry = &stored.entries[usize::try_from(size - 1).unwrap()];
+    assert_eq!((entry.kind, entry.text("event")), (Kind::Erasure, Some("retention")));
+    let digest = entry.contents().next().unwrap();
+    let text = String::from_utf8(log.content(&digest).await.unwrap().unwrap()).unwrap();
+    assert_eq!(text, "{\"disclosures_days\":{\"network\":2,\"payload\":400},\"v\":\"millgate-retention/1\"}");
+    let bytes = String::from_utf8(stored.bytes.last().unwrap().clone()).unwrap();
+    assert!(!bytes.contains("berta"), "whoever is on hold stands there by reference: {bytes}");
+    assert_eq!(findings(dir.path()).await, Vec::<String>::new());
+    log.close().await;
+
+    // The hold is lifted, and then all of it is old.
+    let log = open(dir.path()).await;
+    assert_eq!(log.retain(&policy(&[]), later(3)).await.unwrap(), 2);
+    assert_eq!(log.retain(&policy(&[]), later(500)).await.unwrap(), 3);
+    assert_eq!(findings(dir.path()).await, Vec::<String>::new());
+    log.close().await;
+    vandalise(dir.path(), "DELETE FROM disclosure WHERE entry_index = 2").await;
+    let found = findings(dir.path()).await;
+    assert_eq!(found, ["entry 2: the values of `subject` are missing, and no entry says that they were erased"]);
+}
+
+#[tokio::test]
+async fn a_store_of_an_earlier_program_is_erased_from_like_any_other() {
+    let dir = small(false).await;
+    vandalise(dir.path(), "INSERT INTO erasure VALUES (1); DROP TABLE erasure").await;
+    assert_eq!(findings(dir.path()).await, Vec::<String>::new());
+    let log = open(dir.path()).await;
+    ask_and_approve(&log, "acme/anna").await.unwrap();
+    log.close().await;
+    assert_eq!(findings(dir.path()).await, Vec::<String>::new());
+    assert!(dir.path().join(DATABASE_FILE).exists() && !holds(dir.path(), "acme/anna"));
+}
