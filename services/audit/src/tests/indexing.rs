@@ -6,7 +6,7 @@ use crate::fsck;
 use crate::index::{Building, By, Dimension, Index, Measures, Summary};
 use crate::query::SummaryError;
 use crate::{Log, Query, ReadError};
-use model::entry::{Common, Draft, Effect, Entry, Kind};
+use model::entry::{Common, DirectoryRow, Draft, Effect, Entry, Kind};
 use model::{Timestamp, Value};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,6 +62,11 @@ fn pick<'a>(list: &[&'a str], chosen: &[u8]) -> Vec<&'a str> {
     set.into_iter().collect()
 }
 
+/// Whom a reference stands for.
+fn row(who: u8) -> DirectoryRow {
+    DirectoryRow { principal: format!("acme/person-{who}"), reference: format!("{who:032x}") }
+}
+
 /// Writes the life into a log.
 async fn live(log: &Log, steps: &[Step]) {
     let mut now = START;
@@ -104,6 +109,7 @@ async fn live(log: &Log, steps: &[Step]) {
                     members.push(("agreement", Value::text(["a1", "a2"][usize::from(*who % 2)])));
                     members.push(("purpose", Value::text("maintenance")));
                 }
+                let acts = *actor;
                 let actor = actor.map(|actor| {
                     Value::object([
                         ("principal", Value::text(format!("{actor:032x}"))),
@@ -113,6 +119,7 @@ async fn live(log: &Log, steps: &[Step]) {
                 members.extend(actor.map(|actor| ("actors", Value::Array(vec![actor]))));
                 let name = ORGANISATIONS[usize::from(*organisation)];
                 let mut draft = draft(Kind::Decision, Some(name), members);
+                draft.directory = [Some(*who), acts].into_iter().flatten().map(row).collect();
                 if allowed {
                     draft.effect = Effect::Opens;
                 }
@@ -303,6 +310,9 @@ fn counted(summary: &Summary, entries: &[Entry]) -> BTreeMap<Vec<String>, Measur
                 Dimension::Policy => list("policies"),
                 Dimension::Organisation => {
                     vec![entry.organisation.as_ref().map(ToString::to_string).unwrap_or_default()]
+                }
+                Dimension::Principal if !login => {
+                    vec![row(u8::from_str_radix(entry.text("principal").unwrap(), 16).unwrap()).principal]
                 }
                 other => text(other.as_str()),
             };
