@@ -14,8 +14,6 @@ fn generate() -> String {
     tonic_prost_build::configure()
         // Channels are for whoever connects.
         .build_transport(false)
-        // The order of a map's values is that of its keys, always.
-        .btree_map(".")
         .out_dir(out.path())
         .compile_fds(files)
         .unwrap();

@@ -16,6 +16,7 @@ mod disk;
 mod evidence;
 mod faults;
 mod foreign;
+mod grpc;
 mod lifecycle;
 mod masks;
 mod mtls;

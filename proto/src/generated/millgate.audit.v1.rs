@@ -123,12 +123,17 @@ pub struct SummaryRequest {
     /// Rows at most, 1 to 1000; 100 if it is not set.
     #[prost(uint32, optional, tag = "6")]
     pub limit: ::core::option::Option<u32>,
-    /// Values that decisions must have, by what `by` names them.
-    #[prost(btree_map = "string, string", tag = "7")]
-    pub only: ::prost::alloc::collections::BTreeMap<
-        ::prost::alloc::string::String,
-        ::prost::alloc::string::String,
-    >,
+    /// What decisions must have, each of them once.
+    #[prost(message, repeated, tag = "7")]
+    pub only: ::prost::alloc::vec::Vec<SummaryFilter>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SummaryFilter {
+    /// As `by` names it, `day`, `week` and `month` excepted.
+    #[prost(string, tag = "1")]
+    pub of: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub value: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SummaryResponse {

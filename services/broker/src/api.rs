@@ -2,11 +2,12 @@
 //!
 //! `GET /v1/audit/entries` answers questions to the audit log: decided by Cedar (`readAudit`), and itself recorded before
 //! the first entry leaves. `GET /v1/audit/summary` counts. `GET /v1/audit/decisions` gives those who may read all of it what a replay needs. `GET
-//! /v1/audit/proof` proves a single entry. `GET /v1/catalogue` is what the caller may know of (`catalogue`); it holds none of the plant's data and is counted, not
+//! /v1/audit/proof` proves a single entry. The same over gRPC (`grpc`). `GET /v1/catalogue` is what the caller may know of (`catalogue`); it holds none of the plant's data and is counted, not
 //! recorded.
 
 mod catalogue;
 mod decisions;
+mod grpc;
 mod proof;
 mod reader;
 mod summary;
@@ -26,7 +27,7 @@ use audit::query::{Follow, Found, Page, Query};
 use axum::Extension;
 use axum::extract::{Request, State};
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
 use bytes::Bytes;
 use futures_util::stream;
 use http::request::Parts;
@@ -46,6 +47,7 @@ pub fn router(broker: Arc<Broker>) -> axum::Router {
         .route("/v1/audit/decisions", get(decisions::handle))
         .route("/v1/audit/proof", get(proof::handle))
         .route("/v1/audit/summary", get(summary::handle))
+        .route(grpc::PATH, post(grpc::handle))
         .fallback(nothing)
         .method_not_allowed_fallback(nothing)
         .with_state(broker)
@@ -56,11 +58,18 @@ async fn nothing(
     Extension(peer): Extension<Peer>,
     request: Request,
 ) -> impl IntoResponse {
-    let (parts, _) = request.into_parts();
+    let (parts, body) = request.into_parts();
+    if grpc::is_spoken(&parts) {
+        return grpc::answer(&broker, peer, parts, body).await;
+    }
+    nothing_here(&broker, peer, parts).await
+}
+
+async fn nothing_here(broker: &Broker, peer: Peer, parts: Parts) -> Response<axum::body::Body> {
     let (id, started) = (broker.request_id(), broker.metrics.begin());
     let mut door = Door::new(&broker.api_origins);
-    let result = unknown(&broker, id, peer, &parts, &mut door).await;
-    answer(&broker, id, started, door, result).map(axum::body::Body::new)
+    let result = unknown(broker, id, peer, &parts, &mut door).await;
+    answer(broker, id, started, door, result).map(axum::body::Body::new)
 }
 
 /// 401 for strangers on every path, then 404, recorded.
@@ -342,6 +351,18 @@ impl Tail {
                 self.exchange.end(over.ended);
                 None
             }
+        }
+    }
+
+    /// Whether nothing has ended it so far.
+    fn stands(&mut self) -> Result<(), Over> {
+        if self.clock.now() >= self.expires {
+            return Err(Over::by_time(&self.expired));
+        }
+        let world = self.worlds.borrow_and_update().clone();
+        match self.standing.ended(&world) {
+            Some(refusal) => Err(Over { ended: Ended::Withdrawn, refusal }),
+            None => Ok(()),
         }
     }
 

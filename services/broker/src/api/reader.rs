@@ -55,6 +55,11 @@ impl Reader {
         &self.canonical.query
     }
 
+    /// Takes a question from elsewhere than the query string.
+    pub fn asks(&mut self, query: Vec<(String, String)>) {
+        self.canonical.query = query;
+    }
+
     fn about<'a>(&'a self, receipt: &'a Slip) -> Circumstances<'a> {
         Circumstances {
             request: self.id,

@@ -81,7 +81,7 @@ fn refusal(id: RequestId, error: &SummaryError) -> Refusal {
 const NAMES: [&str; 6] = ["by", "from", "to", "organisation", "new", "limit"];
 const LIMIT: usize = 100;
 
-fn parse(pairs: &[(String, String)]) -> Result<Summary, Refusal> {
+pub(super) fn parse(pairs: &[(String, String)]) -> Result<Summary, Refusal> {
     let mut summary = Summary { limit: LIMIT, ..Summary::default() };
     for (n, (name, value)) in pairs.iter().enumerate() {
         if pairs.iter().take(n).any(|(earlier, _)| earlier == name) {
