@@ -387,8 +387,13 @@ async fn a_tail_ends_with_its_permission_and_says_why() {
     plant.stop().await;
 }
 
-/// One request over HTTP/2 as it is given: status, headers and trailers together, body.
-async fn post(plant: &Plant, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> (u16, ::http::HeaderMap, String) {
+/// One POST over HTTP/2 as it is given: status, headers and trailers together, body.
+pub async fn post(
+    plant: &Plant,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Vec<u8>,
+) -> (u16, ::http::HeaderMap, String) {
     let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http::<Full<Bytes>>();
     let mut request = ::http::Request::builder().method("POST").uri(format!("{}{path}", plant.api()));
     for (name, value) in headers {
@@ -402,7 +407,7 @@ async fn post(plant: &Plant, path: &str, headers: &[(&str, &str)], body: Vec<u8>
     (parts.status.as_u16(), headers, String::from_utf8_lossy(&body.to_bytes()).into_owned())
 }
 
-fn framed(flag: u8, length: usize, message: &[u8]) -> Vec<u8> {
+pub fn framed(flag: u8, length: usize, message: &[u8]) -> Vec<u8> {
     let mut bytes = vec![flag];
     bytes.extend(u32::try_from(length).unwrap().to_be_bytes());
     bytes.extend(message);
@@ -412,8 +417,11 @@ fn framed(flag: u8, length: usize, message: &[u8]) -> Vec<u8> {
 const QUERY: &str = "/millgate.audit.v1.AuditLog/Query";
 const GRPC: (&str, &str) = ("content-type", "application/grpc");
 
-/// What can be sent, with what somebody gets for it who is known: code, reason, and the route in the record.
-fn bad_calls() -> Vec<(&'static str, Vec<u8>, &'static str, &'static str, Option<&'static str>)> {
+/// Path, body; code, reason, and the route in the record.
+type BadCall = (&'static str, Vec<u8>, &'static str, &'static str, Option<&'static str>);
+
+/// What can be sent, with what somebody gets for it who is known.
+fn bad_calls() -> Vec<BadCall> {
     let good = QueryRequest { limit: Some(1), ..QueryRequest::default() }.encode_to_vec();
     let whole = framed(0, good.len(), &good);
     let route = Some("grpc-audit-query");

@@ -354,16 +354,13 @@ impl Tail {
         }
     }
 
-    /// Whether nothing has ended it so far.
-    fn stands(&mut self) -> Result<(), Over> {
+    /// What has ended it, if something has.
+    fn over(&mut self) -> Option<Over> {
         if self.clock.now() >= self.expires {
-            return Err(Over::by_time(&self.expired));
+            return Some(Over::by_time(&self.expired));
         }
         let world = self.worlds.borrow_and_update().clone();
-        match self.standing.ended(&world) {
-            Some(refusal) => Err(Over { ended: Ended::Withdrawn, refusal }),
-            None => Ok(()),
-        }
+        self.standing.ended(&world).map(|refusal| Over { ended: Ended::Withdrawn, refusal })
     }
 
     async fn next_page(&mut self) -> Result<Page, Over> {

@@ -144,7 +144,9 @@ impl Entries {
     async fn next(&mut self) -> Result<TailResponse, Over> {
         loop {
             // A caller who takes little at a time is not sent the rest of a page after it was cut off.
-            self.tail.stands()?;
+            if let Some(over) = self.tail.over() {
+                return Err(over);
+            }
             if let Some(found) = self.found.next() {
                 let message = TailResponse { entry: Some(entry(found)) };
                 self.tail.exchange.sent(message.encoded_len() as u64);
