@@ -112,7 +112,12 @@ async fn serve(
         return Err((if is_missing { Code::Unimplemented } else { status::code(&refusal) }, refusal));
     };
     let reader = Reader::enter(broker, (id, route), peer, &parts, door).await.map_err(refused)?;
-    let message = message(&reader, body).await;
+    let message = if reader.query().is_empty() {
+        message(body, MESSAGE_WAIT).await
+    } else {
+        let detail = "a call has no query string; the message says it all";
+        Err(Refusal::new(Reason::UNDECLARED_PARAMETER, detail))
+    };
     let message = reader.understood(broker, &door.receipt, message).await.map_err(refused)?;
     let call = Arc::new(Call {
         id,
@@ -140,11 +145,8 @@ async fn serve(
 }
 
 /// The one message of the request, with its prefix.
-async fn message(reader: &Reader, body: Body) -> Result<Bytes, Refusal> {
-    if !reader.query().is_empty() {
-        return Err(Refusal::new(Reason::UNDECLARED_PARAMETER, "a call has no query string; the message says it all"));
-    }
-    let whole = tokio::time::timeout(MESSAGE_WAIT, Limited::new(body, PREFIX_BYTES + MESSAGE_BYTES_MAX).collect());
+async fn message(body: Body, wait: Duration) -> Result<Bytes, Refusal> {
+    let whole = tokio::time::timeout(wait, Limited::new(body, PREFIX_BYTES + MESSAGE_BYTES_MAX).collect());
     let bad = |detail: &str| Refusal::new(Reason::BAD_PARAMETER, detail);
     let bytes = match whole.await {
         Ok(Ok(whole)) => whole.to_bytes(),

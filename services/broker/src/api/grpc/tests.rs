@@ -19,6 +19,17 @@ fn a_page_is_cut_where_a_message_becomes_too_large_and_goes_on_there() {
     assert_eq!((one.entries.len(), one.next), (1, Some(0)), "a page that cannot hold one would go on for ever");
 }
 
+#[tokio::test]
+async fn a_message_that_does_not_come_is_not_waited_for() {
+    use futures_util::stream::{self, StreamExt as _};
+    let begun = stream::iter([Ok::<_, std::convert::Infallible>(Bytes::from_static(&[0, 0, 0, 0, 9, 1]))]);
+    let body = Body::from_stream(begun.chain(stream::pending()));
+    let refusal = message(body, Duration::from_millis(10)).await.unwrap_err();
+    assert_eq!((&refusal.reason, status::code(&refusal)), (&Reason::BAD_PARAMETER, Code::InvalidArgument));
+    let whole = message(Body::from(vec![0, 0, 0, 0, 1, 7]), Duration::from_secs(60)).await.unwrap();
+    assert_eq!(whole[..], [0, 0, 0, 0, 1, 7]);
+}
+
 fn refused<M: Message + Default>(bytes: &[u8]) -> Option<String> {
     let message = M::decode(bytes).unwrap();
     one_reading(&message, bytes.len(), &[]).err().map(|refusal| refusal.reason.to_string())
