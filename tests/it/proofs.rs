@@ -1,5 +1,6 @@
 //! Tokens that are bound to a key (RFC 9449), on the wire: challenge, nonce, one use, and what the log says of it.
 
+use crate::grpc;
 use acceptance::{Plant, http, wait};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
@@ -72,8 +73,12 @@ impl Holder {
     }
 
     fn proof(&self, address: &str, nonce: Option<&str>) -> String {
+        self.proof_of("GET", address, nonce)
+    }
+
+    fn proof_of(&self, method: &str, address: &str, nonce: Option<&str>) -> String {
         static SEQUENCE: AtomicUsize = AtomicUsize::new(0);
-        let mut claims = json!({"jti": format!("proof-{}", SEQUENCE.fetch_add(1, Ordering::Relaxed)), "htm": "GET",
+        let mut claims = json!({"jti": format!("proof-{}", SEQUENCE.fetch_add(1, Ordering::Relaxed)), "htm": method,
             "htu": address, "iat": runtime::SystemClock.now().seconds(),
             "ath": URL_SAFE_NO_PAD.encode(Digest::of(self.token.as_bytes()).0)});
         if let Some(nonce) = nonce {
@@ -159,5 +164,32 @@ async fn a_proof_counts_at_the_listeners_own_address_whatever_the_host_header_sa
         let answer = holder.prove(&holder.proof(&address, Some(&nonce)), &[("host", host)]).await;
         assert_eq!(answer.status, status, "{address} with {host}: {}", answer.text());
     }
+    holder.plant.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_over_grpc_takes_a_proof_for_its_method_and_address() {
+    let holder = Holder::start().await;
+    let path = "/millgate.audit.v1.AuditLog/Query";
+    let address = format!("{}{path}", holder.plant.api());
+    let call = async |proof: &str| {
+        let authorization = format!("DPoP {}", holder.token);
+        let headers = [("content-type", "application/grpc"), ("authorization", &authorization), ("dpop", proof)];
+        let (_, headers, _) = grpc::post(&holder.plant, path, &headers, grpc::framed(0, 0, &[])).await;
+        let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
+        (text("grpc-status"), text("millgate-reason"), text("dpop-nonce"))
+    };
+    let (status, reason, nonce) = call(&holder.proof_of("POST", &address, None)).await;
+    assert_eq!((status.as_str(), reason.as_str()), ("16", "nonce_required"));
+    assert!(!nonce.is_empty(), "without it the next proof could not be made");
+    for (method, address) in [("GET", &address), ("POST", &address.replace("Query", "Tail"))] {
+        let (status, reason, _) = call(&holder.proof_of(method, address, Some(&nonce))).await;
+        assert_eq!((status.as_str(), reason.as_str()), ("16", "bad_proof"), "{method} {address}");
+    }
+    let proof = holder.proof_of("POST", &address, Some(&nonce));
+    let (status, reason, _) = call(&proof).await;
+    assert_eq!((status.as_str(), reason.as_str()), ("7", "not_permitted"), "known, and no auditor");
+    let (status, reason, _) = call(&proof).await;
+    assert_eq!((status.as_str(), reason.as_str()), ("16", "proof_replayed"));
     holder.plant.stop().await;
 }

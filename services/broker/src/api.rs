@@ -3,17 +3,20 @@
 //! `GET /v1/audit/entries` answers questions to the audit log: decided by Cedar (`readAudit`), and itself recorded before
 //! the first entry leaves. `GET /v1/audit/summary` counts. `GET /v1/audit/decisions` gives those who may read all of it what
 //! a replay needs. `GET /v1/audit/proof` proves a single entry. `POST /v1/audit/erasures` takes a person's values out of it
-//! (`erasures`). `GET /v1/catalogue` is what the caller may know of (`catalogue`); it holds none of the plant's data and is counted, not
+//! (`erasures`). Readings over gRPC too (`grpc`). `GET /v1/catalogue` is what the caller may know of (`catalogue`); it holds none of the plant's data and is counted, not
 //! recorded.
 
 mod catalogue;
 mod decisions;
 mod erasures;
+mod grpc;
 mod proof;
+mod reader;
 mod summary;
 
+use self::reader::{Granted, Reader};
 use crate::authenticate::{Door, authenticate};
-use crate::authorize::{Standing, authorize};
+use crate::authorize::Standing;
 use crate::canonical::Canonical;
 use crate::listener::Peer;
 use crate::metrics::Started;
@@ -33,10 +36,8 @@ use http::request::Parts;
 use http::{HeaderValue, Response, header};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
-use identity::PeerCertificate;
 use model::entry::{Ended, Kind};
-use model::{AccessRequest, Action, OrganisationId, Reason, RequestId, ResourceRef, Shape, Timestamp};
-use pdp::Permit;
+use model::{AuthenticationMethod, OrganisationId, Reason, RequestId, Timestamp};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -50,6 +51,7 @@ pub fn router(broker: Arc<Broker>) -> axum::Router {
         .route("/v1/audit/summary", get(summary::handle))
         .route("/v1/audit/erasures", post(erasures::ask))
         .route("/v1/audit/erasures/{id}/approval", post(erasures::approve))
+        .route(grpc::PATH, post(grpc::handle))
         .fallback(nothing)
         .method_not_allowed_fallback(nothing)
         .with_state(broker)
@@ -60,11 +62,18 @@ async fn nothing(
     Extension(peer): Extension<Peer>,
     request: Request,
 ) -> impl IntoResponse {
-    let (parts, _) = request.into_parts();
+    let (parts, body) = request.into_parts();
+    if grpc::is_spoken(&parts) {
+        return grpc::answer(&broker, peer, parts, body).await;
+    }
+    nothing_here(&broker, peer, parts).await
+}
+
+async fn nothing_here(broker: &Broker, peer: Peer, parts: Parts) -> Response<axum::body::Body> {
     let (id, started) = (broker.request_id(), broker.metrics.begin());
     let mut door = Door::new(&broker.api_origins);
-    let result = unknown(&broker, id, peer, &parts, &mut door).await;
-    answer(&broker, id, started, door, result).map(axum::body::Body::new)
+    let result = unknown(broker, id, peer, &parts, &mut door).await;
+    answer(broker, id, started, door, result).map(axum::body::Body::new)
 }
 
 /// 401 for strangers on every path, then 404, recorded.
@@ -79,7 +88,18 @@ async fn unknown(
     let world = broker.world();
     let caller = authenticate(broker, &world, id, &peer, parts, &canonical, door).await?;
     let _share = stack::share(broker, &caller)?;
-    let about = Circumstances { route: None, ..about(id, &peer, parts, (&canonical, &Asked::default()), door) };
+    let about = Circumstances {
+        request: id,
+        kind: Kind::AuditRead,
+        method: parts.method.as_str(),
+        peer: peer.address.ip(),
+        user_agent: stack::single(parts, "user-agent"),
+        route: None,
+        product: None,
+        source: None,
+        payload: Circumstances::payload_of(&canonical, &Asked::default()),
+        receipt: &door.receipt,
+    };
     record::refuse(&broker.log, &caller, &Reason::NOT_FOUND, Target::default(), &about).await?;
     Err(Refusal::not_found())
 }
@@ -160,27 +180,6 @@ fn answer(
     response
 }
 
-fn about<'a>(
-    id: RequestId,
-    peer: &Peer,
-    parts: &'a Parts,
-    (canonical, asked): (&Canonical, &Asked),
-    door: &'a Door<'_>,
-) -> Circumstances<'a> {
-    Circumstances {
-        request: id,
-        kind: Kind::AuditRead,
-        method: parts.method.as_str(),
-        peer: peer.address.ip(),
-        user_agent: stack::single(parts, "user-agent"),
-        route: Some("audit-entries"),
-        product: None,
-        source: None,
-        payload: Circumstances::payload_of(canonical, asked),
-        receipt: &door.receipt,
-    }
-}
-
 async fn read(
     broker: &Broker,
     id: RequestId,
@@ -188,67 +187,39 @@ async fn read(
     parts: &Parts,
     door: &mut Door<'_>,
 ) -> Result<Response<Body>, Refusal> {
-    let canonical = Canonical::parse(parts)?;
-    let asked = Asked::parse(&parts.headers)?;
-    let world = broker.world();
-    let caller = authenticate(broker, &world, id, &peer, parts, &canonical, door).await?;
-    let share = stack::share(broker, &caller)?;
-    let about = about(id, &peer, parts, (&canonical, &asked), door);
-    let wanted = match Wanted::parse(&canonical.query) {
-        Ok(wanted) => wanted,
-        Err(refusal) => {
-            record::refuse(&broker.log, &caller, &refusal.reason, Target::default(), &about).await?;
-            return Err(refusal);
-        }
-    };
-    let question = AccessRequest {
-        caller,
-        action: Action::ReadAudit,
-        resource: ResourceRef::AuditScope(wanted.query.organisation.clone()),
-        purpose: asked.purpose,
-        agreement: asked.agreement,
-        shape: Shape { rows: i64::try_from(wanted.query.limit).unwrap_or(i64::MAX), ..Shape::default() },
-        now: broker.clock.now(),
-    };
-    let permit = authorize(broker, &world, question, &about).await?;
-    broker.metrics.decision(true);
-    let (permit, exchange) =
-        record::admit(&broker.log, permit, &about, broker.clock.now(), &broker.cut_off).await?.into_exchange();
-    let place = match broker.readers.place(wanted.follow).await {
-        Ok(place) => place,
-        Err(refusal) => {
-            exchange.fail(Ended::NotForwarded, &refusal);
-            return Err(refusal);
-        }
-    };
+    let reader = Reader::enter(broker, (id, "audit-entries"), peer, parts, door).await?;
+    let wanted = reader.understood(broker, &door.receipt, Wanted::parse(reader.query())).await?;
+    let organisation = wanted.query.organisation.clone();
+    let reading = reader.admitted(broker, &door.receipt, organisation, Some(wanted.query.limit)).await?;
+    let (reading, place) = reading.placed(broker, wanted.follow).await?;
     if wanted.follow {
-        let stay = Stay { permit, certificate: peer.certificate, place, share };
-        return Ok(follow(broker, id, wanted.query, exchange, stay));
+        return Ok(lines(id, Tail::new(broker, wanted.query, reading, place)));
     }
-    page(broker, id, &wanted.query, exchange).await
-}
-
-async fn page(
-    broker: &Broker,
-    id: RequestId,
-    query: &Query,
-    mut exchange: Exchange,
-) -> Result<Response<Body>, Refusal> {
-    exchange.forwarded();
-    let page = match broker.log.query(query).await {
-        Ok(page) => page,
-        Err(error) => {
-            tracing::error!(%error, request = %id, "the audit log could not be read");
-            let refusal = Refusal::new(Reason::NOT_RECORDED, "the audit log could not be read; see the broker's log");
-            exchange.fail(Ended::SourceFailed, &refusal);
-            return Err(refusal);
-        }
-    };
+    let (page, mut exchange) = search(broker, &wanted.query, reading).await?;
     let body = page_text(&page);
     exchange.answering(200);
     exchange.sent(body.len() as u64);
     exchange.end(Ended::Complete);
     Ok(json(id, respond::full(body), "application/json"))
+}
+
+/// One page, and the exchange that its answer ends.
+async fn search(broker: &Broker, query: &Query, reading: Granted) -> Result<(Page, Exchange), Refusal> {
+    let Granted { id, mut exchange, .. } = reading;
+    exchange.forwarded();
+    match broker.log.query(query).await {
+        Ok(page) => Ok((page, exchange)),
+        Err(error) => {
+            let refusal = unreadable(id, &error);
+            exchange.fail(Ended::SourceFailed, &refusal);
+            Err(refusal)
+        }
+    }
+}
+
+fn unreadable(id: RequestId, error: &dyn std::error::Error) -> Refusal {
+    tracing::error!(%error, request = %id, "the audit log could not be read");
+    Refusal::new(Reason::NOT_RECORDED, "the audit log could not be read; see the broker's log")
 }
 
 fn json(id: RequestId, body: Body, media_type: &'static str) -> Response<Body> {
@@ -313,19 +284,12 @@ async fn turn(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
     tokio::time::timeout(PLACE_WAIT, places.clone().acquire_owned()).await.ok().and_then(Result::ok)
 }
 
-/// What lets a reader stay.
-struct Stay {
-    permit: Permit,
-    certificate: Option<Arc<PeerCertificate>>,
-    place: OwnedSemaphorePermit,
-    /// A tail is an open request for as long as it goes on.
-    share: Share,
-}
-
+/// Entries as the log grows, oldest first, until the caller's credential or permission ends.
 struct Tail {
     entries: Follow,
     exchange: Exchange,
     expires: Timestamp,
+    expired: Reason,
     standing: Standing,
     worlds: watch::Receiver<Arc<World>>,
     _place: OwnedSemaphorePermit,
@@ -334,26 +298,17 @@ struct Tail {
     draining: CancellationToken,
 }
 
+/// Why a tail is over: for the log, and for callers who can be told.
+struct Over {
+    ended: Ended,
+    refusal: Refusal,
+}
+
 /// How often a silent tail looks whether its caller's credential still holds.
 const LOOK: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// One entry a line (NDJSON), oldest first, as the log grows; ends with the caller's credential or permission.
-fn follow(broker: &Broker, id: RequestId, mut query: Query, mut exchange: Exchange, stay: Stay) -> Response<Body> {
-    exchange.forwarded();
-    exchange.answering(200);
-    // Without a place to start from, what is new from here on; the reading itself is the first thing seen.
-    query.after = query.after.or_else(|| exchange.index().checked_sub(1));
-    let tail = Tail {
-        entries: broker.log.follow(query),
-        exchange,
-        expires: stay.permit.request().caller.expires(),
-        standing: broker.standing(&stay.permit, &broker.world(), stay.certificate),
-        worlds: broker.worlds.subscribe(),
-        _place: stay.place,
-        _share: stay.share,
-        clock: broker.clock.clone(),
-        draining: broker.draining.clone(),
-    };
+/// One entry a line (NDJSON).
+fn lines(id: RequestId, tail: Tail) -> Response<Body> {
     let frames = stream::unfold(tail, |mut tail| async move {
         let lines = tail.next_lines().await?;
         tail.exchange.sent(lines.len() as u64);
@@ -362,19 +317,58 @@ fn follow(broker: &Broker, id: RequestId, mut query: Query, mut exchange: Exchan
     json(id, StreamBody::new(frames).boxed_unsync(), "application/x-ndjson")
 }
 
+impl Over {
+    fn by_time(expired: &Reason) -> Self {
+        let refusal = Refusal::new(expired.clone(), "what you have shown has expired; show a new one");
+        Self { ended: Ended::Complete, refusal }
+    }
+}
+
 impl Tail {
+    fn new(broker: &Broker, mut query: Query, reading: Granted, place: OwnedSemaphorePermit) -> Self {
+        let Granted { permit, standing, mut exchange, share, .. } = reading;
+        exchange.forwarded();
+        exchange.answering(200);
+        // Without a place to start from, what is new from here on; the reading itself is the first thing seen.
+        query.after = query.after.or_else(|| exchange.index().checked_sub(1));
+        let caller = &permit.request().caller;
+        let by_certificate = caller.method() == AuthenticationMethod::Certificate;
+        Self {
+            entries: broker.log.follow(query),
+            exchange,
+            expires: caller.expires(),
+            expired: if by_certificate { Reason::CERTIFICATE_EXPIRED } else { Reason::TOKEN_EXPIRED },
+            standing,
+            worlds: broker.worlds.subscribe(),
+            _place: place,
+            _share: share,
+            clock: broker.clock.clone(),
+            draining: broker.draining.clone(),
+        }
+    }
+
     async fn next_lines(&mut self) -> Option<String> {
         match self.next_page().await {
             Ok(page) => Some(page.entries.iter().map(|f| row(f) + "\n").collect()),
-            Err(ended) => {
-                self.exchange.end(ended);
+            Err(over) => {
+                tracing::debug!(reason = %over.refusal.reason, "a reader's tail is over");
+                self.exchange.end(over.ended);
                 None
             }
         }
     }
 
-    async fn next_page(&mut self) -> Result<Page, Ended> {
-        let Self { entries, standing, worlds, clock, expires, draining, .. } = self;
+    /// What has ended it, if something has.
+    fn over(&mut self) -> Option<Over> {
+        if self.clock.now() >= self.expires {
+            return Some(Over::by_time(&self.expired));
+        }
+        let world = self.worlds.borrow_and_update().clone();
+        self.standing.ended(&world).map(|refusal| Over { ended: Ended::Withdrawn, refusal })
+    }
+
+    async fn next_page(&mut self) -> Result<Page, Over> {
+        let Self { entries, standing, worlds, clock, expires, expired, draining, .. } = self;
         let next = entries.next();
         // One search to its end, however often is looked: one that begins anew each time never gets through a large log.
         tokio::pin!(next);
@@ -382,16 +376,20 @@ impl Tail {
             tokio::select! {
                 // First, so that a log that grows without end cannot outrun it.
                 biased;
-                () = standing.withdrawn(worlds) => return Err(Ended::Withdrawn),
+                refusal = standing.withdrawn(worlds) => return Err(Over { ended: Ended::Withdrawn, refusal }),
                 page = &mut next => return page.map_err(|error| {
                     tracing::warn!(%error, "a reader of the audit log was cut off");
-                    Ended::SourceFailed
+                    let refusal = Refusal::new(Reason::NOT_RECORDED, "the audit log can be read no further");
+                    Over { ended: Ended::SourceFailed, refusal }
                 }),
                 () = tokio::time::sleep(LOOK) => {}
-                () = draining.cancelled() => break,
+                () = draining.cancelled() => {
+                    let refusal = Refusal::new(Reason::SHUTTING_DOWN, "the broker stops; go on at the next one");
+                    return Err(Over { ended: Ended::Complete, refusal });
+                }
             }
         }
-        Err(Ended::Complete)
+        Err(Over::by_time(expired))
     }
 }
 

@@ -109,14 +109,14 @@ impl Standing {
         Self { request, certificate, generation, hidden, clock }
     }
 
-    /// Returns when a new generation no longer permits it, or the caller's certificate no longer counts. May be dropped
-    /// and called again.
-    pub async fn withdrawn(&mut self, worlds: &mut watch::Receiver<Arc<World>>) {
+    /// Returns when a new generation no longer permits it, or the caller's certificate no longer counts, and says why.
+    /// May be dropped and called again.
+    pub async fn withdrawn(&mut self, worlds: &mut watch::Receiver<Arc<World>>) -> Refusal {
         loop {
             // Also what changed between the decision and the first look.
             let world = worlds.borrow_and_update().clone();
-            if self.withdrawal(&world).is_some() {
-                return;
+            if let Some(refusal) = self.withdrawal(&world) {
+                return refusal;
             }
             let look = async {
                 match self.certificate {

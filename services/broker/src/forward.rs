@@ -83,7 +83,7 @@ pub async fn forward(broker: &Broker, admitted: Admitted, question: Question<'_>
             tokio::select! {
                 answer = shaped(answer, plan, gzip, times) => answer,
                 // Said below, with its reason.
-                () = standing.withdrawn(&mut worlds) => Err((Ended::Withdrawn, withdrawn())),
+                _ = standing.withdrawn(&mut worlds) => Err((Ended::Withdrawn, withdrawn())),
             }
         }
     };

@@ -4,17 +4,16 @@
 //! Whoever reads learns policies and everybody's entities, so it takes the permission to read the whole log. A stream that
 //! does not end with `{"end":true}` was cut off.
 
-use super::{about, json, unknown};
+use super::reader::{Granted, Reader};
+use super::{json, unknown, unreadable};
 use crate::Broker;
-use crate::authenticate::{Door, authenticate};
-use crate::authorize::{Standing, authorize};
-use crate::canonical::Canonical;
+use crate::World;
+use crate::authenticate::Door;
+use crate::authorize::Standing;
 use crate::listener::Peer;
-use crate::record::{self, Circumstances, Exchange, Target};
-use crate::resolve::Asked;
+use crate::record::Exchange;
 use crate::respond::{Body, BodyError, Refusal};
 use crate::share::Share;
-use crate::{World, stack};
 use audit::query::{Decisions, Part};
 use axum::Extension;
 use axum::extract::{Request, State};
@@ -27,7 +26,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use model::canonical::encode_text;
 use model::entry::Ended;
-use model::{AccessRequest, Action, Reason, RequestId, ResourceRef, Shape, Timestamp};
+use model::{Reason, RequestId, Timestamp};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
@@ -55,40 +54,10 @@ async fn read(
     parts: &Parts,
     door: &mut Door<'_>,
 ) -> Result<Response<Body>, Refusal> {
-    let canonical = Canonical::parse(parts)?;
-    let asked = Asked::parse(&parts.headers)?;
-    let world = broker.world();
-    let caller = authenticate(broker, &world, id, &peer, parts, &canonical, door).await?;
-    let share = stack::share(broker, &caller)?;
-    let about = Circumstances { route: Some("audit-decisions"), ..about(id, &peer, parts, (&canonical, &asked), door) };
-    let (from, to) = match times(&canonical.query) {
-        Ok(times) => times,
-        Err(refusal) => {
-            record::refuse(&broker.log, &caller, &refusal.reason, Target::default(), &about).await?;
-            return Err(refusal);
-        }
-    };
-    let question = AccessRequest {
-        caller,
-        action: Action::ReadAudit,
-        resource: ResourceRef::AuditScope(None),
-        purpose: asked.purpose,
-        agreement: asked.agreement,
-        shape: Shape::default(),
-        now: broker.clock.now(),
-    };
-    let permit = authorize(broker, &world, question, &about).await?;
-    broker.metrics.decision(true);
-    let standing = broker.standing(&permit, &world, peer.certificate);
-    let admitted = record::admit(&broker.log, permit, &about, broker.clock.now(), &broker.cut_off).await?;
-    let (_, mut exchange) = admitted.into_exchange();
-    let place = match broker.readers.place(true).await {
-        Ok(place) => place,
-        Err(refusal) => {
-            exchange.fail(Ended::NotForwarded, &refusal);
-            return Err(refusal);
-        }
-    };
+    let reader = Reader::enter(broker, (id, "audit-decisions"), peer, parts, door).await?;
+    let (from, to) = reader.understood(broker, &door.receipt, times(reader.query())).await?;
+    let reading = reader.admitted(broker, &door.receipt, None, None).await?;
+    let (Granted { standing, mut exchange, share, .. }, place) = reading.placed(broker, true).await?;
     exchange.forwarded();
     match broker.log.decisions(from, to).await {
         Ok(decisions) => {
@@ -100,8 +69,7 @@ async fn read(
             Ok(json(id, StreamBody::new(frames(reading)).boxed_unsync(), "application/x-ndjson"))
         }
         Err(error) => {
-            tracing::error!(%error, request = %id, "the audit log could not be read");
-            let refusal = Refusal::new(Reason::NOT_RECORDED, "the audit log could not be read; see the broker's log");
+            let refusal = unreadable(id, &error);
             exchange.fail(Ended::SourceFailed, &refusal);
             Err(refusal)
         }

@@ -4,7 +4,7 @@
 //! decided by Cedar (`eraseAudit`) and recorded like any decision; what came of it is an entry of kind `erasure`. The name
 //! of the person stands in the body alone, which no entry and no disclosure of the one who asks holds.
 
-use super::{about, answer, json, unknown};
+use super::{answer, json, unknown};
 use crate::Broker;
 use crate::authenticate::{Door, authenticate};
 use crate::authorize::authorize;
@@ -98,9 +98,16 @@ async fn serve(
     let caller = authenticate(broker, &world, id, &peer, parts, &canonical, door).await?;
     let _share = stack::share(broker, &caller)?;
     let about = Circumstances {
+        request: id,
         kind: Kind::Decision,
+        method: parts.method.as_str(),
+        peer: peer.address.ip(),
+        user_agent: stack::single(parts, "user-agent"),
         route: Some(ROUTE),
-        ..about(id, &peer, parts, (&canonical, &asked), door)
+        product: None,
+        source: None,
+        payload: Circumstances::payload_of(&canonical, &asked),
+        receipt: &door.receipt,
     };
     let matter = match matter(broker, body, approves).await {
         Ok(matter) => matter,

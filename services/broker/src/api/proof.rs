@@ -3,16 +3,13 @@
 //! Whoever may read the log gets it with the entry in it, and that is a reading like any other. Whoever knows the hash of
 //! an entry, because a receipt told it, gets the hashes alone: they say nothing about anybody, and are not recorded.
 
-use super::{about, json, unknown};
+use super::reader::Reader;
+use super::{json, unknown, unreadable};
 use crate::Broker;
-use crate::authenticate::{Door, authenticate};
-use crate::authorize::authorize;
-use crate::canonical::Canonical;
+use crate::authenticate::Door;
 use crate::listener::Peer;
-use crate::record::{self, Circumstances, Target};
-use crate::resolve::Asked;
+use crate::record::Slip;
 use crate::respond::{self, Body, Refusal};
-use crate::stack;
 use audit::evidence::{EvidenceError, Which};
 use axum::Extension;
 use axum::extract::{Request, State};
@@ -20,7 +17,7 @@ use axum::response::IntoResponse;
 use http::Response;
 use http::request::Parts;
 use model::entry::{CommitmentClass, Ended, Entry, Kind};
-use model::{AccessRequest, Action, OrganisationId, Reason, RequestId, ResourceRef, Shape};
+use model::{OrganisationId, Reason, RequestId};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,47 +48,29 @@ async fn read(
     parts: &Parts,
     door: &mut Door<'_>,
 ) -> Result<Response<Body>, Refusal> {
-    let canonical = Canonical::parse(parts)?;
-    let asked = Asked::parse(&parts.headers)?;
-    let world = broker.world();
-    let caller = authenticate(broker, &world, id, &peer, parts, &canonical, door).await?;
-    let _share = stack::share(broker, &caller)?;
-    let about = Circumstances { route: Some("audit-proof"), ..about(id, &peer, parts, (&canonical, &asked), door) };
-    let wanted = match Wanted::parse(&canonical.query) {
-        Ok(wanted) => wanted,
-        Err(refusal) => {
-            record::refuse(&broker.log, &caller, &refusal.reason, Target::default(), &about).await?;
-            return Err(refusal);
-        }
-    };
+    let reader = Reader::enter(broker, (id, "audit-proof"), peer, parts, door).await?;
+    let evidence = proven(broker, reader, &door.receipt).await?;
+    Ok(json(id, respond::full(evidence.to_text()), MEDIA_TYPE))
+}
+
+/// The proof that the reader asks for, recorded as a reading unless it holds hashes alone.
+pub(super) async fn proven(broker: &Broker, reader: Reader, receipt: &Slip) -> Result<Evidence, Refusal> {
+    let id = reader.id;
+    let wanted = reader.understood(broker, receipt, Wanted::parse(reader.query())).await?;
     if let Some((index, leaf)) = wanted.redeems {
-        if caller.is_revoked(&world.parties.revocations) {
-            return Err(Refusal::denied(Reason::REVOKED, "you, or what you have shown, is revoked"));
-        }
+        reader.unrevoked()?;
         let evidence = covered(broker, index, || broker.log.redeem(&broker.published, index, leaf)).await;
-        return Ok(file(id, &evidence.map_err(|failed| failed.refusal(id))?));
+        return evidence.map_err(|failed| failed.refusal(id));
     }
-    let question = AccessRequest {
-        caller,
-        action: Action::ReadAudit,
-        resource: ResourceRef::AuditScope(wanted.organisation.clone()),
-        purpose: asked.purpose,
-        agreement: asked.agreement,
-        shape: Shape { rows: 1, ..Shape::default() },
-        now: broker.clock.now(),
-    };
-    let permit = authorize(broker, &world, question, &about).await?;
-    broker.metrics.decision(true);
-    let admitted = record::admit(&broker.log, permit, &about, broker.clock.now(), &broker.cut_off).await?;
-    let (_, mut exchange) = admitted.into_exchange();
+    let reading = reader.admitted(broker, receipt, wanted.organisation.clone(), Some(1)).await?;
+    let mut exchange = reading.exchange;
     exchange.forwarded();
     match prove(broker, &wanted).await {
         Ok(evidence) => {
-            let response = file(id, &evidence);
             exchange.answering(200);
             exchange.sent(evidence.to_text().len() as u64);
             exchange.end(Ended::Complete);
-            Ok(response)
+            Ok(evidence)
         }
         Err(failed) => {
             let refusal = failed.refusal(id);
@@ -165,10 +144,6 @@ impl From<audit::ReadError> for Failed {
     }
 }
 
-fn file(id: RequestId, evidence: &Evidence) -> Response<Body> {
-    json(id, respond::full(evidence.to_text()), MEDIA_TYPE)
-}
-
 impl Failed {
     fn refusal(self, id: RequestId) -> Refusal {
         match self {
@@ -183,10 +158,7 @@ fn refusal(id: RequestId, error: &EvidenceError) -> Refusal {
         EvidenceError::Unknown => Refusal::not_found(),
         EvidenceError::NotPublished { .. } => Refusal::new(Reason::NOT_PUBLISHED, error.to_string()).retry_after(1),
         EvidenceError::NotDisclosed { .. } => Refusal::new(Reason::NOT_FOUND, error.to_string()),
-        EvidenceError::Read(cause) => {
-            tracing::error!(error = %cause, request = %id, "the audit log could not be read");
-            Refusal::new(Reason::NOT_RECORDED, "the audit log could not be read; see the broker's log")
-        }
+        EvidenceError::Read(cause) => unreadable(id, cause),
     }
 }
 

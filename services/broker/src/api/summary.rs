@@ -3,17 +3,14 @@
 //! It is a reading of the log like any other: decided, recorded, and an organisation's own auditor counts what its own
 //! organisation did.
 
-use super::{about, json, unknown};
+use super::reader::{Granted, Reader};
+use super::{json, unknown, unreadable};
 use crate::Broker;
-use crate::authenticate::{Door, authenticate};
-use crate::authorize::authorize;
-use crate::canonical::Canonical;
+use crate::authenticate::Door;
 use crate::listener::Peer;
-use crate::record::{self, Circumstances, Target};
-use crate::resolve::Asked;
+use crate::record::{Exchange, Slip};
 use crate::respond::{self, Body, Refusal};
-use crate::stack;
-use audit::index::{BY_MAX, By, Dimension, ROWS_MAX, Summary};
+use audit::index::{BY_MAX, By, Dimension, ROWS_MAX, Summary, Table};
 use audit::query::SummaryError;
 use axum::Extension;
 use axum::extract::{Request, State};
@@ -21,7 +18,7 @@ use axum::response::IntoResponse;
 use http::Response;
 use http::request::Parts;
 use model::entry::Ended;
-use model::{AccessRequest, Action, OrganisationId, Reason, RequestId, ResourceRef, Shape, Timestamp};
+use model::{OrganisationId, Reason, RequestId, Timestamp};
 use std::sync::Arc;
 
 pub(super) async fn handle(
@@ -47,48 +44,26 @@ async fn read(
     parts: &Parts,
     door: &mut Door<'_>,
 ) -> Result<Response<Body>, Refusal> {
-    let canonical = Canonical::parse(parts)?;
-    let asked = Asked::parse(&parts.headers)?;
-    let world = broker.world();
-    let caller = authenticate(broker, &world, id, &peer, parts, &canonical, door).await?;
-    let _share = stack::share(broker, &caller)?;
-    let about = Circumstances { route: Some("audit-summary"), ..about(id, &peer, parts, (&canonical, &asked), door) };
-    let wanted = match parse(&canonical.query) {
-        Ok(wanted) => wanted,
-        Err(refusal) => {
-            record::refuse(&broker.log, &caller, &refusal.reason, Target::default(), &about).await?;
-            return Err(refusal);
-        }
-    };
-    let question = AccessRequest {
-        caller,
-        action: Action::ReadAudit,
-        resource: ResourceRef::AuditScope(wanted.organisation.clone()),
-        purpose: asked.purpose,
-        agreement: asked.agreement,
-        shape: Shape { rows: i64::try_from(wanted.limit).unwrap_or(i64::MAX), ..Shape::default() },
-        now: broker.clock.now(),
-    };
-    let permit = authorize(broker, &world, question, &about).await?;
-    broker.metrics.decision(true);
-    let admitted = record::admit(&broker.log, permit, &about, broker.clock.now(), &broker.cut_off).await?;
-    let (_, mut exchange) = admitted.into_exchange();
-    let counted = match broker.readers.place(false).await {
-        Ok(_place) => {
-            exchange.forwarded();
-            broker.log.summary(&wanted).await.map_err(|error| refusal(id, &error))
-        }
-        Err(refusal) => Err(refusal),
-    };
-    match counted {
-        Ok(table) => {
-            let body = table.to_json().to_string();
-            exchange.answering(200);
-            exchange.sent(body.len() as u64);
-            exchange.end(Ended::Complete);
-            Ok(json(id, respond::full(body), "application/json"))
-        }
-        Err(refusal) => {
+    let reader = Reader::enter(broker, (id, "audit-summary"), peer, parts, door).await?;
+    let (table, mut exchange) = counted(broker, reader, &door.receipt).await?;
+    let body = table.to_json().to_string();
+    exchange.answering(200);
+    exchange.sent(body.len() as u64);
+    exchange.end(Ended::Complete);
+    Ok(json(id, respond::full(body), "application/json"))
+}
+
+/// What the reader asks for, and the exchange that its answer ends.
+pub(super) async fn counted(broker: &Broker, reader: Reader, receipt: &Slip) -> Result<(Table, Exchange), Refusal> {
+    let id = reader.id;
+    let wanted = reader.understood(broker, receipt, parse(reader.query())).await?;
+    let reading = reader.admitted(broker, receipt, wanted.organisation.clone(), Some(wanted.limit)).await?;
+    let (Granted { mut exchange, .. }, _place) = reading.placed(broker, false).await?;
+    exchange.forwarded();
+    match broker.log.summary(&wanted).await {
+        Ok(table) => Ok((table, exchange)),
+        Err(error) => {
+            let refusal = refusal(id, &error);
             exchange.fail(Ended::SourceFailed, &refusal);
             Err(refusal)
         }
@@ -99,17 +74,14 @@ fn refusal(id: RequestId, error: &SummaryError) -> Refusal {
     match error {
         SummaryError::NotWholeDays | SummaryError::TooMany => Refusal::new(Reason::BAD_PARAMETER, error.to_string()),
         SummaryError::NotIndexed { .. } => Refusal::new(Reason::NOT_INDEXED, error.to_string()).retry_after(30),
-        SummaryError::Read(cause) => {
-            tracing::error!(error = %cause, request = %id, "the audit log could not be read");
-            Refusal::new(Reason::NOT_RECORDED, "the audit log could not be read; see the broker's log")
-        }
+        SummaryError::Read(cause) => unreadable(id, cause),
     }
 }
 
 const NAMES: [&str; 6] = ["by", "from", "to", "organisation", "new", "limit"];
 const LIMIT: usize = 100;
 
-fn parse(pairs: &[(String, String)]) -> Result<Summary, Refusal> {
+pub(super) fn parse(pairs: &[(String, String)]) -> Result<Summary, Refusal> {
     let mut summary = Summary { limit: LIMIT, ..Summary::default() };
     for (n, (name, value)) in pairs.iter().enumerate() {
         if pairs.iter().take(n).any(|(earlier, _)| earlier == name) {
