@@ -5,7 +5,7 @@ use acceptance::process::{Guard, executable};
 use acceptance::{Plant, http, process, wait};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 const TARGET: &str = "/series/press-3.vibration?from=2026-11-22T08:00:00Z&to=2026-11-22T09:00:00Z&resolution=1m";
@@ -57,9 +57,8 @@ fn copy(from: &Path, to: &Path) {
     assert!(copied.success());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_was_put_back_learns_it_from_a_witness_and_serves_nobody() {
-    let plant = Plant::start().await.unwrap();
+/// A log `second` that three witnesses see, the first of whom are named in `quorum`: its configuration, and the witnesses.
+fn watched(plant: &Plant, quorum: &str) -> (PathBuf, Vec<(Guard, String, String)>) {
     let directory = plant.directory.path();
     let at = |name: &str| directory.join(name);
     let vkey = log_key(&at("second"), "munich.example/second");
@@ -69,7 +68,7 @@ async fn a_log_that_was_put_back_learns_it_from_a_witness_and_serves_nobody() {
     for (n, (_, url, key)) in (1..).zip(&witnesses) {
         policy.push_str(&format!("witness w{n} {key} {url}\n"));
     }
-    policy.push_str("group two 2 w1 w2 w3\nquorum two\n");
+    policy.push_str(quorum);
     std::fs::write(at("trust.policy"), &policy).unwrap();
     let config = plant.configuration("second", "").unwrap();
     let text = std::fs::read_to_string(&config).unwrap();
@@ -78,6 +77,66 @@ async fn a_log_that_was_put_back_learns_it_from_a_witness_and_serves_nobody() {
         "origin = \"munich.example/second\", witnesses = \"trust.policy\"",
     );
     std::fs::write(&config, text).unwrap();
+    (config, witnesses)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_demands_witnesses_gets_them_or_nothing_leaves() {
+    let plant = Plant::start().await.unwrap();
+    let (config, witnesses) = watched(&plant, "quorum w1\n");
+    // Only what is longer than an hour, and that by a policy beside those that permit it anyway.
+    let permit = "@id(\"long-windows-are-seen\") @acknowledgement(\"witnessed\")\n\
+        permit (principal, action == Plant::Action::\"readSeries\", resource) when { context.shape.windowMs > 3600000 };\n";
+    std::fs::write(plant.directory.path().join("policies/base/seen.cedar"), permit).unwrap();
+    let (broker, facts) = process::serve(&config, "").unwrap();
+    let bearer = format!("Bearer {}", plant.token("acme"));
+    let ask = async |hours: u32| {
+        let to = 8 + hours;
+        let target =
+            format!("/series/press-3.vibration?from=2026-11-22T08:00:00Z&to=2026-11-22T{to:02}:00:00Z&resolution=1m");
+        let url = format!("{}{target}", facts["data"].as_str().unwrap());
+        http::get(&url, &[("authorization", &bearer), PURPOSE]).await.unwrap()
+    };
+    let seen = ask(2).await;
+    assert_eq!(seen.status, 200, "{}", seen.text());
+    drop(witnesses);
+    let refused = wait::until("a refusal", async || {
+        let answer = ask(2).await;
+        (answer.status == 503).then_some(answer)
+    })
+    .await
+    .unwrap();
+    assert_eq!(refused.reason(), "not_published", "{}", refused.text());
+    let short = ask(1).await;
+    assert_eq!(short.status, 200, "the product itself demands nothing: {}", short.text());
+    let published = plant.directory.path().join("second/published");
+    let (id, last) = (refused.request_id().to_owned(), short.request_id().to_owned());
+    let entries = wait::until("what was recorded", async || {
+        let entries = acceptance::entries(&published).ok()?;
+        let has = |request: &str| entries.iter().any(|e| e["request"] == request && e["kind"] == "outcome");
+        (has(&id) && has(&last)).then_some(entries)
+    })
+    .await
+    .unwrap();
+    let of = |answer: &http::Answer, kind: &str| {
+        let wanted = |e: &&Value| e["request"] == answer.request_id() && e["kind"] == kind;
+        entries.iter().find(wanted).unwrap().clone()
+    };
+    let decision = of(&refused, "decision");
+    assert_eq!((&decision["acknowledgement"], &decision["decision"]), (&"witnessed".into(), &"allow".into()));
+    assert!(decision["policies"].as_array().unwrap().contains(&"long-windows-are-seen".into()), "{decision}");
+    assert_eq!(of(&refused, "outcome")["ended"], "not_forwarded");
+    assert!(of(&short, "decision").get("acknowledgement").is_none());
+    drop(broker);
+    plant.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_was_put_back_learns_it_from_a_witness_and_serves_nobody() {
+    let plant = Plant::start().await.unwrap();
+    let directory = plant.directory.path();
+    let at = |name: &str| directory.join(name);
+    let (config, witnesses) = watched(&plant, "group two 2 w1 w2 w3\nquorum two\n");
 
     let (broker, facts) = process::serve(&config, "").unwrap();
     assert_eq!(ask(&facts, &plant).await.status, 200);

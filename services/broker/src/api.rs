@@ -18,7 +18,7 @@ use crate::record::{self, Circumstances, Exchange, Target};
 use crate::resolve::Asked;
 use crate::respond::{self, Body, BodyError, Refusal};
 use crate::share::Share;
-use crate::{Broker, World, stack};
+use crate::{Broker, World, acknowledge, stack};
 use audit::query::{Follow, Found, Page, Query};
 use axum::Extension;
 use axum::extract::{Request, State};
@@ -206,8 +206,8 @@ async fn read(
     };
     let permit = authorize(broker, &world, question, &about).await?;
     broker.metrics.decision(true);
-    let (permit, exchange) =
-        record::admit(&broker.log, permit, &about, broker.clock.now(), &broker.cut_off).await?.into_exchange();
+    let admitted = record::admit(&broker.log, permit, &about, broker.clock.now(), &broker.cut_off).await?;
+    let (permit, exchange) = acknowledge::wait(broker, admitted).await?.into_exchange();
     let place = match broker.readers.place(wanted.follow).await {
         Ok(place) => place,
         Err(refusal) => {

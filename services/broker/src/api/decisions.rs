@@ -14,7 +14,7 @@ use crate::record::{self, Circumstances, Exchange, Target};
 use crate::resolve::Asked;
 use crate::respond::{Body, BodyError, Refusal};
 use crate::share::Share;
-use crate::{World, stack};
+use crate::{World, acknowledge, stack};
 use audit::query::{Decisions, Part};
 use axum::Extension;
 use axum::extract::{Request, State};
@@ -81,7 +81,7 @@ async fn read(
     broker.metrics.decision(true);
     let standing = broker.standing(&permit, &world, peer.certificate);
     let admitted = record::admit(&broker.log, permit, &about, broker.clock.now(), &broker.cut_off).await?;
-    let (_, mut exchange) = admitted.into_exchange();
+    let (_, mut exchange) = acknowledge::wait(broker, admitted).await?.into_exchange();
     let place = match broker.readers.place(true).await {
         Ok(place) => place,
         Err(refusal) => {

@@ -5,6 +5,7 @@
 
 use super::{about, json, unknown};
 use crate::Broker;
+use crate::acknowledge;
 use crate::authenticate::{Door, authenticate};
 use crate::authorize::authorize;
 use crate::canonical::Canonical;
@@ -83,7 +84,7 @@ async fn read(
     let permit = authorize(broker, &world, question, &about).await?;
     broker.metrics.decision(true);
     let admitted = record::admit(&broker.log, permit, &about, broker.clock.now(), &broker.cut_off).await?;
-    let (_, mut exchange) = admitted.into_exchange();
+    let (_, mut exchange) = acknowledge::wait(broker, admitted).await?.into_exchange();
     exchange.forwarded();
     match prove(broker, &wanted).await {
         Ok(evidence) => {
