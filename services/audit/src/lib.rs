@@ -18,6 +18,7 @@ pub mod evidence;
 pub mod faults;
 mod frames;
 pub mod fsck;
+pub mod incarnation;
 mod open_set;
 mod options;
 mod outcome;
@@ -37,6 +38,7 @@ mod tests;
 
 pub use append::{Appended, Appending, CONTENT_BYTES_MAX, Log, LogStatus};
 pub use error::{AppendError, OpenError, ReadError};
+pub use incarnation::{Incarnation, Stored};
 pub use open_set::OpenSet;
 pub use options::{DEADLINE_MS, HEARTBEAT_MS, LogOptions, QUEUE_MAX, Random, ReceiptOptions};
 pub use pledge::Pledge;

@@ -1,6 +1,7 @@
 //! How a log is to be run.
 
 use crate::error::OpenError;
+use crate::incarnation::Incarnation;
 use model::Clock;
 use std::fmt;
 use std::path::PathBuf;
@@ -30,6 +31,8 @@ pub struct LogOptions {
     /// 0: no heartbeats.
     pub heartbeat_ms: u64,
     pub receipts: Option<ReceiptOptions>,
+    /// What a new log begins with when it takes the place of another one.
+    pub incarnation: Option<Incarnation>,
 }
 
 /// How the log promises that a checkpoint will cover an entry.
@@ -52,6 +55,7 @@ impl LogOptions {
             deadline_ms: DEADLINE_MS,
             heartbeat_ms: HEARTBEAT_MS,
             receipts: None,
+            incarnation: None,
         }
     }
 
@@ -65,7 +69,7 @@ impl LogOptions {
 
 impl fmt::Debug for LogOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { dir, origin, clock, random: _, queue_max, deadline_ms, heartbeat_ms, receipts } = self;
+        let Self { dir, origin, clock, random: _, queue_max, deadline_ms, heartbeat_ms, receipts, incarnation } = self;
         f.debug_struct("LogOptions")
             .field("dir", dir)
             .field("origin", origin)
@@ -74,6 +78,7 @@ impl fmt::Debug for LogOptions {
             .field("deadline_ms", deadline_ms)
             .field("heartbeat_ms", heartbeat_ms)
             .field("receipts", receipts)
+            .field("incarnation", incarnation)
             .finish_non_exhaustive()
     }
 }

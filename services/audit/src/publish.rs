@@ -338,7 +338,7 @@ impl Task {
         let Some(witnesses) = &self.options.witnesses else { return Ok(note) };
         let prove = |old| {
             let mut published = Publication::of(&self.options.dir, &note)?;
-            tlog::proof::consistency(old, size, |level, index| published.subtree(level, index).ok()).ok()
+            published.consistency(old)
         };
         let cosigned = witnesses.cosign(&note, size, &prove).await;
         if let Some(contradiction) = cosigned.contradiction {

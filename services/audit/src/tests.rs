@@ -5,6 +5,7 @@ mod checking;
 mod crashing;
 mod failing;
 mod harness;
+mod incarnating;
 mod publishing;
 mod querying;
 mod vanishing;

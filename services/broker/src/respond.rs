@@ -154,6 +154,7 @@ fn status_of(reason: &Reason) -> StatusCode {
             Reason::ISSUER_UNAVAILABLE,
             Reason::NOT_RECORDED,
             Reason::NOT_PUBLISHED,
+            Reason::QUARANTINED,
             Reason::OVERLOADED,
             Reason::SOURCE_BUSY,
             Reason::SHUTTING_DOWN,

@@ -4,6 +4,7 @@
 //! and says that nobody records that.
 
 mod export;
+mod incarnate;
 mod prove;
 mod replay;
 
@@ -52,6 +53,14 @@ pub enum Command {
         after_help = "Example:\n  millgate audit fsck --directory /var/lib/millgate/audit --published /var/lib/millgate/audit/published"
     )]
     Fsck(FsckArgs),
+    /// Begin a log with another origin in the place of one that others have seen more of than is left here
+    #[command(after_help = "Example:\n  \
+        millgate audit incarnate --config millgate.toml --origin plant.example/broker-1.2 \\\n      \
+          --reason 'restored from the copy of Friday after the disk failed; the rest is lost'\n\n\
+        The broker must be stopped. The old log is set aside, never deleted; the command prints what is to be changed in the \
+        configuration.\n\
+        Exit status: 0 done; 1 nobody has seen anything else, so nothing was done; 2 usage, configuration, files.")]
+    Incarnate(incarnate::IncarnateArgs),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -153,6 +162,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Export(args) => export::run(&args).await,
         Command::Replay(args) => replay::run(&args).await,
         Command::Fsck(args) => fsck(&args).await,
+        Command::Incarnate(args) => incarnate::run(&args).await,
     }
 }
 

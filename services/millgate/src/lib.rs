@@ -12,6 +12,8 @@ pub mod demo;
 pub mod identity_cmd;
 mod out;
 pub mod policy_cmd;
+mod quarantine;
+mod quarantined;
 pub mod serve;
 mod table;
 pub mod witness_cmd;

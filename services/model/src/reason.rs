@@ -116,6 +116,8 @@ reasons! {
     NOT_RECORDED = "not_recorded";
     /// No checkpoint covers the entry yet; the next one will.
     NOT_PUBLISHED = "not_published";
+    /// Others have seen more of the log than the broker has: nothing is recorded, so nothing is given out.
+    QUARANTINED = "quarantined";
     OVERLOADED = "overloaded";
     SOURCE_BUSY = "source_busy";
     SOURCE_UNREACHABLE = "source_unreachable";

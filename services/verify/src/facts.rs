@@ -1,7 +1,7 @@
 //! What the rules of the log need to know of an entry. Small, so that many fit in memory at once.
 
 use model::entry::{Entry, EntryError, Kind, Place};
-use model::{OrganisationId, Timestamp};
+use model::{OrganisationId, Timestamp, Value};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub struct Facts {
     pub opens: bool,
     /// The decision that an outcome says it belongs to.
     pub of: Option<u64>,
+    /// What a log begins with that takes the place of another one.
+    pub incarnation: Option<Box<Value>>,
     /// Stands for the text of `boot`; two runs of a broker are told apart, no more.
     pub boot: u64,
 }
@@ -27,13 +29,18 @@ impl Facts {
         let recorded = matches!(entry.kind, Kind::Decision | Kind::AuditRead);
         Self {
             opens: recorded && entry.text("decision") == Some("allow"),
-            of: entry.get("of").and_then(model::Value::as_int).and_then(|of| u64::try_from(of).ok()),
+            of: entry.get("of").and_then(Value::as_int).and_then(|of| u64::try_from(of).ok()),
+            incarnation: is_incarnation(entry).then(|| Box::new(entry.value().clone())),
             boot: fingerprint(entry.text("boot").unwrap_or_default()),
             kind: entry.kind,
             time: entry.time,
             organisation: entry.organisation.clone().zip(entry.place),
         }
     }
+}
+
+fn is_incarnation(entry: &Entry) -> bool {
+    entry.kind == Kind::System && entry.text("event") == Some("incarnation")
 }
 
 fn fingerprint(text: &str) -> u64 {
