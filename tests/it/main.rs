@@ -27,6 +27,7 @@ mod replay;
 mod requests;
 mod review;
 mod series;
+mod sinks;
 mod story;
 mod telemetry;
 mod tls;

@@ -5,6 +5,7 @@
 
 mod export;
 mod incarnate;
+mod print;
 mod prove;
 mod replay;
 
@@ -61,6 +62,12 @@ pub enum Command {
         configuration.\n\
         Exit status: 0 done; 1 nobody has seen anything else, so nothing was done; 2 usage, configuration, files.")]
     Incarnate(incarnate::IncarnateArgs),
+    /// A checkpoint as a page to be printed, with a QR code, for plants that no network leaves
+    #[command(after_help = "Example:\n  \
+        millgate audit print-checkpoint --published /var/lib/millgate/audit/published --key \"$(cat press-line.vkey)\" \\\n      \
+          --out checkpoint.html\n\n\
+        Open it in a browser and print it. The code, scanned into a file, is for `millgate-verify log … --checkpoint FILE`.")]
+    PrintCheckpoint(print::PrintArgs),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -162,6 +169,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Export(args) => export::run(&args).await,
         Command::Replay(args) => replay::run(&args).await,
         Command::Fsck(args) => fsck(&args).await,
+        Command::PrintCheckpoint(args) => print::run(&args),
         Command::Incarnate(args) => incarnate::run(&args).await,
     }
 }

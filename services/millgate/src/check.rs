@@ -128,6 +128,14 @@ fn examine(args: &Args) -> Result<Counts, Vec<String>> {
     if let Some(Err(error)) = config.audit.witnesses.as_deref().map(crate::witnessing::policy) {
         problems.push(format!("{}: [audit] witnesses: {error:#}", args.config.display()));
     }
+    let missing = config.audit.sinks.directories.iter().filter(|directory| !directory.is_dir());
+    problems.extend(missing.map(|directory| {
+        format!(
+            "{}: [audit.sinks] directories: `{}` is not there; help: mount it, and make the directory within the mount",
+            args.config.display(),
+            directory.display()
+        )
+    }));
     let key = &config.masks.key_file;
     if key.exists()
         && let Err(error) = secret::key(key)

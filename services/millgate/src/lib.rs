@@ -15,6 +15,7 @@ pub mod policy_cmd;
 mod quarantine;
 mod quarantined;
 pub mod serve;
+mod sinks;
 mod table;
 pub mod witness_cmd;
 mod witnessing;

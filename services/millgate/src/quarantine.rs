@@ -1,12 +1,13 @@
 //! Whether others have seen more of the log than is here, or something else: then it may not go on.
 //!
-//! Asked before the log is opened are its witnesses, the directory that it is published to, and what is known from before: a
+//! Asked before the log is opened are its witnesses, its sinks, the directory that it is published to, and what is known from before: a
 //! contradiction is marked in a file beside the store, so that it is not forgotten because a witness cannot be reached at the
 //! next start. The mark goes with the copy that it is about. Only whoever contradicted can take it back, by confirming that
 //! a newer copy is the history that it has seen; everything else takes a new incarnation (`millgate audit incarnate`).
 //!
 //! What this does **not** do: it serves nothing (`quarantined`), and it cannot know what nobody kept.
 
+use crate::sinks::directory::Directory;
 use crate::witnessing::Witnessing;
 use anyhow::Context as _;
 use audit::{Publication, Stored};
@@ -15,6 +16,7 @@ use runtime::config::Audit;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tlog::{Checkpoint, SigningKey};
 
 /// Somebody has seen more of the log than is here, or something else.
@@ -52,6 +54,8 @@ pub(crate) struct Views {
     pub silent: Vec<String>,
 }
 
+/// For all that a sink on another mount keeps of some days.
+const SINK_PATIENCE: Duration = Duration::from_secs(10);
 const PUBLISHED: &str = "the published directory";
 
 impl Views {
@@ -66,11 +70,43 @@ impl Views {
         let mut views = Self::default();
         if let Some(key) = key {
             views.published(audit, key, stored).await?;
+            for directory in &audit.sinks.directories {
+                views.sink(audit, directory, key, stored).await?;
+            }
             if let Some(witnesses) = witnesses {
                 witnesses.views(audit, key, stored, &mut views).await?;
             }
         }
         Ok(views)
+    }
+
+    /// What was kept on another mount. A mount that is missing or hangs says nothing.
+    async fn sink(&mut self, audit: &Audit, directory: &Path, key: &SigningKey, stored: u64) -> anyhow::Result<()> {
+        let by = format!("the sink `{}`", directory.display());
+        let (path, origin, verifier) = (directory.to_owned(), audit.origin.clone(), key.verifier().clone());
+        let reading = tokio::task::spawn_blocking(move || Directory::largest(&path, &origin, &verifier));
+        let found = match tokio::time::timeout(SINK_PATIENCE, reading).await {
+            Ok(Ok(Ok(found))) => found,
+            failed => {
+                let why = match failed {
+                    Ok(Ok(Err(error))) => error.to_string(),
+                    _ => format!("not within {} s", SINK_PATIENCE.as_secs()),
+                };
+                tracing::error!(sink = %directory.display(), why, "a sink of the log cannot be read, so it is not compared");
+                self.silent.push(by);
+                return Ok(());
+            }
+        };
+        // One that is new, and empty, contradicts nobody.
+        let Some((Checkpoint { size, root, .. }, note)) = found else { return Ok(()) };
+        let signed =
+            Stored::signed_root(&audit.directory, size).await.context("the store of the log cannot be read")?;
+        if signed == Some(root) {
+            self.confirmed.push(by);
+        } else {
+            self.contradictions.push(Contradiction { by, seen: size, checkpoint: Some(note), stored });
+        }
+        Ok(())
     }
 
     /// The store has signed and kept what is published, before it was published.

@@ -2,9 +2,10 @@
 
 use crate::quarantine;
 use crate::quarantined::Quarantined;
+use crate::sinks::Sinks;
 use crate::witnessing::Witnessing;
 use anyhow::{Context as _, bail};
-use audit::{Log, LogOptions, PublishOptions, Publisher, ReceiptOptions};
+use audit::{Log, LogOptions, PublishOptions, Published, Publisher, ReceiptOptions};
 use broker::assertion::{Assertions, KeyFiles};
 use broker::handshake::Handshakes;
 use broker::listener::{Bounds, Listener, Tls};
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tlog::SigningKey;
 use tokio::net::TcpListener;
+use tokio::sync::broadcast;
 use tokio_util::task::TaskTracker;
 
 #[derive(Debug, clap::Args)]
@@ -100,6 +102,7 @@ pub struct Running {
     connections: TaskTracker,
     background: TaskTracker,
     publisher: Publisher,
+    sinks: TaskTracker,
     telemetry: Telemetry,
     drain: Duration,
 }
@@ -143,7 +146,10 @@ pub async fn begin(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
     if !why.is_empty() {
         return Quarantined::start(config, shutdown, clock, sockets, &why).map(Started::Quarantined);
     }
-    let (log, publisher) = open_log(config, clock.clone(), key, witnesses).await?;
+    let sinks = Sinks::new(&config.audit)?;
+    let metrics = runtime::metrics::Registry::new();
+    let (log, publisher) = open_log(config, clock.clone(), key, witnesses, sinks.ring()).await?;
+    let sinks = sinks.start(&metrics);
     Box::pin(gate(&world, &config.folders.cases, &log, &publisher)).await?;
     let log_key = publisher.key().to_text();
     let shown = match &config.tls {
@@ -169,7 +175,7 @@ pub async fn begin(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
         readiness: readiness.clone(),
         draining: shutdown.draining().clone(),
         cut_off: shutdown.immediate().clone(),
-        metrics: runtime::metrics::Registry::new(),
+        metrics,
         refused_logins_per_minute: config.audit.refused_logins_per_minute,
         requests_per_organisation: config.limits.requests_per_organisation,
         shadow: tap,
@@ -187,6 +193,7 @@ pub async fn begin(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
         connections: TaskTracker::new(),
         background: TaskTracker::new(),
         publisher,
+        sinks,
         telemetry,
         drain: config.limits.drain_timeout,
     };
@@ -245,6 +252,7 @@ async fn open_log(
     clock: Arc<dyn Clock>,
     key: SigningKey,
     witnesses: Option<Arc<Witnessing>>,
+    told: Option<broadcast::Sender<Published>>,
 ) -> anyhow::Result<(Log, Publisher)> {
     let a = &config.audit;
     let random: audit::Random = Arc::new(runtime::random::fill);
@@ -264,6 +272,7 @@ async fn open_log(
     let options = PublishOptions {
         interval_ms: millis(a.checkpoint_interval),
         witnesses: witnesses.map(|witnesses| -> Arc<dyn audit::Witnesses> { witnesses }),
+        told,
         ..PublishOptions::new(&a.publish_directory)
     };
     let publisher = Publisher::start(&log, key, options)
@@ -291,6 +300,9 @@ fn millis(duration: Duration) -> u64 {
 
 /// A connection that was cut off needs no more than its turn to end.
 const CUT_OFF_MAX: Duration = Duration::from_secs(2);
+
+/// Time for the last checkpoint to get to its sinks.
+const SINKS_MAX: Duration = Duration::from_secs(2);
 
 /// Refused logins beyond their budget are counted; a count that is not written is lost with the process.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(60);
@@ -420,6 +432,8 @@ impl Running {
             tracing::error!(%error, "the last checkpoint could not be published; the next start does it");
         }
         self.broker.log.close().await;
+        // With the publisher ends what they listen to. One that hangs is not waited for.
+        let _ = tokio::time::timeout(SINKS_MAX, self.sinks.wait()).await;
         self.telemetry.shutdown().await;
         ExitCode::SUCCESS
     }
