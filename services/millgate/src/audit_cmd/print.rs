@@ -71,7 +71,9 @@ const QUIET: usize = 4;
 fn page(note: &str, checkpoint: &Checkpoint, key: &str, now: Timestamp) -> anyhow::Result<String> {
     let Checkpoint { origin, size, .. } = checkpoint;
     let (code, key, time) = (code(note)?, escaped(key), now.to_rfc3339());
-    let (origin, shown) = (escaped(origin), escaped(note));
+    let origin = escaped(origin);
+    // Who types them must see which lines are only continued.
+    let shown: String = note.lines().map(|line| format!("<span>{}\n</span>", escaped(line))).collect();
     let time = time.get(..19).unwrap_or_default().replace('T', " ");
     Ok(format!(
         r#"<!doctype html>
@@ -88,6 +90,7 @@ p {{ margin: .5rem 0 }}
 .of {{ margin: 0 0 .2rem; font-size: 10pt; color: #444 }}
 svg {{ display: block; width: 92mm; max-width: 100%; height: auto; margin: 7mm auto }}
 pre {{ margin: .3rem 0 1rem; padding: .7rem .8rem; border: .3mm solid #999; font: 8.5pt/1.5 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere }}
+pre span {{ display: block; min-height: 1.5em; padding-left: 2em; text-indent: -2em }}
 dl {{ display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.2rem; margin: 1rem 0 }}
 dt {{ color: #444 }}
 dd {{ margin: 0; overflow-wrap: anywhere }}
