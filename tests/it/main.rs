@@ -31,6 +31,7 @@ mod replay;
 mod requests;
 mod review;
 mod series;
+mod sinks;
 mod store;
 mod story;
 mod telemetry;

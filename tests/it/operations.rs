@@ -261,6 +261,12 @@ fn check_says_everything_that_is_wrong_with_places() {
     std::fs::write(&catalog, format!("{product}acknowledgement = \"witnessed\"\n")).unwrap();
     let text = String::from_utf8_lossy(&check().stdout).into_owned();
     assert!(text.contains("product `x`") && text.contains("[audit] witnesses"), "{text}");
+    let policies = directory.path().join("policies/base/wrong.cedar");
+    let permit = "permit (principal, action == Plant::Action::\"read\", resource) when { principal.clearance > 9 };";
+    std::fs::write(&policies, format!("\n@id(\"seen\") @acknowledgement(\"witnessed\")\n{permit}\n")).unwrap();
+    let text = String::from_utf8_lossy(&check().stdout).into_owned();
+    assert!(text.contains("wrong.cedar:2: policy `seen`") && text.contains("@acknowledgement"), "{text}");
+    std::fs::remove_file(&policies).unwrap();
     std::fs::write(&catalog, "[product.x]\ntitel = \"X\"\nowner = \"nordn\"\nsteward = \"press-shop-steward\"\n")
         .unwrap();
     let wrong = check();

@@ -6,7 +6,7 @@ use audit::postgres::{Access, PostgresError, PostgresStore, init};
 use audit::store::Store as _;
 use audit::tests::harness::{ORIGIN, allow, deny, fill, options, outcome, publisher, read_all};
 use audit::tests::stand::{Stand, rewrite};
-use audit::{AppendError, Log, LogOptions, OpenError, StoreAt, fsck};
+use audit::{AppendError, Log, LogOptions, OpenError, StoreAt, Stored, fsck};
 use runtime::config::Config;
 use serde_json::Value;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
@@ -209,8 +209,9 @@ async fn two_logs_in_one_database_know_nothing_of_each_other() {
     tokio::join!(fill(&first, 30), fill(&second, 70));
     let open = first.append(allow(&first, "acme", "r1")).await.unwrap();
     assert_eq!((first.size(), second.size()), (32, 71));
-    assert_eq!(Log::stored_size(at(one.clone(), other)).await.unwrap(), Some(71));
-    assert_eq!(Log::stored_size(at(one.clone(), "nobody.example/log")).await.unwrap(), None);
+    let stored = async |at: StoreAt| Stored::find(at).await.unwrap().map(|stored| stored.size);
+    assert_eq!(stored(at(one.clone(), other)).await, Some(71));
+    assert_eq!(stored(at(one.clone(), "nobody.example/log")).await, None);
     second.close().await;
     // What is open in one is not closed by the start of the other.
     let (second, recovered) = Log::open(of_other).await.unwrap();

@@ -1,13 +1,11 @@
 //! The handle of a log.
 
-use crate::error::{AppendError, ReadError};
+use crate::error::AppendError;
 use crate::index::Index;
 use crate::pledge::Pledge;
-use crate::postgres::PostgresError;
-use crate::reader::{Reader, StoreAt};
+use crate::reader::Reader;
 use crate::shared::{Counters, Health, Shared};
-use crate::sqlite::DATABASE_FILE;
-use crate::store::{CheckpointRow, StoreError};
+use crate::store::CheckpointRow;
 use crate::writer::{Owed, Pending, Urgent};
 use model::entry::{Common, DirectoryRow, Draft, Effect};
 use model::{Principal, Timestamp};
@@ -131,26 +129,6 @@ impl Log {
     pub fn principal_reference(&self, principal: &Principal) -> (String, Option<DirectoryRow>) {
         let shared = &self.inner.shared;
         shared.directory.reference(principal, || shared.random())
-    }
-
-    /// Entries in the store, without opening the log; `None` if there is no log.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub async fn stored_size(store: impl Into<StoreAt>) -> Result<Option<u64>, ReadError> {
-        let store = store.into();
-        if matches!(&store, StoreAt::Directory(dir) if !dir.join(DATABASE_FILE).exists()) {
-            return Ok(None);
-        }
-        let reader = match Reader::open(store).await {
-            Err(StoreError::Failed(cause)) if cause.downcast_ref().is_some_and(PostgresError::is_no_log) => {
-                return Ok(None);
-            }
-            reader => reader?,
-        };
-        let size = reader.standing().await?.head.size;
-        reader.close().await;
-        Ok(Some(size))
     }
 
     pub fn origin(&self) -> &str {

@@ -28,6 +28,8 @@ pub enum OpenError {
     NotDurable { journal: String, synchronous: i64 },
     #[error("entries {first_index} to {last_index} of the log are damaged: {what}; run `millgate audit fsck`")]
     Damaged { what: &'static str, first_index: u64, last_index: u64 },
+    #[error("what the first entry is to cite does not fit into one; shorten the reason, or name fewer checkpoints")]
+    TooMuchToCite,
     #[error("the log could not write its opening entries")]
     NotWritten(#[source] AppendError),
     #[error(transparent)]

@@ -1,6 +1,7 @@
 //! How a log is to be run.
 
 use crate::error::OpenError;
+use crate::incarnation::Incarnation;
 use crate::postgres::Access;
 use crate::reader::StoreAt;
 use model::Clock;
@@ -34,6 +35,8 @@ pub struct LogOptions {
     /// 0: no heartbeats.
     pub heartbeat_ms: u64,
     pub receipts: Option<ReceiptOptions>,
+    /// What a new log begins with when it takes the place of another one.
+    pub incarnation: Option<Incarnation>,
 }
 
 /// How the log promises that a checkpoint will cover an entry.
@@ -57,6 +60,7 @@ impl LogOptions {
             deadline_ms: DEADLINE_MS,
             heartbeat_ms: HEARTBEAT_MS,
             receipts: None,
+            incarnation: None,
         }
     }
 
@@ -78,7 +82,8 @@ impl LogOptions {
 
 impl fmt::Debug for LogOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { dir, store, origin, clock, random: _, queue_max, deadline_ms, heartbeat_ms, receipts } = self;
+        let Self { dir, store, origin, clock, random: _, queue_max, deadline_ms, heartbeat_ms, receipts, incarnation } =
+            self;
         f.debug_struct("LogOptions")
             .field("dir", dir)
             .field("store", store)
@@ -88,6 +93,7 @@ impl fmt::Debug for LogOptions {
             .field("deadline_ms", deadline_ms)
             .field("heartbeat_ms", heartbeat_ms)
             .field("receipts", receipts)
+            .field("incarnation", incarnation)
             .finish_non_exhaustive()
     }
 }

@@ -28,7 +28,7 @@ use std::time::Duration;
 use tiles::TileBuilder;
 use tlog::tile::TilePath;
 use tlog::{Checkpoint, Hash, SigningKey, VerifierKey};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
 /// The file that names the latest tree.
@@ -51,11 +51,13 @@ pub struct PublishOptions {
     pub interval_ms: u64,
     /// Whoever cosigns checkpoints before they are published.
     pub witnesses: Option<Arc<dyn Witnesses>>,
+    /// Told what was published. A ring: nobody who listens holds the publisher up.
+    pub told: Option<broadcast::Sender<Published>>,
 }
 
 impl PublishOptions {
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), interval_ms: INTERVAL_MS, witnesses: None }
+        Self { dir: dir.into(), interval_ms: INTERVAL_MS, witnesses: None, told: None }
     }
 }
 
@@ -333,11 +335,16 @@ impl Task {
         let note = self.cosigned(note, size).await?;
         self.log.keep_checkpoint(CheckpointRow { note: note.clone(), range }).await?;
         work.published = Published { size, note };
-        blocking(move || {
+        let work = blocking(move || {
             put_checkpoint(&mut work.tree, &work.published)?;
             Ok(work)
         })
-        .await
+        .await?;
+        if let Some(told) = &self.options.told {
+            // Nobody may listen any longer.
+            let _ = told.send(work.published.clone());
+        }
+        Ok(work)
     }
 }
 
@@ -347,7 +354,7 @@ impl Task {
         let Some(witnesses) = &self.options.witnesses else { return Ok(note) };
         let prove = |old| {
             let mut published = Publication::of(&self.options.dir, &note)?;
-            tlog::proof::consistency(old, size, |level, index| published.subtree(level, index).ok()).ok()
+            published.consistency(old)
         };
         let cosigned = witnesses.cosign(&note, size, &prove).await;
         if let Some(contradiction) = cosigned.contradiction {

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use tlog::tile::{Kind, TilePath, WIDTH, subtree_in, tile_of};
-use tlog::{Checkpoint, Evidence, Hash};
+use tlog::{Checkpoint, CompactRange, Evidence, Hash};
 
 /// Tiles that are kept while proofs are made one after the other.
 const TILES_KEPT_MAX: usize = 64;
@@ -115,6 +115,28 @@ impl Publication {
             }
         };
         subtree_in(&bytes, level, index).ok_or_else(|| missing(self.dir.join(tile.to_path())))
+    }
+
+    /// The root of the first `size` entries.
+    ///
+    /// # Errors
+    /// When there are fewer, or a tile is missing.
+    pub fn root(&mut self, size: u64) -> Result<Hash, ReadError> {
+        let mut range = CompactRange::new();
+        for (level, index) in tlog::range::cover(0, size) {
+            let subtree = self.subtree(level, index)?;
+            range.push_subtree(level, subtree, |_, _| {});
+        }
+        Ok(range.root())
+    }
+
+    /// The proof that the checkpoint continues the tree of the first `old` entries. It holds, so whoever does not take it has
+    /// seen other entries; `None` where the files do not give one that does.
+    pub fn consistency(&mut self, old: u64) -> Option<Vec<Hash>> {
+        let (size, root) = (self.size(), self.checkpoint.root);
+        let proof = tlog::proof::consistency(old, size, |level, index| self.subtree(level, index).ok()).ok()?;
+        let old_root = if old == size { root } else { self.root(old).ok()? };
+        tlog::proof::verify_consistency(old, old_root, size, root, &proof).ok().map(|()| proof)
     }
 
     /// The proof that entry `index` is under the checkpoint, without anything in `extra`.

@@ -5,7 +5,7 @@
 
 use crate::error::ReadError;
 use crate::open_set::OpenSet;
-use crate::postgres::{self, Access};
+use crate::postgres::{self, Access, PostgresError};
 use crate::sqlite;
 use crate::store::{Bundle, CheckpointRow, DisclosureRow, Head, OrganisationState, StoreError};
 use model::entry::{Content, DirectoryRow};
@@ -154,6 +154,18 @@ impl Reader {
             std::fs::metadata(&path).map_err(|source| ReadError::File { path, source })?;
         }
         Ok(Self::open(at).await?)
+    }
+
+    /// `None` where there is no log.
+    pub(crate) async fn open_if_there(at: impl Into<StoreAt>) -> Result<Option<Self>, StoreError> {
+        let at = at.into();
+        if matches!(&at, StoreAt::Directory(dir) if !dir.join(sqlite::DATABASE_FILE).exists()) {
+            return Ok(None);
+        }
+        match Self::open(at).await {
+            Err(StoreError::Failed(cause)) if cause.downcast_ref().is_some_and(PostgresError::is_no_log) => Ok(None),
+            reader => Ok(Some(reader?)),
+        }
     }
 
     pub(crate) async fn close(&self) {

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 /// The database in the directory of a log.
 pub const DATABASE_FILE: &str = "log.db";
-const LOCK_FILE: &str = "log.lock";
+pub(crate) const LOCK_FILE: &str = "log.lock";
 /// `PRAGMA user_version` of the schema below.
 const FORMAT: i64 = 1;
 const SCHEMA: &str = include_str!("sqlite/schema.sql");
@@ -294,6 +294,12 @@ pub(crate) fn create_private_file(dir: &Path, path: &Path) -> Result<(), std::io
     options.open(path)?.sync_all()?;
     // The name must survive a loss of power as well as the content.
     File::open(dir)?.sync_all()
+}
+
+/// Keeps every other process from the log in `dir`, which is created if need be.
+pub(crate) fn hold(dir: &Path) -> Result<File, OpenError> {
+    create_private_dir(dir).map_err(|source| OpenError::File { path: dir.into(), source })?;
+    lock(dir)
 }
 
 fn lock(dir: &Path) -> Result<File, OpenError> {

@@ -12,6 +12,8 @@ mod erasing;
 pub mod failing;
 pub mod harness;
 #[cfg(test)]
+mod incarnating;
+#[cfg(test)]
 mod indexing;
 pub mod publishing;
 pub mod querying;

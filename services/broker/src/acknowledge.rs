@@ -1,11 +1,12 @@
-//! What a decision waits for, beyond its entry being durable, before the source is asked: a product says so in the catalog.
+//! What a decision waits for, beyond its entry being durable, before the source is asked: a product says so in the catalog,
+//! and a policy that permits may say more.
 
 use crate::Broker;
 use crate::record::Admitted;
 use crate::respond::Refusal;
 use model::Reason;
 use model::entry::Ended;
-use model::plant::{Acknowledgement, Product};
+use model::plant::Acknowledgement;
 use std::time::Duration;
 
 /// A checkpoint comes once a second, unless the plant wants it otherwise, and waits for witnesses for another.
@@ -14,8 +15,8 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// # Errors
 /// 503 when it does not come in time: then the source is not asked, and the outcome says so.
-pub async fn wait(broker: &Broker, product: Option<&Product>, admitted: Admitted) -> Result<Admitted, Refusal> {
-    let level = product.map(|product| product.acknowledgement).unwrap_or_default();
+pub async fn wait(broker: &Broker, admitted: Admitted) -> Result<Admitted, Refusal> {
+    let level = admitted.permit().demands().acknowledgement;
     let index = admitted.index();
     let is_there = || {
         let status = broker.log.status();

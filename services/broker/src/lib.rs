@@ -22,6 +22,7 @@ pub mod listener;
 mod metrics;
 mod operator;
 mod patience;
+pub mod quarantine;
 pub mod record;
 mod reload;
 mod resolve;

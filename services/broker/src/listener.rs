@@ -8,6 +8,8 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use identity::PeerCertificate;
+use runtime::config::Limits;
+use rustls::ServerConfig;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -39,12 +41,32 @@ const RESET_STREAMS_MAX: usize = 64;
 /// A peer that takes not one byte of what is sent to it for this long is gone, whatever its kernel answers.
 const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
 
+/// How a listener speaks TLS.
+#[derive(Clone, Debug)]
+pub enum Tls {
+    /// Callers may show certificates, which are judged.
+    Callers(Arc<Handshakes>),
+    /// Nobody is asked for one, because nobody gets anything.
+    Anybody(Arc<ServerConfig>),
+}
+
+impl Bounds {
+    pub fn of(limits: &Limits) -> Self {
+        Self {
+            connections_max: limits.connections_max,
+            header_bytes_max: limits.header_bytes_max,
+            headers_max: limits.headers_max,
+            header_timeout: limits.header_timeout,
+        }
+    }
+}
+
 /// A listener of one role: data, api or operator.
 pub struct Listener {
     pub name: &'static str,
     pub socket: TcpListener,
     /// `None` for plain listeners.
-    pub tls: Option<Arc<Handshakes>>,
+    pub tls: Option<Tls>,
     pub bounds: Bounds,
 }
 
@@ -131,7 +153,7 @@ fn builder(bounds: &Bounds) -> auto::Builder<TokioExecutor> {
 struct Connection {
     stream: TcpStream,
     peer: Peer,
-    tls: Option<Arc<Handshakes>>,
+    tls: Option<Tls>,
     header_timeout: Duration,
     server: Arc<auto::Builder<TokioExecutor>>,
     stop: CancellationToken,
@@ -148,7 +170,13 @@ impl Connection {
         let stream = Patient::new(stream, WRITE_STALL_MAX);
         let rules = Rules { server: &server, stop: &stop, quiet_max: header_timeout };
         match tls {
-            Some(tls) => {
+            Some(Tls::Anybody(config)) => {
+                let handshake = tokio_rustls::TlsAcceptor::from(config).accept(stream);
+                if let Ok(Ok(stream)) = tokio::time::timeout(header_timeout, handshake).await {
+                    exchange(stream, peer, rules, handler).await;
+                }
+            }
+            Some(Tls::Callers(tls)) => {
                 let handshake = tls.accept(stream, peer.address.ip());
                 match tokio::time::timeout(header_timeout, handshake).await {
                     Ok(Some((stream, certificate))) => {

@@ -133,6 +133,7 @@ impl BrokerMetrics {
 }
 
 fn watch_log(registry: &Registry, log: &Log) {
+    crate::quarantine::gauge(registry, false);
     let gauge = |name, help, read: fn(&audit::LogStatus) -> u64| {
         let log = log.clone();
         registry.gauge_from(name, help, move || i64::try_from(read(&log.status())).unwrap_or(i64::MAX));

@@ -131,6 +131,7 @@ pub async fn admit(
     if let Some(told) = permit.kinds_told() {
         members.objects("records", told.map(kind));
     }
+    permit.demands().record(&mut members);
     members.object("inputs", &permit.inputs().members(request.now));
     let organisation = request.caller.organisation().clone();
     let mut draft = draft(log, about, who, members)?;

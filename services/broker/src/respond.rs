@@ -156,6 +156,7 @@ fn status_of(reason: &Reason) -> StatusCode {
             Reason::NOT_RECORDED,
             Reason::NOT_PUBLISHED,
             Reason::NOT_INDEXED,
+            Reason::QUARANTINED,
             Reason::OVERLOADED,
             Reason::SOURCE_BUSY,
             Reason::SHUTTING_DOWN,

@@ -115,10 +115,10 @@ async fn serve(
     };
     drop(step);
 
-    let product = world.catalog.plant.products.get(&resolved.product);
     let step = trace.child("record");
     let admitted = record::admit(&broker.log, permit, &about, broker.clock.now(), &broker.cut_off).await?;
-    let admitted = acknowledge::wait(broker, product, admitted).await?;
+    let admitted = acknowledge::wait(broker, admitted).await?;
+    let withholds = admitted.permit().demands().outcome_before_complete;
     drop(step);
 
     let step = trace.upstream("forward");
@@ -130,7 +130,7 @@ async fn serve(
         target: plan.question().unwrap_or(&resolved.upstream),
         plan: &plan,
         gzip: shape::takes_gzip(&parts.headers),
-        withholds: product.is_some_and(|product| product.outcome_before_complete),
+        withholds,
         body,
         content_type,
         traceparent: step.traceparent().map(|t| t.to_string()),

@@ -5,8 +5,10 @@
 
 mod erase;
 mod export;
+mod incarnate;
 mod index;
 mod monitor;
+mod print;
 mod prove;
 mod replay;
 mod report;
@@ -90,6 +92,20 @@ pub enum Command {
     /// Make a database in PostgreSQL ready for logs
     #[command(subcommand)]
     Store(store::Command),
+    /// Begin a log with another origin in the place of one that others have seen more of than is left here
+    #[command(after_help = "Example:\n  \
+        millgate audit incarnate --config millgate.toml --origin plant.example/broker-1.2 \\\n      \
+          --reason 'restored from the copy of Friday after the disk failed; the rest is lost'\n\n\
+        The broker must be stopped. The old log is set aside, never deleted; the command prints what is to be changed in the \
+        configuration.\n\
+        Exit status: 0 done; 1 nobody has seen anything else, so nothing was done; 2 usage, configuration, files.")]
+    Incarnate(incarnate::IncarnateArgs),
+    /// A checkpoint as a page to be printed, with a QR code, for plants that no network leaves
+    #[command(after_help = "Example:\n  \
+        millgate audit print-checkpoint --published /var/lib/millgate/audit/published --key \"$(cat press-line.vkey)\" \\\n      \
+          --out checkpoint.html\n\n\
+        Open it in a browser and print it. The code, scanned into a file, is for `millgate-verify log … --checkpoint FILE`.")]
+    PrintCheckpoint(print::PrintArgs),
 }
 
 #[derive(Clone, Debug, Default, Args)]
@@ -217,6 +233,8 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Erase(args) => erase::run(&args).await,
         Command::Fsck(args) => fsck(&args).await,
         Command::Store(command) => store::run(command).await,
+        Command::PrintCheckpoint(args) => print::run(&args),
+        Command::Incarnate(args) => incarnate::run(&args).await,
     }
 }
 

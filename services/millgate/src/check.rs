@@ -96,7 +96,7 @@ fn unfit_to_try(config: &Config, parts: &Parts) -> Vec<Problem> {
     tried.err().unwrap_or_default()
 }
 
-/// Products that nobody could get.
+/// Products that nobody could get, and policies by which nobody could get anything.
 fn unwitnessed(config: &Config, parts: &Parts) -> Vec<String> {
     let has_witnesses = config.audit.witnesses.is_some();
     let wants = |product: &&Product| !has_witnesses && product.acknowledgement == Acknowledgement::Witnessed;
@@ -107,7 +107,14 @@ fn unwitnessed(config: &Config, parts: &Parts) -> Vec<String> {
             product.id
         )
     };
-    parts.catalog.plant.products.values().filter(wants).map(what).collect()
+    let products = parts.catalog.plant.products.values().filter(wants).map(what);
+    let permits = parts.policies.demanding_witnesses().filter(|_| !has_witnesses).map(|(file, line, policy)| {
+        format!(
+            "{file}:{line}: policy `{policy}`: what it permits is given out only when witnesses have cosigned \
+             (`@acknowledgement(\"witnessed\")`), and the log has none; help: name them in `[audit] witnesses`"
+        )
+    });
+    products.chain(permits).collect()
 }
 
 fn examine(args: &Args) -> Result<Counts, Vec<String>> {
@@ -123,6 +130,14 @@ fn examine(args: &Args) -> Result<Counts, Vec<String>> {
     }
     let store = config.audit.store.iter().flat_map(crate::store::problems);
     problems.extend(store.map(|problem| format!("{}: {problem}", args.config.display())));
+    let missing = config.audit.sinks.directories.iter().filter(|directory| !directory.is_dir());
+    problems.extend(missing.map(|directory| {
+        format!(
+            "{}: [audit.sinks] directories: `{}` is not there; help: mount it, and make the directory within the mount",
+            args.config.display(),
+            directory.display()
+        )
+    }));
     let key = &config.masks.key_file;
     if key.exists()
         && let Err(error) = secret::key(key)

@@ -1,11 +1,14 @@
 //! `millgate serve`: configuration → log, identity, world, listeners → drain.
 
+use crate::quarantine;
+use crate::quarantined::Quarantined;
+use crate::sinks::Sinks;
 use crate::witnessing::Witnessing;
 use anyhow::{Context as _, bail};
-use audit::{Holds, Log, LogOptions, PublishOptions, Publisher, ReceiptOptions, Retention};
+use audit::{Holds, Log, LogOptions, PublishOptions, Published, Publisher, ReceiptOptions, Retention};
 use broker::assertion::{Assertions, KeyFiles};
 use broker::handshake::Handshakes;
-use broker::listener::{Bounds, Listener};
+use broker::listener::{Bounds, Listener, Tls};
 use broker::shadow::{Settings, Trial};
 use broker::shape::Pseudonyms;
 use broker::{Broker, Certificate, Folders, Makings, Reloader, World};
@@ -23,7 +26,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+use tlog::SigningKey;
 use tokio::net::TcpListener;
+use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
@@ -50,11 +55,20 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     telemetry::init_logs(&config.telemetry).context("logs cannot be set up")?;
     let shutdown = Shutdown::new();
     shutdown.listen_to_signals().context("signals cannot be listened to")?;
-    let running = start(&config, shutdown, Arc::new(SystemClock)).await?;
-    if args.json {
-        println!("{}", running.addresses());
+    match Box::pin(begin(&config, shutdown, Arc::new(SystemClock))).await? {
+        Started::Serving(running) => {
+            if args.json {
+                println!("{}", running.addresses());
+            }
+            Ok(running.wait().await)
+        }
+        Started::Quarantined(quarantined) => {
+            if args.json {
+                println!("{}", quarantined.addresses());
+            }
+            Ok(quarantined.wait().await)
+        }
     }
-    Ok(running.wait().await)
 }
 
 /// The configuration's folders as the broker reads them.
@@ -91,15 +105,35 @@ pub struct Running {
     background: TaskTracker,
     publisher: Publisher,
     indexer: Option<JoinHandle<()>>,
+    sinks: TaskTracker,
     telemetry: Telemetry,
     drain: Duration,
+}
+
+/// What became of a start.
+#[derive(Debug)]
+pub enum Started {
+    Serving(Box<Running>),
+    /// Others have seen more of the log than is here.
+    Quarantined(Quarantined),
 }
 
 /// Opens everything and begins to serve.
 ///
 /// # Errors
-/// What is wrong with configuration, folders, log or sockets; nothing keeps running then.
+/// What is wrong with configuration, folders, log or sockets, and a log that may not go on; nothing keeps running then.
 pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -> anyhow::Result<Running> {
+    match Box::pin(begin(config, shutdown, clock)).await? {
+        Started::Serving(running) => Ok(*running),
+        Started::Quarantined(_) => bail!("the log is quarantined; nothing is served"),
+    }
+}
+
+/// Opens everything and begins to serve, or to refuse.
+///
+/// # Errors
+/// What is wrong with configuration, folders, log or sockets; nothing keeps running then.
+pub async fn begin(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -> anyhow::Result<Started> {
     let folders = folders(config);
     let readiness = Readiness::new();
     let serving = readiness.condition("serving");
@@ -110,7 +144,16 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
     let sockets = Sockets::bind(config).await?;
     let identity = identity(config)?;
     let retention = retention(&config.audit)?;
-    let (log, publisher) = Box::pin(open_log(config, clock.clone())).await?;
+    let key = log_key(config)?;
+    let witnesses = Witnessing::new(&config.audit, clock.clone())?;
+    let why = Box::pin(quarantine::guard(&config.audit, &key, witnesses.as_deref(), &*clock)).await?;
+    if !why.is_empty() {
+        return Quarantined::start(config, shutdown, clock, sockets, &why).map(Started::Quarantined);
+    }
+    let sinks = Sinks::new(&config.audit)?;
+    let metrics = runtime::metrics::Registry::new();
+    let (log, publisher) = Box::pin(open_log(config, clock.clone(), key, witnesses, sinks.ring())).await?;
+    let sinks = sinks.start(&metrics);
     Box::pin(gate(&world, &config.folders.cases, &log, &publisher)).await?;
     let indexer = config.audit.index.then(|| tokio::spawn(log.indexer(&config.audit.directory).run()));
     let log_key = publisher.key().to_text();
@@ -137,7 +180,7 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
         readiness: readiness.clone(),
         draining: shutdown.draining().clone(),
         cut_off: shutdown.immediate().clone(),
-        metrics: runtime::metrics::Registry::new(),
+        metrics,
         refused_logins_per_minute: config.audit.refused_logins_per_minute,
         requests_per_organisation: config.limits.requests_per_organisation,
         shadow: tap,
@@ -157,6 +200,7 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
         background: TaskTracker::new(),
         publisher,
         indexer,
+        sinks,
         telemetry,
         drain: config.limits.drain_timeout,
     };
@@ -170,7 +214,7 @@ pub async fn start(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
         data = %running.data, api = %running.api, operator = %running.operator, log_key = running.log_key,
         "serving"
     );
-    Ok(running)
+    Ok(Started::Serving(Box::new(running)))
 }
 
 /// How a listener is reached: as the configuration says, or else at the address that it is bound to, which on loopback
@@ -204,15 +248,22 @@ fn unusable(problems: &[registry::Problem]) -> anyhow::Error {
     anyhow::anyhow!("the folders cannot be used; nothing was started\n{}", text.join("\n"))
 }
 
-async fn open_log(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<(Log, Publisher)> {
+fn log_key(config: &Config) -> anyhow::Result<SigningKey> {
     let a = &config.audit;
     let random: audit::Random = Arc::new(runtime::random::fill);
-    let key = audit::signer::load_or_create(&a.key_file, &a.origin, &random)
-        .with_context(|| format!("the checkpoint key `{}` cannot be used", a.key_file.display()))?;
-    let witnesses = Witnessing::new(a)?;
-    if let Some(witnesses) = &witnesses {
-        Box::pin(witnesses.guard(a, &key)).await?;
-    }
+    audit::signer::load_or_create(&a.key_file, &a.origin, &random)
+        .with_context(|| format!("the checkpoint key `{}` cannot be used", a.key_file.display()))
+}
+
+async fn open_log(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    key: SigningKey,
+    witnesses: Option<Arc<Witnessing>>,
+    told: Option<broadcast::Sender<Published>>,
+) -> anyhow::Result<(Log, Publisher)> {
+    let a = &config.audit;
+    let random: audit::Random = Arc::new(runtime::random::fill);
     let options = LogOptions {
         queue_max: a.queue_max,
         deadline_ms: millis(a.deadline),
@@ -230,6 +281,7 @@ async fn open_log(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<(Log
     let options = PublishOptions {
         interval_ms: millis(a.checkpoint_interval),
         witnesses: witnesses.map(|witnesses| -> Arc<dyn audit::Witnesses> { witnesses }),
+        told,
         ..PublishOptions::new(&a.publish_directory)
     };
     let publisher = Publisher::start(&log, key, options)
@@ -272,16 +324,21 @@ fn millis(duration: Duration) -> u64 {
 /// A connection that was cut off needs no more than its turn to end.
 const CUT_OFF_MAX: Duration = Duration::from_secs(2);
 
+/// Time for the last checkpoint to get to its sinks.
+const SINKS_MAX: Duration = Duration::from_secs(2);
+
 /// Refused logins beyond their budget are counted; a count that is not written is lost with the process.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Values are kept by the day, so that whoever looks more often finds nothing.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(3_600);
 
-struct Sockets {
-    data: TcpListener,
-    api: TcpListener,
-    operator: TcpListener,
+/// The listeners' sockets.
+#[derive(Debug)]
+pub(crate) struct Sockets {
+    pub data: TcpListener,
+    pub api: TcpListener,
+    pub operator: TcpListener,
 }
 
 impl Sockets {
@@ -363,13 +420,8 @@ impl Running {
     }
 
     fn listen(&self, config: &Config, sockets: Sockets, tls: Option<Arc<Handshakes>>) {
-        let l = &config.limits;
-        let bounds = Bounds {
-            connections_max: l.connections_max,
-            header_bytes_max: l.header_bytes_max,
-            headers_max: l.headers_max,
-            header_timeout: l.header_timeout,
-        };
+        let bounds = Bounds::of(&config.limits);
+        let tls = tls.map(Tls::Callers);
         let listener = |name, socket, tls| Listener { name, socket, tls, bounds: bounds.clone() };
         let (stop, cut_off) = (self.shutdown.draining(), self.shutdown.immediate());
         let data = listener("data", sockets.data, tls.clone());
@@ -427,6 +479,8 @@ impl Running {
         if let Some(indexer) = self.indexer {
             let _ = indexer.await;
         }
+        // With the publisher ends what they listen to. One that hangs is not waited for.
+        let _ = tokio::time::timeout(SINKS_MAX, self.sinks.wait()).await;
         self.telemetry.shutdown().await;
         ExitCode::SUCCESS
     }

@@ -1,7 +1,9 @@
 //! The log and its witnesses: asked for each checkpoint, and before the log is opened.
 
+use crate::quarantine::{Contradiction, Mark, Views};
 use anyhow::{Context as _, bail};
-use audit::{Cosigned, Log, Prove, Publication, Witnesses};
+use audit::{Cosigned, Prove, Publication, Witnesses};
+use model::Clock;
 use runtime::config::Audit;
 use std::collections::HashMap;
 use std::path::Path;
@@ -16,6 +18,8 @@ pub(crate) struct Witnessing {
     /// What each said last: only what is new is logged.
     said: Mutex<HashMap<String, &'static str>>,
     quorum: Mutex<Option<bool>>,
+    audit: Audit,
+    clock: Arc<dyn Clock>,
 }
 
 /// The policy in this file.
@@ -30,7 +34,7 @@ pub(crate) fn policy(file: &Path) -> anyhow::Result<TrustPolicy> {
 
 impl Witnessing {
     /// `None` where the log has none.
-    pub(crate) fn new(audit: &Audit) -> anyhow::Result<Option<Arc<Self>>> {
+    pub(crate) fn new(audit: &Audit, clock: Arc<dyn Clock>) -> anyhow::Result<Option<Arc<Self>>> {
         let Some(file) = &audit.witnesses else { return Ok(None) };
         let policy = policy(file).context("[audit] witnesses")?;
         let mut tcp = hyper_util::client::legacy::connect::HttpConnector::new();
@@ -42,18 +46,26 @@ impl Witnessing {
             .enable_http1()
             .wrap_connector(tcp);
         let asker = Asker::new(Arc::new(policy), connector, audit.witness_timeout);
-        Ok(Some(Arc::new(Self { asker, said: Mutex::default(), quorum: Mutex::default() })))
+        Ok(Some(Arc::new(Self {
+            asker,
+            said: Mutex::default(),
+            quorum: Mutex::default(),
+            audit: audit.clone(),
+            clock,
+        })))
     }
 
     /// Compares the copy of the log that is here with what witnesses have seen of it, before anything is written to it.
     ///
     /// # Errors
-    /// A witness has seen more: this copy was restored from an older one or cut, and going on would make a second history.
-    pub(crate) async fn guard(&self, audit: &Audit, key: &SigningKey) -> anyhow::Result<()> {
-        let stored = Log::stored_size(crate::store::of(audit)?)
-            .await
-            .context("the store of the log cannot be read")?
-            .unwrap_or(0);
+    /// When there is nothing to ask them with.
+    pub(crate) async fn views(
+        &self,
+        audit: &Audit,
+        key: &SigningKey,
+        stored: u64,
+        views: &mut Views,
+    ) -> anyhow::Result<()> {
         let dir = audit.publish_directory.clone();
         let published = Publication::open(&dir).ok();
         let (note, size) = match &published {
@@ -61,22 +73,21 @@ impl Witnessing {
             None => (Checkpoint::new(&audit.origin, 0, empty_root()).sign(key)?, 0),
         };
         drop(published);
-        let prove = |old| {
-            let mut published = Publication::open(&dir).ok()?;
-            tlog::proof::consistency(old, size, |level, index| published.subtree(level, index).ok()).ok()
-        };
+        let prove = |old| Publication::open(&dir).ok()?.consistency(old);
         let asked = self.asker.ask(&note, size, |old| if old == size { Some(Vec::new()) } else { prove(old) }).await;
         self.tell(&asked);
-        for Asked { witness, answer } in &asked {
-            let Answer::Conflict(known) = answer else { continue };
-            // What was cosigned and not kept, because the process ended in between, is in the store; the next checkpoint proves it.
-            if *known > stored || (*known == size && *known > 0) {
-                bail!(
-                    "the witness `{witness}` has cosigned a checkpoint of {known} entries of the log `{}`, and the copy here has \
-                     {stored}, or others: it was restored from an older copy, or cut. Going on would make a second history, so nothing \
-                     is served. Bring the newer copy back; if it is lost, begin a log with another origin, and keep this one for the auditors",
-                    audit.origin
-                );
+        for Asked { witness, answer } in asked {
+            let by = format!("the witness `{witness}`");
+            let against = |seen| Contradiction { by: by.clone(), seen, checkpoint: None, stored };
+            match answer {
+                // What was cosigned and not kept, because the process ended in between, is in the store; the next checkpoint
+                // proves it.
+                Answer::Conflict(known) if known > stored || (known == size && known > 0) => {
+                    views.contradictions.push(against(known));
+                }
+                Answer::Refuted(known) => views.contradictions.push(against(known)),
+                Answer::Cosigned(_) => views.confirmed.push(by),
+                Answer::Conflict(_) | Answer::Failed(_) | Answer::Paused => views.silent.push(by),
             }
         }
         Ok(())
@@ -87,7 +98,7 @@ impl Witnessing {
         for Asked { witness, answer } in asked {
             let word = match answer {
                 Answer::Cosigned(_) => "cosigned",
-                Answer::Conflict(_) => "conflict",
+                Answer::Conflict(_) | Answer::Refuted(_) => "conflict",
                 Answer::Failed(_) => "failed",
                 Answer::Paused => continue,
             };
@@ -96,13 +107,19 @@ impl Witnessing {
             }
             match answer {
                 Answer::Cosigned(_) => tracing::info!(witness, "a witness cosigns the checkpoints of the log"),
-                Answer::Conflict(known) => {
+                Answer::Conflict(known) | Answer::Refuted(known) => {
                     tracing::error!(witness, known, "a witness has seen another or a longer history of this log");
                 }
                 Answer::Failed(why) => tracing::warn!(witness, why, "a witness does not cosign"),
                 Answer::Paused => {}
             }
         }
+    }
+
+    /// The process ends now, and the next one is to know why, whether or not the witness answers then.
+    fn mark(&self, witness: &str, seen: u64, stored: u64) {
+        let by = format!("the witness `{witness}`");
+        Mark::add(&self.audit, &[Contradiction { by, seen, checkpoint: None, stored }], self.clock.now());
     }
 
     fn tell_quorum(&self, is_met: bool) {
@@ -131,7 +148,8 @@ impl Witnesses for Witnessing {
             for Asked { witness, answer } in asked {
                 match answer {
                     Answer::Cosigned(lines) => cosigned.lines.push_str(&lines),
-                    Answer::Conflict(known) => {
+                    Answer::Conflict(known) | Answer::Refuted(known) => {
+                        self.mark(&witness, known, size);
                         cosigned.contradiction = Some(format!(
                             "the witness `{witness}` has cosigned a checkpoint of {known} entries of this log, and this one of {size} \
                              does not continue it: another history is written under this log's name"

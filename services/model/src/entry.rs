@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 /// Major: readers must know it. Minor: members were added. 1.1 says how a caller proved itself and who acts for it,
 /// 1.2 what was hidden of an answer, 1.3 what a new policy set changes, and whatever else a decision was made from, 1.4 what
-/// was erased from behind commitments.
+/// an answer waited for in the log, and what was erased from behind commitments.
 pub const VERSION: &str = "1.4";
 pub const BYTES_MAX: usize = 65_535;
 

@@ -6,6 +6,7 @@ mod alike;
 
 pub use alike::{Alike, Standing};
 
+use crate::canonical::Members;
 use crate::{
     DatasetId, Digest, EquipmentId, ExportClassId, FieldClassId, OrganisationId, ProductId, PurposeId, RoleId,
     SignalId, SourceId,
@@ -62,7 +63,48 @@ pub enum Acknowledgement {
     Witnessed,
 }
 
+/// What an answer waits for in the log. A product says it, and policies that permit may say more; nobody can take from it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Demands {
+    pub acknowledgement: Acknowledgement,
+    /// The end of the answer waits for the outcome.
+    pub outcome_before_complete: bool,
+}
+
+impl Demands {
+    /// All that either of them demands.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            acknowledgement: self.acknowledgement.max(other.acknowledgement),
+            outcome_before_complete: self.outcome_before_complete || other.outcome_before_complete,
+        }
+    }
+
+    /// Adds them to an entry, or to its `inputs`, as far as they are more than every entry has.
+    pub fn record(self, members: &mut Members) {
+        if self.acknowledgement > Acknowledgement::Durable {
+            members.text("acknowledgement", self.acknowledgement.as_str());
+        }
+        if self.outcome_before_complete {
+            members.bool("outcome_before_complete", true);
+        }
+    }
+}
+
+impl Product {
+    pub fn demands(&self) -> Demands {
+        Demands { acknowledgement: self.acknowledgement, outcome_before_complete: self.outcome_before_complete }
+    }
+}
+
 impl Acknowledgement {
+    pub const ALL: [Self; 3] = [Self::Durable, Self::Checkpointed, Self::Witnessed];
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|level| level.as_str() == text)
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Durable => "durable",

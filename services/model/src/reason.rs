@@ -124,6 +124,8 @@ reasons! {
     FOUR_EYES = "four_eyes";
     /// Of an erasure: it was carried out, or nobody approved it in time.
     ERASURE_CLOSED = "erasure_closed";
+    /// Others have seen more of the log than the broker has: nothing is recorded, so nothing is given out.
+    QUARANTINED = "quarantined";
     OVERLOADED = "overloaded";
     SOURCE_BUSY = "source_busy";
     SOURCE_UNREACHABLE = "source_unreachable";

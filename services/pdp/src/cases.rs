@@ -5,7 +5,7 @@
 
 use crate::{Decision, PolicySet, Snapshot};
 use model::party::Parties;
-use model::plant::Plant;
+use model::plant::{Acknowledgement, Plant};
 use model::{
     AccessRequest, Action, Actor, Assertion, Authenticated, AuthenticationMethod, Binding, Digest, InvalidId, IssuerId,
     OrganisationId, Principal, PrincipalKind, ResourceRef, Shape, Timestamp,
@@ -88,6 +88,12 @@ pub struct Expected {
     pub classes_hidden: Vec<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub records_hidden: bool,
+    /// `checkpointed`, `witnessed`: what the policies demand, whatever the product does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledgement: Option<String>,
+    /// As the policies demand it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub outcome_before_complete: bool,
 }
 
 /// A case that cannot be asked.
@@ -265,7 +271,7 @@ impl Expected {
         pairs.filter(|((_, a), (_, b))| a != b).map(|((name, a), (_, b))| format!("{name}: expected {a}; got {b}"))
     }
 
-    fn members(&self) -> [(&'static str, String); 6] {
+    fn members(&self) -> [(&'static str, String); 8] {
         let list = |items: &[String]| if items.is_empty() { String::from("none") } else { items.join(", ") };
         [
             ("decision", self.decision.clone()),
@@ -274,6 +280,8 @@ impl Expected {
             ("agreement", self.agreement.clone().unwrap_or_else(|| String::from("none"))),
             ("classes_hidden", list(&self.classes_hidden)),
             ("records_hidden", self.records_hidden.to_string()),
+            ("acknowledgement", self.acknowledgement.clone().unwrap_or_else(|| String::from("none"))),
+            ("outcome_before_complete", self.outcome_before_complete.to_string()),
         ]
     }
 
@@ -290,6 +298,8 @@ impl Expected {
                 agreement: permit.agreement().map(ToString::to_string),
                 classes_hidden: texts(permit.classes_hidden()),
                 records_hidden: !permit.kinds_hidden().is_empty(),
+                acknowledgement: raised(permit.raised().acknowledgement),
+                outcome_before_complete: permit.raised().outcome_before_complete,
             },
             Decision::Denied(denial) => Self {
                 decision: String::from(if denial.hidden { "hidden" } else { "deny" }),
@@ -298,9 +308,15 @@ impl Expected {
                 agreement: denial.agreement.as_ref().map(ToString::to_string),
                 classes_hidden: texts(&denial.classes_hidden),
                 records_hidden: denial.records_hidden,
+                acknowledgement: None,
+                outcome_before_complete: false,
             },
         }
     }
+}
+
+fn raised(level: Acknowledgement) -> Option<String> {
+    (level > Acknowledgement::Durable).then(|| level.as_str().to_owned())
 }
 
 /// How many cases each policy of a set determines.

@@ -14,6 +14,7 @@ use crate::replay::Inputs;
 use crate::slice::{self, Caller, Record};
 use crate::snapshot::{Base, Data, Listed, Snapshot};
 use cedar_policy::EntityUid;
+use model::plant::{Demands, Product};
 use model::{
     AccessRequest, Action, AgreementId, Authenticated, OrganisationId, Principal, Reason, ResourceRef, RoleId, Shape,
     Timestamp,
@@ -60,8 +61,11 @@ impl Snapshot {
             registry: self.parties.digest,
             slice: slice.digest,
         };
+        let raised = self.policies.raised_by(&policies, request.action);
         match outcome {
             Ok(Granted { agreement, actor_agreements, shown }) => Decision::Permit(Permit {
+                raised,
+                demands: raised.and(self.product_demands(&request.resource)),
                 request,
                 agreement,
                 actor_agreements,
@@ -78,6 +82,12 @@ impl Snapshot {
             }),
             Err(refusal) => Decision::Denied(refusal.into_denial(request, digests, slice, inputs, self.generation)),
         }
+    }
+
+    /// What the product of the data demands; the log is of none.
+    pub(crate) fn product_demands(&self, resource: &ResourceRef) -> Demands {
+        let product = self.offer.data.get(resource).and_then(|data| self.plant.products.get(&data.product));
+        product.map(Product::demands).unwrap_or_default()
     }
 
     /// Whether the caller, and everybody who acts for it, may know of the resource: what a refusal before the decision

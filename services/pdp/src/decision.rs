@@ -2,7 +2,7 @@
 
 use crate::replay::Inputs;
 use model::entry::Content;
-use model::plant::{Alike, RecordKind};
+use model::plant::{Alike, Demands, RecordKind};
 use model::{AccessRequest, AgreementId, Digest, FieldClassId, Reason};
 use std::sync::Arc;
 
@@ -47,6 +47,9 @@ pub struct Permit {
     pub(crate) kinds_hidden: Arc<[RecordKind]>,
     pub(crate) kinds_shown: Arc<[RecordKind]>,
     pub(crate) kinds_alike: Option<Arc<Alike>>,
+    /// By those that determined it.
+    pub(crate) raised: Demands,
+    pub(crate) demands: Demands,
     pub(crate) generation: u64,
 }
 
@@ -68,6 +71,16 @@ impl Permit {
     /// `@id`s of the policies that permitted the action, the field classes and the records, sorted.
     pub fn policies(&self) -> &[String] {
         &self.policies
+    }
+
+    /// What the answer waits for in the log: all that its product and any of these policies demand.
+    pub fn demands(&self) -> Demands {
+        self.demands
+    }
+
+    /// What of it these policies demand.
+    pub fn raised(&self) -> Demands {
+        self.raised
     }
 
     pub fn digests(&self) -> &Digests {

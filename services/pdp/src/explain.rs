@@ -4,8 +4,9 @@
 use crate::cases::Expected;
 use crate::clauses::{self, Clause, Standing};
 use crate::questions::{Asked, Questions};
-use crate::{Decision, PolicySet, Snapshot};
+use crate::{Decision, Permit, PolicySet, Snapshot};
 use cedar_policy::{AuthorizationError, Authorizer, Decision as Answer, Effect, Entities, Policy};
+use model::plant::Acknowledgement;
 use model::{AccessRequest, Action};
 use serde::Serialize;
 
@@ -16,7 +17,19 @@ pub struct Explanation {
     /// What the caller is told to do about it; for a hidden resource, nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ask: Option<String>,
+    /// What the answer waits for in the log, when it is permitted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub demands: Option<Demanded>,
     pub questions: Vec<Answered>,
+}
+
+/// What product and policies demand together, and the product alone.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Demanded {
+    pub acknowledgement: &'static str,
+    pub outcome_before_complete: bool,
+    pub product_acknowledgement: &'static str,
+    pub product_outcome_before_complete: bool,
 }
 
 /// One question and its answer.
@@ -44,6 +57,11 @@ pub struct Quoted {
     pub line: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
+    /// What it demands of the log, if more than every decision does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acknowledgement: Option<&'static str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub outcome_before_complete: bool,
     /// That is not true, or failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
@@ -66,11 +84,21 @@ impl Snapshot {
         let hidden = decided.decision == "hidden";
         let told = questions.asked.iter().filter(|asked| hidden || asked.action != Action::Discover);
         let answered = told.map(|asked| self.policies.answered(asked, &questions.entities)).collect();
-        let ask = match &decision {
-            Decision::Permit(_) => None,
-            Decision::Denied(denial) => denial.ask.clone(),
+        let (ask, demands) = match &decision {
+            Decision::Permit(permit) => (None, Some(self.demanded(permit))),
+            Decision::Denied(denial) => (denial.ask.clone(), None),
         };
-        Ok(Explanation { decided, ask, questions: answered })
+        Ok(Explanation { decided, ask, demands, questions: answered })
+    }
+
+    fn demanded(&self, permit: &Permit) -> Demanded {
+        let (all, product) = (permit.demands(), self.product_demands(&permit.request().resource));
+        Demanded {
+            acknowledgement: all.acknowledgement.as_str(),
+            outcome_before_complete: all.outcome_before_complete,
+            product_acknowledgement: product.acknowledgement.as_str(),
+            product_outcome_before_complete: product.outcome_before_complete,
+        }
     }
 }
 
@@ -115,6 +143,10 @@ impl PolicySet {
             file: note.file.clone(),
             line: note.line,
             title: title.map(str::to_owned),
+            acknowledgement: Some(note.demands.acknowledgement)
+                .filter(|level| *level > Acknowledgement::Durable)
+                .map(Acknowledgement::as_str),
+            outcome_before_complete: note.demands.outcome_before_complete,
             condition: None,
             error: None,
             also: Vec::new(),

@@ -225,6 +225,8 @@ impl Permit {
             kinds_hidden,
             kinds_shown,
             kinds_alike,
+            raised,
+            demands,
             generation,
         } = self;
         Self {
@@ -240,6 +242,8 @@ impl Permit {
             kinds_hidden: Arc::clone(kinds_hidden),
             kinds_shown: Arc::clone(kinds_shown),
             kinds_alike: kinds_alike.clone(),
+            raised: *raised,
+            demands: *demands,
             generation: *generation,
         }
     }

@@ -10,6 +10,7 @@ use cedar_policy::{
 };
 use model::canonical::Value;
 use model::entry::Content;
+use model::plant::{Acknowledgement, Demands};
 use model::{Action, Digest, Reason};
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
@@ -48,10 +49,14 @@ pub(crate) struct Note {
     pub line: usize,
     pub reason: Option<Reason>,
     pub ask: Option<String>,
+    /// What an answer that it permits waits for in the log.
+    pub demands: Demands,
 }
 
 /// Annotations with a meaning. Any other is a typing error that would silence an explanation.
-const ANNOTATIONS: [&str; 4] = ["id", "reason", "title", "ask"];
+const ANNOTATIONS: [&str; 6] = ["id", "reason", "title", "ask", ACKNOWLEDGEMENT, OUTCOME_BEFORE_COMPLETE];
+const ACKNOWLEDGEMENT: &str = "acknowledgement";
+const OUTCOME_BEFORE_COMPLETE: &str = "outcome_before_complete";
 const ID_BYTES_MAX: usize = 64;
 const ID_RULE: &str = "use 1 to 64 of a-z, 0-9 and `-`, beginning with a letter";
 
@@ -102,18 +107,19 @@ impl PolicySet {
             Some(before) => (before.names.clone(), before.schema.clone()),
             None => load_schema(schema.0, schema.1)?,
         };
+        let actions = parsed.action_entities().map_err(|e| vec![schema_finding(schema.0, e.to_string())])?;
         let mut reader = Reader::default();
         for (file, text) in files {
             reader.file(file.as_ref(), text.as_ref(), before);
         }
         let new: Vec<&Policy> = reader.new.iter().filter_map(|id| reader.set.policy(id)).collect();
         let mut findings = validation::validate(&parsed, &new, &reader.notes, files);
+        findings.extend(useless_demands(&new, &reader.notes, &names, &actions));
         findings.extend(gate(&new, &reader.notes));
         findings.append(&mut reader.findings);
         Finding::check(findings)?;
         let texts = files.iter().map(|(file, text)| (file.as_ref(), Value::text(text.as_ref())));
         let policies = content(Value::object(texts).encode());
-        let actions = parsed.action_entities().map_err(|e| vec![schema_finding(schema.0, e.to_string())])?;
         Ok(Self::assemble(parsed, names, actions, reader, policies, schema_text))
     }
 
@@ -186,6 +192,21 @@ impl PolicySet {
     pub(crate) fn named<T: FromStr + Ord>(&self, ty: &EntityTypeName) -> BTreeSet<T> {
         let named = self.literals.get(ty).into_iter().flat_map(|all| all.keys());
         named.filter_map(|uid| uid.id().unescaped().parse().ok()).collect()
+    }
+
+    /// What these permits demand together for an answer of this action.
+    pub(crate) fn raised_by<'p>(&self, policies: impl IntoIterator<Item = &'p String>, action: Action) -> Demands {
+        let notes = policies.into_iter().filter_map(|id| self.notes.get(id));
+        let raised = notes.fold(Demands::default(), |all, note| all.and(note.demands));
+        // A page of the log, or its tail, is no exchange with a source.
+        Demands { outcome_before_complete: raised.outcome_before_complete && action != Action::ReadAudit, ..raised }
+    }
+
+    /// Policies that let data out only under the eyes of witnesses: file, line and `@id` of each.
+    pub fn demanding_witnesses(&self) -> impl Iterator<Item = (&str, usize, &str)> {
+        let wants = |note: &Note| note.demands.acknowledgement == Acknowledgement::Witnessed;
+        let demanding = self.notes.iter().filter(move |(_, note)| wants(note));
+        demanding.map(|(id, note)| (note.file.as_str(), note.line, id.as_str()))
     }
 
     /// How many policies there are.
@@ -316,7 +337,11 @@ impl Reader {
         let reason = said.get("reason").copied().and_then(Reason::parse);
         let ask = said.get("ask").map(|ask| String::from(*ask));
         let named = policy.new_id(PolicyId::new(id));
-        if self.add(&named, Note { file: file.to_owned(), line, reason, ask }) {
+        let demands = Demands {
+            acknowledgement: said.get(ACKNOWLEDGEMENT).copied().and_then(Acknowledgement::parse).unwrap_or_default(),
+            outcome_before_complete: said.get(OUTCOME_BEFORE_COMPLETE) == Some(&"true"),
+        };
+        if self.add(&named, Note { file: file.to_owned(), line, reason, ask, demands }) {
             self.findings.extend(annotations(policy).into_iter().map(|(m, help)| finding(m).help(help)));
             self.new.push(named.id().clone());
         }
@@ -362,6 +387,8 @@ fn annotations(policy: &Policy) -> Vec<(String, String)> {
         } else if matches!(key, "reason" | "ask") && !forbids {
             let help = "move it to a forbid that says what was missing";
             problems.push((format!("annotation `@{key}` has no effect on a permit"), help.to_owned()));
+        } else if let Some(problem) = demand(key, value, forbids) {
+            problems.push(problem);
         } else if key == "reason" && Reason::parse(value).is_none() {
             let help = "use 1 to 48 of a-z, 0-9 and `_`, beginning with a letter";
             problems.push((format!("`{value}` is not a reason code"), help.to_owned()));
@@ -370,6 +397,53 @@ fn annotations(policy: &Policy) -> Vec<(String, String)> {
         }
     }
     problems
+}
+
+/// What is wrong with an annotation that demands something of the log. A policy can only demand more than the product
+/// does, so a value that demands nothing is a misunderstanding.
+fn demand(key: &str, value: &str, forbids: bool) -> Option<(String, String)> {
+    let (is_good, values) = match key {
+        ACKNOWLEDGEMENT => {
+            let raises = Acknowledgement::parse(value).is_some_and(|level| level > Acknowledgement::Durable);
+            (raises, "`checkpointed` or `witnessed`; a policy raises what the product demands and never lowers it")
+        }
+        OUTCOME_BEFORE_COMPLETE => (value == "true", "`true`; where the product demands it, no policy can lift it"),
+        _ => return None,
+    };
+    if forbids {
+        let help = "move it to the permit that lets the data out";
+        return Some((format!("annotation `@{key}` has no effect on a forbid"), help.to_owned()));
+    }
+    (!is_good).then(|| (format!("`{value}` is no value of `@{key}`"), format!("use {values}")))
+}
+
+/// Demands of policies that let nothing out: `discover` alone is no answer, and one about the log has no source.
+fn useless_demands(
+    policies: &[&Policy],
+    notes: &BTreeMap<String, Note>,
+    names: &Names,
+    actions: &Entities,
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for policy in policies {
+        let Some(note) = notes.get::<str>(policy.id().as_ref()) else { continue };
+        let lets = |wanted: &[Action]| {
+            let mut uids = wanted.iter().filter_map(|action| names.actions.get(action));
+            uids.any(|uid| admits(policy, uid, actions))
+        };
+        let data = [Action::Read, Action::ReadSeries, Action::SeeRecord, Action::Reveal];
+        let mut tell = |key: &str, help: &str| {
+            let finding = Finding::new(format!("annotation `@{key}` has no effect on a permit of this action"));
+            findings.push(finding.at(&note.file, note.line).of(policy.id().as_ref()).help(help));
+        };
+        if note.demands.acknowledgement > Acknowledgement::Durable && !lets(&data) && !lets(&[Action::ReadAudit]) {
+            tell(ACKNOWLEDGEMENT, "move it to the permit that lets the data out");
+        }
+        if note.demands.outcome_before_complete && !lets(&data) {
+            tell(OUTCOME_BEFORE_COMPLETE, "move it to a permit of the plant's data");
+        }
+    }
+    findings
 }
 
 fn known() -> String {

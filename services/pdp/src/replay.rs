@@ -1,6 +1,6 @@
 //! Recorded decisions, decided again from what the log holds.
 //!
-//! An entry of format 1.3 names everything that its decision was made from: the request and `inputs` in the entry, the
+//! An entry of format 1.3 or later names everything that its decision was made from: the request and `inputs` in the entry, the
 //! entities in a slice, policies and schema by their digests. From these the plant and the registry are rebuilt as far as
 //! the decision could see them, and asked with the same code ([`Snapshot::decide`](crate::Snapshot::decide)); there is no
 //! second way to decide. The slice that is recorded over the rebuilt ones must be the recorded slice, byte for byte.

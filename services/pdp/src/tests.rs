@@ -4,6 +4,7 @@ mod after;
 mod alike;
 mod cases;
 mod delegation;
+mod demands;
 mod explain;
 mod fail_closed;
 mod gates;

@@ -2,7 +2,7 @@
 
 use model::entry::{Entry, EntryError, Kind, Place};
 use model::erasure::Event;
-use model::{OrganisationId, Timestamp};
+use model::{OrganisationId, Timestamp, Value};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct Facts {
     pub of: Option<u64>,
     /// What an erasure says, read as if it stood at index 0; or its member that cannot be understood.
     pub erasure: Option<Box<Result<Event, &'static str>>>,
+    /// What a log begins with that takes the place of another one.
+    pub incarnation: Option<Box<Value>>,
     /// Stands for the text of `boot`; two runs of a broker are told apart, no more.
     pub boot: u64,
 }
@@ -30,14 +32,19 @@ impl Facts {
         let recorded = matches!(entry.kind, Kind::Decision | Kind::AuditRead);
         Self {
             opens: recorded && entry.text("decision") == Some("allow"),
-            of: entry.get("of").and_then(model::Value::as_int).and_then(|of| u64::try_from(of).ok()),
+            of: entry.get("of").and_then(Value::as_int).and_then(|of| u64::try_from(of).ok()),
             erasure: Event::read(0, entry).map(Box::new),
+            incarnation: is_incarnation(entry).then(|| Box::new(entry.value().clone())),
             boot: fingerprint(entry.text("boot").unwrap_or_default()),
             kind: entry.kind,
             time: entry.time,
             organisation: entry.organisation.clone().zip(entry.place),
         }
     }
+}
+
+fn is_incarnation(entry: &Entry) -> bool {
+    entry.kind == Kind::System && entry.text("event") == Some("incarnation")
 }
 
 fn fingerprint(text: &str) -> u64 {

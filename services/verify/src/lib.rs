@@ -13,6 +13,7 @@ mod checkpoints;
 pub mod disclosed;
 mod facts;
 mod findings;
+pub mod incarnation;
 pub mod log;
 pub mod monitor;
 pub mod proof;

@@ -16,6 +16,7 @@ use crate::bundle::{Bundle, Problem, differences};
 use crate::checkpoints::{Checkpoints, kept_path, load, newest_kept};
 use crate::facts::Facts;
 use crate::findings::Findings;
+use crate::incarnation::Incarnation;
 use crate::report::{Report, count};
 use crate::rules::Rules;
 use crate::store::Store;
@@ -310,6 +311,9 @@ impl<'a> Check<'a> {
         match facts {
             Ok(facts) => {
                 self.report.entries += 1;
+                if let Some(first) = facts.incarnation.as_ref().filter(|_| index == 0) {
+                    self.report.incarnation = Incarnation::read(first);
+                }
                 let (store, size) = (self.store, self.published.size);
                 let lookup = |index| read_again(store, index, size);
                 self.rules.entry(index, facts, &mut self.findings, &mut self.warnings, lookup);

@@ -1,5 +1,6 @@
 //! What a check has found, for people and for scripts.
 
+use crate::incarnation::Incarnation;
 use model::Timestamp;
 use serde_json::{Value, json};
 use std::fmt;
@@ -31,6 +32,8 @@ pub struct Report {
     pub open: u64,
     /// Witnesses of the trust policy that cosigned the published checkpoint, and when, in seconds since 1970.
     pub cosigned: Vec<(String, u64)>,
+    /// The log that this one takes the place of, as its operator says.
+    pub incarnation: Option<Incarnation>,
     pub findings: Vec<Finding>,
     /// Findings beyond those that are listed.
     pub findings_left_off: u64,
@@ -57,6 +60,7 @@ impl Report {
             "organisations": self.organisations,
             "open": self.open,
             "cosigned": cosigned_json(&self.cosigned),
+            "incarnation": self.incarnation.as_ref().map(Incarnation::to_json),
             "findings": self.findings.iter().map(Finding::to_json).collect::<Vec<_>>(),
             "findings_left_off": self.findings_left_off,
             "warnings": self.warnings.iter().map(Finding::to_json).collect::<Vec<_>>(),
@@ -107,7 +111,8 @@ impl fmt::Display for Report {
         )?;
         writeln!(f, "  organisations  {}", self.organisations)?;
         writeln!(f, "  open           {}", count(self.open, "exchange without outcome", "exchanges without outcome"))?;
-        cosigned_lines(f, &self.cosigned)
+        cosigned_lines(f, &self.cosigned)?;
+        self.incarnation.as_ref().map_or(Ok(()), |incarnation| incarnation.fmt(f))
     }
 }
 

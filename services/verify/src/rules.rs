@@ -77,6 +77,9 @@ impl Rules {
         if let Some((organisation, place)) = &facts.organisation {
             self.place(index, organisation, *place, findings);
         }
+        if facts.incarnation.is_some() && index > 0 {
+            findings.add(index..index + 1, "begins another log in the middle of this one");
+        }
         if facts.opens {
             self.open.insert(index, self.run);
         }
@@ -230,7 +233,16 @@ mod tests {
     }
 
     fn facts(kind: Kind) -> Facts {
-        Facts { kind, time: Timestamp(1_000_000), organisation: None, opens: false, of: None, erasure: None, boot: 1 }
+        Facts {
+            kind,
+            time: Timestamp(1_000_000),
+            organisation: None,
+            opens: false,
+            of: None,
+            erasure: None,
+            incarnation: None,
+            boot: 1,
+        }
     }
 
     fn allow() -> Facts {
@@ -271,6 +283,14 @@ mod tests {
     #[test]
     fn a_sequence_without_gap_is_fine() {
         assert!(findings([of_acme(1, None), facts(Kind::Heartbeat), of_acme(2, 0), of_acme(3, 2)]).is_empty());
+    }
+
+    #[test]
+    fn a_log_takes_the_place_of_another_only_at_its_beginning() {
+        let first = || Facts { incarnation: Some(Box::new(model::Value::Bool(true))), ..facts(Kind::System) };
+        assert!(findings([first(), facts(Kind::Heartbeat)]).is_empty());
+        let late = findings([facts(Kind::Heartbeat), first()]);
+        assert_eq!(late, ["entry 1: begins another log in the middle of this one"]);
     }
 
     #[test]

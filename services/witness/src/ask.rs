@@ -43,6 +43,8 @@ pub enum Answer {
     Cosigned(String),
     /// It has cosigned a checkpoint of this size, and will not cosign one that does not continue it.
     Conflict(u64),
+    /// It has cosigned a tree of this size of which the checkpoint is no continuation, although the proof holds here.
+    Refuted(u64),
     /// In words.
     Failed(String),
     /// It failed shortly before, and was not asked.
@@ -68,7 +70,7 @@ impl Asker {
     }
 
     /// Asks all of them to cosign the checkpoint in `note`, of `size` entries. `prove` makes the proof of consistency from a
-    /// smaller size; `None` if it cannot.
+    /// smaller size, which must hold; `None` if it cannot.
     pub async fn ask(&self, note: &str, size: u64, prove: impl Fn(u64) -> Option<Vec<Hash>> + Sync) -> Vec<Asked> {
         let witnesses = self.policy.witnesses.iter().filter(|witness| witness.url.is_some());
         let prove = &prove;
@@ -115,6 +117,8 @@ impl Asker {
                     Ok(known) => old = known,
                     Err(_) => return Answer::Failed(String::from("a conflict without a size")),
                 },
+                // C2SP tlog-witness: the proof does not verify. It does for the tree that is here, so the witness has another.
+                Ok((StatusCode::UNPROCESSABLE_ENTITY, _)) if old > 0 => return Answer::Refuted(old),
                 Ok((status, text)) => {
                     let text: String = text.chars().filter(|c| !c.is_control()).take(200).collect();
                     return Answer::Failed(format!("{status}: {text}"));
@@ -158,6 +162,7 @@ impl Asker {
         match answer {
             Answer::Cosigned(_) => *state = State { size, paused_until: None },
             Answer::Conflict(known) => *state = State { size: *known, paused_until: None },
+            Answer::Refuted(_) => {}
             Answer::Failed(_) => state.paused_until = Some(Instant::now() + PAUSE),
             Answer::Paused => {}
         }

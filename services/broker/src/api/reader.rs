@@ -9,7 +9,7 @@ use crate::record::{self, Circumstances, Exchange, Slip, Target};
 use crate::resolve::Asked;
 use crate::respond::Refusal;
 use crate::share::Share;
-use crate::{Broker, World, stack};
+use crate::{Broker, World, acknowledge, stack};
 use http::request::Parts;
 use model::entry::{Ended, Kind};
 use model::{AccessRequest, Action, Authenticated, OrganisationId, Reason, RequestId, ResourceRef, Shape};
@@ -125,7 +125,7 @@ impl Reader {
         broker.metrics.decision(true);
         let standing = broker.standing(&permit, &self.world, self.peer.certificate.clone());
         let admitted = record::admit(&broker.log, permit, &about, broker.clock.now(), &broker.cut_off).await?;
-        let (permit, exchange) = admitted.into_exchange();
+        let (permit, exchange) = acknowledge::wait(broker, admitted).await?.into_exchange();
         Ok(Granted { id: self.id, permit, standing, exchange, share: self.share })
     }
 }

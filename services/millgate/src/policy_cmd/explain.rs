@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use model::{Action, Clock as _, Timestamp};
 use pdp::cases::{Asked, Who};
-use pdp::explain::{Answered, Explanation, Quoted};
+use pdp::explain::{Answered, Demanded, Explanation, Quoted};
 use recorded::Recorded;
 use runtime::clock::SystemClock;
 use std::path::PathBuf;
@@ -200,6 +200,7 @@ impl Report {
         lines.extend(self.recorded.iter().map(Recorded::line));
         let decided = &self.explanation.decided;
         lines.push(format!("at {}: {}", self.at, outcome(decided)));
+        lines.extend(self.explanation.demands.and_then(demanded));
         lines.extend(self.explanation.ask.iter().map(|ask| format!("what to ask for: {ask}")));
         for answered in &self.explanation.questions {
             lines.push(String::new());
@@ -207,6 +208,23 @@ impl Report {
         }
         lines.join("\n")
     }
+}
+
+/// What the answer waits for, and whether that is the product's or the policies' doing.
+fn demanded(demands: Demanded) -> Option<String> {
+    let Demanded { acknowledgement, outcome_before_complete, product_acknowledgement, product_outcome_before_complete } =
+        demands;
+    let by = |is_product: bool| if is_product { "the product" } else { "policies" };
+    let level = (acknowledgement != "durable").then(|| {
+        let by = by(acknowledgement == product_acknowledgement);
+        format!("the source is asked once the record is {acknowledgement} (demanded by {by})")
+    });
+    let end = outcome_before_complete.then(|| {
+        let by = by(product_outcome_before_complete);
+        format!("the answer ends once its outcome is durable (demanded by {by})")
+    });
+    let all: Vec<String> = level.into_iter().chain(end).collect();
+    (!all.is_empty()).then(|| all.join("; "))
 }
 
 pub(super) fn outcome(decided: &pdp::cases::Expected) -> String {
@@ -219,6 +237,12 @@ pub(super) fn outcome(decided: &pdp::cases::Expected) -> String {
     }
     if decided.records_hidden {
         out.push_str(", hiding some records");
+    }
+    if let Some(level) = &decided.acknowledgement {
+        out.push_str(&format!(", once {level}"));
+    }
+    if decided.outcome_before_complete {
+        out.push_str(", outcome first");
     }
     if let Some(agreement) = &decided.agreement {
         out.push_str(&format!(", under {agreement}"));
@@ -249,6 +273,12 @@ fn question(answered: &Answered) -> Vec<String> {
 fn policy(word: &str, quoted: &Quoted) -> Vec<String> {
     let title = quoted.title.as_ref().map(|title| format!(", {title}")).unwrap_or_default();
     let mut lines = vec![format!("  {word} {}{title} ({}:{})", quoted.policy, quoted.file, quoted.line)];
+    if let Some(level) = quoted.acknowledgement {
+        lines.push(format!("    demands: the record {level}"));
+    }
+    if quoted.outcome_before_complete {
+        lines.push(String::from("    demands: the outcome before the end"));
+    }
     let verb = if quoted.error.is_some() { "fails" } else { "is not so" };
     lines.extend(quoted.condition.iter().map(|condition| format!("    {verb}: {condition}")));
     lines.extend(quoted.error.iter().map(|error| format!("    {error}")));

@@ -3,6 +3,7 @@
 
 use crate::snapshot::{Data, Fields, Kinds, Snapshot};
 use model::canonical::{Members, Raw, RawObject};
+use model::plant::{Acknowledgement, Demands};
 use model::{AccessRequest, AgreementId, PurposeId, Timestamp};
 
 /// See the module. Names nobody and repeats nothing that a caller made up.
@@ -18,6 +19,8 @@ pub struct Inputs {
     pub(super) revoked: bool,
     /// `None` where there is no such dataset or signal.
     pub(super) data: Option<Described>,
+    /// What the product demands of the log, whatever policies do.
+    pub(super) product: Demands,
 }
 
 /// How answers of a dataset or signal can be shaped.
@@ -73,6 +76,7 @@ impl Inputs {
             unknown_purpose: request.purpose.as_ref().is_some_and(|purpose| !has(purpose)),
             revoked: request.caller.is_revoked(&snapshot.parties.revocations),
             data: snapshot.offer.data.get(&request.resource).map(|data| Described::of(data, listed)),
+            product: snapshot.product_demands(&request.resource),
         }
     }
 
@@ -95,6 +99,7 @@ impl Inputs {
             members.text("fields", name_of(&FIELDS, fields));
             members.text("records", name_of(&RECORDS, records));
         }
+        self.product.record(&mut members);
         members
     }
 
@@ -110,12 +115,20 @@ impl Inputs {
             }
             _ => return None,
         };
+        let product = Demands {
+            acknowledgement: match text("acknowledgement").ok()? {
+                None => Acknowledgement::Durable,
+                Some(level) => Acknowledgement::parse(&level)?,
+            },
+            outcome_before_complete: object.get("outcome_before_complete").and_then(Raw::as_bool) == Some(true),
+        };
         let inputs = Self {
             agreement: text("agreement").ok()?.map(|id| AgreementId::new(&id)).transpose().ok()?,
             unknown_agreement: unknown("agreement"),
             unknown_purpose: unknown("purpose"),
             revoked: object.get("revoked").and_then(Raw::as_bool) == Some(true),
             data,
+            product,
         };
         Some((Timestamp::parse_rfc3339(&text("at").ok()??)?, inputs))
     }

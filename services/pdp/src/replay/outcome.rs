@@ -3,7 +3,7 @@
 use crate::decision::Decision;
 use model::canonical::Value;
 use model::entry::Entry;
-use model::plant::{RecordAttribute, RecordKind};
+use model::plant::{Acknowledgement, Demands, RecordAttribute, RecordKind};
 use model::{AgreementId, FieldClassId};
 use std::collections::BTreeSet;
 
@@ -24,6 +24,8 @@ pub struct Outcome {
     pub reveals: Vec<FieldClassId>,
     pub hides: Vec<FieldClassId>,
     kinds_hidden: Vec<RecordKind>,
+    /// What the answer waits for in the log; nothing in a refusal.
+    demands: Demands,
     /// As in entries.
     kinds_told: Option<Vec<RecordKind>>,
 }
@@ -42,6 +44,7 @@ impl Outcome {
                 reveals: permit.classes_revealed().to_vec(),
                 hides: permit.classes_hidden().to_vec(),
                 kinds_hidden: permit.kinds_hidden().to_vec(),
+                demands: permit.demands(),
                 kinds_told: permit.kinds_told().map(|told| told.cloned().collect()),
             },
             Decision::Denied(denial) => Self {
@@ -55,6 +58,7 @@ impl Outcome {
                 reveals: Vec::new(),
                 hides: denial.classes_hidden.clone(),
                 kinds_hidden: Vec::new(),
+                demands: Demands::default(),
                 kinds_told: None,
             },
         }
@@ -65,7 +69,11 @@ impl Outcome {
         let texts = |items: &[String]| (!items.is_empty()).then(|| Value::texts(items.iter().cloned()));
         let classes = |items: &[FieldClassId]| Value::texts(items.iter().map(FieldClassId::as_str));
         let told = self.kinds_told.as_ref().map(|kinds| Value::Array(kinds.iter().map(kind_value).collect()));
+        let Demands { acknowledgement, outcome_before_complete } = self.demands;
+        let waits = acknowledgement > Acknowledgement::Durable;
         let expected = [
+            ("acknowledgement", waits.then(|| Value::text(acknowledgement.as_str()))),
+            ("outcome_before_complete", outcome_before_complete.then_some(Value::Bool(true))),
             ("decision", Some(Value::text(if self.allow { "allow" } else { "deny" }))),
             ("hidden", self.hidden.then_some(Value::Bool(true))),
             ("reasons", texts(&self.reasons)),
@@ -207,7 +215,20 @@ fn said(outcome: &Outcome) -> String {
     let agreements = agreements.flatten().map(|a| format!("under {a}"));
     let errors = outcome.errors.iter().map(|policy| format!("{policy} failed"));
     let hidden = outcome.hidden.then(|| String::from("hidden"));
-    outcome.reasons.iter().cloned().chain(hidden).chain(agreements).chain(errors).collect::<Vec<_>>().join(", ")
+    let Demands { acknowledgement, outcome_before_complete } = outcome.demands;
+    let waits = (acknowledgement > Acknowledgement::Durable).then(|| format!("once {}", acknowledgement.as_str()));
+    let ends = outcome_before_complete.then(|| String::from("complete once its outcome is durable"));
+    let waits = waits.into_iter().chain(ends);
+    outcome
+        .reasons
+        .iter()
+        .cloned()
+        .chain(hidden)
+        .chain(agreements)
+        .chain(waits)
+        .chain(errors)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn moved(before: &[String], after: &[String]) -> Vec<String> {

@@ -98,7 +98,7 @@ impl<'e> Question<'e> {
                 .for_each(|text| part(text.as_bytes(), &mut key));
         }
         members(&entry.members, &["roles", "purpose"], &mut key);
-        members(&self.said, &["fields", "records"], &mut key);
+        members(&self.said, &["fields", "records", "acknowledgement", "outcome_before_complete"], &mut key);
         key.into()
     }
 
@@ -106,8 +106,19 @@ impl<'e> Question<'e> {
     pub(super) fn verdict_key(&self, entry: &Outline<'_>, cast: &Cast) -> Vec<u8> {
         const ASKED: [&str; 7] =
             ["action", "assurance", "authentication", "binding", "issuer", "principal_kind", "resource"];
-        const ANSWERED: [&str; 9] =
-            ["agreement", "decision", "errors", "hidden", "hides", "policies", "reasons", "records", "reveals"];
+        const ANSWERED: [&str; 11] = [
+            "acknowledgement",
+            "agreement",
+            "decision",
+            "errors",
+            "hidden",
+            "hides",
+            "outcome_before_complete",
+            "policies",
+            "reasons",
+            "records",
+            "reveals",
+        ];
         let mut key = Vec::with_capacity(512);
         members(&entry.members, &ASKED, &mut key);
         members(&entry.members, &["shape"], &mut key);

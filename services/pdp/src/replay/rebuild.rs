@@ -9,8 +9,8 @@ use crate::snapshot::Fields;
 use model::canonical::{self, Value};
 use model::party::{Agreement, Organisation, OrganisationKind, Parties, PrincipalRecord, Revocations, Status};
 use model::plant::{
-    Acknowledgement, Dataset, Equipment, FieldClass, Format, Governance, Lifecycle, Plant, Product, RecordAttribute,
-    RecordAttributes, Signal, ToldBy,
+    Acknowledgement, Dataset, Demands, Equipment, FieldClass, Format, Governance, Lifecycle, Plant, Product,
+    RecordAttribute, RecordAttributes, Signal, ToldBy,
 };
 use model::{
     CertificateRef, Digest, ExportClassId, FieldClassId, IssuerId, OrganisationId, Principal, PrincipalKind, PurposeId,
@@ -31,6 +31,8 @@ pub(super) struct Beside<'a> {
     /// One that the plant has.
     pub purpose: Option<&'a PurposeId>,
     pub data: Option<Described>,
+    /// What the product of the data demands of the log.
+    pub product: Demands,
     /// Organisations and export classes that the policies name.
     pub named: &'a Named,
 }
@@ -65,6 +67,10 @@ pub(super) fn rebuild(slice: &[u8], beside: &Beside<'_>) -> Result<(Plant, Parti
         world
             .data(data, &entities, described, beside.named)
             .ok_or_else(|| format!("`{}` in the slice is not as recorded", data.id))?;
+    }
+    for product in world.plant.products.values_mut() {
+        let Demands { acknowledgement, outcome_before_complete } = beside.product;
+        (product.acknowledgement, product.outcome_before_complete) = (acknowledgement, outcome_before_complete);
     }
     Ok((world.plant, world.parties))
 }

@@ -198,7 +198,9 @@ impl Scene {
                 "the candidate names organisations or export classes of records that were not told apart then",
             ));
         }
-        let beside = Beside { people: &cast, roles: &roles, purpose: purpose.as_ref(), data, named: &sets.named };
+        let product = question.inputs.product;
+        let beside =
+            Beside { people: &cast, roles: &roles, purpose: purpose.as_ref(), data, product, named: &sets.named };
         let before = World::new(&sets.before, &slice, &beside)?;
         let after = sets.after.as_ref().map(|set| World::new(set, &slice, &beside)).transpose();
         // What was recorded fits its own schema; another one may ask for what was not recorded.

@@ -132,7 +132,7 @@ when { principal.colour == "red" };
     b.cedar:2: policy without `@id`; help: begin it with `@id("what-it-does")`
     b.cedar:5: policy `twice`: the id is used twice, first in b.cedar:4
     b.cedar:6: policy `Loud Name`: not a valid id: use 1 to 64 of a-z, 0-9 and `-`, beginning with a letter
-    b.cedar:7: policy `typing-error`: annotation `@reson` has no meaning; help: use one of `@id`, `@reason`, `@title`, `@ask`
+    b.cedar:7: policy `typing-error`: annotation `@reson` has no meaning; help: use one of `@id`, `@reason`, `@title`, `@ask`, `@acknowledgement`, `@outcome_before_complete`
     b.cedar:8: policy `sentence`: `Not like this` is not a reason code; help: use 1 to 48 of a-z, 0-9 and `_`, beginning with a letter
     b.cedar:9: policy `no-effect`: annotation `@ask` has no effect on a permit; help: move it to a forbid that says what was missing
     b.cedar:10: policy `empty`: annotation `@title` is empty; help: say something, or leave it out

@@ -93,6 +93,9 @@ fn answer(decision: &Decision, members: &mut Members) {
     if !outcome.hides.is_empty() {
         members.texts("hides", &outcome.hides);
     }
+    if let Decision::Permit(permit) = decision {
+        permit.demands().record(members);
+    }
     if outcome.hidden {
         members.bool("hidden", true);
     }

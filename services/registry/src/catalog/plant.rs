@@ -117,9 +117,8 @@ fn product(id: ProductId, table: &Table<'_>, foreign: &mut Foreign) -> Option<Pr
     let words = [("draft", Lifecycle::Draft), ("active", Lifecycle::Active), ("retired", Lifecycle::Retired)];
     let lifecycle = table.word("lifecycle", &words).unwrap_or(Lifecycle::Active);
     let listed = table.boolean("listed").unwrap_or(false);
-    let levels = [Acknowledgement::Durable, Acknowledgement::Checkpointed, Acknowledgement::Witnessed];
-    let acknowledgement =
-        table.word("acknowledgement", &levels.map(|level| (level.as_str(), level))).unwrap_or_default();
+    let levels = Acknowledgement::ALL.map(|level| (level.as_str(), level));
+    let acknowledgement = table.word("acknowledgement", &levels).unwrap_or_default();
     let outcome_before_complete = table.boolean("outcome_before_complete").unwrap_or(false);
     for key in ["owner", "steward"] {
         if table.get(key).is_none() {

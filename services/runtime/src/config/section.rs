@@ -37,6 +37,19 @@ impl<'a, 'p, 'f> Section<'a, 'p, 'f> {
         Self { name, table, span, asked: Vec::new(), problems, base }
     }
 
+    /// The table under `key`, as a section of its own.
+    pub fn within<'s>(&'s mut self, key: &'static str, name: &'static str) -> Section<'a, 's, 'f> {
+        self.asked.push(key);
+        let entry = self.table.and_then(|table| table.get_key_value(key));
+        let table = entry.and_then(|(_, value)| value.get_ref().as_table());
+        let span = entry.map_or_else(|| self.span.clone(), |(key, _)| key.span());
+        if let Some((_, value)) = entry.filter(|_| table.is_none()) {
+            let found = value.get_ref().type_str();
+            self.problems.add(&span, format!("`{name}` is a {found}"), Some(format!("make it a section, `[{name}]`")));
+        }
+        Section { name, table, span, asked: Vec::new(), problems: self.problems, base: self.base }
+    }
+
     /// Reports every key that nobody asked for.
     pub fn close(self) {
         let Some(table) = self.table else { return };
@@ -51,22 +64,6 @@ impl<'a, 'p, 'f> Section<'a, 'p, 'f> {
                     })
                 });
             }
-        }
-    }
-
-    /// The section `name` in this one, which messages call `title`.
-    pub fn within<'q>(&'q mut self, name: &'static str, title: &'static str) -> Section<'a, 'q, 'f> {
-        self.asked.push(name);
-        match self.table.filter(|table| table.contains_key(name)) {
-            Some(table) => Section { name: title, ..Section::open(table, name, self.problems, self.base) },
-            None => Section {
-                name: title,
-                table: None,
-                span: self.span.clone(),
-                asked: Vec::new(),
-                problems: self.problems,
-                base: self.base,
-            },
         }
     }
 

@@ -6,7 +6,7 @@ fn plant() -> tempfile::TempDir {
     for name in ["catalog", "registry", "base", "own", "cases"] {
         std::fs::create_dir(folder.path().join(name)).unwrap();
     }
-    for name in ["plant.cedarschema", "tls.pem", "tls.key"] {
+    for name in ["plant.cedarschema", "tls.pem", "tls.key", "siem.pem"] {
         std::fs::write(folder.path().join(name), "x").unwrap();
     }
     folder
@@ -103,6 +103,10 @@ standby = true
 [audit.retention]
 subject = "730d"
 network = "90d"
+[audit.sinks]
+directories = ["mount", "/mnt/worm"]
+syslog = "tls://siem.example"
+syslog_ca_file = "siem.pem"
 [assertion]
 issuer = "https://millgate.plant.example"
 key_file = "keys/assertion.key"
@@ -171,6 +175,15 @@ follow_callers = false
             deadline: seconds(1),
             witnesses: Some(at("trust.policy")),
             witness_timeout: seconds(2),
+            sinks: Sinks {
+                directories: vec![at("mount"), "/mnt/worm".into()],
+                syslog: Some(Syslog {
+                    transport: Transport::Tls,
+                    host: String::from("siem.example"),
+                    port: 6514,
+                    ca_file: Some(at("siem.pem")),
+                }),
+            },
             receipts: false,
             receipt_deadline: seconds(90),
             index: false,
@@ -369,6 +382,30 @@ fn an_origin_can_be_a_key_name_of_a_signed_note() {
             )]
         );
     }
+}
+
+#[test]
+fn a_receiver_of_syslog_has_a_transport_a_host_and_a_port() {
+    for (text, said) in [
+        ("udp://10.0.0.1", "udp://10.0.0.1:514"),
+        ("tcp://siem.example:1514", "tcp://siem.example:1514"),
+        ("tls://[2001:db8::1]", "tls://[2001:db8::1]:6514"),
+        ("udp://[::1]:5514", "udp://[::1]:5514"),
+    ] {
+        let text = format!("{SMALLEST}[audit.sinks]\nsyslog = \"{text}\"\n");
+        let config = Config::parse(&plant().path().join("millgate.toml"), &text).unwrap();
+        assert_eq!(config.audit.sinks.syslog.unwrap().to_string(), said);
+    }
+    for text in
+        ["siem.example", "http://x", "udp://", "udp://a b", "tcp://x:0", "tcp://x:99999", "udp://[x]", "udp://[::1]9"]
+    {
+        let found = problems(&format!("{SMALLEST}[audit.sinks]\nsyslog = \"{text}\"\n"));
+        assert!(found.len() == 1 && found[0].contains("`syslog` is"), "{text}: {found:?}");
+    }
+    let found = problems(&format!("{SMALLEST}[audit.sinks]\nsyslog = \"udp://x\"\nsyslogs = 1\n"));
+    assert!(found[0].contains("unknown key `syslogs` in `[audit.sinks]`"), "{found:?}");
+    let found = problems(&format!("{SMALLEST}sinks = 3\n"));
+    assert!(found[0].contains("make it a section, `[audit.sinks]`"), "{found:?}");
 }
 
 #[test]

@@ -96,6 +96,9 @@ impl Recorded {
             agreement: text(&entry, "agreement").map(str::to_owned),
             classes_hidden: texts(&entry, "hides"),
             records_hidden: entry.get("records").is_some(),
+            // Entries have what product and policies demand together.
+            acknowledgement: text(&entry, "acknowledgement").map(str::to_owned),
+            outcome_before_complete: entry.get("outcome_before_complete").is_some(),
         };
         Ok(Self {
             index: found.get("index").and_then(Value::as_u64).context("the entry has no index")?,

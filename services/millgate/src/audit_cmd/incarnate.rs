@@ -1,0 +1,307 @@
+//! `millgate audit incarnate`: a log with another origin takes the place of one that may not go on.
+//!
+//! The broker is stopped. What is left of the old log is set aside, and the first entry of the new one cites what the old one
+//! last signed, what others have seen of it, and the operator's reason. The new log is whole before anything is moved; an
+//! interrupted command goes on where it was when it is given again.
+//!
+//! What this does **not** do: it changes no configuration and tells no witness. It prints what is to be changed.
+
+use crate::out::say;
+use crate::quarantine::{Contradiction, Mark, Views};
+use crate::store;
+use crate::witnessing::Witnessing;
+use anyhow::{Context as _, bail, ensure};
+use audit::incarnation::{ASIDE_DIR, Previous, Seen, Standstill, free_name, plain_name, put_in_place, set_aside};
+use audit::{Incarnation, Log, LogOptions, Publication, Random, Stored, signer};
+use clap::Args;
+use runtime::clock::SystemClock;
+use runtime::config::{Audit, Config};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use tlog::{Checkpoint, SigningKey};
+
+#[derive(Debug, Args)]
+pub struct IncarnateArgs {
+    /// The configuration that the broker of the old log was started with
+    #[arg(long, value_name = "FILE", default_value = "millgate.toml")]
+    config: PathBuf,
+    /// The name of the new log, for ever; nobody may have used it before
+    #[arg(long, value_name = "NAME")]
+    origin: String,
+    /// Why, in the log for ever. Name no persons
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// The key of the new log; one is made in the place of the old one's if left out
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// A checkpoint of the old log that somebody else has kept; may be repeated
+    #[arg(long, value_name = "FILE")]
+    seen: Vec<PathBuf>,
+    /// Also where nobody is known to have seen anything else than what is here
+    #[arg(long)]
+    force: bool,
+    /// One JSON object on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+/// Beside a new log that is whole and not in its place yet.
+#[derive(Debug, Serialize, Deserialize)]
+struct Ready {
+    origin: String,
+    /// Of the folder that the old log is set aside in.
+    aside: String,
+    /// Its key is not the one that takes the old one's place.
+    key: Option<PathBuf>,
+    vkey: String,
+    seen: Vec<String>,
+}
+
+const NEW_DIR: &str = "incarnation.new";
+const READY_FILE: &str = "ready.json";
+const KEY_FILE: &str = "checkpoint.key";
+/// The reason stands in an entry, beside checkpoints.
+const REASON_CHARS_MAX: usize = 2_000;
+
+pub(super) async fn run(args: &IncarnateArgs) -> anyhow::Result<ExitCode> {
+    let config = Config::load(&args.config).map_err(|problems| {
+        let text: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!("`{}` cannot be used\n{}", args.config.display(), text.join("\n"))
+    })?;
+    let audit = &config.audit;
+    check(args, audit)?;
+    if audit.store.is_some() {
+        bail!(
+            "the log is in PostgreSQL, where nothing is set aside: this command knows logs in a directory alone. The old log stays in \
+             the database under its origin; a new `origin` in `[audit]`, with another `key_file` and `publish_directory`, begins \
+             one beside it that does not cite the old one"
+        );
+    }
+    let standstill = Standstill::of(&audit.directory).context("stop the broker first")?;
+    let new = audit.directory.join(NEW_DIR);
+    let ready = match Ready::read(&new)? {
+        Some(ready) => {
+            ensure!(
+                ready.origin == args.origin,
+                "a log `{}` was begun here and is not in its place yet; go on with `--origin {0}`",
+                ready.origin
+            );
+            ready
+        }
+        None => match begin(args, audit, &new).await? {
+            Some(ready) => ready,
+            None => return Ok(ExitCode::from(1)),
+        },
+    };
+    let places = settle(&ready, audit, &new)?;
+    drop(standstill);
+    report(args, &ready, &places)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check(args: &IncarnateArgs, audit: &Audit) -> anyhow::Result<()> {
+    let reason = args.reason.trim();
+    let is_line =
+        !reason.is_empty() && reason.chars().count() <= REASON_CHARS_MAX && !reason.chars().any(char::is_control);
+    ensure!(is_line, "`--reason` takes one line of 1 to {REASON_CHARS_MAX} characters");
+    ensure!(
+        args.origin != audit.origin,
+        "`{}` is the origin of the log in `{}`; give the new one another, as in `{0}.2`, and the configuration of the old one",
+        audit.origin,
+        args.config.display()
+    );
+    let used = audit.directory.join(ASIDE_DIR).join(plain_name(&args.origin));
+    ensure!(!used.exists(), "a log `{}` was set aside in `{}`; choose another origin", args.origin, used.display());
+    Ok(())
+}
+
+/// Makes the new log, if there is a reason to. `None`: there is none, which has been said.
+async fn begin(args: &IncarnateArgs, audit: &Audit, new: &Path) -> anyhow::Result<Option<Ready>> {
+    let key = old_key(audit)?;
+    let (seen, silent) = contradictions(args, audit, key.as_ref()).await?;
+    if seen.is_empty() && !args.force {
+        let silent = if silent.is_empty() { String::new() } else { format!(" ({} did not say)", silent.join(", ")) };
+        let what = format!(
+            "nobody is known to have seen anything else of `{}` than what is here{silent}: start the broker. \
+             `--force` begins another log all the same",
+            audit.origin
+        );
+        say(if args.json { serde_json::json!({ "ok": false, "why": what }).to_string() } else { what });
+        return Ok(None);
+    }
+    // What an attempt left that did not get so far as to be used.
+    if new.exists() {
+        std::fs::remove_dir_all(new).with_context(|| format!("`{}` cannot be removed", new.display()))?;
+    }
+    let random: Random = Arc::new(runtime::random::fill);
+    std::fs::create_dir(new).with_context(|| format!("`{}` cannot be created", new.display()))?;
+    let new_key = match &args.key {
+        Some(file) => signer::load_or_create(file, &args.origin, &random),
+        None => signer::load_or_create(&new.join(KEY_FILE), &args.origin, &random),
+    }
+    .context("the key of the new log cannot be used")?;
+    let incarnation = Incarnation {
+        previous: previous(audit, key.as_ref()).await,
+        forced: seen.is_empty(),
+        reason: args.reason.trim().to_owned(),
+        seen: seen.iter().map(cited).collect(),
+    };
+    let options = LogOptions {
+        incarnation: Some(incarnation),
+        heartbeat_ms: 0,
+        ..LogOptions::new(new, &args.origin, Arc::new(SystemClock), random)
+    };
+    let (log, _) = Log::open(options).await.context("the new log cannot be begun")?;
+    log.seal().await;
+    log.close().await;
+    let ready = Ready {
+        origin: args.origin.clone(),
+        aside: free_name(&audit.origin, [&audit.directory, &audit.publish_directory]),
+        key: args.key.clone(),
+        vkey: new_key.verifier().to_text(),
+        seen: seen.iter().map(ToString::to_string).collect(),
+    };
+    ready.write(new).with_context(|| format!("`{}` cannot be written", new.join(READY_FILE).display()))?;
+    Ok(Some(ready))
+}
+
+/// That the old log signs with; none is made.
+fn old_key(audit: &Audit) -> anyhow::Result<Option<SigningKey>> {
+    if !audit.key_file.exists() {
+        return Ok(None);
+    }
+    let random: Random = Arc::new(runtime::random::fill);
+    let key = signer::load_or_create(&audit.key_file, &audit.origin, &random);
+    key.map(Some).context("the key of the old log cannot be used")
+}
+
+/// Who has seen more or something else, by what is marked, what is asked now and what is given; and who did not say.
+async fn contradictions(
+    args: &IncarnateArgs,
+    audit: &Audit,
+    key: Option<&SigningKey>,
+) -> anyhow::Result<(Vec<Contradiction>, Vec<String>)> {
+    let witnesses = Witnessing::new(audit, Arc::new(SystemClock))?;
+    let views = match Views::ask(audit, key, witnesses.as_deref()).await {
+        Ok(views) => views,
+        // What cannot be read any longer is a reason of its own, which the operator gives.
+        Err(error) if args.force => {
+            eprintln!("note: {error:#}");
+            Views::default()
+        }
+        Err(error) => return Err(error),
+    };
+    let marked = Mark::read(audit)?.map(|mark| mark.contradictions).unwrap_or_default();
+    let is_new = |one: &Contradiction| views.contradictions.iter().all(|known| known.by != one.by);
+    let mut all: Vec<Contradiction> = marked.into_iter().filter(is_new).collect();
+    all.extend(views.contradictions.iter().cloned());
+    for file in &args.seen {
+        let key = key.context("without the key of the old log a checkpoint of it cannot be judged")?;
+        all.extend(kept(audit, file, key).await?);
+    }
+    Ok((all, views.silent))
+}
+
+/// The checkpoint in `file`, unless the store has signed it.
+async fn kept(audit: &Audit, file: &Path, key: &SigningKey) -> anyhow::Result<Option<Contradiction>> {
+    let note = std::fs::read_to_string(file).with_context(|| format!("`{}` cannot be read", file.display()))?;
+    let checkpoint = Checkpoint::open(&note, key.verifier())
+        .with_context(|| format!("`{}` is no checkpoint of the old log", file.display()))?;
+    if Stored::signed_root(store::of(audit)?, checkpoint.size).await? == Some(checkpoint.root) {
+        return Ok(None);
+    }
+    let stored = Stored::find(store::of(audit)?).await?.map_or(0, |stored| stored.size);
+    let by = String::from("who kept a checkpoint");
+    Ok(Some(Contradiction { by, seen: checkpoint.size, checkpoint: Some(note), stored }))
+}
+
+fn cited(one: &Contradiction) -> Seen {
+    Seen { by: one.by.clone(), size: one.seen, checkpoint: one.checkpoint.clone() }
+}
+
+async fn previous(audit: &Audit, key: Option<&SigningKey>) -> Previous {
+    let stored = match store::of(audit) {
+        Ok(store) => Stored::find(store).await.ok().flatten(),
+        Err(_) => None,
+    };
+    let published = || Publication::open(&audit.publish_directory).ok().map(|published| published.note().to_owned());
+    Previous {
+        origin: audit.origin.clone(),
+        key: key.map(|key| key.verifier().to_text()),
+        size: stored.as_ref().map(|stored| stored.size),
+        checkpoint: stored.and_then(|stored| stored.checkpoint).or_else(published),
+    }
+}
+
+impl Ready {
+    fn read(new: &Path) -> anyhow::Result<Option<Self>> {
+        let path = new.join(READY_FILE);
+        match std::fs::read(&path) {
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).map(Some).with_context(|| format!("`{}` is damaged", path.display()))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("`{}` cannot be read", path.display())),
+        }
+    }
+
+    fn write(&self, new: &Path) -> std::io::Result<()> {
+        use std::io::Write as _;
+        let mut file = tempfile::NamedTempFile::new_in(new)?;
+        file.write_all(&serde_json::to_vec_pretty(self)?)?;
+        file.as_file().sync_all()?;
+        file.persist(new.join(READY_FILE)).map_err(|error| error.error)?;
+        std::fs::File::open(new)?.sync_all()
+    }
+}
+
+/// Moves the old log away and the new one into its place; can be done again after half of it.
+fn settle(ready: &Ready, audit: &Audit, new: &Path) -> anyhow::Result<[PathBuf; 2]> {
+    let new_key = new.join(KEY_FILE);
+    // Behind a first attempt it may be the new key that stands there.
+    let takes_place = ready.key.is_none() && new_key.exists();
+    let old_key = takes_place.then_some(audit.key_file.as_path());
+    let places = set_aside(&audit.directory, &audit.publish_directory, old_key, &ready.aside)
+        .context("the old log cannot be set aside; give the command again when it can")?;
+    if takes_place {
+        std::fs::rename(&new_key, &audit.key_file)
+            .or_else(|_| std::fs::copy(&new_key, &audit.key_file).map(drop))
+            .with_context(|| format!("the new key cannot be put to `{}`", audit.key_file.display()))?;
+    }
+    put_in_place(new, &audit.directory).context("the new log cannot be put into its place; give the command again")?;
+    std::fs::remove_dir_all(new).with_context(|| format!("`{}` cannot be removed", new.display()))?;
+    Ok(places)
+}
+
+fn report(args: &IncarnateArgs, ready: &Ready, [own, open]: &[PathBuf; 2]) -> anyhow::Result<()> {
+    let Ready { origin, vkey, key, seen, .. } = ready;
+    if args.json {
+        let mut config = serde_json::Map::new();
+        config.insert("origin".into(), origin.clone().into());
+        config.extend(key.iter().map(|key| (String::from("key_file"), key.display().to_string().into())));
+        say(serde_json::to_string(&serde_json::json!({
+            "ok": true, "origin": origin, "key": vkey, "seen": seen, "store_aside": own, "published_aside": open,
+            "change": { "audit": config },
+        }))?);
+        return Ok(());
+    }
+    let mut lines = vec![format!(
+        "The log `{origin}` begins. Its first entry cites the old one's last checkpoint and your reason."
+    )];
+    lines.extend(seen.iter().map(|seen| format!("  cited: {seen}")));
+    lines.push(format!(
+        "The old log is set aside: `{}`; what it published, for auditors: `{}`.",
+        own.display(),
+        open.display()
+    ));
+    lines.push(format!("\nNow change `{}`:\n  [audit]\n  origin = \"{origin}\"", args.config.display()));
+    lines.extend(key.iter().map(|key| format!("  key_file = \"{}\"", key.display())));
+    lines.push(format!(
+        "In the trust policy (`audit.witnesses`), and at each witness (`--logs`), beside the old log's line or in its place:\n  log {vkey}"
+    ));
+    lines.push(String::from("Give auditors this key too, and tell them why. Then start the broker."));
+    say(lines.join("\n"));
+    Ok(())
+}
