@@ -17,6 +17,7 @@ mod erasure;
 mod evidence;
 mod faults;
 mod foreign;
+mod formats;
 mod grpc;
 mod lifecycle;
 mod masks;

@@ -8,23 +8,25 @@ mod export;
 mod incarnate;
 mod index;
 mod monitor;
+mod output;
 mod print;
 mod prove;
 mod replay;
 mod report;
+mod ship;
 mod store;
 mod summary;
 
 use crate::client::Server;
 use crate::out::say;
 use crate::store::{Located, StoreArgs};
-use crate::table;
 use anyhow::Context as _;
 use audit::query::Query;
 use clap::{Args, Subcommand};
 use http_body_util::BodyExt as _;
 use model::entry::Kind;
 use model::{OrganisationId, Timestamp};
+use output::{Answer, Forms, Output};
 use serde_json::Value;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
@@ -36,6 +38,7 @@ pub enum Command {
     #[command(after_help = "Examples:\n  \
         millgate audit query --url https://broker:8444 --token-file me.jwt --organisation acme --decision deny\n  \
         millgate audit query --url https://broker:8444 --token-file me.jwt --from 2026-11-22T00:00:00Z --json\n  \
+        millgate audit query --url https://broker:8444 --token-file me.jwt --all --format parquet --out log.parquet\n  \
         millgate audit query --offline /mnt/copy/of/published --resource Signal/press-3.force")]
     Query(QueryArgs),
     /// Entries as they are written, until interrupted
@@ -43,10 +46,17 @@ pub enum Command {
         after_help = "Example:\n  millgate audit tail --url https://broker:8444 --token-file me.jwt --decision deny"
     )]
     Tail(TailArgs),
+    /// Entries as they are written, handed over to a SIEM: nothing is left out, and it goes on where it stopped
+    #[command(after_help = "Examples:\n  \
+        millgate audit ship --url https://broker:8444 --token-file me.jwt --to syslog+tls://siem.example:6514 --state siem.state\n  \
+        millgate audit ship --url https://broker:8444 --token-file me.jwt --to syslog+tcp://127.0.0.1:601 --format cef --state cef.state\n  \
+        millgate audit ship --url https://broker:8444 --token-file me.jwt --to file:/var/spool/audit.ocsf --format ocsf --state spool.state --once")]
+    Ship(ship::ShipArgs),
     /// How many decisions, and what came of them: by day, organisation, agreement, reason …
     #[command(after_help = "Examples:\n  \
         millgate audit summary --url https://broker:8444 --token-file me.jwt --by agreement,day --from 2026-11-01\n  \
         millgate audit summary --url https://broker:8444 --token-file me.jwt --by reason --decision deny --json\n  \
+        millgate audit summary --url https://broker:8444 --token-file me.jwt --by day,organisation --format svg --out days.svg\n  \
         millgate audit summary --offline /mnt/copy/of/published --by organisation")]
     Summary(summary::SummaryArgs),
     /// A saved question: who read what, what was refused, what is new …; without a name, which there are
@@ -175,12 +185,16 @@ pub struct QueryArgs {
     /// Only entries before this index
     #[arg(long, value_name = "INDEX")]
     before: Option<u64>,
+    /// Not one page but all of them, each of at most `--limit` entries and each a reading of its own
+    #[arg(long)]
+    all: bool,
     /// Read a published directory instead; this reading is not recorded
     #[arg(long, value_name = "DIR", conflicts_with = "token_file")]
     offline: Option<PathBuf>,
-    /// One JSON object on standard output
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    forms: Forms,
 }
 
 #[derive(Debug, Args)]
@@ -221,13 +235,14 @@ fn kind(text: &str) -> Result<Kind, String> {
 
 pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Query(args) => query(args).await,
+        Command::Query(args) => output::enough(query(args).await),
         Command::Tail(args) => tail(args).await,
+        Command::Ship(args) => ship::run(args).await,
         Command::Prove(args) => prove::run(&args).await,
         Command::Export(args) => export::run(&args).await,
         Command::Replay(args) => replay::run(&args).await,
-        Command::Summary(args) => summary::run(&args).await,
-        Command::Report(args) => report::run(args).await,
+        Command::Summary(args) => output::enough(summary::run(&args).await),
+        Command::Report(args) => output::enough(report::run(args).await),
         Command::Monitor(args) => monitor::run(args).await,
         Command::Index(args) => index::run(&args).await,
         Command::Erase(args) => erase::run(&args).await,
@@ -302,46 +317,64 @@ fn encode_query(pairs: &[(&str, String)]) -> String {
     query.join("&")
 }
 
-async fn query(args: QueryArgs) -> anyhow::Result<ExitCode> {
-    let page = match &args.offline {
-        Some(directory) => offline(&args, directory)?,
-        None => online(&args).await?,
+async fn query(mut args: QueryArgs) -> anyhow::Result<ExitCode> {
+    let mut entries = args.output.entries(&args.forms)?;
+    let option = if args.oldest_first { "after" } else { "before" };
+    let mut pages = 0;
+    if args.offline.is_some() {
+        eprintln!("reading published files: nobody records this reading, and persons stand in it by reference only");
+    }
+    let next = loop {
+        let answer = match &args.offline {
+            Some(directory) => offline(&args, directory)?,
+            None => online(&args).await?,
+        };
+        let (next, size) = entries.page(&answer)?;
+        if args.oldest_first {
+            // Each page is a reading, which the log grows by: without an end a small page never gets there.
+            args.before = args.before.or(Some(size));
+        }
+        if !args.all || next.is_none() {
+            break next;
+        }
+        *(if args.oldest_first { &mut args.after } else { &mut args.before }) = next;
+        pages += 1;
+        entries.progress(pages);
     };
-    show_entries(&page, args.json, args.oldest_first);
+    entries.finish(next, option)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn show_entries(page: &Value, json: bool, oldest_first: bool) {
-    if json {
-        return say(page);
-    }
-    let rows: Vec<Vec<String>> = page.get("entries").and_then(Value::as_array).into_iter().flatten().map(row).collect();
-    say(table::render(&COLUMNS, &rows));
-    let size = page.get("size").and_then(Value::as_u64).unwrap_or_default();
-    eprintln!("{} of {size} entries", rows.len());
-    if let Some(next) = page.get("next").and_then(Value::as_u64) {
-        eprintln!("there may be more: go on with `--{} {next}`", if oldest_first { "after" } else { "before" });
-    }
-}
-
-async fn online(args: &QueryArgs) -> anyhow::Result<Value> {
+async fn online(args: &QueryArgs) -> anyhow::Result<Answer> {
     let mut pairs = args.filter.pairs();
     pairs.push(("limit", args.limit.to_string()));
     pairs.push(("order", if args.oldest_first { "oldest" } else { "newest" }.to_owned()));
     pairs.extend(args.open_at.map(|at| ("open_at", at.to_rfc3339())));
     pairs.extend(args.after.map(|a| ("after", a.to_string())));
     pairs.extend(args.before.map(|b| ("before", b.to_string())));
-    ask(&args.server, &target(&pairs)).await
+    asked(&args.server, &target(&pairs)).await
 }
 
 /// The broker's answer, which is JSON.
 async fn ask(server: &Server, target: &str) -> anyhow::Result<Value> {
-    let body = server.get(target).await?.into_body().collect().await.context("the answer broke off")?;
-    serde_json::from_slice(&body.to_bytes()).context("the broker's answer is not JSON")
+    asked(server, target).await?.json()
 }
 
-fn offline(args: &QueryArgs, directory: &std::path::Path) -> anyhow::Result<Value> {
-    eprintln!("reading published files: nobody records this reading, and persons stand in it by reference only");
+/// The same as it came, with the log that its receipt names.
+async fn asked(server: &Server, target: &str) -> anyhow::Result<Answer> {
+    let response = server.get(target).await?;
+    let origin = origin(response.headers());
+    let body = response.into_body().collect().await.context("the answer broke off")?;
+    Ok(Answer { body: body.to_bytes().to_vec(), origin })
+}
+
+/// Of which log the answer is, unless the plant gives no receipts.
+fn origin(headers: &http::HeaderMap) -> Option<String> {
+    let receipt = headers.get(tlog::receipt::HEADER)?.to_str().ok()?;
+    tlog::Receipt::parse(receipt).ok().map(|receipt| receipt.origin)
+}
+
+fn offline(args: &QueryArgs, directory: &std::path::Path) -> anyhow::Result<Answer> {
     let query = Query {
         after: args.after,
         before: args.before,
@@ -351,15 +384,13 @@ fn offline(args: &QueryArgs, directory: &std::path::Path) -> anyhow::Result<Valu
     };
     let page = audit::query::offline(directory, &query)
         .with_context(|| format!("`{}` cannot be read as a published log", directory.display()))?;
-    let entries = page.entries.iter().map(|found| {
-        let entry: Value = serde_json::from_str(&found.entry).unwrap_or_default();
-        serde_json::json!({ "index": found.index, "entry": entry })
-    });
-    let mut object = serde_json::json!({ "entries": entries.collect::<Vec<_>>(), "size": page.size });
-    if let (Some(next), Some(object)) = (page.next, object.as_object_mut()) {
-        object.insert("next".into(), next.into());
-    }
-    Ok(object)
+    let origin = audit::Publication::open(directory).ok().map(|published| published.checkpoint().origin.clone());
+    // Byte for byte, as the broker answers.
+    let entries: Vec<String> =
+        page.entries.iter().map(|found| format!("{{\"index\":{},\"entry\":{}}}", found.index, found.entry)).collect();
+    let next = page.next.map(|next| format!(",\"next\":{next}")).unwrap_or_default();
+    let body = format!("{{\"entries\":[{}]{next},\"size\":{}}}", entries.join(","), page.size);
+    Ok(Answer { body: body.into_bytes(), origin })
 }
 
 const COLUMNS: [&str; 9] =

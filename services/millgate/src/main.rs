@@ -66,3 +66,15 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     eprintln!("millgate: {error:#}");
     ExitCode::from(if error.is::<millgate::Refused>() { 1 } else { 2 })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    /// Clap looks at a command only when it is called, and ends the program then.
+    #[test]
+    fn every_command_has_arguments_that_go_together() {
+        Cli::command().debug_assert();
+    }
+}

@@ -3,12 +3,14 @@
 //! A saved question is a TOML file: what to ask, of which time, and what must be the case. Some come with the executable;
 //! a folder of one's own adds to them and may replace them.
 
-use super::{Filter, ask, show_entries, summary, target, time};
+use super::output::{Forms, Output, measure};
+use super::{Filter, ask, asked, summary, target, time};
 use crate::client::Server;
 use crate::out::say;
 use crate::table;
 use anyhow::{Context as _, bail};
 use audit::index::{By, Dimension, ROWS_MAX, Summary};
+use formats::Measure;
 use include_dir::{Dir, include_dir};
 use model::entry::Kind;
 use model::{Clock as _, OrganisationId, Timestamp};
@@ -41,9 +43,13 @@ pub struct ReportArgs {
     /// At most this many rows or entries
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1000))]
     limit: Option<u64>,
-    /// One JSON object on standard output
-    #[arg(long)]
-    json: bool,
+    /// In a chart: decisions, ended, complete, rows or bytes
+    #[arg(long, value_name = "WHAT", default_value = "decisions", value_parser = measure, help_heading = "Output")]
+    measure: Measure,
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    forms: Forms,
 }
 
 /// A saved question.
@@ -92,7 +98,7 @@ enum Form {
 pub async fn run(args: ReportArgs) -> anyhow::Result<ExitCode> {
     let saved = all(args.reports.as_deref())?;
     let Some(name) = &args.name else {
-        list(&saved, args.json);
+        list(&saved, args.output.json);
         return Ok(ExitCode::SUCCESS);
     };
     let Some(question) = saved.get(name) else {
@@ -108,13 +114,13 @@ pub async fn run(args: ReportArgs) -> anyhow::Result<ExitCode> {
         }
     }
     let limit = args.limit.and_then(|limit| usize::try_from(limit).ok()).or(question.limit).unwrap_or(LIMIT);
-    if !args.json {
+    if !args.output.is_for_a_program() {
         eprintln!("{}", question.title);
     }
     match question.question {
         Form::Summary => {
             let table = ask(&args.server, &summary::target(&question.summary(&filter, limit)?)).await?;
-            summary::show(&table, args.json);
+            summary::show(&table, &args.output, (args.measure, Some(&question.title)))?;
         }
         Form::Entries => {
             let mut pairs = pairs;
@@ -123,7 +129,9 @@ pub async fn run(args: ReportArgs) -> anyhow::Result<ExitCode> {
                 pairs.push(("open_at", at.to_rfc3339()));
             }
             pairs.push(("limit", limit.to_string()));
-            show_entries(&ask(&args.server, &target(&pairs)).await?, args.json, false);
+            let mut entries = args.output.entries(&args.forms)?;
+            let (next, _) = entries.page(&asked(&args.server, &target(&pairs)).await?)?;
+            entries.finish(next, "before")?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -1,11 +1,12 @@
 //! `millgate audit summary`: counting instead of listing.
 
+use super::output::{Output, measure};
 use super::{ask, encode_query, time};
 use crate::client::Server;
-use crate::out::say;
 use crate::table;
 use anyhow::{Context as _, bail};
 use audit::index::{By, Dimension, Summary};
+use formats::Measure;
 use model::{OrganisationId, Timestamp};
 use serde_json::Value;
 use std::path::PathBuf;
@@ -36,9 +37,11 @@ pub struct SummaryArgs {
     /// Read a published directory instead; this reading is not recorded
     #[arg(long, value_name = "DIR", conflicts_with = "token_file")]
     offline: Option<PathBuf>,
-    /// One JSON object on standard output
-    #[arg(long)]
-    json: bool,
+    /// In a chart: decisions, ended, complete, rows or bytes
+    #[arg(long, value_name = "WHAT", default_value = "decisions", value_parser = measure, help_heading = "Output")]
+    measure: Measure,
+    #[command(flatten)]
+    output: Output,
 }
 
 /// What must be the case.
@@ -123,7 +126,7 @@ pub async fn run(args: &SummaryArgs) -> anyhow::Result<ExitCode> {
         }
         None => ask(&args.server, &target(&summary)).await?,
     };
-    show(&table, args.json);
+    show(&table, &args.output, (args.measure, None))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -143,18 +146,28 @@ pub(super) fn target(summary: &Summary) -> String {
     format!("/v1/audit/summary?{}", encode_query(&pairs))
 }
 
-pub(super) fn show(table: &Value, json: bool) {
-    if json {
-        return say(table);
+pub(super) fn show(answer: &Value, output: &Output, (measure, title): (Measure, Option<&str>)) -> anyhow::Result<()> {
+    output.summary(answer, measure, title)?;
+    if !output.is_for_a_program() {
+        let size = answer.get("size").and_then(Value::as_u64).unwrap_or_default();
+        let rows = answer.get("rows").and_then(Value::as_array).map_or(0, Vec::len);
+        eprintln!("{rows} rows, from {size} entries");
     }
+    if let Some(left_out) = answer.get("left_out").and_then(Value::as_u64).filter(|_| !output.json) {
+        eprintln!("{left_out} more rows are not shown: take a larger `--limit`, or ask for less at once");
+    }
+    Ok(())
+}
+
+pub(super) fn table(answer: &Value) -> String {
     let texts = |value: Option<&Value>| -> Vec<String> {
         let items = value.and_then(Value::as_array).into_iter().flatten();
         items.map(|item| item.as_str().unwrap_or_default().to_owned()).collect()
     };
-    let by = texts(table.get("by"));
+    let by = texts(answer.get("by"));
     let measures = ["decisions", "ended", "complete", "rows", "bytes"];
     let header: Vec<&str> = by.iter().map(String::as_str).chain(measures).chain(["first"]).collect();
-    let rows: Vec<Vec<String>> = table
+    let rows: Vec<Vec<String>> = answer
         .get("rows")
         .and_then(Value::as_array)
         .into_iter()
@@ -166,10 +179,5 @@ pub(super) fn show(table: &Value, json: bool) {
             group.chain(numbers).chain([first]).collect()
         })
         .collect();
-    say(table::render(&header, &rows));
-    let size = table.get("size").and_then(Value::as_u64).unwrap_or_default();
-    eprintln!("{} rows, from {size} entries", rows.len());
-    if let Some(left_out) = table.get("left_out").and_then(Value::as_u64) {
-        eprintln!("{left_out} more rows are not shown: take a larger `--limit`, or ask for less at once");
-    }
+    table::render(&header, &rows)
 }
