@@ -4,7 +4,7 @@ use acceptance::process::{run, serve};
 use acceptance::source::{Behaviour, Source};
 use acceptance::{Plant, http, wait};
 use audit::{Log, LogOptions};
-use model::entry::{Draft, Kind};
+use model::entry::{DirectoryRow, Draft, Kind};
 use model::{OrganisationId, Value};
 use runtime::SystemClock;
 use std::path::Path;
@@ -148,7 +148,10 @@ async fn fill(directory: &Path, origin: &str, count: usize) {
             ("request", Value::text(format!("r{n}"))),
             ("resource", Value::text(format!("Dataset/d{}", n % 50))),
         ];
-        Draft::new(Kind::Decision, &log.common(), Some(&organisation), members, Vec::new()).unwrap()
+        let mut draft = Draft::new(Kind::Decision, &log.common(), Some(&organisation), members, Vec::new()).unwrap();
+        draft.directory =
+            vec![DirectoryRow { principal: format!("acme/person-{}", n % 7), reference: format!("{:032x}", n % 7) }];
+        draft
     };
     for chunk in (0..count).collect::<Vec<_>>().chunks(500) {
         let appends = chunk.iter().map(|n| log.append(draft(*n)));

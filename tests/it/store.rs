@@ -167,7 +167,7 @@ async fn what_is_written_cannot_be_changed_by_a_broker_nor_unawares_by_a_superus
 fn append_at(log: i32, size: i64) -> String {
     format!(
         "SELECT millgate_audit.append({log}, {size}, 1, 0, 0, sha256(''), '', sha256(''), '', '', '{{}}', '{{}}', '{{}}', \
-         '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}')"
+         '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}')"
     )
 }
 

@@ -38,7 +38,8 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use model::entry::{Ended, Kind};
 use model::{AuthenticationMethod, OrganisationId, Reason, RequestId, Timestamp};
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -217,7 +218,10 @@ async fn search(broker: &Broker, query: &Query, reading: Granted) -> Result<(Pag
     }
 }
 
-fn unreadable(id: RequestId, error: &dyn std::error::Error) -> Refusal {
+fn unreadable(id: RequestId, error: &audit::ReadError) -> Refusal {
+    if let audit::ReadError::NotIndexed { .. } = error {
+        return Refusal::new(Reason::NOT_INDEXED, error.to_string()).retry_after(30);
+    }
     tracing::error!(%error, request = %id, "the audit log could not be read");
     Refusal::new(Reason::NOT_RECORDED, "the audit log could not be read; see the broker's log")
 }
@@ -250,11 +254,23 @@ pub struct Readers {
     searches: Arc<Semaphore>,
     tails: Arc<Semaphore>,
     catalogues: Arc<Semaphore>,
+    /// Searches and tails of each organisation, so that none takes the places of all.
+    of_each: Mutex<HashMap<OrganisationId, [Arc<Semaphore>; 2]>>,
+}
+
+/// A place for one reader, among all and among those of its organisation.
+#[derive(Debug)]
+pub struct Place {
+    _among_all: OwnedSemaphorePermit,
+    _among_own: OwnedSemaphorePermit,
 }
 
 /// Below the six connections that the store has for reading.
 const SEARCHES_MAX: usize = 4;
 const TAILS_MAX: usize = 16;
+/// Of these, for one organisation.
+const OWN_SEARCHES_MAX: usize = 2;
+const OWN_TAILS_MAX: usize = 4;
 /// A page of a large plant is a second of work, which nobody else shall wait for.
 const CATALOGUES_MAX: usize = 2;
 const PLACE_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
@@ -262,7 +278,12 @@ const PLACE_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
 impl Default for Readers {
     fn default() -> Self {
         let places = |n| Arc::new(Semaphore::new(n));
-        Self { searches: places(SEARCHES_MAX), tails: places(TAILS_MAX), catalogues: places(CATALOGUES_MAX) }
+        Self {
+            searches: places(SEARCHES_MAX),
+            tails: places(TAILS_MAX),
+            catalogues: places(CATALOGUES_MAX),
+            of_each: Mutex::default(),
+        }
     }
 }
 
@@ -272,6 +293,22 @@ impl Readers {
         let place = if follow { self.tails.clone().try_acquire_owned().ok() } else { turn(&self.searches).await };
         let busy = || Refusal::new(Reason::OVERLOADED, "others are reading the audit log; try again").retry_after(5);
         place.ok_or_else(busy)
+    }
+
+    /// A place for somebody of this organisation, as [`Readers::place`].
+    async fn place_of(&self, follow: bool, organisation: &OrganisationId) -> Result<Place, Refusal> {
+        let own = {
+            let mut of_each = self.of_each.lock().unwrap_or_else(PoisonError::into_inner);
+            let places = || [OWN_SEARCHES_MAX, OWN_TAILS_MAX].map(|n| Arc::new(Semaphore::new(n)));
+            let [searches, tails] = of_each.entry(organisation.clone()).or_insert_with(places);
+            Arc::clone(if follow { tails } else { searches })
+        };
+        let place = if follow { own.try_acquire_owned().ok() } else { turn(&own).await };
+        let busy = || {
+            let detail = "your organisation is reading the audit log in as many places as it has; try again";
+            Refusal::new(Reason::OVERLOADED, detail).retry_after(5)
+        };
+        Ok(Place { _among_own: place.ok_or_else(busy)?, _among_all: self.place(follow).await? })
     }
 
     async fn catalogue(&self) -> Result<OwnedSemaphorePermit, Refusal> {
@@ -292,7 +329,7 @@ struct Tail {
     expired: Reason,
     standing: Standing,
     worlds: watch::Receiver<Arc<World>>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
     _share: Share,
     clock: Arc<dyn model::Clock>,
     draining: CancellationToken,
@@ -325,7 +362,7 @@ impl Over {
 }
 
 impl Tail {
-    fn new(broker: &Broker, mut query: Query, reading: Granted, place: OwnedSemaphorePermit) -> Self {
+    fn new(broker: &Broker, mut query: Query, reading: Granted, place: Place) -> Self {
         let Granted { permit, standing, mut exchange, share, .. } = reading;
         exchange.forwarded();
         exchange.answering(200);

@@ -10,6 +10,7 @@ use crate::frames;
 use crate::reader::{Reader, StoreAt};
 use crate::recover::entry_bytes;
 use crate::sqlite::{create_private_dir, create_private_file};
+use crate::store::StoreError;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,29 +39,24 @@ impl Building {
         let lock = lock(dir)?;
         let path = dir.join(DATABASE_FILE);
         create_private_file(dir, &path).map_err(|source| ReadError::File { path: path.clone(), source })?;
-        let mut kept = match Database::open(&path, origin).await {
+        let kept = match kept(&path, &reader, origin).await {
             Ok(kept) => kept,
             Err(error) => {
                 tracing::warn!(error = error.chain(), "the index cannot be read; it is built anew");
                 None
             }
         };
-        if let Some(database) = &mut kept
-            && !is_of(&reader, database.standing().await?).await?
-        {
-            tracing::warn!("the index is not one of this log as it is; it is built anew");
-            kept = None;
+        if kept.is_none() {
+            remove(&path)?;
         }
-        let mut database = match kept {
-            Some(database) => database,
+        let (database, size, memory) = match kept {
+            Some(kept) => kept,
             None => {
-                remove(&path)?;
                 create_private_file(dir, &path).map_err(|source| ReadError::File { path: path.clone(), source })?;
                 let fresh = Database::open(&path, origin).await?;
-                fresh.ok_or_else(|| super::database::damaged("meta"))?
+                (fresh.ok_or_else(|| super::database::damaged("meta"))?, 0, Memory::default())
             }
         };
-        let (size, memory) = (database.standing().await?.size, database.memory().await?);
         Ok(Self { reader, database, memory, size, pending: Vec::new(), _lock: lock })
     }
 
@@ -248,13 +244,26 @@ impl Indexer {
     }
 }
 
+/// What is there, with its size and what is remembered of it; `None` where there is nothing, or another log's.
+async fn kept(path: &Path, reader: &Reader, origin: &str) -> Result<Option<(Database, u64, Memory)>, StoreError> {
+    let Some(mut database) = Database::open(path, origin).await? else { return Ok(None) };
+    let standing = database.standing().await?;
+    if !is_of(reader, standing).await? {
+        tracing::warn!("the index is not one of this log as it is; it is built anew");
+        return Ok(None);
+    }
+    let memory = database.memory().await?;
+    Ok(Some((database, standing.size, memory)))
+}
+
 /// Whether the log has the entry that was indexed last where the index says.
-async fn is_of(reader: &Reader, standing: Standing) -> Result<bool, ReadError> {
+async fn is_of(reader: &Reader, standing: Standing) -> Result<bool, StoreError> {
     if !standing.size.is_multiple_of(BLOCK) {
         return Ok(false);
     }
     let Some(last) = standing.size.checked_sub(1) else { return Ok(true) };
-    let entry = entry_bytes(reader, last).await?;
+    // What cannot be read of the log is found by whoever indexes on.
+    let entry = entry_bytes(reader, last).await.unwrap_or_default();
     Ok(entry.is_some_and(|entry| leaf_hash(&entry) == standing.leaf))
 }
 

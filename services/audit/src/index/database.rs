@@ -1,6 +1,6 @@
 //! The index's own database: `index.db` beside the log, or wherever it is built.
 //!
-//! Its rows are written without waiting for the disk: what a crash takes is built again from the log.
+//! Its rows are not waited for until they are on the disk, only kept in order: what a crash takes is built again from the log.
 
 use super::block::{CellKey, Memory, Open, Rows};
 use super::facts::{COLUMNS, Facet};
@@ -71,7 +71,7 @@ impl Database {
             .filename(path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Off)
+            .synchronous(SqliteSynchronous::Normal)
             .busy_timeout(BUSY_TIMEOUT)
             .pragma("secure_delete", "OFF")
             .disable_statement_logging();

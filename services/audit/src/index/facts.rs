@@ -78,10 +78,15 @@ impl Facet {
             Self::Kind => matches!(value, "decision" | "outcome"),
             Self::Decision => value == "allow",
             Self::Ended => value == "complete",
+            // Anybody can ask for the entries of organisations that they make up.
+            Self::Resource => value.starts_with(SCOPE),
             _ => false,
         }
     }
 }
+
+/// How the resource of a reading of the log begins.
+const SCOPE: &str = "AuditScope/";
 
 /// Between the parts of [`Facet::Reasons`] and [`Facet::Policies`]; no id has one.
 pub(crate) const SEPARATOR: char = '\n';
@@ -252,6 +257,8 @@ fn alike(entry: &Outline<'_>) -> Alike {
         Facet::Organisation => text("org"),
         Facet::Reasons | Facet::Policies => list(facet.as_str()),
         Facet::Decision if entry.kind == Kind::RefusedLogin => String::from("deny"),
+        // As above: what was refused counts by who asked.
+        Facet::Resource if text("decision") == "deny" && text("resource").starts_with(SCOPE) => String::new(),
         _ => text(facet.as_str()),
     };
     Alike { day: day(entry.time), members: COLUMNS.map(member) }

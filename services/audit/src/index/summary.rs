@@ -245,13 +245,14 @@ pub(crate) struct Counting {
     rows: HashMap<Vec<String>, Measures>,
     /// Exchanges without an outcome so far.
     open: BTreeMap<u64, Alike>,
+    too_many: bool,
 }
 
 impl Counting {
     /// `None` for a time that is not a whole number of days.
     pub(crate) fn new(summary: Summary) -> Option<Self> {
         let days = summary.days()?;
-        Some(Self { summary, days, rows: HashMap::new(), open: BTreeMap::new() })
+        Some(Self { summary, days, rows: HashMap::new(), open: BTreeMap::new(), too_many: false })
     }
 
     /// Takes over what the index has counted, and says of how many entries.
@@ -263,12 +264,10 @@ impl Counting {
             let alike = texts.alike(&mut connection, &open.cell).await?;
             self.open.insert(decision, alike);
         }
-        let Some((sql, values)) = self.sql(&mut connection).await? else { return Ok(size) };
-        let mut query = sqlx::query(AssertSqlSafe(sql));
-        for value in values {
-            query = query.bind(value);
-        }
-        let rows = query.fetch_all(&mut *connection).await?;
+        let Some(sql) = self.sql(&mut connection).await? else { return Ok(size) };
+        let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut *connection).await?;
+        // What is cut off would be missing from the groups.
+        self.too_many = rows.len() > GROUPS_MAX;
         for row in rows {
             let measure = |at: usize| row.try_get::<i64, _>(at);
             let measures = Measures {
@@ -296,33 +295,38 @@ impl Counting {
         by.into_iter()
     }
 
-    /// The question to the cells and its values; `None` where no cell can be meant.
-    async fn sql(
-        &self,
-        connection: &mut sqlx::sqlite::SqliteConnection,
-    ) -> Result<Option<(String, Vec<i64>)>, StoreError> {
+    /// The question to the cells; `None` where no cell can be meant. What stands in it are names of ours and numbers.
+    async fn sql(&self, connection: &mut sqlx::sqlite::SqliteConnection) -> Result<Option<String>, StoreError> {
         let by_time = self.summary.by.iter().any(|by| !matches!(by, By::Of(_)));
         let column = |dimension: Dimension| COLUMNS.get(dimension.column()).map_or("kind", |facet| facet.as_str());
-        let group: Vec<&str> = by_time.then_some("day").into_iter().chain(self.dimensions().map(column)).collect();
+        // `min` is the only one of its kind, so that the other columns are those of its row. As long as what a group is called by, so that there are no more rows than groups, but for lists.
+        let group: Vec<&str> = self
+            .summary
+            .by
+            .iter()
+            .map(|by| match by {
+                By::Day => "day",
+                By::Week => "(day + 3) / 7",
+                By::Month => "strftime('%Y-%m', day * 86400, 'unixepoch')",
+                By::Of(dimension) => column(*dimension),
+            })
+            .collect();
         let columns: Vec<&str> = self.dimensions().map(column).collect();
         let mut sql = String::from(
             "SELECT sum(decisions), sum(ended), sum(complete), sum(bytes), sum(rows), min(first_index), first_time, ",
         );
         sql.push_str(&[vec![if by_time { "day" } else { "0" }], columns].concat().join(", "));
-        sql.push_str(" FROM cell WHERE day < ?");
-        let mut values = vec![self.days.1];
+        sql.push_str(&format!(" FROM cell WHERE day < {}", self.days.1));
         if !self.summary.new {
-            sql.push_str(" AND day >= ?");
-            values.push(self.days.0);
+            sql.push_str(&format!(" AND day >= {}", self.days.0));
         }
         for (dimension, wanted) in self.summary.only() {
             let ids = ids(connection, dimension, wanted).await?;
             if ids.is_empty() {
                 return Ok(None);
             }
-            let marks = vec!["?"; ids.len()].join(", ");
-            sql.push_str(&format!(" AND {} IN ({marks})", column(dimension)));
-            values.extend(ids);
+            let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+            sql.push_str(&format!(" AND {} IN ({})", column(dimension), ids.join(", ")));
         }
         if !group.is_empty() {
             sql.push_str(&format!(" GROUP BY {}", group.join(", ")));
@@ -330,7 +334,7 @@ impl Counting {
             sql.push_str(" HAVING count(*) > 0");
         }
         sql.push_str(&format!(" LIMIT {}", GROUPS_MAX + 1));
-        Ok(Some((sql, values)))
+        Ok(Some(sql))
     }
 
     fn add(&mut self, day: i64, member: impl Fn(Dimension) -> String, measures: &Measures) {
@@ -381,7 +385,7 @@ impl Counting {
     }
 
     pub(crate) fn finish(self, size: u64) -> Result<Table, TooMany> {
-        if self.rows.len() > GROUPS_MAX {
+        if self.too_many || self.rows.len() > GROUPS_MAX {
             return Err(TooMany);
         }
         let Summary { by, new, limit, .. } = self.summary;
@@ -403,6 +407,9 @@ async fn ids(
     dimension: Dimension,
     wanted: &str,
 ) -> Result<Vec<i64>, StoreError> {
+    if wanted.is_empty() {
+        return Ok(vec![0]);
+    }
     let facet = COLUMNS.get(dimension.column()).copied().unwrap_or(Facet::Kind);
     let rows = if dimension.is_list() {
         let sql = "SELECT id, value FROM term WHERE facet = ? AND instr(value, ?) > 0";

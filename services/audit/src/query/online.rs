@@ -1,6 +1,7 @@
 //! Searching the database of an open log.
 
 use super::filter::Collector;
+use super::summary::UNINDEXED_MAX;
 use super::{Found, Page, Query};
 use crate::append::Log;
 use crate::batch::ENTRIES_MAX;
@@ -100,6 +101,9 @@ impl Log {
             Some(index) => OpenAt::indexed(&index, at).await?,
             None => (OpenAt::new(at), 0),
         };
+        if size.saturating_sub(from) > UNINDEXED_MAX {
+            return Err(ReadError::NotIndexed { indexed: from, size });
+        }
         let open = self.each(open, (from, size), |open, index, entry| open.see(index, entry)).await?;
         Ok(open.finish())
     }

@@ -8,15 +8,13 @@ use std::path::Path;
 use tlog::tile::WIDTH;
 
 /// Entries that a summary looks through itself: about a second of work.
-const UNINDEXED_MAX: u64 = 200_000;
+pub(super) const UNINDEXED_MAX: u64 = if cfg!(test) { 2_000 } else { 200_000 };
 
 /// Why there is no summary.
 #[derive(Debug, thiserror::Error)]
 pub enum SummaryError {
     #[error("a summary counts whole days: begin and end it at midnight UTC, as in 2026-11-22T00:00:00Z")]
     NotWholeDays,
-    #[error("the index of the log is being built: {indexed} of {size} entries are done; try again later")]
-    NotIndexed { indexed: u64, size: u64 },
     #[error("too many groups for one summary: ask for a shorter time, for fewer members, or for one organisation")]
     TooMany,
     #[error(transparent)]
@@ -51,8 +49,10 @@ impl Log {
             Some(index) => counting.indexed(&index).await.map_err(ReadError::from)?,
             None => 0,
         };
-        if size.saturating_sub(indexed) > UNINDEXED_MAX {
-            return Err(SummaryError::NotIndexed { indexed, size });
+        // The index may have grown since.
+        let size = size.max(indexed);
+        if size - indexed > UNINDEXED_MAX {
+            return Err(ReadError::NotIndexed { indexed, size }.into());
         }
         let counting =
             self.each(counting, (indexed, size), |counting, index, entry| counting.see(index, entry)).await?;

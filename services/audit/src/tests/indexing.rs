@@ -276,6 +276,8 @@ fn summaries(end: Timestamp) -> Vec<Summary> {
         },
         Summary { by: of(&[Dimension::Principal, Dimension::Resource]), from: Some(middle), new: true, ..base.clone() },
         Summary { only: vec![(Dimension::Resource, "Dataset/none".into())], ..base.clone() },
+        Summary { by: of(&[Dimension::Decision]), only: vec![(Dimension::Agreement, String::new())], ..base.clone() },
+        Summary { only: vec![(Dimension::Reason, String::new())], ..base.clone() },
         Summary { by: of(&[Dimension::Kind, Dimension::Decision]), ..base },
     ]
 }
@@ -578,5 +580,63 @@ async fn a_summary_of_more_groups_than_fit_is_refused_whatever_is_indexed() {
         let table = log.summary(&by(Dimension::Organisation)).await.unwrap();
         assert_eq!(table.rows[0].measures.decisions, 501);
     }
+    log.close().await;
+}
+
+/// Refusals of acme, one a step, about `resource`.
+async fn refused(log: &Log, times: impl IntoIterator<Item = Timestamp>, resource: impl Fn(usize) -> String) {
+    let drafts = times.into_iter().enumerate().map(|(n, time)| {
+        let members = [("decision", Value::text("deny")), ("resource", Value::text(resource(n)))];
+        let common = Common { time, ..log.common() };
+        log.append(Draft::new(Kind::AuditRead, &common, Some(&organisation("acme")), members, vec![]).unwrap())
+    });
+    for appended in futures_util::future::join_all(drafts).await {
+        appended.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_summary_by_month_counts_every_day_however_many_there_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    // More pairs of day and resource than groups may be, in a few months.
+    let times = (0..700).map(|n| Timestamp(START.millis() + n / 10 * DAY_MS));
+    refused(&log, times, |n| format!("Dataset/d{}", n % 10)).await;
+    index(&log, dir.path(), usize::MAX).await;
+    for by in [By::Month, By::Week] {
+        let summary = Summary { by: vec![by, By::Of(Dimension::Resource)], limit: 1000, ..Summary::default() };
+        let table = log.summary(&summary).await.unwrap();
+        assert_eq!(table.rows.iter().map(|row| row.measures.decisions).sum::<i64>(), 700, "{by:?}");
+        assert!(table.rows.len() < 500 && table.left_out == 0);
+    }
+    let daily = Summary { by: vec![By::Day, By::Of(Dimension::Resource)], limit: 1000, ..Summary::default() };
+    assert!(matches!(log.summary(&daily).await, Err(SummaryError::TooMany)));
+    log.close().await;
+}
+
+#[tokio::test]
+async fn organisations_that_a_stranger_makes_up_do_not_fill_the_index() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    refused(&log, std::iter::repeat_n(START, 600), |n| format!("AuditScope/made-up-{n}")).await;
+    index(&log, dir.path(), usize::MAX).await;
+    let by_resource = Summary { by: vec![By::Of(Dimension::Resource)], limit: 10, ..Summary::default() };
+    let table = log.summary(&by_resource).await.unwrap();
+    assert_eq!((table.rows.len(), table.rows[0].group[0].as_str(), table.rows[0].measures.decisions), (1, "", 600));
+    // They are found all the same.
+    let query = Query { resource: Some("AuditScope/made-up-7".into()), ..Query::default() };
+    assert_eq!(log.query(&query).await.unwrap().entries.len(), 1);
+    log.close().await;
+}
+
+#[tokio::test]
+async fn a_moment_is_not_looked_for_in_a_long_log_without_an_index() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    refused(&log, std::iter::repeat_n(START, 2_100), |_| String::from("Dataset/d")).await;
+    let query = Query { open_at: Some(START), ..Query::default() };
+    assert!(matches!(log.query(&query).await, Err(ReadError::NotIndexed { indexed: 0, .. })));
+    index(&log, dir.path(), usize::MAX).await;
+    assert_eq!(log.query(&query).await.unwrap().entries, []);
     log.close().await;
 }

@@ -28,7 +28,7 @@ use model::canonical::encode_text;
 use model::entry::Ended;
 use model::{Reason, RequestId, Timestamp};
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub(super) async fn handle(
@@ -106,7 +106,7 @@ struct Reading {
     worlds: watch::Receiver<Arc<World>>,
     draining: CancellationToken,
     ended: bool,
-    _place: OwnedSemaphorePermit,
+    _place: super::Place,
     _share: Share,
 }
 

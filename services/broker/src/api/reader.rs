@@ -1,6 +1,7 @@
 //! What every reading of the log begins with, whichever protocol it comes by: who asks, whether it may, and the record of
 //! it. Nobody gets an [`Exchange`] to answer in any other way.
 
+use super::Place;
 use crate::authenticate::{Door, authenticate};
 use crate::authorize::{Standing, authorize};
 use crate::canonical::Canonical;
@@ -15,7 +16,6 @@ use model::entry::{Ended, Kind};
 use model::{AccessRequest, Action, Authenticated, OrganisationId, Reason, RequestId, ResourceRef, Shape};
 use pdp::Permit;
 use std::sync::Arc;
-use tokio::sync::OwnedSemaphorePermit;
 
 /// Somebody who is known and asks something of the log.
 #[derive(Debug)]
@@ -146,8 +146,9 @@ impl Granted {
     ///
     /// # Errors
     /// 503 when all of them are taken.
-    pub async fn placed(self, broker: &Broker, follow: bool) -> Result<(Self, OwnedSemaphorePermit), Refusal> {
-        match broker.readers.place(follow).await {
+    pub async fn placed(self, broker: &Broker, follow: bool) -> Result<(Self, Place), Refusal> {
+        let organisation = self.permit.request().caller.organisation();
+        match broker.readers.place_of(follow, organisation).await {
             Ok(place) => Ok((self, place)),
             Err(refusal) => {
                 self.exchange.fail(Ended::NotForwarded, &refusal);

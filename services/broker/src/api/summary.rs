@@ -73,7 +73,6 @@ pub(super) async fn counted(broker: &Broker, reader: Reader, receipt: &Slip) -> 
 fn refusal(id: RequestId, error: &SummaryError) -> Refusal {
     match error {
         SummaryError::NotWholeDays | SummaryError::TooMany => Refusal::new(Reason::BAD_PARAMETER, error.to_string()),
-        SummaryError::NotIndexed { .. } => Refusal::new(Reason::NOT_INDEXED, error.to_string()).retry_after(30),
         SummaryError::Read(cause) => unreadable(id, cause),
     }
 }
