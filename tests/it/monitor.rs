@@ -75,10 +75,11 @@ async fn a_log_is_watched_from_outside_and_an_older_copy_in_its_place_is_found()
     let (code, told) = look(older.to_str().unwrap(), &state, &["--key", key]);
     assert_eq!((code, &told["ok"]), (Some(1), &false.into()));
     assert!(told["findings"][0]["what"].as_str().unwrap().starts_with("the log was cut or put back"), "{told}");
-    let kept =
-        |name: &str| std::fs::read_to_string(plant.directory.path().join(format!("auditor.seen.{name}"))).unwrap();
-    assert_eq!(kept("contradicting.checkpoint"), first);
-    assert_ne!(kept("seen.checkpoint"), first);
+    let kept: Vec<String> =
+        told["kept"].as_array().unwrap().iter().map(|path| path.as_str().unwrap().to_owned()).collect();
+    let [seen, published_note] = kept.as_slice() else { panic!("{told}") };
+    assert_eq!(std::fs::read_to_string(published_note).unwrap(), first);
+    assert_ne!(std::fs::read_to_string(seen).unwrap(), first);
     // Nobody answers: that is not held against the log.
     let (code, told) = look("http://127.0.0.1:9", &state, &["--key", key]);
     assert_eq!(code, Some(2));

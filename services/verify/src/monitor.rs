@@ -9,7 +9,8 @@
 //! 5. something was written not too long ago, and no entry is later than this machine's clock or than a witness's.
 //!
 //! After a look that does not pass points 1 to 3 the last good one stays what the next begins with: nothing that
-//! contradicts it is ever taken over. Two notes that contradict each other are evidence by themselves, and come back.
+//! contradicts it is ever taken over. What is wrong with entries that are taken over stays told, look after look, until
+//! somebody acknowledges it. Two notes of one size with different roots prove by themselves that two histories were signed.
 //!
 //! What this does **not** do: it has no network (the caller fetches), and hash tiles are looked at only where a watch begins
 //! in the middle. [`crate::log`] checks everything that is published.
@@ -35,6 +36,10 @@ const CLOCKS_DIFFER_MS: i64 = 60_000;
 const FILE_BYTES_MAX: usize = 256 * (2 + 65_535);
 /// Entries that a look hands back for a closer one.
 const SAMPLES_MAX: usize = 3;
+/// More entries than any log writes between two looks, or a watch begins with: a checkpoint can claim any number.
+const NEW_MAX: u64 = 200_000_000;
+/// Findings that are kept until somebody acknowledges them.
+const UNRESOLVED_MAX: usize = 100;
 
 /// Where published files come from.
 pub trait Files {
@@ -60,7 +65,21 @@ pub struct Seen {
     note: String,
     range: CompactRange,
     rules: Rules,
+    /// The time of the last entry, or when a watch began in the middle.
     latest: Option<Timestamp>,
+    /// Findings about entries that were taken over.
+    unresolved: Vec<String>,
+}
+
+/// Two signed notes that do not go together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contradiction {
+    /// The last good one.
+    pub seen: String,
+    pub published: String,
+    /// They are of one size and have different roots: whoever holds the key has signed two histories. Otherwise it takes the
+    /// entries to tell, or somebody has put an older copy in between.
+    pub is_proof: bool,
 }
 
 /// What one look came to.
@@ -77,15 +96,20 @@ pub struct Look {
     pub cosigned: Vec<(String, u64)>,
     pub findings: Vec<Finding>,
     pub warnings: Vec<Finding>,
-    /// Two signed notes of which only one can be true.
-    pub contradiction: Option<(String, String)>,
+    pub contradiction: Option<Contradiction>,
+    /// What earlier looks found in entries that were taken over, and nobody has acknowledged.
+    pub unresolved: Vec<String>,
+    /// A part could not be fetched: the look is not complete.
+    pub unreachable: Option<String>,
+    /// Nothing had been seen before.
+    pub is_first: bool,
     /// Some of the new entries, with their index.
     pub samples: Vec<(u64, Vec<u8>)>,
 }
 
 impl Look {
     pub fn is_ok(&self) -> bool {
-        self.findings.is_empty()
+        self.findings.is_empty() && self.unresolved.is_empty()
     }
 
     /// One object.
@@ -99,6 +123,9 @@ impl Look {
             "cosigned": crate::report::cosigned_json(&self.cosigned),
             "findings": self.findings.iter().map(Finding::to_json).collect::<Vec<_>>(),
             "warnings": self.warnings.iter().map(Finding::to_json).collect::<Vec<_>>(),
+            "unresolved": self.unresolved,
+            "unreachable": self.unreachable,
+            "first": self.is_first,
         })
     }
 }
@@ -118,14 +145,20 @@ impl std::error::Error for Unreachable {}
 impl Seen {
     /// Nothing yet: the first look goes through everything.
     pub fn nothing() -> Self {
-        Self { note: String::new(), range: CompactRange::new(), rules: Rules::default(), latest: None }
+        Self {
+            note: String::new(),
+            range: CompactRange::new(),
+            rules: Rules::default(),
+            latest: None,
+            unresolved: Vec::new(),
+        }
     }
 
     /// Begins at the checkpoint that is published now, and believes what is before it.
     ///
     /// # Errors
     /// When it is not signed by the key, or its hash tiles are not there.
-    pub fn from_now(watch: &Watch, files: &mut dyn Files) -> Result<Self, Unreachable> {
+    pub fn from_now(watch: &Watch, files: &mut dyn Files, clock: &dyn Clock) -> Result<Self, Unreachable> {
         let (note, checkpoint) = match published(watch, files)? {
             Ok(published) => published,
             Err(why) => return Err(Unreachable(format!("`checkpoint`: {why}"))),
@@ -144,7 +177,7 @@ impl Seen {
         }
         let mut rules = Rules::default();
         rules.hole(0..checkpoint.size);
-        Ok(Self { note, range, rules, latest: None })
+        Ok(Self { note, range, rules, latest: Some(clock.now()), unresolved: Vec::new() })
     }
 
     /// Entries that have been seen.
@@ -161,10 +194,17 @@ impl Seen {
             "range": hex(&self.range.to_bytes()),
             "latest": self.latest.map(Timestamp::millis),
             "rules": self.rules.to_json(),
+            "unresolved": self.unresolved,
         })
     }
 
-    /// The inverse of [`Seen::to_json`]. `None` for anything else, and for another log's.
+    /// What was found in entries that were taken over is known and dealt with.
+    pub fn acknowledge(&mut self) {
+        self.unresolved.clear();
+    }
+
+    /// The inverse of [`Seen::to_json`]. `None` for anything else, for another log's, and where what was seen is not what its
+    /// note was signed for.
     pub fn from_json(watch: &Watch, value: &Value) -> Option<Self> {
         let text = |name: &str| value.get(name).and_then(Value::as_str);
         if text("format") != Some(FORMAT) || text("origin") != Some(watch.key.name()) {
@@ -173,7 +213,12 @@ impl Seen {
         let range = CompactRange::from_bytes(value.get("size")?.as_u64()?, &unhex(text("range")?)?)?;
         let latest = value.get("latest").and_then(Value::as_i64).map(Timestamp);
         let rules = Rules::from_json(value.get("rules")?)?;
-        Some(Self { note: text("note")?.to_owned(), range, rules, latest })
+        let note = text("note")?.to_owned();
+        let unresolved = value.get("unresolved")?.as_array()?.iter().map(|text| Some(text.as_str()?.to_owned()));
+        let unresolved = unresolved.collect::<Option<Vec<_>>>()?;
+        let signed = Checkpoint::open(&note, &watch.key).ok().map(|signed| (signed.size, signed.root));
+        let is_signed = signed == Some((range.size(), range.root())) || (note.is_empty() && range.size() == 0);
+        is_signed.then_some(Self { note, range, rules, latest, unresolved })
     }
 
     /// Looks once.
@@ -182,15 +227,19 @@ impl Seen {
     /// When the log cannot be reached. What is wrong with it is in the look.
     pub fn look(&mut self, watch: &Watch, files: &mut dyn Files, clock: &dyn Clock) -> Result<Look, Unreachable> {
         let (mut findings, mut warnings) = (Findings::default(), Findings::default());
-        let mut look = Look::default();
+        let mut look = Look { is_first: self.note.is_empty(), unresolved: self.unresolved.clone(), ..Look::default() };
+        let now = clock.now();
         match published(watch, files)? {
             Err(why) => findings.add(0..0, format!("`checkpoint`: {why}")),
             Ok((note, checkpoint)) => {
                 look.size = checkpoint.size;
-                self.compare(watch, files, (&note, &checkpoint), &mut look, (&mut findings, &mut warnings))?;
-                self.clocks(watch, clock.now(), &look, &mut findings);
+                let told = (&mut findings, &mut warnings);
+                let compared = self.compare(watch, files, (&note, &checkpoint), now, &mut look, told);
+                // What was found until then is told all the same.
+                look.unreachable = compared.err().map(|Unreachable(why)| why);
             }
         }
+        self.silence(watch, now, &mut findings);
         look.open = self.rules.finish(&mut Findings::default());
         (look.findings, _) = findings.finish();
         (look.warnings, _) = warnings.finish();
@@ -202,6 +251,7 @@ impl Seen {
         watch: &Watch,
         files: &mut dyn Files,
         (note, checkpoint): (&str, &Checkpoint),
+        now: Timestamp,
         look: &mut Look,
         (findings, warnings): (&mut Findings, &mut Findings),
     ) -> Result<(), Unreachable> {
@@ -216,11 +266,21 @@ impl Seen {
             let what =
                 format!("the log was cut or put back: {seen} entries were seen, and {} are published", checkpoint.size);
             findings.add(checkpoint.size..seen, what);
-            look.contradiction = Some((self.note.clone(), note.to_owned()));
+            look.contradiction = self.contradiction(note, false);
             return Ok(());
         }
-        let mut next = Next { range: self.range.clone(), rules: self.rules.clone(), latest: self.latest };
-        if !next.read(files, checkpoint.size, look, (findings, warnings))? {
+        if checkpoint.size - seen > NEW_MAX {
+            let claimed = checkpoint.size - seen;
+            findings.add(0..0, format!("the checkpoint claims {claimed} new entries, more than a look goes through"));
+            return Ok(());
+        }
+        let mut next = Next { range: self.range.clone(), rules: self.rules.clone(), latest: self.latest, newest: None };
+        let (mut of_entries, mut beside) = (Findings::default(), Findings::default());
+        let read = next.read(files, checkpoint.size, look, (&mut of_entries, &mut beside));
+        let of_entries = of_entries.finish().0;
+        tell(findings, &of_entries);
+        tell(warnings, &beside.finish().0);
+        if !read? {
             look.new = 0;
             return Ok(());
         }
@@ -228,7 +288,7 @@ impl Seen {
             let what =
                 "the log was rewritten: what was seen before and the new entries do not make the root of `checkpoint`";
             findings.add(0..checkpoint.size, what);
-            look.contradiction = (!self.note.is_empty()).then(|| (self.note.clone(), note.to_owned()));
+            look.contradiction = self.contradiction(note, checkpoint.size == seen);
             look.new = 0;
             return Ok(());
         }
@@ -236,34 +296,37 @@ impl Seen {
         if look.new > 0 {
             next.rules.finish(warnings);
         }
+        next.clocks(now, look, findings);
         // What nobody of those who are trusted has cosigned may yet be replaced by what they have.
         if is_met {
             (self.range, self.rules, self.latest) = (next.range, next.rules, next.latest);
             self.note = note.to_owned();
+            self.unresolved.extend(of_entries.iter().map(ToString::to_string));
+            self.unresolved.truncate(UNRESOLVED_MAX);
         }
         Ok(())
     }
 
-    fn clocks(&self, watch: &Watch, now: Timestamp, look: &Look, findings: &mut Findings) {
-        let Some(latest) = self.latest else { return };
-        let ahead = latest.millis().saturating_sub(now.millis());
-        let last = self.size().saturating_sub(1);
-        if ahead > CLOCKS_DIFFER_MS {
-            findings.add(last..last + 1, format!("{} s later than the clock here", ahead / 1000));
-        } else if -ahead > watch.silence_ms {
-            let what = format!(
-                "nothing was written for {} s: the log does not run, or what it writes is kept back",
-                -ahead / 1000
-            );
+    fn contradiction(&self, published: &str, is_proof: bool) -> Option<Contradiction> {
+        let seen = self.note.clone();
+        (!seen.is_empty()).then(|| Contradiction { seen, published: published.to_owned(), is_proof })
+    }
+
+    /// Judged whatever else the look came to: keeping everything back must not go unnoticed.
+    fn silence(&self, watch: &Watch, now: Timestamp, findings: &mut Findings) {
+        let quiet = self.latest.map_or(0, |latest| now.millis().saturating_sub(latest.millis()));
+        if quiet > watch.silence_ms {
+            let seconds = quiet / 1000;
+            let what =
+                format!("nothing new was seen for {seconds} s: the log does not run, or what it writes is kept back");
             findings.add(0..0, what);
         }
-        for (name, seconds) in &look.cosigned {
-            let cosigned = i64::try_from(*seconds).unwrap_or(i64::MAX).saturating_mul(1000);
-            if latest.millis().saturating_sub(cosigned) > CLOCKS_DIFFER_MS {
-                findings
-                    .add(last..last + 1, format!("later than its cosignature by `{name}`: one of the clocks is wrong"));
-            }
-        }
+    }
+}
+
+fn tell(findings: &mut Findings, list: &[Finding]) {
+    for Finding { what, entries } in list {
+        findings.add(entries.map_or(0..0, |(first, last)| first..last + 1), what);
     }
 }
 
@@ -272,9 +335,33 @@ struct Next {
     range: CompactRange,
     rules: Rules,
     latest: Option<Timestamp>,
+    /// The latest time of the new entries, with its entry: not always the last one's.
+    newest: Option<(Timestamp, u64)>,
 }
 
 impl Next {
+    /// Holds the new entries against the clock here and against those of the witnesses.
+    fn clocks(&self, now: Timestamp, look: &Look, findings: &mut Findings) {
+        for (name, seconds) in &look.cosigned {
+            let cosigned = i64::try_from(*seconds).unwrap_or(i64::MAX).saturating_mul(1000);
+            if cosigned.saturating_sub(now.millis()) > CLOCKS_DIFFER_MS {
+                findings.add(0..0, format!("`{name}` says that it cosigned in the future"));
+            }
+            if let Some((newest, index)) = self.newest
+                && newest.millis().saturating_sub(cosigned) > CLOCKS_DIFFER_MS
+            {
+                let what = format!("later than its cosignature by `{name}`: one of the clocks is wrong");
+                findings.add(index..index + 1, what);
+            }
+        }
+        if let Some((newest, index)) = self.newest
+            && newest.millis().saturating_sub(now.millis()) > CLOCKS_DIFFER_MS
+        {
+            let ahead = (newest.millis() - now.millis()) / 1000;
+            findings.add(index..index + 1, format!("{ahead} s later than the clock here"));
+        }
+    }
+
     /// Reads the entries up to `size`. `false`: some could not be read, as a finding says.
     fn read(
         &mut self,
@@ -324,6 +411,9 @@ impl Next {
     ) {
         *look.kinds.entry(facts.kind.as_str()).or_default() += 1;
         self.latest = Some(facts.time);
+        if self.newest.is_none_or(|(newest, _)| newest < facts.time) {
+            self.newest = Some((facts.time, index));
+        }
         self.rules.entry(index, facts, findings, warnings, |_| None);
         if facts.kind == Kind::Gap {
             warnings.add(index..index + 1, "says that something is not recorded");

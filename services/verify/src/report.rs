@@ -88,6 +88,11 @@ impl fmt::Display for Finding {
     }
 }
 
+/// Text from elsewhere on its way to a terminal.
+pub fn shown(text: &str) -> String {
+    crate::findings::printable(text)
+}
+
 /// `1 entry`, `2 entries`.
 pub(crate) fn count(n: u64, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })

@@ -40,6 +40,9 @@ pub struct MonitorArgs {
     /// A log that wrote nothing for so long is a finding
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
     silence: u64,
+    /// What earlier looks found in entries is dealt with: do not tell it again
+    #[arg(long)]
+    acknowledge: bool,
     /// Look once: exit status 0 is fine, 1 there are findings, 2 the log cannot be reached
     #[arg(long)]
     once: bool,
@@ -57,6 +60,9 @@ pub async fn run(args: MonitorArgs) -> anyhow::Result<ExitCode> {
     let watch = watch(&args)?;
     let mut published = Published::new(&args)?;
     let mut seen = load(&args, &watch)?;
+    if args.acknowledge {
+        seen.iter_mut().for_each(Seen::acknowledge);
+    }
     loop {
         let (looked, back) = {
             let (watch, from_now, handle) = (watch.clone(), args.from_now, tokio::runtime::Handle::current());
@@ -71,16 +77,22 @@ pub async fn run(args: MonitorArgs) -> anyhow::Result<ExitCode> {
         let (after, looked) = looked;
         seen = after;
         let code = match looked {
-            Ok(mut look) => {
-                if args.ask && look.is_ok() {
-                    compare(&args.server, &mut look).await;
-                }
+            Ok(look) => {
+                // What is found must not be lost with the process, so the state comes last.
+                let kept = keep(&args.state, &look)?;
+                tell(&args, &look, &kept);
                 if let Some(seen) = &seen {
                     store(&args.state, &seen.to_json(&watch))?;
                 }
-                keep_contradiction(&args.state, &look)?;
-                tell(&args, &look);
-                u8::from(!look.is_ok())
+                let mut is_ok = look.is_ok();
+                if args.ask && is_ok {
+                    is_ok = ask_for(&args, &look).await;
+                }
+                match (is_ok, &look.unreachable) {
+                    (false, _) => 1,
+                    (true, Some(_)) => 2,
+                    (true, None) => 0,
+                }
             }
             Err(unreachable) => {
                 let time = SystemClock.now().to_rfc3339();
@@ -135,7 +147,7 @@ type Looked = (Option<Seen>, Result<Look, Unreachable>);
 fn look(seen: Option<Seen>, watch: &Watch, from_now: bool, files: &mut dyn Files) -> Looked {
     let mut seen = match seen {
         Some(seen) => seen,
-        None if from_now => match Seen::from_now(watch, files) {
+        None if from_now => match Seen::from_now(watch, files, &SystemClock) {
             Ok(seen) => seen,
             Err(unreachable) => return (None, Err(unreachable)),
         },
@@ -145,62 +157,94 @@ fn look(seen: Option<Seen>, watch: &Watch, from_now: bool, files: &mut dyn Files
     (Some(seen), looked)
 }
 
-/// Written beside and renamed, so that a look that is interrupted leaves the last one.
 fn store(path: &Path, value: &serde_json::Value) -> anyhow::Result<()> {
+    write(path, value.to_string().as_bytes()).with_context(|| format!("`{}` cannot be written", path.display()))
+}
+
+/// Written beside and renamed, so that what is interrupted leaves what was there.
+fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
-    let write = || {
-        let mut file = std::fs::File::create(&beside)?;
-        std::io::Write::write_all(&mut file, value.to_string().as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&beside, path)
-    };
-    write().with_context(|| format!("`{}` cannot be written", path.display()))
+    let mut file = std::fs::File::create(&beside)?;
+    std::io::Write::write_all(&mut file, bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&beside, path)
 }
 
-/// Two notes of which one is false prove it to anybody, so they are kept where nothing overwrites them.
-fn keep_contradiction(state: &Path, look: &Look) -> anyhow::Result<()> {
-    let Some((before, now)) = &look.contradiction else { return Ok(()) };
-    for (suffix, note) in [("seen.checkpoint", before), ("contradicting.checkpoint", now)] {
+/// Keeps notes that do not go together beside the state, each under a name of its own that nothing overwrites.
+fn keep(state: &Path, look: &Look) -> anyhow::Result<Vec<PathBuf>> {
+    let Some(contradiction) = &look.contradiction else { return Ok(Vec::new()) };
+    let mut kept = Vec::new();
+    for (what, note) in [("seen", &contradiction.seen), ("published", &contradiction.published)] {
+        let digest: String = model::Digest::of(note.as_bytes()).to_hex().chars().take(12).collect();
         let mut path = state.as_os_str().to_owned();
-        path.push(format!(".{suffix}"));
+        path.push(format!(".{what}-{digest}.checkpoint"));
         let path = PathBuf::from(path);
-        match std::fs::File::create_new(&path) {
-            Ok(mut file) => std::io::Write::write_all(&mut file, note.as_bytes())?,
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error).with_context(|| format!("`{}` cannot be written", path.display())),
+        if std::fs::read(&path).ok().as_deref() != Some(note.as_bytes()) {
+            write(&path, note.as_bytes()).with_context(|| format!("`{}` cannot be written", path.display()))?;
         }
+        kept.push(path);
     }
-    Ok(())
+    Ok(kept)
 }
 
-fn tell(args: &MonitorArgs, look: &Look) {
+fn tell(args: &MonitorArgs, look: &Look, kept: &[PathBuf]) {
     let time = SystemClock.now().to_rfc3339();
     if args.json {
         let mut told = look.to_json();
         if let Some(object) = told.as_object_mut() {
             object.insert(String::from("time"), time.into());
+            let kept: Vec<String> = kept.iter().map(|path| path.display().to_string()).collect();
+            object.insert(String::from("kept"), kept.into());
         }
         return say(told);
     }
     let verdict = if look.is_ok() { "fine" } else { "FINDINGS" };
     let cosigned =
         if look.cosigned.is_empty() { String::new() } else { format!(", cosigned by {}", look.cosigned.len()) };
-    say(format_args!("{time}  {verdict}: {} entries, {} new, {} open{cosigned}", look.size, look.new, look.open));
+    let first = if look.is_first { "; nothing had been seen of it before" } else { "" };
+    say(format_args!(
+        "{time}  {verdict}: {} entries, {} new, {} open{cosigned}{first}",
+        look.size, look.new, look.open
+    ));
     look.findings.iter().for_each(|finding| say(format_args!("  {finding}")));
+    look.unresolved.iter().for_each(|finding| say(format_args!("  from an earlier look: {finding}")));
     look.warnings.iter().for_each(|warning| say(format_args!("  warning: {warning}")));
-    if look.contradiction.is_some() {
-        say(format_args!(
-            "  the two checkpoints are kept beside `{}`: whoever holds the key has signed both",
-            args.state.display()
-        ));
+    if let Some(why) = &look.unreachable {
+        say(format_args!("  the look is not complete: {why}"));
+    }
+    if let Some(contradiction) = &look.contradiction {
+        let names: Vec<String> = kept.iter().map(|path| format!("`{}`", path.display())).collect();
+        let what = if contradiction.is_proof {
+            "whoever holds the key has signed two histories of one size, which these notes prove"
+        } else {
+            "the notes are kept; whether they are of one history takes the entries, and an older copy may have been put in between"
+        };
+        say(format_args!("  {}: {what}", names.join(", ")));
     }
 }
 
+/// Asking is the least of a look, and whoever is asked may keep silent: it comes last, and not for long.
+async fn ask_for(args: &MonitorArgs, look: &Look) -> bool {
+    let asked = tokio::time::timeout(ASK_MAX, compare(&args.server, look)).await;
+    let (findings, warning) = match asked {
+        Ok(told) => told,
+        Err(_) => (Vec::new(), Some(String::from("the broker was asked and did not answer in time"))),
+    };
+    if args.json && (!findings.is_empty() || warning.is_some()) {
+        say(serde_json::json!({ "asked": findings, "warning": warning }));
+    } else {
+        findings.iter().for_each(|finding| say(format_args!("  {finding}")));
+        warning.iter().for_each(|warning| say(format_args!("  warning: {warning}")));
+    }
+    findings.is_empty()
+}
+
 /// Asks the broker for some of the new entries by what they say, and holds what its questions find against the files.
-async fn compare(server: &Server, look: &mut Look) {
-    for (index, bytes) in std::mem::take(&mut look.samples) {
-        let Ok(entry) = Entry::parse(&bytes) else { continue };
+async fn compare(server: &Server, look: &Look) -> (Vec<String>, Option<String>) {
+    let mut findings = Vec::new();
+    for (index, bytes) in &look.samples {
+        let Ok(entry) = Entry::parse(bytes) else { continue };
         let mut pairs = vec![("kind", entry.kind.as_str().to_owned())];
         pairs.extend(entry.organisation.as_ref().map(|id| ("organisation", id.to_string())));
         for name in ["resource", "request", "product"] {
@@ -210,24 +254,30 @@ async fn compare(server: &Server, look: &mut Look) {
         pairs.extend(index.checked_sub(1).map(|before| ("after", before.to_string())));
         match server.get(&target(&pairs)).await {
             Ok(answer) => {
-                let body =
-                    answer.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-                if !contains(&body, &bytes) {
-                    let what =
-                        String::from("a question for what this entry says does not find it, or finds another one");
-                    look.findings.push(verify::report::Finding { what, entries: Some((index, index)) });
+                let body = http_body_util::Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
+                let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+                if !contains(&body, bytes) {
+                    findings.push(format!(
+                        "entry {index}: a question for what it says does not find it at the broker, or finds another one"
+                    ));
                 }
             }
             Err(error) => {
                 let refused = error.downcast_ref::<Refused>().is_some();
-                let what =
-                    format!("the broker {} asked: {error:#}", if refused { "may not be" } else { "could not be" });
-                look.warnings.push(verify::report::Finding { what, entries: None });
-                return;
+                let why = verify::report::shown(&format!("{error:#}"));
+                return (
+                    findings,
+                    Some(format!("the broker {} asked: {why}", if refused { "may not be" } else { "could not be" })),
+                );
             }
         }
     }
+    (findings, None)
 }
+
+/// For all questions of one look.
+const ASK_MAX: Duration = Duration::from_secs(30);
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
 fn contains(body: &[u8], entry: &[u8]) -> bool {
     body.windows(entry.len().max(1)).any(|window| window == entry)

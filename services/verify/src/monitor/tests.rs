@@ -94,8 +94,9 @@ fn a_log_that_was_cut_or_put_back_is_told_with_both_notes() {
         texts(&look.findings),
         ["entry 299: the log was cut or put back: 300 entries were seen, and 299 are published"]
     );
-    let (before, now) = look.contradiction.unwrap();
-    assert_eq!((before, now), (checkpoint(&entries(300), &key(1)), checkpoint(&entries(299), &key(1))));
+    let told = look.contradiction.unwrap();
+    assert_eq!((told.seen, told.published), (checkpoint(&entries(300), &key(1)), checkpoint(&entries(299), &key(1))));
+    assert!(!told.is_proof, "an older copy is no second history");
     assert_eq!(seen.size(), 300, "what was seen stays seen");
 }
 
@@ -109,7 +110,7 @@ fn another_history_is_told_of_the_same_size_and_of_a_larger_one() {
         let told = look(&mut seen, &other, 300);
         assert_eq!(told.findings.len(), 1, "{:?}", told.findings);
         assert!(told.findings[0].what.starts_with("the log was rewritten"), "{:?}", told.findings);
-        assert!(told.contradiction.is_some());
+        assert_eq!(told.contradiction.unwrap().is_proof, size == 300);
         // Whoever goes on with the true one is believed as before.
         assert_eq!(texts(&look(&mut seen, &publish(&entries(SIZE)), SIZE).findings), Vec::<String>::new());
     }
@@ -172,24 +173,28 @@ fn silence_and_clocks_that_are_ahead_are_told() {
     let told = seen.look(&watch(), &mut Folder(log.dir.path().to_owned()), &later).unwrap();
     assert_eq!(
         texts(&told.findings),
-        ["nothing was written for 301 s: the log does not run, or what it writes is kept back"]
+        ["nothing new was seen for 301 s: the log does not run, or what it writes is kept back"]
     );
-    let earlier = At(START_MS - 5_000);
-    let told = seen.look(&watch(), &mut Folder(log.dir.path().to_owned()), &earlier).unwrap();
-    assert_eq!(texts(&told.findings), ["entry 299: 64 s later than the clock here"]);
+    // One entry of the future among right ones.
+    let mut entries = entries(SIZE);
+    let text = String::from_utf8(entries[400].clone()).unwrap();
+    let (before, behind) = text.split_once("\"time\":\"2026").unwrap();
+    entries[400] = format!("{before}\"time\":\"2036{behind}").into_bytes();
+    let told = texts(&look(&mut seen, &publish(&entries), SIZE).findings);
+    assert!(told.iter().any(|f| f.starts_with("entry 400: ") && f.contains("later than the clock here")), "{told:?}");
 }
 
 #[test]
 fn a_watch_can_begin_in_the_middle_and_misses_nothing_behind_it() {
     let log = publish(&entries(300));
-    let mut seen = Seen::from_now(&watch(), &mut Folder(log.dir.path().to_owned())).unwrap();
+    let mut seen = Seen::from_now(&watch(), &mut Folder(log.dir.path().to_owned()), &at(300)).unwrap();
     seen = kept(&seen);
     let after = look(&mut seen, &publish(&entries(SIZE)), SIZE);
     assert_eq!((texts(&after.findings), after.new), (vec![], 300));
     let mut seen = kept(&seen);
     assert_eq!(look(&mut seen, &publish(&entries(299)), SIZE).findings.len(), 1);
     log.change("tile/0/001.p/44", |bytes| bytes[5] ^= 1);
-    let refused = Seen::from_now(&watch(), &mut Folder(log.dir.path().to_owned())).unwrap_err();
+    let refused = Seen::from_now(&watch(), &mut Folder(log.dir.path().to_owned()), &at(300)).unwrap_err();
     assert_eq!(refused.0, "the hash tiles do not have the root of `checkpoint`");
 }
 
@@ -211,4 +216,59 @@ fn a_log_that_cannot_be_reached_is_not_held_against_it() {
     let empty = tempfile::tempdir().unwrap();
     let unreachable = seen().look(&watch(), &mut Folder(empty.path().to_owned()), &at(1)).unwrap_err();
     assert_eq!(unreachable.0, "`checkpoint` is not there: is this where a log is published?");
+}
+
+#[test]
+fn what_was_found_in_entries_stays_told_until_somebody_acknowledges_it() {
+    let whole = entries(SIZE);
+    let hidden = [&whole[..305], &whole[306..]].concat();
+    let mut seen = seen();
+    let first = look(&mut seen, &publish(&hidden), SIZE);
+    assert!(!first.is_ok() && first.unresolved.is_empty() && first.new == SIZE - 301);
+    let mut seen = kept(&seen);
+    let again = look(&mut seen, &publish(&hidden), SIZE);
+    assert_eq!((again.findings.len(), again.unresolved.is_empty(), again.is_ok()), (0, false, false));
+    seen.acknowledge();
+    assert!(look(&mut seen, &publish(&hidden), SIZE).is_ok());
+}
+
+#[test]
+fn a_part_that_is_kept_back_hides_neither_what_was_found_nor_the_silence() {
+    struct Withheld(Folder);
+    impl Files for Withheld {
+        fn read(&mut self, path: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, String> {
+            if path.contains("entries/002") { Err(String::from("500")) } else { self.0.read(path, bytes_max) }
+        }
+    }
+    let whole = entries(SIZE);
+    let hidden = [&whole[..305], &whole[306..]].concat();
+    let log = publish(&hidden);
+    let mut files = Withheld(Folder(log.dir.path().to_owned()));
+    let mut seen = seen();
+    let told = seen.look(&watch(), &mut files, &At(at(300).0 + 301_000)).unwrap();
+    assert!(told.unreachable.is_some_and(|why| why.contains("500")));
+    let told = texts(&told.findings);
+    assert!(told.iter().any(|f| f.contains("missing before its")), "{told:?}");
+    assert!(told.iter().any(|f| f.contains("nothing new was seen for")), "{told:?}");
+    assert_eq!(seen.size(), 300);
+}
+
+#[test]
+fn a_state_that_somebody_has_changed_is_not_taken_up() {
+    let value = seen().to_json(&watch());
+    for (name, other) in [("size", json!(299)), ("range", json!("00".repeat(32))), ("note", json!(""))] {
+        let mut value = value.clone();
+        value[name] = other;
+        assert!(Seen::from_json(&watch(), &value).is_none(), "{name}");
+    }
+}
+
+#[test]
+fn a_checkpoint_that_claims_more_than_can_be_read_ends_the_look() {
+    let log = publish(&entries(300));
+    let root = tlog::Hash([7; 32]);
+    let note = Checkpoint::new("plant.example/log", 1 << 50, root).sign(&key(1)).unwrap();
+    log.write("checkpoint", note);
+    let told = texts(&look(&mut seen(), &log, 300).findings);
+    assert!(told.len() == 1 && told[0].contains("more than a look goes through"), "{told:?}");
 }
