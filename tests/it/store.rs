@@ -310,10 +310,17 @@ async fn a_store_that_would_not_keep_its_word_is_not_opened() {
     assert_eq!(error.to_string(), "the server has `fsync = off`, so a commit would not be flushed; set it to `on`");
     drop(lax);
     let server = server(&["synchronous_commit=off"]).await;
-    for (role, password) in [(SUPERUSER, SUPERUSER_PASSWORD), ("owns", PASSWORD)] {
-        if role == "owns" {
-            server.run(&format!("CREATE ROLE owns LOGIN PASSWORD '{PASSWORD}' IN ROLE keeper")).await.unwrap();
-        }
+    // Who is the owner, may become it, or may take values away without an entry.
+    for made in ["owns LOGIN IN ROLE keeper", "lurks LOGIN NOINHERIT IN ROLE keeper", "erases LOGIN"] {
+        server.run(&format!("CREATE ROLE {made} PASSWORD '{PASSWORD}'")).await.unwrap();
+    }
+    let mut superuser = connect(&server.store("plant", SUPERUSER, SUPERUSER_PASSWORD)).await;
+    let grant = "GRANT USAGE ON SCHEMA millgate_audit TO erases;
+        GRANT SELECT ON ALL TABLES IN SCHEMA millgate_audit TO erases; GRANT DELETE ON millgate_audit.disclosure TO erases";
+    superuser.execute(sqlx::raw_sql(grant)).await.unwrap();
+    for (role, password) in
+        [(SUPERUSER, SUPERUSER_PASSWORD), ("owns", PASSWORD), ("lurks", PASSWORD), ("erases", PASSWORD)]
+    {
         let error = PostgresStore::open(&server.store("plant", role, password), ORIGIN).await.unwrap_err();
         assert!(matches!(error, OpenError::Postgres(PostgresError::Privileged { .. })), "{role}: {error}");
     }

@@ -83,6 +83,18 @@ impl PostgresStore {
         self.connection.as_mut().ok_or_else(|| StoreError::Failed(Lost.into()))
     }
 
+    /// What came within the time. After it the session is given up: nobody reads the rest of what comes on it, and what it was
+    /// doing is unknown.
+    fn answered<T>(
+        &mut self,
+        answer: Result<Result<T, StoreError>, tokio::time::error::Elapsed>,
+    ) -> Result<T, StoreError> {
+        answer.unwrap_or_else(|_| {
+            self.connection = None;
+            Err(StoreError::Failed(Silent.into()))
+        })
+    }
+
     async fn append(&mut self, batch: Batch) -> Result<(), StoreError> {
         let log = self.log;
         let columns = rows::Columns::of(&batch)?;
@@ -115,7 +127,8 @@ struct Silent;
 impl Store for PostgresStore {
     async fn head(&mut self) -> Result<Head, StoreError> {
         let log = self.log;
-        rows::head(self.connection()?, log).await
+        let head = tokio::time::timeout(ANSWER_MAX, rows::head(self.connection()?, log)).await;
+        self.answered(head)
     }
 
     async fn organisations(&mut self) -> Result<Vec<(OrganisationId, OrganisationState)>, StoreError> {
@@ -131,14 +144,8 @@ impl Store for PostgresStore {
 
     async fn commit(&mut self) -> Result<(), StoreError> {
         let Some(batch) = self.staged.take() else { return Ok(()) };
-        match tokio::time::timeout(ANSWER_MAX, self.append(batch)).await {
-            Ok(done) => done,
-            Err(_) => {
-                // Nobody reads the rest of what comes on it.
-                self.connection = None;
-                Err(StoreError::Failed(Silent.into()))
-            }
-        }
+        let done = tokio::time::timeout(ANSWER_MAX, self.append(batch)).await;
+        self.answered(done)
     }
 
     async fn roll_back(&mut self) -> Result<(), StoreError> {
@@ -148,15 +155,14 @@ impl Store for PostgresStore {
     }
 
     async fn put_checkpoint(&mut self, row: CheckpointRow) -> Result<(), StoreError> {
-        let log = self.log;
-        sqlx::query("SELECT millgate_audit.put_checkpoint($1, $2, $3, $4)")
-            .bind(log)
+        let put = sqlx::query("SELECT millgate_audit.put_checkpoint($1, $2, $3, $4)")
+            .bind(self.log)
             .bind(rows::integer(row.range.size())?)
             .bind(row.note)
-            .bind(row.range.to_bytes())
-            .execute(self.connection()?)
-            .await?;
-        Ok(())
+            .bind(row.range.to_bytes());
+        let done = tokio::time::timeout(ANSWER_MAX, put.execute(self.connection()?)).await;
+        let done = done.map(|done| done.map(drop).map_err(StoreError::from));
+        self.answered(done)
     }
 
     async fn maintain(&mut self) -> Result<(), StoreError> {
@@ -219,9 +225,12 @@ async fn assert_durable(connection: &mut PgConnection) -> Result<(), OpenError> 
 
 /// A role that could change the log would take the point from everything that stops it.
 async fn assert_unprivileged(connection: &mut PgConnection, access: &Access) -> Result<(), OpenError> {
-    let may =
-        "SELECT bool_or(has_table_privilege('millgate_audit.' || name, 'INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER'))
-               FROM unnest(ARRAY['bundle', 'head', 'checkpoint', 'log']) AS name";
+    // Whatever it could reach by `SET ROLE` counts as well.
+    let may = "SELECT r.rolsuper OR bool_or(has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER'))
+                   OR bool_or(pg_has_role(c.relowner, 'MEMBER'))
+               FROM pg_roles r, pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+               WHERE r.rolname = session_user AND n.nspname = 'millgate_audit' AND c.relkind = 'r'
+               GROUP BY r.rolsuper";
     let may: bool = sqlx::query_scalar(may).fetch_one(connection).await.map_err(StoreError::from)?;
     if may { Err(PostgresError::Privileged { role: access.username.clone() }.into()) } else { Ok(()) }
 }
@@ -233,10 +242,23 @@ async fn lock(connection: &mut PgConnection, log: i32, access: &Access, origin: 
     match lock.execute(&mut *connection).await.map_err(StoreError::from) {
         Ok(_) => {}
         Err(StoreError::Busy(_)) => {
-            return Err(PostgresError::Taken { origin: origin.to_owned(), store: access.url.to_string() }.into());
+            let holder = holder(connection, log).await;
+            return Err(
+                PostgresError::Taken { origin: origin.to_owned(), store: access.url.to_string(), holder }.into()
+            );
         }
         Err(error) => return Err(error.into()),
     }
     connection.execute(sqlx::raw_sql("SET lock_timeout = '500ms'")).await.map_err(StoreError::from)?;
     Ok(())
+}
+
+/// Who has the lock, as far as the server tells this role. Any role that may connect could take it.
+async fn holder(connection: &mut PgConnection, log: i32) -> String {
+    let ask = "SELECT format('server process %s of the role `%s`', l.pid, coalesce(a.usename, '?'))
+               FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)
+               WHERE l.locktype = 'advisory' AND l.granted AND l.classid = $1::oid AND l.objid = $2::oid
+                   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    let asked = sqlx::query_scalar(ask).bind(i64::from(LOCK)).bind(i64::from(log)).fetch_optional(connection).await;
+    asked.ok().flatten().unwrap_or_else(|| String::from("somebody who has just gone"))
 }

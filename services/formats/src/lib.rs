@@ -27,8 +27,8 @@ pub use writer::{Counts, Entries, Format, WriteError, is_for_entries, is_for_sum
 
 /// A character that ends or hides a line in some program: replaced, because no line-based format can carry it.
 fn visible(c: char) -> char {
-    let breaks =
-        c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let breaks = c.is_control()
+        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{fffe}' | '\u{ffff}');
     if breaks { '\u{fffd}' } else { c }
 }
 

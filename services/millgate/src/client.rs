@@ -10,6 +10,12 @@ use hyper_util::rt::TokioExecutor;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use std::path::Path;
+use std::time::Duration;
+
+const CONNECT_MAX: Duration = Duration::from_secs(30);
+const KEEPALIVE: Duration = Duration::from_secs(30);
+/// Until an answer begins. Erasing a person from a long log takes minutes.
+const ANSWER_MAX: Duration = Duration::from_secs(900);
 
 /// Where and as whom to ask.
 #[derive(Clone, Debug, clap::Args)]
@@ -90,14 +96,16 @@ impl Server {
             .header(header::AUTHORIZATION, authorization)
             .body(Full::new(body))
             .with_context(|| format!("`{uri}` is not a URL"))?;
-        let response = self.client()?.request(request).await.with_context(|| format!("`{url}` cannot be reached"))?;
+        let asked = tokio::time::timeout(ANSWER_MAX, self.client()?.request(request)).await;
+        let answered = asked.with_context(|| format!("`{url}` did not answer within {} s", ANSWER_MAX.as_secs()))?;
+        let response = answered.with_context(|| format!("`{url}` cannot be reached"))?;
         if response.status().is_success() {
             return Ok(response);
         }
         let status = response.status();
         let body = response.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         let problem: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-        let text = |key: &str| problem.get(key).and_then(|v| v.as_str()).unwrap_or("?").to_owned();
+        let text = |key: &str| verify::report::shown(problem.get(key).and_then(|v| v.as_str()).unwrap_or("?"));
         Err(Refused { status, detail: text("detail"), reason: text("reason"), request: text("request_id") }.into())
     }
 
@@ -118,7 +126,7 @@ impl Server {
             let body = body.map_err(|error| anyhow::anyhow!("the answer broke off or is too long: {error}"))?;
             Ok(Some(body.to_bytes().to_vec()))
         };
-        let patience = std::time::Duration::from_secs(60);
+        let patience = Duration::from_secs(60);
         tokio::time::timeout(patience, fetched).await.context("no answer within a minute")?
     }
 
@@ -133,6 +141,9 @@ impl Server {
         };
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
+        tcp.set_connect_timeout(Some(CONNECT_MAX));
+        // A peer that is gone without a word is noticed, however long nothing is to be said.
+        tcp.set_keepalive(Some(KEEPALIVE));
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             .with_tls_config(broker::tls::client_config(&roots))
             .https_or_http()

@@ -60,9 +60,10 @@ pub enum PostgresError {
     #[error("the schema of the audit logs has format {found}; this program knows format {known}: use a newer one")]
     Format { found: i32, known: i32 },
     #[error(
-        "the log `{origin}` in `{store}` is in use by another broker; stop that one first, or give this one an origin of its own"
+        "the log `{origin}` in `{store}` is in use by another broker ({holder}); stop that one first, or give this one an origin of its own. \
+         If that is none of your brokers, somebody else holds its lock"
     )]
-    Taken { origin: String, store: String },
+    Taken { origin: String, store: String, holder: String },
     #[error(
         "the role `{role}` may change what is written; log in as one that was made with `millgate audit store init --writer`"
     )]

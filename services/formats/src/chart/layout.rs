@@ -85,8 +85,14 @@ impl Canvas {
     }
 }
 
+const SCALE_MAX: f64 = 4e15;
+
 /// A round number that is not smaller, and whose quarters are short.
 pub(super) fn scale(largest: f64) -> f64 {
+    // Beyond what can be counted, or no number at all.
+    if largest.is_nan() || largest > SCALE_MAX {
+        return SCALE_MAX;
+    }
     let mut unit = 1.0;
     loop {
         for step in [4.0, 8.0, 10.0, 20.0, 40.0] {

@@ -108,6 +108,8 @@ fn format(text: &str) -> Result<Format, String> {
 const BATCH_ENTRIES: usize = 1_000;
 /// An entry waits so long for others.
 const BATCH_WAIT: Duration = Duration::from_millis(250);
+/// Without a filter a log writes something every minute.
+const QUIET_MAX: Duration = Duration::from_secs(600);
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// With `--once` somebody waits for the end.
@@ -217,18 +219,27 @@ impl Shipper<'_> {
             let first = tokio::select! {
                 () = stop.cancelled() => return Err(Trouble::Ended),
                 first = tail.next() => first?,
+                // A connection that says nothing for so long may be none any longer.
+                () = tokio::time::sleep(QUIET_MAX) => return Ok(()),
             };
             let Some(first) = first else { return Ok(()) };
-            let mut batch = vec![first];
+            let (mut batch, mut trouble) = (vec![first], None);
             let until = Instant::now() + BATCH_WAIT;
             while batch.len() < BATCH_ENTRIES {
                 match tokio::time::timeout_at(until, tail.next()).await {
                     Ok(Ok(Some(record))) => batch.push(record),
-                    // What has come is handed over first; the end is met again.
-                    Ok(Ok(None) | Err(_)) | Err(_) => break,
+                    // What has come is handed over first. The end is met again; what could not be read is not.
+                    Ok(Err(error)) => {
+                        trouble = Some(error);
+                        break;
+                    }
+                    Ok(Ok(None)) | Err(_) => break,
                 }
             }
             self.deliver(&batch).await?;
+            if let Some(trouble) = trouble {
+                return Err(trouble);
+            }
         }
     }
 
@@ -261,6 +272,7 @@ impl Shipper<'_> {
     /// Hands a batch over, however often it takes, and notes it.
     async fn deliver(&mut self, records: &[Record]) -> Result<(), Trouble> {
         let Some(last) = records.last() else { return Ok(()) };
+        self.in_order(records)?;
         let messages: Vec<String> = records.iter().map(|record| self.writer.message(record)).collect();
         while let Err(error) = self.destination.deliver(&messages).await {
             self.later(error).await?;
@@ -272,6 +284,27 @@ impl Shipper<'_> {
         self.shipped += records.len() as u64;
         self.progress();
         if self.stop.is_cancelled() { Err(Trouble::Ended) } else { Ok(()) }
+    }
+
+    /// Entries come in the order of the log, and where all are asked for none is left out.
+    fn in_order(&self, records: &[Record]) -> Result<(), Trouble> {
+        let mut before = self.after();
+        for record in records {
+            let is_next = match before {
+                Some(before) if self.feed.pairs.is_empty() => record.index == before + 1,
+                Some(before) => record.index > before,
+                None => true,
+            };
+            if !is_next {
+                let before = before.map_or_else(|| String::from("nothing"), |before| format!("entry {before}"));
+                return Err(Trouble::Again(anyhow::anyhow!(
+                    "the broker sent entry {} behind {before}, which is not the next one",
+                    record.index
+                )));
+            }
+            before = Some(record.index);
+        }
+        Ok(())
     }
 
     /// Says what is wrong and waits, longer each time.

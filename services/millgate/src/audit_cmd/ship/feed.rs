@@ -15,6 +15,9 @@ pub(super) struct Feed<'a> {
     pub(super) pairs: Vec<(&'static str, String)>,
 }
 
+/// The longest entry, with all of it escaped, and what stands around it.
+const LINE_BYTES_MAX: usize = 1024 * 1024;
+
 /// Lines as they come.
 pub(super) struct Tail {
     body: Incoming,
@@ -65,6 +68,9 @@ impl Tail {
                 let record =
                     Record::read(&line, self.origin.as_deref()).context("the broker sent a line that is no entry");
                 return record.map(Some).map_err(Trouble::Again);
+            }
+            if self.pending.len() > LINE_BYTES_MAX {
+                return Err(Trouble::Again(anyhow::anyhow!("the broker sent a line without end")));
             }
             let Some(frame) = self.body.frame().await else { return Ok(None) };
             let frame = frame.context("the broker broke off").map_err(Trouble::Again)?;
