@@ -16,6 +16,7 @@ mod disk;
 mod erasure;
 mod evidence;
 mod faults;
+mod file_faults;
 mod foreign;
 mod formats;
 mod grpc;

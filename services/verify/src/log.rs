@@ -453,6 +453,8 @@ fn read_parallel(store: &Store, paths: &[TilePath], threads: usize) -> Vec<Bundl
 }
 
 #[cfg(test)]
+mod attacks;
+#[cfg(test)]
 pub(crate) mod published;
 #[cfg(test)]
 mod tests;
