@@ -2,7 +2,7 @@
 
 use model::entry::{Entry, EntryError, Kind, Place};
 use model::erasure::Event;
-use model::{Digest, OrganisationId, Timestamp, Value, canonical};
+use model::{OrganisationId, Timestamp, Value};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,9 +31,9 @@ pub enum Ruled {
     /// The log was opened; no policies are in use yet.
     Nothing,
     /// These came into use.
-    Activated(Digest),
+    Activated(model::Digest),
     /// These were asked.
-    Asked(Digest),
+    Asked(model::Digest),
 }
 
 impl Ruled {
@@ -49,8 +49,8 @@ impl Ruled {
     }
 }
 
-fn digest(value: Option<&Value>) -> Option<Digest> {
-    canonical::unhex(value?.as_text()?)?.try_into().ok().map(Digest)
+fn digest(value: Option<&Value>) -> Option<model::Digest> {
+    model::canonical::unhex(value?.as_text()?)?.try_into().ok().map(model::Digest)
 }
 
 impl Facts {
