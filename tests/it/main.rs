@@ -7,6 +7,7 @@
     reason = "a story ends where something is not as told"
 )]
 
+mod attacks;
 mod bodies;
 mod bound;
 mod catalogue;
@@ -16,6 +17,7 @@ mod disk;
 mod erasure;
 mod evidence;
 mod faults;
+mod file_faults;
 mod foreign;
 mod formats;
 mod grpc;

@@ -49,6 +49,11 @@ impl Source {
     pub fn heads(&self) -> Vec<String> {
         self.heads.lock().map(|h| h.clone()).unwrap_or_default()
     }
+
+    /// The same, for the next look to begin anew.
+    pub fn take_heads(&self) -> Vec<String> {
+        self.heads.lock().map(|mut h| std::mem::take(&mut *h)).unwrap_or_default()
+    }
 }
 
 impl Drop for Source {

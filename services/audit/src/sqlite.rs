@@ -3,12 +3,14 @@
 //! WAL with `synchronous=FULL` flushes the log of the database once per transaction; both are read back, because SQLite
 //! answers a pragma that it cannot follow with silence. A file lock beside the database keeps a second process out.
 
+mod place;
 mod reader;
 mod rows;
 
 pub(crate) use reader::Reader;
 
 use crate::error::OpenError;
+use crate::sqlite::place::Place;
 use crate::store::{Batch, CheckpointRow, Erasing, Head, OrganisationState, Store, StoreError};
 use model::OrganisationId;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
@@ -61,6 +63,7 @@ pub struct SqliteStore {
     connection: SqliteConnection,
     /// Bytes written to the WAL since it was last copied into the database.
     unchecked_bytes: u64,
+    place: Place,
     /// Held as long as the store lives; the system lets go of it however the process ends.
     _lock: File,
 }
@@ -94,7 +97,8 @@ impl SqliteStore {
         sqlx::raw_sql(ERASURE_TABLE).execute(&mut connection).await.map_err(StoreError::from)?;
         bind_origin(&mut connection, origin).await?;
         wipe_leftovers(&mut connection).await?;
-        Ok(Self { connection, unchecked_bytes: WAL_BYTES_BETWEEN_CHECKPOINTS, _lock: lock })
+        let place = Place::of(&path).map_err(|source| OpenError::File { path, source })?;
+        Ok(Self { connection, unchecked_bytes: WAL_BYTES_BETWEEN_CHECKPOINTS, place, _lock: lock })
     }
 
     /// Within the transaction of the batch, after everything else in it.
@@ -186,7 +190,8 @@ impl Store for SqliteStore {
 
     async fn commit(&mut self) -> Result<(), StoreError> {
         sqlx::query("COMMIT").execute(&mut self.connection).await?;
-        Ok(())
+        // Only now, so that nobody is told of an entry that was written to a file which has gone meanwhile.
+        self.place.check()
     }
 
     async fn roll_back(&mut self) -> Result<(), StoreError> {
@@ -207,7 +212,7 @@ impl Store for SqliteStore {
             .execute(&mut self.connection)
             .await?;
         self.unchecked_bytes = self.unchecked_bytes.saturating_add(WAL_BYTES_PER_COMMIT);
-        Ok(())
+        self.place.check()
     }
 
     async fn maintain(&mut self) -> Result<(), StoreError> {

@@ -18,6 +18,8 @@ mod indexing;
 pub mod publishing;
 pub mod querying;
 pub mod stand;
+#[cfg(test)]
+mod surviving;
 pub mod vanishing;
 
 use stand::Stand;

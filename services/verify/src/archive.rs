@@ -5,8 +5,9 @@
 //! 2. entries and hashes have its root, and there are as many as it says;
 //! 3. between the first and the last entry none is missing: none at all, or, where the archive is one organisation's, none of
 //!    that organisation, and there is no other's;
-//! 4. every entry has the form of an entry, organisations' entries are numbered without gap or fork, and every outcome belongs
-//!    to one earlier allowed exchange that has no other;
+//! 4. every entry has the form of an entry, organisations' entries are numbered without gap or fork, every outcome belongs
+//!    to one earlier allowed exchange that has no other, and from the first start of the broker on, decisions name policies
+//!    that were in use;
 //! 5. what entries name by digest is there and is what they name;
 //! 6. what is shown of their commitments is what was recorded, and what is not shown although it should be was erased by an
 //!    entry of the log that says so. Such an entry may stand behind the others; it excuses nothing that was written after it.

@@ -18,8 +18,38 @@ pub struct Facts {
     pub erasure: Option<Box<Result<Event, &'static str>>>,
     /// What a log begins with that takes the place of another one.
     pub incarnation: Option<Box<Value>>,
+    /// Which policies are in use, as far as an entry speaks of that.
+    pub ruled: Option<Ruled>,
     /// Stands for the text of `boot`; two runs of a broker are told apart, no more.
     pub boot: u64,
+}
+
+/// What an entry has to do with the policies in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ruled {
+    /// The log was opened; no policies are in use yet.
+    Nothing,
+    /// These came into use.
+    Activated(model::Digest),
+    /// These were asked.
+    Asked(model::Digest),
+}
+
+impl Ruled {
+    fn of(entry: &Entry) -> Option<Self> {
+        match entry.kind {
+            Kind::System => (entry.text("event") == Some("opened")).then_some(Self::Nothing),
+            Kind::Policy if entry.text("event") == Some("activated") => {
+                digest(entry.get("digest")).map(Self::Activated)
+            }
+            Kind::Decision | Kind::AuditRead => digest(entry.get("digests")?.get("policies")).map(Self::Asked),
+            _ => None,
+        }
+    }
+}
+
+fn digest(value: Option<&Value>) -> Option<model::Digest> {
+    model::canonical::unhex(value?.as_text()?)?.try_into().ok().map(model::Digest)
 }
 
 impl Facts {
@@ -34,6 +64,7 @@ impl Facts {
             of: entry.get("of").and_then(Value::as_int).and_then(|of| u64::try_from(of).ok()),
             erasure: Event::read(0, entry).map(Box::new),
             incarnation: is_incarnation(entry).then(|| Box::new(entry.value().clone())),
+            ruled: Ruled::of(entry),
             boot: fingerprint(entry.text("boot").unwrap_or_default()),
             kind: entry.kind,
             time: entry.time,

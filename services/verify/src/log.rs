@@ -6,8 +6,8 @@
 //! 3. every hash tile up to its size is there and follows from the entries, byte for byte;
 //! 4. the entries hash to the root of `checkpoint`, and at their sizes to those of all kept checkpoints and of the
 //!    remembered one, none of which is larger;
-//! 5. every organisation's entries are numbered without gap or fork, and every outcome belongs to one earlier allowed
-//!    exchange that has no other.
+//! 5. every organisation's entries are numbered without gap or fork, every outcome belongs to one earlier allowed exchange
+//!    that has no other, and every decision names policies that were in use.
 //!
 //! Where entries and stored hashes disagree, the signed roots tell which of them was changed. The check goes on with the
 //! right one, so that a single damage is a single finding.
@@ -452,6 +452,8 @@ fn read_parallel(store: &Store, paths: &[TilePath], threads: usize) -> Vec<Bundl
     })
 }
 
+#[cfg(test)]
+mod attacks;
 #[cfg(test)]
 pub(crate) mod published;
 #[cfg(test)]

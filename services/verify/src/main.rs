@@ -29,8 +29,8 @@ witnesses that must have cosigned.
 ";
 
 const LOG_HELP: &str = "\
-Verifies a published log: every entry, every hash tile, every kept checkpoint, the sequence of every organisation, and
-that every outcome belongs to one allowed exchange.
+Verifies a published log: every entry, every hash tile, every kept checkpoint, the sequence of every organisation, that
+every outcome belongs to one allowed exchange, and that every decision names policies that were in use.
 
 usage: millgate-verify log DIR TRUST [--checkpoint FILE] [--json]
 

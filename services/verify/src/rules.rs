@@ -1,13 +1,13 @@
 //! The rules that hold between entries: every organisation's own sequence, one outcome per allowed exchange, erasures that were
-//! asked for, time.
+//! asked for, policies that were put in use before they decided, time.
 
-use crate::facts::Facts;
+use crate::facts::{Facts, Ruled};
 use crate::findings::Findings;
 use model::entry::{Kind, Place};
 use model::erasure::{Erasure, Event, Scope};
-use model::{OrganisationId, Timestamp};
+use model::{Digest, OrganisationId, Timestamp, canonical};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
 /// Entries are sealed by one writer but drafted by many requests; more than a minute backwards is the clock, not them.
@@ -23,6 +23,9 @@ pub struct Rules {
     holes: Holes,
     /// Erasures that somebody asked for, and who did.
     asked: HashMap<u64, String>,
+    /// Policies that came into use since the log was opened; every start says anew which these are. `None` where entries since
+    /// then are not known.
+    in_use: Option<BTreeSet<Digest>>,
     previous_time: Option<Timestamp>,
     boot: Option<u64>,
     /// Runs of the broker so far.
@@ -59,6 +62,7 @@ impl Rules {
     /// Entries that cannot be relied on; told already. In ascending order.
     pub fn hole(&mut self, entries: Range<u64>) {
         self.holes.add(entries);
+        self.in_use = None;
     }
 
     /// The next entry. `lookup` reads an earlier one again, to say what is wrong with an outcome.
@@ -88,6 +92,23 @@ impl Rules {
         }
         if let Some(erasure) = &facts.erasure {
             self.erasure(index, erasure, findings);
+        }
+        self.policies(index, facts.ruled, findings);
+    }
+
+    /// A broker decides only by policies that the log already says are in use.
+    fn policies(&mut self, index: u64, ruled: Option<Ruled>, findings: &mut Findings) {
+        if index == 0 || ruled == Some(Ruled::Nothing) {
+            self.in_use = Some(BTreeSet::new());
+        }
+        let Some(in_use) = &mut self.in_use else { return };
+        match ruled {
+            Some(Ruled::Activated(digest)) => drop(in_use.insert(digest)),
+            Some(Ruled::Asked(digest)) if !in_use.contains(&digest) => {
+                let what = format!("decided by policies `{digest}`, and no entry says that these were in use");
+                findings.add(index..index + 1, what);
+            }
+            _ => {}
         }
     }
 
@@ -179,6 +200,7 @@ impl Rules {
             "organisations": organisations.collect::<serde_json::Map<_, _>>(),
             "open": self.open.iter().map(|(index, run)| json!([index, run])).collect::<Vec<_>>(),
             "holes": self.holes.0.iter().map(|hole| json!([hole.start, hole.end])).collect::<Vec<_>>(),
+            "in_use": self.in_use.as_ref().map(|in_use| in_use.iter().map(|digest| digest.to_hex()).collect::<Vec<_>>()),
             "asked": self.asked.iter().map(|(index, by)| json!([index, by])).collect::<Vec<_>>(),
             "time": self.previous_time.map(Timestamp::millis),
             "boot": self.boot,
@@ -194,12 +216,16 @@ impl Rules {
             let (sequence, index) = pair(latest)?;
             Some((OrganisationId::new(id).ok()?, Latest { sequence, index }))
         };
+        let digest = |value: &Value| canonical::unhex(value.as_str()?)?.try_into().ok().map(Digest);
+        // What was kept by an earlier version says nothing of policies.
+        let in_use = value.get("in_use").and_then(Value::as_array);
         let asked = |value: &Value| Some((value.get(0)?.as_u64()?, value.get(1)?.as_str()?.to_owned()));
         Some(Self {
             organisations: value.get("organisations")?.as_object()?.iter().map(organisation).collect::<Option<_>>()?,
             open: pairs("open")?.into_iter().collect(),
             holes: Holes(pairs("holes")?.into_iter().map(|(start, end)| start..end).collect()),
             asked: value.get("asked")?.as_array()?.iter().map(asked).collect::<Option<_>>()?,
+            in_use: in_use.and_then(|in_use| in_use.iter().map(digest).collect()),
             previous_time: value.get("time").and_then(Value::as_i64).map(Timestamp),
             boot: value.get("boot").and_then(Value::as_u64),
             run: value.get("run")?.as_u64()?,
@@ -241,6 +267,7 @@ mod tests {
             of: None,
             erasure: None,
             incarnation: None,
+            ruled: None,
             boot: 1,
         }
     }
@@ -370,6 +397,29 @@ mod tests {
         );
         let (findings, ..) = tell([None, Some(erased(0, Some(0), "b"))]);
         assert!(findings.is_empty(), "who asked is not here: {findings:?}");
+    }
+
+    #[test]
+    fn policies_that_were_never_in_use_are_found() {
+        let digest = |n| Digest([n; 32]);
+        let ruled = |ruled| Facts { ruled: Some(ruled), ..facts(Kind::Policy) };
+        let opened = || ruled(Ruled::Nothing);
+        let (activated, asked) = (|n| ruled(Ruled::Activated(digest(n))), |n| ruled(Ruled::Asked(digest(n))));
+        // What was decided just before a change may be written just after it.
+        assert!(findings([opened(), activated(1), asked(1), activated(2), asked(2), asked(1)]).is_empty());
+        let never = |n| format!("decided by policies `{}`, and no entry says that these were in use", digest(n));
+        assert_eq!(findings([activated(1), asked(2), activated(2)]), [format!("entry 1: {}", never(2))]);
+        // A start says anew what is in use.
+        assert_eq!(findings([opened(), activated(1), opened(), asked(1)]), [format!("entry 3: {}", never(1))]);
+        // Where entries are missing, one of them may have said it, until the next start.
+        let (found, ..) = tell([None, Some(asked(7)), Some(opened()), Some(activated(1)), Some(asked(7))]);
+        assert_eq!(found, [format!("entry 4: {}", never(7))]);
+        let mut rules = Rules::default();
+        rules.policies(0, Some(Ruled::Activated(digest(1))), &mut Findings::default());
+        assert_eq!(Rules::from_json(&rules.to_json()).unwrap().in_use, rules.in_use);
+        let mut earlier = rules.to_json();
+        earlier.as_object_mut().unwrap().remove("in_use");
+        assert_eq!(Rules::from_json(&earlier).unwrap().in_use, None);
     }
 
     #[test]

@@ -168,3 +168,125 @@ impl Asker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::SocketAddr;
+    use tlog::{Checkpoint, CosigningKey, SigningKey, empty_root};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    const ORIGIN: &str = "plant.example/log";
+    const SIZE: u64 = 7;
+
+    fn witness(seed: u8) -> CosigningKey {
+        CosigningKey::generate("witness.example/w1", [seed; 32]).unwrap()
+    }
+
+    fn note(size: u64) -> String {
+        let key = SigningKey::generate(ORIGIN, [9; 32]).unwrap();
+        Checkpoint::new(ORIGIN, size, empty_root()).sign(&key).unwrap()
+    }
+
+    fn cosigned(by: &CosigningKey, note: &str) -> String {
+        by.cosign(note.split_inclusive("\n\n").next().unwrap().strip_suffix('\n').unwrap(), 1_795_375_200)
+    }
+
+    fn answer(status: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
+        let body = body.as_ref();
+        let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+        [head.as_bytes(), body].concat()
+    }
+
+    /// A witness that says the same to whoever asks, or nothing at all.
+    async fn saying(says: Option<Vec<u8>>) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut silent = Vec::new();
+            while let Ok((mut socket, _)) = listener.accept().await {
+                let (mut asked, mut buffer) = (Vec::new(), [0; 4096]);
+                while !asked.ends_with(b"\n") || !asked.windows(4).any(|end| end == b"\r\n\r\n") {
+                    let read = socket.read(&mut buffer).await.unwrap();
+                    asked.extend_from_slice(&buffer[..read]);
+                }
+                match &says {
+                    Some(says) => drop(socket.write_all(says).await),
+                    None => silent.push(socket),
+                }
+            }
+        });
+        address
+    }
+
+    fn asker(address: SocketAddr, patience: Duration) -> Asker {
+        let log = SigningKey::generate(ORIGIN, [9; 32]).unwrap();
+        let policy = format!(
+            "log {}\nwitness w1 {} http://{address}\nquorum w1\n",
+            log.verifier().to_text(),
+            witness(1).verifier().to_text()
+        );
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let tls = tls.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
+        let connector = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
+        Asker::new(Arc::new(TrustPolicy::parse(&policy).unwrap()), connector.enable_http1().build(), patience)
+    }
+
+    async fn asked(asker: &Asker) -> Answer {
+        let mut asked = asker.ask(&note(SIZE), SIZE, |_| Some(Vec::new())).await;
+        assert_eq!(asked.len(), 1);
+        asked.remove(0).answer
+    }
+
+    #[tokio::test]
+    async fn a_witness_that_lies_or_answers_garbage_is_not_counted() {
+        let good = cosigned(&witness(1), &note(SIZE));
+        let patience = Duration::from_secs(30);
+        let first = saying(Some(answer("200 OK", &good))).await;
+        assert_eq!(
+            asked(&asker(first, patience)).await,
+            Answer::Cosigned(good.clone()),
+            "the others differ from this one"
+        );
+        let other_key = cosigned(&witness(2), &note(SIZE));
+        let other_checkpoint = cosigned(&witness(1), &note(SIZE - 1));
+        let failing = "its signature does not verify";
+        for (what, says, why) in [
+            ("nothing", answer("200 OK", ""), failing),
+            ("garbage", answer("200 OK", "<html>hello</html>"), failing),
+            ("a line of another key", answer("200 OK", other_key), failing),
+            ("a line for another checkpoint", answer("200 OK", other_checkpoint), failing),
+            ("a note of its own in front", answer("200 OK", format!("\n{good}")), failing),
+            ("bytes that are no text", answer("200 OK", b"\xff\xfe"), "not UTF-8"),
+            ("more than fits", answer("200 OK", "x".repeat(ANSWER_BYTES_MAX + 1)), "its answer: "),
+            ("a conflict with words", answer("409 Conflict", "seven"), "a conflict without a size"),
+            ("another conflict each time", answer("409 Conflict", "3\n"), ""),
+            ("that it does not follow nothing", answer("422 Unprocessable Entity", ""), "422"),
+            ("an error", answer("500 Internal Server Error", "oh\x1b[31m no"), "500 Internal Server Error: oh[31m no"),
+            ("to ask elsewhere", answer("302 Found", ""), "302"),
+            ("no HTTP", b"SSH-2.0-OpenSSH\r\n".to_vec(), ""),
+        ] {
+            let asker = asker(saying(Some(says)).await, patience);
+            match (what, asked(&asker).await) {
+                // It stays at 3 when it is asked from there: that is where it is.
+                ("another conflict each time", Answer::Conflict(3)) => continue,
+                (_, Answer::Failed(told)) => assert!(told.contains(why), "{what}: {told}"),
+                (_, other) => panic!("{what}: {other:?}"),
+            }
+            assert_eq!(asked(&asker).await, Answer::Paused, "{what}: the next checkpoint does not wait for it");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_witness_that_says_nothing_or_is_down_holds_nobody_up() {
+        let silent = asker(saying(None).await, Duration::from_millis(20));
+        assert_eq!(asked(&silent).await, Answer::Failed(String::from("no answer within 20ms")));
+        assert_eq!(asked(&silent).await, Answer::Paused);
+        let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let down = asker(address, Duration::from_secs(30));
+        assert!(matches!(asked(&down).await, Answer::Failed(_)));
+        assert_eq!(asked(&down).await, Answer::Paused);
+    }
+}

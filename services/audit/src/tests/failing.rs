@@ -276,11 +276,21 @@ async fn a_lock_held_by_somebody_else_is_answered_and_waited_out() {
     assert_eq!((stored.decisions_about("r1"), stored.decisions_about("r2")), (0, 1));
 }
 
-/// SQLite with a limit on its pages that can be moved while the writer owns it: a disk that fills up and is emptied.
+/// SQLite with a limit on its pages that can be moved while the writer owns it: a disk that fills up and is emptied, or is
+/// mounted anew for reading only.
 #[cfg(test)]
 struct Disk {
     inner: SqliteStore,
     pages: Arc<AtomicU32>,
+    is_read_only: Arc<AtomicBool>,
+}
+
+#[cfg(test)]
+impl Disk {
+    async fn open(dir: &std::path::Path, pages: u32) -> Self {
+        let inner = SqliteStore::open(dir, ORIGIN).await.unwrap();
+        Self { inner, pages: Arc::new(AtomicU32::new(pages)), is_read_only: Arc::default() }
+    }
 }
 
 #[cfg(test)]
@@ -294,7 +304,11 @@ impl Store for Disk {
     }
 
     async fn stage(&mut self, batch: Batch) -> Result<bool, StoreError> {
-        let limit = format!("PRAGMA max_page_count = {}", self.pages.load(Ordering::Relaxed));
+        let is_read_only = self.is_read_only.load(Ordering::Relaxed);
+        let limit = format!(
+            "PRAGMA max_page_count = {}; PRAGMA query_only = {is_read_only}",
+            self.pages.load(Ordering::Relaxed)
+        );
         sqlx::raw_sql(sqlx::AssertSqlSafe(limit)).execute(self.inner.connection()).await?;
         self.inner.stage(batch).await
     }
@@ -333,9 +347,8 @@ impl Store for Disk {
 async fn a_full_database_refuses_until_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
     let options: LogOptions = options(dir.path());
-    let pages = Arc::new(AtomicU32::new(60));
-    let inner = SqliteStore::open(dir.path(), ORIGIN).await.unwrap();
-    let disk = Disk { inner, pages: Arc::clone(&pages) };
+    let disk = Disk::open(dir.path(), 60).await;
+    let pages = Arc::clone(&disk.pages);
     let (log, _) = Log::open_with(disk, &options).await.unwrap();
     let mut told = Vec::new();
     while told.last().is_none_or(|t: &Told| t.decision.is_ok()) {
@@ -350,4 +363,23 @@ async fn a_full_database_refuses_until_there_is_room() {
     told.push(after);
     log.close().await;
     assert_truth(dir.path(), &told, false).await;
+}
+
+#[cfg(test)]
+#[tokio::test]
+async fn a_database_that_can_only_be_read_any_longer_poisons_and_keeps_what_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let options: LogOptions = options(dir.path());
+    let disk = Disk::open(dir.path(), 10_000).await;
+    let is_read_only = Arc::clone(&disk.is_read_only);
+    let (log, _) = Log::open_with(disk, &options).await.unwrap();
+    let mut told = vec![call(log.clone(), 0, "before".into()).await];
+    is_read_only.store(true, Ordering::Relaxed);
+    told.push(call(log.clone(), 0, "after".into()).await);
+    assert_eq!(told[1].decision, Err(AppendError::Poisoned));
+    assert!(log.poison_reason().unwrap().contains("readonly"), "{:?}", log.poison_reason());
+    drop(log);
+    open(dir.path()).await.close().await;
+    assert_truth(dir.path(), &told, true).await;
+    assert_eq!(read_all(dir.path()).await.decisions_about("after"), 0);
 }

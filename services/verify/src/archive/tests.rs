@@ -1,5 +1,5 @@
 use super::*;
-use crate::log::published::{Told, allow, checkpoint, key, outcome, seal, story, told};
+use crate::log::published::{Told, allow, checkpoint, key, outcome, ruled_story, seal, story, told};
 use model::entry::Kind;
 use std::collections::{BTreeSet, HashMap};
 use tlog::range::cover;
@@ -462,4 +462,25 @@ fn a_salt_that_is_used_again_in_an_archive_is_found() {
             "entry 153: what is shown as `subject` is not what was recorded"
         ]
     );
+}
+
+/// Of policies that came into use before the archive begins nothing is known, and nothing is held against anybody.
+#[test]
+fn a_decision_by_policies_that_were_never_in_use_is_found_in_an_archive() {
+    let never = |index: u64, policies: &str| {
+        format!(
+            "entry {index}: decided by policies `{}`, and no entry says that these were in use",
+            policies.repeat(64)
+        )
+    };
+    let entries = || seal(&ruled_story(300));
+    assert_eq!(only_ruled(&Made::of(entries())), [never(128, "b")]);
+    let whole = Made { shown: (0..300).collect(), ..Made::of(entries()) };
+    assert_eq!(only_ruled(&whole), [never(80, "f"), never(128, "b")]);
+    assert_eq!(only_ruled(&Made::of_organisation(entries(), "acme")), Vec::<String>::new());
+}
+
+/// What the story names by digest is not in the archive; that is told, too.
+fn only_ruled(made: &Made) -> Vec<String> {
+    made.findings().into_iter().filter(|finding| finding.contains("in use")).collect()
 }

@@ -32,6 +32,21 @@ pub fn told(kind: EntryKind, organisation: &'static str) -> Told {
     Told { kind, organisation: Some(organisation), members: vec![] }
 }
 
+/// The story with a start of the broker at 103, policies in use since 111 of which a decision before speaks already, and others
+/// in their place at 128, which nothing says.
+pub fn ruled_story(count: u64) -> Vec<Told> {
+    let mut story = story(count);
+    let text = |text: &str| Value::text(text.repeat(64));
+    let own = |kind, members| Told { members, organisation: None, ..told(kind, "") };
+    let asked = |policies: &str| ("digests", Value::object([("policies", text(policies))]));
+    story[103] = own(EntryKind::System, vec![("event", Value::text("opened"))]);
+    story[111] = own(EntryKind::Policy, vec![("event", Value::text("activated")), ("digest", text("a"))]);
+    for (index, policies) in [(80, "f"), (120, "a"), (128, "b"), (144, "a")] {
+        story[index].members.push(asked(policies));
+    }
+    story
+}
+
 pub fn outcome(organisation: &'static str, of: u64) -> Told {
     let members = vec![("of", Value::int(i64::try_from(of).unwrap())), ("ended", Value::text("complete"))];
     Told { members, ..told(EntryKind::Outcome, organisation) }

@@ -156,6 +156,27 @@ fn a_gap_in_an_organisations_sequence_between_two_looks_is_told() {
 }
 
 #[test]
+fn a_decision_by_policies_that_were_never_in_use_is_told_over_several_looks() {
+    let sealed = seal(&crate::log::published::ruled_story(300));
+    let never = |policies: &str| format!("decided by policies `{}`, and no entry says", policies.repeat(64));
+    // Whoever begins in the middle knows of no policies until the broker starts again.
+    let from_now = || {
+        let first = publish(&sealed[..60]);
+        Seen::from_now(&watch(), &mut Folder(first.dir.path().to_owned())).unwrap()
+    };
+    for (mut seen, all) in [(Seen::nothing(), true), (from_now(), false)] {
+        let mut told = Vec::new();
+        for size in [90, 112, 125, 300] {
+            let look = look(&mut seen, &publish(&sealed[..size]), size as u64);
+            told.extend(texts(&look.findings));
+            seen = kept(&seen);
+        }
+        assert_eq!(told.len(), if all { 2 } else { 1 }, "{told:?}");
+        assert!(told.last().unwrap().contains(&never("b")) && (!all || told[0].contains(&never("f"))), "{told:?}");
+    }
+}
+
+#[test]
 fn an_outcome_is_held_against_a_decision_of_an_earlier_look() {
     let mut seen = Seen::nothing();
     let log = publish(&entries(297));

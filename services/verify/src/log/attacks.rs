@@ -1,0 +1,91 @@
+//! What a dishonest writer signs with the genuine key, and what the published files alone still tell of it.
+
+use super::published::{Published, key, ruled_story, seal, story};
+use super::*;
+use crate::report::Finding;
+
+const SIZE: u64 = 300;
+
+fn told(entries: &[Vec<u8>]) -> (Vec<String>, Vec<String>) {
+    let log = Published::of(entries, &[], &key(1));
+    let report = check(log.dir.path(), key(1).verifier(), None).unwrap();
+    let texts = |found: &[Finding]| found.iter().map(ToString::to_string).collect();
+    (texts(&report.findings), texts(&report.warnings))
+}
+
+/// Replaces a part of entry `index` of the story.
+fn respelt(index: usize, from: &[u8], to: &[u8]) -> Vec<Vec<u8>> {
+    let mut entries = seal(&story(SIZE));
+    let entry = &entries[index];
+    let at = entry.windows(from.len()).position(|part| part == from).unwrap();
+    entries[index] = [&entry[..at], to, &entry[at + from.len()..]].concat();
+    entries
+}
+
+/// Two readers that take another one of two members, or read bytes that are no text in another way, would see two entries.
+#[test]
+fn an_entry_that_two_readers_could_read_in_two_ways_is_none() {
+    for (what, from, to) in [
+        ("a key twice, alike", &b"\"kind\":\"heartbeat\""[..], &b"\"kind\":\"heartbeat\",\"kind\":\"heartbeat\""[..]),
+        ("a key twice, unlike", b"\"kind\":\"heartbeat\"", b"\"kind\":\"gap\",\"kind\":\"heartbeat\""),
+        ("a key twice, once escaped", b"\"kind\":\"heartbeat\"", b"\"kind\":\"gap\",\"k\\u0069nd\":\"heartbeat\""),
+        ("keys out of order", b"{", b"{\"z\":1,"),
+        ("a number with a fraction", b"{", b"{\"a\":1.0,"),
+        ("a number with an exponent", b"{", b"{\"a\":1e3,"),
+        ("a number with a leading zero", b"{", b"{\"a\":01,"),
+        ("minus zero", b"{", b"{\"a\":-0,"),
+        ("a number beyond 64 bits", b"{", b"{\"a\":9223372036854775808,"),
+        ("bytes that are no UTF-8", b"boot-1", b"boot\xff1"),
+        ("half of a surrogate pair", b"boot-1", b"boot\xed\xa0\x80"),
+        ("an overlong slash", b"boot-1", b"boot\xc0\xaf"),
+        ("a byte order mark", b"{", b"\xef\xbb\xbf{"),
+        ("a space", b"{", b"{ "),
+        ("an escape that is not needed", b"boot-1", b"boo\\u0074-1"),
+        ("something behind it", b"\"v\":\"1.4\"}", b"\"v\":\"1.4\"}{}"),
+    ] {
+        let (findings, _) = told(&respelt(7, from, to));
+        assert!(findings.len() == 1 && findings[0].starts_with("entry 7: not an entry: "), "{what}: {findings:?}");
+    }
+}
+
+#[test]
+fn a_fork_of_an_organisations_sequence_is_found_in_a_signed_log() {
+    // Entry 10 has number 2 of `bolt`, and names 8 as the one before it. Now 11 says the same.
+    let mut entries = seal(&story(SIZE));
+    assert!(String::from_utf8_lossy(&entries[10]).contains("\"org_prev\":9,\"org_seq\":3"), "the story was changed");
+    entries[12] = entries[10].clone();
+    let (findings, _) = told(&entries);
+    assert_eq!(findings[0], "entries 11 to 12: organisation `bolt` has a second entry 3");
+}
+
+#[test]
+fn a_decision_by_policies_that_were_never_in_use_is_found() {
+    let (findings, _) = told(&seal(&ruled_story(SIZE)));
+    let never = |policies: &str| {
+        format!("decided by policies `{}`, and no entry says that these were in use", policies.repeat(64))
+    };
+    assert_eq!(findings, [format!("entry 80: {}", never("f")), format!("entry 128: {}", never("b"))]);
+}
+
+/// An hour forward cannot be told from an hour of silence, and the way back can: order is proven, time is not.
+#[test]
+fn a_clock_that_is_put_back_an_hour_is_pointed_out() {
+    let hours = |index: usize, hour: &str| respelt(index, b"T19:", format!("T{hour}:").as_bytes());
+    let standing = {
+        let (mut entries, time) = (seal(&story(SIZE)), &b"\"time\":\""[..]);
+        for entry in &mut entries {
+            let at = entry.windows(time.len()).position(|part| part == time).unwrap() + time.len();
+            entry[at..at + 24].copy_from_slice(b"2026-11-22T19:20:00.000Z");
+        }
+        entries
+    };
+    for (what, entries, warnings) in [
+        ("one entry is an hour early", hours(100, "18"), &["entry 100: 3599 s earlier than the entry before it"][..]),
+        ("one entry is an hour late", hours(100, "20"), &["entry 101: 3599 s earlier than the entry before it"]),
+        ("the clock stands still", standing, &[]),
+    ] {
+        let (findings, told) = told(&entries);
+        assert!(findings.is_empty(), "{what}: {findings:?}");
+        assert_eq!(told, warnings, "{what}");
+    }
+}
