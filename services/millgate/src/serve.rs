@@ -144,6 +144,10 @@ pub async fn begin(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
     let sockets = Sockets::bind(config).await?;
     let identity = identity(config)?;
     let retention = retention(&config.audit)?;
+    // Before anything is made that is missing in the middle of it: a key above all.
+    if let Some(ready) = audit::incarnation::unfinished(&config.audit.directory) {
+        return Err(audit::OpenError::Unfinished(ready).into());
+    }
     let key = log_key(config)?;
     let witnesses = Witnessing::new(&config.audit, clock.clone())?;
     let why = Box::pin(quarantine::guard(&config.audit, &key, witnesses.as_deref(), &*clock)).await?;
