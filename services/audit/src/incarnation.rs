@@ -7,13 +7,14 @@
 //! What this does **not** do: it judges no contradiction and asks nobody. Who calls it has an operator behind it.
 
 use crate::error::{OpenError, ReadError};
+use crate::frames;
 use crate::publish::{CHECKPOINT_FILE, CHECKPOINTS_DIR};
 use crate::reader::{Reader, StoreAt};
 use crate::sqlite::{DATABASE_FILE, LOCK_FILE};
 use model::Value;
 use std::io;
 use std::path::{Path, PathBuf};
-use tlog::Hash;
+use tlog::{CompactRange, Hash};
 
 /// What the first entry of such a log cites.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +111,43 @@ impl Stored {
         reader.close().await;
         Ok(row.map(|row| row.range.root()))
     }
+
+    /// The root over the first `size` entries as they are stored, read and hashed; `None` if there are not as many. For a
+    /// long log this takes a while.
+    ///
+    /// # Errors
+    /// When it cannot be read, or entries are damaged.
+    pub async fn root(store: impl Into<StoreAt>, size: u64) -> Result<Option<Hash>, ReadError> {
+        let Some(reader) = Reader::open_if_there(store).await? else { return Ok(None) };
+        let root = hashed(&reader, size).await;
+        reader.close().await;
+        root
+    }
+}
+
+async fn hashed(reader: &Reader, size: u64) -> Result<Option<Hash>, ReadError> {
+    let mut range = CompactRange::new();
+    while range.size() < size {
+        let bundles = reader.bundles(range.size()).await?;
+        let Some(first) = bundles.first() else { return Ok(None) };
+        if first.first_index != range.size() {
+            return Ok(None);
+        }
+        for bundle in bundles {
+            let (first_index, last_index) = (bundle.first_index, bundle.first_index + bundle.count.max(1) - 1);
+            for entry in frames::iter(&bundle.bytes) {
+                let entry = entry.map_err(|_| ReadError::Damaged { first_index, last_index })?;
+                range.push(tlog::leaf_hash(entry));
+                if range.size() == size {
+                    return Ok(Some(range.root()));
+                }
+            }
+            if range.size() != last_index + 1 {
+                return Err(ReadError::Damaged { first_index, last_index });
+            }
+        }
+    }
+    Ok(Some(range.root()))
 }
 
 // === setting aside

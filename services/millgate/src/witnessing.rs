@@ -1,6 +1,6 @@
 //! The log and its witnesses: asked for each checkpoint, and before the log is opened.
 
-use crate::quarantine::{Contradiction, Mark, Views};
+use crate::quarantine::{Confirmed, Contradiction, Mark, Views};
 use anyhow::{Context as _, bail};
 use audit::{Cosigned, Prove, Publication, Witnesses};
 use model::Clock;
@@ -68,9 +68,9 @@ impl Witnessing {
     ) -> anyhow::Result<()> {
         let dir = audit.publish_directory.clone();
         let published = Publication::open(&dir).ok();
-        let (note, size) = match &published {
-            Some(published) => (published.note().to_owned(), published.size()),
-            None => (Checkpoint::new(&audit.origin, 0, empty_root()).sign(key)?, 0),
+        let (note, size, root) = match &published {
+            Some(published) => (published.note().to_owned(), published.size(), published.checkpoint().root),
+            None => (Checkpoint::new(&audit.origin, 0, empty_root()).sign(key)?, 0, empty_root()),
         };
         drop(published);
         let prove = |old| Publication::open(&dir).ok()?.consistency(old);
@@ -78,7 +78,8 @@ impl Witnessing {
         self.tell(&asked);
         for Asked { witness, answer } in asked {
             let by = format!("the witness `{witness}`");
-            let against = |seen| Contradiction { by: by.clone(), seen, checkpoint: None, stored };
+            let key = self.key_of(&witness);
+            let against = |seen| Contradiction { by: by.clone(), seen, checkpoint: None, key: key.clone(), stored };
             match answer {
                 // What was cosigned and not kept, because the process ended in between, is in the store; the next checkpoint
                 // proves it.
@@ -86,7 +87,7 @@ impl Witnessing {
                     views.contradictions.push(against(known));
                 }
                 Answer::Refuted(known) => views.contradictions.push(against(known)),
-                Answer::Cosigned(_) => views.confirmed.push(by),
+                Answer::Cosigned(_) => views.confirmed.push(Confirmed { by, size, root, key }),
                 Answer::Conflict(_) | Answer::Failed(_) | Answer::Paused => views.silent.push(by),
             }
         }
@@ -118,8 +119,13 @@ impl Witnessing {
 
     /// The process ends now, and the next one is to know why, whether or not the witness answers then.
     fn mark(&self, witness: &str, seen: u64, stored: u64) {
-        let by = format!("the witness `{witness}`");
-        Mark::add(&self.audit, &[Contradiction { by, seen, checkpoint: None, stored }], self.clock.now());
+        let (by, key) = (format!("the witness `{witness}`"), self.key_of(witness));
+        Mark::add(&self.audit, &[Contradiction { by, seen, checkpoint: None, key, stored }], self.clock.now());
+    }
+
+    fn key_of(&self, witness: &str) -> Option<String> {
+        let known = self.asker.policy().witnesses.iter().find(|known| known.name == witness);
+        known.map(|known| known.key.to_text())
     }
 
     fn tell_quorum(&self, is_met: bool) {

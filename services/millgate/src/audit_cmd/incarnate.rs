@@ -236,7 +236,7 @@ async fn contradictions(
         Err(error) => return Err(error),
     };
     let marked = Mark::read(audit)?.map(|mark| mark.contradictions).unwrap_or_default();
-    let is_new = |one: &Contradiction| views.contradictions.iter().all(|known| known.by != one.by);
+    let is_new = |one: &Contradiction| !views.contradictions.iter().any(|known| known.stands_for(one));
     let mut all: Vec<Contradiction> = marked.into_iter().filter(is_new).collect();
     all.extend(views.contradictions.iter().cloned());
     for file in &args.seen {
@@ -256,7 +256,7 @@ async fn kept(audit: &Audit, file: &Path, key: &SigningKey) -> anyhow::Result<Op
     }
     let stored = Stored::find(store::of(audit)?).await?.map_or(0, |stored| stored.size);
     let by = String::from("who kept a checkpoint");
-    Ok(Some(Contradiction { by, seen: checkpoint.size, checkpoint: Some(note), stored }))
+    Ok(Some(Contradiction { by, seen: checkpoint.size, checkpoint: Some(note), key: None, stored }))
 }
 
 fn cited(one: &Contradiction) -> Seen {
