@@ -124,7 +124,10 @@ impl Views {
             }
         };
         // One that is new, and empty, contradicts nobody.
-        let Some((Checkpoint { size, root, .. }, note)) = found else { return Ok(()) };
+        let Some((Checkpoint { size, root, .. }, note)) = found else {
+            tracing::warn!(sink = %directory.display(), "a sink has kept no file of this log: a new one, or one that was emptied");
+            return Ok(());
+        };
         let signed =
             Stored::signed_root(store::of(audit)?, size).await.context("the store of the log cannot be read")?;
         if signed == Some(root) && size <= stored {
