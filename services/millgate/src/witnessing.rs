@@ -55,6 +55,12 @@ impl Witnessing {
         })))
     }
 
+    /// Whether a checkpoint can be cosigned by as many as are asked for. `quorum none` asks for nobody, and what nobody has
+    /// seen is not witnessed.
+    pub(crate) fn asks_for_witnesses(&self) -> bool {
+        self.asker.policy().asks_for_witnesses()
+    }
+
     /// Compares the copy of the log that is here with what witnesses have seen of it, before anything is written to it.
     ///
     /// # Errors
@@ -165,9 +171,40 @@ impl Witnesses for Witnessing {
                 }
             }
             let policy = self.asker.policy();
-            cosigned.is_quorum = policy.is_met(&policy.cosigned(&format!("{note}{}", cosigned.lines)));
-            self.tell_quorum(cosigned.is_quorum);
+            if policy.asks_for_witnesses() {
+                cosigned.is_quorum = policy.is_met(&policy.cosigned(&format!("{note}{}", cosigned.lines)));
+                self.tell_quorum(cosigned.is_quorum);
+            }
             cosigned
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use runtime::clock::SystemClock;
+
+    async fn cosigned(quorum: &str) -> (bool, Cosigned) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("trust.policy");
+        let key = tlog::CosigningKey::generate("w1.example", [7; 32]).unwrap();
+        // Nobody listens there.
+        let policy = format!("witness w1 {} http://127.0.0.1:9/\nquorum {quorum}\n", key.verifier().to_text());
+        std::fs::write(&file, policy).unwrap();
+        let audit =
+            Audit { witnesses: Some(file), ..Audit::new(dir.path().join("audit"), String::from("plant.example/log")) };
+        let witnessing = Witnessing::new(&audit, Arc::new(SystemClock)).unwrap().unwrap();
+        let log = SigningKey::generate(&audit.origin, [9; 32]).unwrap();
+        let note = Checkpoint::new(&audit.origin, 0, empty_root()).sign(&log).unwrap();
+        (witnessing.asks_for_witnesses(), witnessing.cosign(&note, 0, &|_| None).await)
+    }
+
+    #[tokio::test]
+    async fn nothing_is_witnessed_where_nobody_is_asked_for() {
+        for quorum in ["none", "w1"] {
+            let (asks, cosigned) = cosigned(quorum).await;
+            assert_eq!((asks, cosigned.is_quorum), (quorum == "w1", false), "quorum {quorum}");
+        }
     }
 }
