@@ -5,21 +5,28 @@ use acceptance::{Plant, http, process};
 use std::collections::BTreeSet;
 
 const TARGET: &str = "/plain/press-3.vibration?from=2026-11-22T08:00:00Z&to=2026-11-22T09:00:00Z&resolution=1m";
-const OK: &[u8] =
-    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_error_of_the_log_ends_the_broker_and_the_source_was_never_asked_without_a_record() {
-    full(false).await;
+    full(false, "{}").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_has_a_whole_answer_without_its_outcome_where_the_product_asks_for_that() {
-    full(true).await;
+    full(true, "{}").await;
 }
 
-async fn full(outcome_before_complete: bool) {
-    let source = Source::start(None, Behaviour::Say(OK.to_vec())).await.unwrap();
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_has_an_answer_without_a_body_and_without_its_outcome_where_the_product_asks_for_that() {
+    full(true, "").await;
+}
+
+async fn full(outcome_before_complete: bool, body: &'static str) {
+    let ok = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let source = Source::start(None, Behaviour::Say(ok.into_bytes())).await.unwrap();
     let plant = Plant::start_with_source(source.address.port()).await.unwrap();
     plant.amend_product(&format!("outcome_before_complete = {outcome_before_complete}")).unwrap();
     let config = plant.configuration("small", "").unwrap();
@@ -36,7 +43,7 @@ async fn full(outcome_before_complete: bool) {
                 while let Ok(answer) = http::get(&url, &headers).await {
                     statuses.insert(answer.status);
                     if answer.status == 200 {
-                        assert_eq!(answer.text(), "{}");
+                        assert_eq!(answer.text(), body);
                         whole.insert(answer.request_id().to_owned());
                     }
                 }

@@ -498,6 +498,7 @@ async fn a_suspension_made_while_the_broker_starts_counts() {
         log: log.clone(),
         published: directory.path().join("another/published"),
         is_witnessed: false,
+        acknowledgement_patience: std::time::Duration::from_secs(5),
         identity: identity::Identity::new(identity::IdentityOptions::default()),
         data_origins: identity::Origins::new([]),
         api_origins: identity::Origins::new([]),

@@ -15,6 +15,11 @@ pub enum OpenError {
         #[source]
         source: std::io::Error,
     },
+    #[error(
+        "`{}` says that `millgate audit incarnate` was interrupted: the old log may not go on and the new one is not in its place; \
+         give the command again, with the same `--origin`", .0.display()
+    )]
+    Unfinished(PathBuf),
     #[error("this directory holds the log `{found}`, not `{expected}`; a log keeps its origin for life")]
     Origin { found: String, expected: String },
     #[error("`{0}` cannot be the origin of a log: use 1 to 128 printable characters without spaces and `+`")]

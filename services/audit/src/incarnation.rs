@@ -7,13 +7,14 @@
 //! What this does **not** do: it judges no contradiction and asks nobody. Who calls it has an operator behind it.
 
 use crate::error::{OpenError, ReadError};
+use crate::frames;
 use crate::publish::{CHECKPOINT_FILE, CHECKPOINTS_DIR};
 use crate::reader::{Reader, StoreAt};
 use crate::sqlite::{DATABASE_FILE, LOCK_FILE};
 use model::Value;
 use std::io;
 use std::path::{Path, PathBuf};
-use tlog::Hash;
+use tlog::{CompactRange, Hash};
 
 /// What the first entry of such a log cites.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +111,43 @@ impl Stored {
         reader.close().await;
         Ok(row.map(|row| row.range.root()))
     }
+
+    /// The root over the first `size` entries as they are stored, read and hashed; `None` if there are not as many. For a
+    /// long log this takes a while.
+    ///
+    /// # Errors
+    /// When it cannot be read, or entries are damaged.
+    pub async fn root(store: impl Into<StoreAt>, size: u64) -> Result<Option<Hash>, ReadError> {
+        let Some(reader) = Reader::open_if_there(store).await? else { return Ok(None) };
+        let root = hashed(&reader, size).await;
+        reader.close().await;
+        root
+    }
+}
+
+async fn hashed(reader: &Reader, size: u64) -> Result<Option<Hash>, ReadError> {
+    let mut range = CompactRange::new();
+    while range.size() < size {
+        let bundles = reader.bundles(range.size()).await?;
+        let Some(first) = bundles.first() else { return Ok(None) };
+        if first.first_index != range.size() {
+            return Ok(None);
+        }
+        for bundle in bundles {
+            let (first_index, last_index) = (bundle.first_index, bundle.first_index + bundle.count.max(1) - 1);
+            for entry in frames::iter(&bundle.bytes) {
+                let entry = entry.map_err(|_| ReadError::Damaged { first_index, last_index })?;
+                range.push(tlog::leaf_hash(entry));
+                if range.size() == size {
+                    return Ok(Some(range.root()));
+                }
+            }
+            if range.size() != last_index + 1 {
+                return Err(ReadError::Damaged { first_index, last_index });
+            }
+        }
+    }
+    Ok(Some(range.root()))
 }
 
 // === setting aside
@@ -146,9 +184,23 @@ pub fn plain_name(origin: &str) -> String {
     origin.chars().map(plain).collect::<String>().trim_start_matches('.').to_owned()
 }
 
+/// Below a log's directory: a log that was begun and is not in its place yet.
+pub const NEW_DIR: &str = "incarnation.new";
+/// In [`NEW_DIR`], from when the new log is whole until it is in its place.
+pub const READY_FILE: &str = "ready.json";
+
+/// The file that says of the log in `directory` that an incarnation was begun and is not over; nobody may go on with what is
+/// there meanwhile.
+pub fn unfinished(directory: &Path) -> Option<PathBuf> {
+    let ready = directory.join(NEW_DIR).join(READY_FILE);
+    // What cannot be looked at may be there.
+    ready.try_exists().unwrap_or(true).then_some(ready)
+}
+
 /// Moves the old log's files into `aside/NAME` below `directory`, and what it published into `aside/NAME` below `published`,
 /// where auditors go on reading it. What is not there (any longer) is passed over, so a second call goes on where a first
-/// one ended.
+/// one ended; what is there already is never written over. To be called under a [`Standstill`], and no longer once
+/// [`put_in_place`] has begun: what it would move then is the new log.
 ///
 /// # Errors
 /// When something cannot be moved; what was moved before stays so.
@@ -160,41 +212,65 @@ pub fn set_aside(
 ) -> Result<[PathBuf; 2], OpenError> {
     let own = directory.join(ASIDE_DIR).join(name);
     let open = published.join(ASIDE_DIR).join(name);
-    let wal = ["-wal", "-shm"].map(|end| format!("{DATABASE_FILE}{end}"));
-    // The marks of a quarantine go with the copy that they are about.
-    let quarantine = ["quarantine.json", "quarantine.lifted.json"].map(String::from);
-    // The database last: without it there would be nothing to tell from what was left.
-    let files = quarantine.into_iter().chain(wal).chain([DATABASE_FILE.to_owned()]);
+    // The store first, so that no broker of whatever version goes on with it once anything else is away. The marks of a
+    // quarantine go with the copy that they are about, when it is away, and the key last: it may be on another mount.
+    for end in ["", "-wal", "-shm"] {
+        move_into(&directory.join(format!("{DATABASE_FILE}{end}")), &own)?;
+    }
+    flush(directory)?;
     for name in ["tile", CHECKPOINTS_DIR, CHECKPOINT_FILE] {
         move_into(&published.join(name), &open)?;
     }
+    if open.exists() {
+        flush(published)?;
+    }
+    for name in ["quarantine.json", "quarantine.lifted.json"] {
+        move_into(&directory.join(name), &own)?;
+    }
     if let Some(key) = key_file {
         move_into(key, &own)?;
-    }
-    for name in files {
-        move_into(&directory.join(name), &own)?;
     }
     flush(directory)?;
     Ok([own, open])
 }
 
-/// Moves the files of a log that was begun in `from` to their places.
+/// Whether [`put_in_place`] has not begun: the database is the first that it moves.
+pub fn is_to_be_put_in_place(from: &Path) -> bool {
+    from.join(DATABASE_FILE).exists()
+}
+
+/// Moves the files of a log that was begun in `from` to their places, and then takes away, durably, that it is
+/// [`unfinished`].
 ///
 /// # Errors
-/// When something cannot be moved.
+/// When something cannot be moved, or something else is in its place.
 pub fn put_in_place(from: &Path, directory: &Path) -> Result<(), OpenError> {
-    for end in ["-wal", "-shm", ""] {
+    let database = directory.join(DATABASE_FILE);
+    if !is_to_be_put_in_place(from) && !database.exists() {
+        let what = "the new log is neither there nor where it was begun; nothing is said to be over";
+        return Err(OpenError::File { path: database, source: io::Error::new(io::ErrorKind::NotFound, what) });
+    }
+    // A log that was closed is one file. Whatever else is there follows it, so that what is to be done is told from the one.
+    for end in ["", "-wal", "-shm"] {
         let name = format!("{DATABASE_FILE}{end}");
-        rename(&from.join(&name), &directory.join(&name))?;
+        relocate(&from.join(&name), &directory.join(&name))?;
     }
     flush(directory)?;
+    let ready = from.join(READY_FILE);
+    match std::fs::remove_file(&ready) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(OpenError::File { path: ready, source: error });
+        }
+        _ => {}
+    }
+    flush(from)?;
     let _ = std::fs::remove_file(from.join(LOCK_FILE));
     Ok(())
 }
 
 fn move_into(path: &Path, folder: &Path) -> Result<(), OpenError> {
     let Some(name) = path.file_name() else { return Ok(()) };
-    if !path.exists() {
+    if path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
         return Ok(());
     }
     let mut builder = std::fs::DirBuilder::new();
@@ -202,18 +278,78 @@ fn move_into(path: &Path, folder: &Path) -> Result<(), OpenError> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(folder).map_err(|source| OpenError::File { path: folder.into(), source })?;
-    rename(path, &folder.join(name))?;
-    flush(folder)
+    relocate(path, &folder.join(name))
 }
 
-fn rename(from: &Path, to: &Path) -> Result<(), OpenError> {
-    match std::fs::rename(from, to) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        moved => moved.map_err(|source| OpenError::File { path: from.into(), source }),
+/// Moves a file or folder to where nothing is yet, durably; a file also to another mount. Passed over if it is not there.
+///
+/// # Errors
+/// When it cannot be moved, or something else is there already.
+pub fn relocate(from: &Path, to: &Path) -> Result<(), OpenError> {
+    let fault = |path: &Path| {
+        let path = path.to_owned();
+        move |source| OpenError::File { path, source }
+    };
+    match from.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => drop(found.map_err(fault(from))?),
     }
+    if to.symlink_metadata().is_ok() {
+        // A first attempt was interrupted between copying and removing.
+        if !is_same(from, to) {
+            let what = "something else is there already, and nothing is written over; move it away and look at it";
+            return Err(fault(to)(io::Error::new(io::ErrorKind::AlreadyExists, what)));
+        }
+        std::fs::remove_file(from).map_err(fault(from))?;
+    } else {
+        match std::fs::rename(from, to) {
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices && from.is_file() => {
+                copy(from, to).map_err(fault(to))?;
+                std::fs::remove_file(from).map_err(fault(from))?;
+            }
+            moved => moved.map_err(fault(from))?,
+        }
+    }
+    for dir in [to, from].into_iter().filter_map(Path::parent) {
+        flush(if dir.as_os_str().is_empty() { Path::new(".") } else { dir })?;
+    }
+    Ok(())
+}
+
+/// Files that one would copy and not link: a key, not a database.
+const SAME_BYTES_MAX: u64 = 64 * 1024;
+
+/// Whether these are two copies of one small file.
+pub fn is_same(one: &Path, other: &Path) -> bool {
+    let read = |path: &Path| {
+        let is_small = path.metadata().is_ok_and(|file| file.is_file() && file.len() <= SAME_BYTES_MAX);
+        if is_small { std::fs::read(path).ok() } else { None }
+    };
+    read(one).is_some_and(|bytes| read(other).is_some_and(|others| others == bytes))
+}
+
+/// The copy is whole before it has its name. Nobody else may read it: it may be a key.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let mut name = to.file_name().unwrap_or_default().to_owned();
+    name.push(".part");
+    let part = to.with_file_name(name);
+    // What an attempt left that was interrupted.
+    let _ = std::fs::remove_file(&part);
+    let mut options = std::fs::File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&part)?;
+    io::copy(&mut std::fs::File::open(from)?, &mut file)?;
+    file.sync_all()?;
+    std::fs::rename(&part, to)?;
+    flush_dir(to.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+}
+
+fn flush_dir(dir: &Path) -> io::Result<()> {
+    std::fs::File::open(dir).and_then(|dir| dir.sync_all())
 }
 
 fn flush(dir: &Path) -> Result<(), OpenError> {
-    let flushed = std::fs::File::open(dir).and_then(|dir| dir.sync_all());
-    flushed.map_err(|source| OpenError::File { path: dir.into(), source })
+    flush_dir(dir).map_err(|source| OpenError::File { path: dir.into(), source })
 }

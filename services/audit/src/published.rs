@@ -35,6 +35,14 @@ impl Publication {
         Ok(Self { dir: dir.to_owned(), checkpoint, note, tiles: HashMap::new(), bundle: None })
     }
 
+    /// The checkpoint in a signed note. Who signed it is not looked at.
+    ///
+    /// # Errors
+    /// When there is none, in words.
+    pub fn parse(note: &str) -> Result<Checkpoint, String> {
+        parse_note(note)
+    }
+
     /// The tree of a checkpoint that is about to be published; its files are there. `None` if the note holds none.
     pub(crate) fn of(dir: &Path, note: &str) -> Option<Self> {
         let checkpoint = parse_note(note).ok()?;

@@ -76,6 +76,9 @@ impl SqliteStore {
     pub async fn open(dir: &Path, origin: &str) -> Result<Self, OpenError> {
         create_private_dir(dir).map_err(|source| OpenError::File { path: dir.into(), source })?;
         let lock = lock(dir)?;
+        if let Some(ready) = crate::incarnation::unfinished(dir) {
+            return Err(OpenError::Unfinished(ready));
+        }
         let path = dir.join(DATABASE_FILE);
         create_private_file(dir, &path).map_err(|source| OpenError::File { path: path.clone(), source })?;
         let options = SqliteConnectOptions::new()

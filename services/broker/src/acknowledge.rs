@@ -9,8 +9,6 @@ use model::entry::Ended;
 use model::plant::Acknowledgement;
 use std::time::Duration;
 
-/// A checkpoint comes once a second, unless the plant wants it otherwise, and waits for witnesses for another.
-const PATIENCE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// # Errors
@@ -26,7 +24,7 @@ pub async fn wait(broker: &Broker, admitted: Admitted) -> Result<Admitted, Refus
             Acknowledgement::Witnessed => status.witnessed_size > index,
         }
     };
-    let until = tokio::time::Instant::now() + PATIENCE;
+    let until = tokio::time::Instant::now() + broker.acknowledgement_patience;
     while !is_there() {
         let is_late = tokio::time::Instant::now() >= until;
         if is_late || (level == Acknowledgement::Witnessed && !broker.is_witnessed) {

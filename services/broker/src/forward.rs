@@ -15,6 +15,7 @@ use model::entry::Ended;
 use model::{AgreementId, Reason, RequestId};
 use registry::UpstreamRequest;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// What goes to the source beside the permit.
@@ -99,6 +100,9 @@ pub async fn forward(broker: &Broker, admitted: Admitted, question: Question<'_>
     }
     let agreement = permit.agreement().cloned();
     let answer = without_secrets(answer, upstream, assertion.as_ref());
+    if withholds && answer.body().is_over() {
+        exchange = concluded(exchange, &answer, plan, upstream.idle_timeout).await?;
+    }
     let watched =
         Watched { exchange, standing, idle: upstream.idle_timeout, end: times.end, heard: None, slot, withholds };
     Ok(serve(broker, answer, watched, plan, agreement.as_ref(), id))
@@ -108,6 +112,41 @@ pub async fn forward(broker: &Broker, admitted: Admitted, question: Question<'_>
 enum Answer {
     Whole(SourceBody),
     Shaped(Box<Shaped<SourceBody>>),
+}
+
+impl Answer {
+    /// Before anything of it was read.
+    fn is_over(&self) -> bool {
+        match self {
+            Self::Whole(body) => body.is_end_stream(),
+            Self::Shaped(body) => body.is_end_stream(),
+        }
+    }
+}
+
+/// An answer without a body is whole with its head: nobody polls what follows, so the outcome is durable before there is one.
+async fn concluded(
+    mut exchange: Exchange,
+    answer: &Response<Answer>,
+    plan: &Plan,
+    patience: Duration,
+) -> Result<Exchange, Refusal> {
+    exchange.answering(answer.status().as_u16());
+    let rows = match answer.body() {
+        Answer::Whole(_) => None,
+        Answer::Shaped(body) => Some(body.rows()),
+    };
+    exchange.showing(plan.word(), rows);
+    let recorded = match exchange.conclude() {
+        Some(recorded) => matches!(tokio::time::timeout(patience, recorded).await, Ok(Ok(_))),
+        None => false,
+    };
+    if recorded {
+        return Ok(exchange);
+    }
+    // What is recorded stays: all of it stood ready.
+    let detail = "the answer is given out only when the log has how it ended, and it does not have it yet; try again";
+    Err(Refusal::new(Reason::NOT_RECORDED, detail).retry_after(1))
 }
 
 /// The beginning of the answer as it may be seen, or why there is none.

@@ -61,6 +61,7 @@ pub struct Broker {
     published: PathBuf,
     /// Its checkpoints are cosigned.
     is_witnessed: bool,
+    acknowledgement_patience: std::time::Duration,
     pub metrics: BrokerMetrics,
     identity: Arc<Identity>,
     /// How callers reach the data and the api listener.
@@ -95,6 +96,8 @@ pub struct Makings {
     pub published: PathBuf,
     /// Whether witnesses cosign its checkpoints.
     pub is_witnessed: bool,
+    /// How long a decision may wait for a checkpoint over it, and for witnesses: longer than one takes to come.
+    pub acknowledgement_patience: std::time::Duration,
     pub identity: Identity,
     pub data_origins: Origins,
     pub api_origins: Origins,
@@ -139,6 +142,7 @@ impl Broker {
             log: makings.log,
             published: makings.published,
             is_witnessed: makings.is_witnessed,
+            acknowledgement_patience: makings.acknowledgement_patience,
             identity,
             data_origins: makings.data_origins,
             api_origins: makings.api_origins,

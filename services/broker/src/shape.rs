@@ -160,7 +160,7 @@ where
     pub fn new(inner: B, watched: Watched, vigil: &Arc<Vigil>) -> Self {
         let Watched { mut exchange, standing, idle, end, heard, slot, withholds } = watched;
         if inner.is_end_stream() {
-            // Nobody polls a body that is over before it began.
+            // Nobody polls a body that is over before it began. Where its outcome is waited for, it is written already.
             exchange.end(Ended::Complete);
             return Self { flow: Arc::new(Watching(Mutex::new(Flow::Over))), _watched: None };
         }

@@ -98,20 +98,28 @@ fn unfit_to_try(config: &Config, parts: &Parts) -> Vec<Problem> {
 
 /// Products that nobody could get, and policies by which nobody could get anything.
 fn unwitnessed(config: &Config, parts: &Parts) -> Vec<String> {
-    let has_witnesses = config.audit.witnesses.is_some();
-    let wants = |product: &&Product| !has_witnesses && product.acknowledgement == Acknowledgement::Witnessed;
+    let (why, help) = match config.audit.witnesses.as_deref().map(crate::witnessing::policy) {
+        None => ("the log has none", "name them in `[audit] witnesses`"),
+        Some(Ok(policy)) if !policy.asks_for_witnesses() => (
+            "`quorum none` in the log's trust policy asks for none",
+            "name the quorum in the file that `[audit] witnesses` names",
+        ),
+        // What is wrong with the file is said for itself.
+        Some(_) => return Vec::new(),
+    };
+    let wants = |product: &&Product| product.acknowledgement == Acknowledgement::Witnessed;
     let what = |product: &Product| {
         format!(
-            "product `{}` is given out only when witnesses have cosigned (`acknowledgement = \"witnessed\"`), and the log has none; \
-             help: name them in `[audit] witnesses`",
+            "product `{}` is given out only when witnesses have cosigned (`acknowledgement = \"witnessed\"`), and {why}; \
+             help: {help}",
             product.id
         )
     };
     let products = parts.catalog.plant.products.values().filter(wants).map(what);
-    let permits = parts.policies.demanding_witnesses().filter(|_| !has_witnesses).map(|(file, line, policy)| {
+    let permits = parts.policies.demanding_witnesses().map(|(file, line, policy)| {
         format!(
             "{file}:{line}: policy `{policy}`: what it permits is given out only when witnesses have cosigned \
-             (`@acknowledgement(\"witnessed\")`), and the log has none; help: name them in `[audit] witnesses`"
+             (`@acknowledgement(\"witnessed\")`), and {why}; help: {help}"
         )
     });
     products.chain(permits).collect()

@@ -2,15 +2,15 @@
 //!
 //! Asked before the log is opened are its witnesses, its sinks, the directory that it is published to, and what is known from before: a
 //! contradiction is marked in a file beside the store, so that it is not forgotten because a witness cannot be reached at the
-//! next start. The mark goes with the copy that it is about. Only whoever contradicted can take it back, by confirming that
-//! a newer copy is the history that it has seen; everything else takes a new incarnation (`millgate audit incarnate`).
+//! next start. The mark goes with the copy that it is about. Only whoever contradicted can take it back, by confirming a copy
+//! that holds what it has seen, which is hashed here; everything else takes a new incarnation (`millgate audit incarnate`).
 //!
 //! What this does **not** do: it serves nothing (`quarantined`), and it cannot know what nobody kept.
 
 use crate::sinks::directory::Directory;
 use crate::store;
 use crate::witnessing::Witnessing;
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use audit::{Publication, Stored};
 use model::{Clock, Timestamp};
 use runtime::config::Audit;
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tlog::{Checkpoint, SigningKey};
+use tlog::{Checkpoint, Hash, SigningKey};
 
 /// Somebody has seen more of the log than is here, or something else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,8 +30,34 @@ pub(crate) struct Contradiction {
     /// The signed note, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<String>,
+    /// Of the witness, as verifiers name it: another one may get its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// Entries that the copy here has.
     pub stored: u64,
+}
+
+impl Contradiction {
+    /// Nothing of the other is left to be said by this one. A witness never cosigns less than it has, or anything that does
+    /// not continue it; of notes that the log signed nobody knows whether one continues the other.
+    pub(crate) fn stands_for(&self, other: &Self) -> bool {
+        self.by == other.by
+            && match (&self.checkpoint, &other.checkpoint) {
+                (None, None) => self.key == other.key && self.seen >= other.seen,
+                (mine, others) => self.seen == other.seen && mine == others,
+            }
+    }
+}
+
+/// Somebody has seen nothing but what is here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Confirmed {
+    pub by: String,
+    /// The tree that it has seen.
+    pub size: u64,
+    pub root: Hash,
+    /// Of a witness, which has cosigned that tree.
+    pub key: Option<String>,
 }
 
 impl fmt::Display for Contradiction {
@@ -49,8 +75,7 @@ impl fmt::Display for Contradiction {
 #[derive(Debug, Default)]
 pub(crate) struct Views {
     pub contradictions: Vec<Contradiction>,
-    /// Who has seen nothing but what is here.
-    pub confirmed: Vec<String>,
+    pub confirmed: Vec<Confirmed>,
     /// Who did not answer.
     pub silent: Vec<String>,
 }
@@ -99,13 +124,16 @@ impl Views {
             }
         };
         // One that is new, and empty, contradicts nobody.
-        let Some((Checkpoint { size, root, .. }, note)) = found else { return Ok(()) };
+        let Some((Checkpoint { size, root, .. }, note)) = found else {
+            tracing::warn!(sink = %directory.display(), "a sink has kept no file of this log: a new one, or one that was emptied");
+            return Ok(());
+        };
         let signed =
             Stored::signed_root(store::of(audit)?, size).await.context("the store of the log cannot be read")?;
-        if signed == Some(root) {
-            self.confirmed.push(by);
+        if signed == Some(root) && size <= stored {
+            self.confirmed.push(Confirmed { by, size, root, key: None });
         } else {
-            self.contradictions.push(Contradiction { by, seen: size, checkpoint: Some(note), stored });
+            self.contradictions.push(Contradiction { by, seen: size, checkpoint: Some(note), key: None, stored });
         }
         Ok(())
     }
@@ -119,11 +147,11 @@ impl Views {
         };
         let signed =
             Stored::signed_root(store::of(audit)?, size).await.context("the store of the log cannot be read")?;
-        if signed == Some(root) {
-            self.confirmed.push(String::from(PUBLISHED));
+        if signed == Some(root) && size <= stored {
+            self.confirmed.push(Confirmed { by: String::from(PUBLISHED), size, root, key: None });
         } else {
-            let checkpoint = Some(published.note().to_owned());
-            self.contradictions.push(Contradiction { by: String::from(PUBLISHED), seen: size, checkpoint, stored });
+            let (by, checkpoint) = (String::from(PUBLISHED), Some(published.note().to_owned()));
+            self.contradictions.push(Contradiction { by, seen: size, checkpoint, key: None, stored });
         }
         Ok(())
     }
@@ -148,7 +176,7 @@ fn mark_path(audit: &Audit) -> PathBuf {
 
 impl Mark {
     /// # Errors
-    /// When there is one that cannot be read: nobody knows then what it says.
+    /// When there is one that cannot be read, or says nothing of this log: nobody knows then what it said.
     pub(crate) fn read(audit: &Audit) -> anyhow::Result<Option<Self>> {
         let path = mark_path(audit);
         let text = match std::fs::read_to_string(&path) {
@@ -156,12 +184,20 @@ impl Mark {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).with_context(|| format!("`{}` cannot be read", path.display())),
         };
-        let mark = serde_json::from_str(&text).with_context(|| {
+        let mark: Self = serde_json::from_str(&text).with_context(|| {
             format!(
                 "`{}` is no mark of a quarantine; it was written by this program and changed by another",
                 path.display()
             )
         })?;
+        if mark.contradictions.is_empty() || mark.origin != audit.origin {
+            bail!(
+                "`{}` is a mark of a quarantine that says nothing of the log `{}`; bring the mark back that was there, or begin \
+                 another log (`millgate audit incarnate`) when this one is moved away",
+                path.display(),
+                audit.origin
+            );
+        }
         Ok(Some(mark))
     }
 
@@ -175,8 +211,11 @@ impl Mark {
         });
         let known = mark.clone();
         for one in found {
-            mark.contradictions.retain(|known| known.by != one.by);
-            mark.contradictions.push(one.clone());
+            // What was seen once is not forgotten because less is seen now.
+            if !mark.contradictions.iter().any(|known| known.stands_for(one) && known.seen > one.seen) {
+                mark.contradictions.retain(|known| !one.stands_for(known));
+                mark.contradictions.push(one.clone());
+            }
         }
         let path = mark_path(audit);
         if (mark != known || !path.exists())
@@ -198,9 +237,41 @@ impl Mark {
         std::fs::File::open(dir)?.sync_all()
     }
 
-    /// Everybody who contradicted has confirmed that the copy here is what it has seen.
-    fn is_taken_back(&self, views: &Views) -> bool {
-        views.contradictions.is_empty() && self.contradictions.iter().all(|one| views.confirmed.contains(&one.by))
+    /// Everybody who contradicted has confirmed what is here, and what each of them saw is in it: the names alone would be
+    /// those of whoever sees less now.
+    async fn is_taken_back(&self, audit: &Audit, views: &Views) -> anyhow::Result<bool> {
+        if !views.contradictions.is_empty() {
+            return Ok(false);
+        }
+        for one in &self.contradictions {
+            if !self.is_one_taken_back(audit, one, views).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn is_one_taken_back(&self, audit: &Audit, one: &Contradiction, views: &Views) -> anyhow::Result<bool> {
+        let seen = match &one.checkpoint {
+            Some(note) => {
+                let Ok(checkpoint) = Publication::parse(note) else { return Ok(false) };
+                if (checkpoint.size, checkpoint.origin.as_str()) != (one.seen, self.origin.as_str()) {
+                    return Ok(false);
+                }
+                Some(checkpoint.root)
+            }
+            None => None,
+        };
+        let by = views.confirmed.iter().find(|confirmed| confirmed.by == one.by);
+        let Some(confirmed) = by.filter(|confirmed| confirmed.size >= one.seen) else { return Ok(false) };
+        let (size, root) = match seen {
+            Some(root) => (one.seen, root),
+            // Nobody has the note. The witness itself has cosigned a tree that continues what it had, and that tree is here.
+            None if one.key.is_some() && one.key == confirmed.key => (confirmed.size, confirmed.root),
+            None => return Ok(false),
+        };
+        let here = Stored::root(store::of(audit)?, size).await.context("the store of the log cannot be read")?;
+        Ok(here == Some(root))
     }
 
     fn lift(&self, audit: &Audit) -> anyhow::Result<()> {
@@ -227,7 +298,7 @@ pub(crate) async fn guard(
     let views = Views::ask(audit, Some(key), witnesses).await?;
     let mark = Mark::read(audit)?;
     if let Some(mark) = &mark
-        && mark.is_taken_back(&views)
+        && mark.is_taken_back(audit, &views).await?
     {
         mark.lift(audit)?;
         return Ok(Vec::new());
@@ -239,43 +310,4 @@ pub(crate) async fn guard(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn audit(dir: &Path) -> Audit {
-        Audit::new(dir.to_owned(), String::from("plant.example/log"))
-    }
-
-    fn contradiction(by: &str, seen: u64) -> Contradiction {
-        Contradiction { by: by.to_owned(), seen, checkpoint: None, stored: 5 }
-    }
-
-    #[test]
-    fn a_mark_stays_until_each_who_contradicted_confirms() {
-        let dir = tempfile::tempdir().unwrap();
-        let audit = audit(dir.path());
-        Mark::add(&audit, &[contradiction("the witness `w1`", 9)], Timestamp(0));
-        Mark::add(&audit, &[contradiction("the witness `w2`", 7)], Timestamp(60_000));
-        let mark = Mark::read(&audit).unwrap().unwrap();
-        assert_eq!((mark.since.as_str(), mark.contradictions.len()), ("1970-01-01T00:00:00.000Z", 2));
-        let confirmed = |names: &[&str]| Views {
-            confirmed: names.iter().map(|name| format!("the witness `{name}`")).collect(),
-            ..Views::default()
-        };
-        assert!(!mark.is_taken_back(&confirmed(&[])), "silence is no confirmation");
-        assert!(!mark.is_taken_back(&confirmed(&["w1", "w3"])), "nor is another's");
-        let still = Views { contradictions: vec![contradiction("x", 1)], ..confirmed(&["w1", "w2"]) };
-        assert!(!mark.is_taken_back(&still));
-        assert!(mark.is_taken_back(&confirmed(&["w1", "w2"])));
-        mark.lift(&audit).unwrap();
-        assert_eq!(Mark::read(&audit).unwrap(), None);
-    }
-
-    #[test]
-    fn a_mark_that_somebody_emptied_is_no_permission() {
-        let dir = tempfile::tempdir().unwrap();
-        let audit = audit(dir.path());
-        std::fs::write(mark_path(&audit), "").unwrap();
-        assert!(Mark::read(&audit).unwrap_err().to_string().contains("changed by another"));
-    }
-}
+mod tests;

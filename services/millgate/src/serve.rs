@@ -144,12 +144,17 @@ pub async fn begin(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
     let sockets = Sockets::bind(config).await?;
     let identity = identity(config)?;
     let retention = retention(&config.audit)?;
+    // Before anything is made that is missing in the middle of it: a key above all.
+    if let Some(ready) = audit::incarnation::unfinished(&config.audit.directory) {
+        return Err(audit::OpenError::Unfinished(ready).into());
+    }
     let key = log_key(config)?;
     let witnesses = Witnessing::new(&config.audit, clock.clone())?;
     let why = Box::pin(quarantine::guard(&config.audit, &key, witnesses.as_deref(), &*clock)).await?;
     if !why.is_empty() {
         return Quarantined::start(config, shutdown, clock, sockets, &why).map(Started::Quarantined);
     }
+    let is_witnessed = witnesses.as_ref().is_some_and(|witnesses| witnesses.asks_for_witnesses());
     let sinks = Sinks::new(&config.audit)?;
     let metrics = runtime::metrics::Registry::new();
     let (log, publisher) = Box::pin(open_log(config, clock.clone(), key, witnesses, sinks.ring())).await?;
@@ -168,7 +173,8 @@ pub async fn begin(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
     let broker = Box::pin(Broker::start(Makings {
         log,
         published: config.audit.publish_directory.clone(),
-        is_witnessed: config.audit.witnesses.is_some(),
+        is_witnessed,
+        acknowledgement_patience: acknowledgement_patience(&config.audit),
         identity,
         data_origins: origins(&config.listen.data_origins, sockets.data.local_addr()?, shown.is_some()),
         api_origins: origins(&config.listen.api_origins, sockets.api.local_addr()?, shown.is_some()),
@@ -288,6 +294,13 @@ async fn open_log(
         .await
         .with_context(|| format!("the published log in `{}` cannot be used", a.publish_directory.display()))?;
     Ok((log, publisher))
+}
+
+/// How long a decision may wait for a checkpoint over it: one comes at each interval, has witnesses to wait for, and is written
+/// to a disk that may be slow.
+fn acknowledgement_patience(audit: &runtime::config::Audit) -> Duration {
+    let witnesses = if audit.witnesses.is_some() { audit.witness_timeout } else { Duration::ZERO };
+    audit.checkpoint_interval + witnesses + Duration::from_secs(4)
 }
 
 /// How long values are kept, and whose are kept in any case.
@@ -483,5 +496,23 @@ impl Running {
         let _ = tokio::time::timeout(SINKS_MAX, self.sinks.wait()).await;
         self.telemetry.shutdown().await;
         ExitCode::SUCCESS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decision_that_waits_for_a_checkpoint_waits_until_one_can_have_come() {
+        let mut audit = runtime::config::Audit::new(PathBuf::from("audit"), String::from("plant.example/log"));
+        assert_eq!(acknowledgement_patience(&audit), Duration::from_secs(5));
+        for seconds in [6, 60, 3_600] {
+            audit.checkpoint_interval = Duration::from_secs(seconds);
+            assert!(acknowledgement_patience(&audit) > audit.checkpoint_interval);
+        }
+        audit.witnesses = Some(PathBuf::from("trust.policy"));
+        audit.witness_timeout = Duration::from_secs(60);
+        assert!(acknowledgement_patience(&audit) > audit.checkpoint_interval + audit.witness_timeout);
     }
 }

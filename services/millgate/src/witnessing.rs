@@ -1,6 +1,6 @@
 //! The log and its witnesses: asked for each checkpoint, and before the log is opened.
 
-use crate::quarantine::{Contradiction, Mark, Views};
+use crate::quarantine::{Confirmed, Contradiction, Mark, Views};
 use anyhow::{Context as _, bail};
 use audit::{Cosigned, Prove, Publication, Witnesses};
 use model::Clock;
@@ -55,6 +55,12 @@ impl Witnessing {
         })))
     }
 
+    /// Whether a checkpoint can be cosigned by as many as are asked for. `quorum none` asks for nobody, and what nobody has
+    /// seen is not witnessed.
+    pub(crate) fn asks_for_witnesses(&self) -> bool {
+        self.asker.policy().asks_for_witnesses()
+    }
+
     /// Compares the copy of the log that is here with what witnesses have seen of it, before anything is written to it.
     ///
     /// # Errors
@@ -68,9 +74,9 @@ impl Witnessing {
     ) -> anyhow::Result<()> {
         let dir = audit.publish_directory.clone();
         let published = Publication::open(&dir).ok();
-        let (note, size) = match &published {
-            Some(published) => (published.note().to_owned(), published.size()),
-            None => (Checkpoint::new(&audit.origin, 0, empty_root()).sign(key)?, 0),
+        let (note, size, root) = match &published {
+            Some(published) => (published.note().to_owned(), published.size(), published.checkpoint().root),
+            None => (Checkpoint::new(&audit.origin, 0, empty_root()).sign(key)?, 0, empty_root()),
         };
         drop(published);
         let prove = |old| Publication::open(&dir).ok()?.consistency(old);
@@ -78,7 +84,8 @@ impl Witnessing {
         self.tell(&asked);
         for Asked { witness, answer } in asked {
             let by = format!("the witness `{witness}`");
-            let against = |seen| Contradiction { by: by.clone(), seen, checkpoint: None, stored };
+            let key = self.key_of(&witness);
+            let against = |seen| Contradiction { by: by.clone(), seen, checkpoint: None, key: key.clone(), stored };
             match answer {
                 // What was cosigned and not kept, because the process ended in between, is in the store; the next checkpoint
                 // proves it.
@@ -86,7 +93,7 @@ impl Witnessing {
                     views.contradictions.push(against(known));
                 }
                 Answer::Refuted(known) => views.contradictions.push(against(known)),
-                Answer::Cosigned(_) => views.confirmed.push(by),
+                Answer::Cosigned(_) => views.confirmed.push(Confirmed { by, size, root, key }),
                 Answer::Conflict(_) | Answer::Failed(_) | Answer::Paused => views.silent.push(by),
             }
         }
@@ -118,8 +125,13 @@ impl Witnessing {
 
     /// The process ends now, and the next one is to know why, whether or not the witness answers then.
     fn mark(&self, witness: &str, seen: u64, stored: u64) {
-        let by = format!("the witness `{witness}`");
-        Mark::add(&self.audit, &[Contradiction { by, seen, checkpoint: None, stored }], self.clock.now());
+        let (by, key) = (format!("the witness `{witness}`"), self.key_of(witness));
+        Mark::add(&self.audit, &[Contradiction { by, seen, checkpoint: None, key, stored }], self.clock.now());
+    }
+
+    fn key_of(&self, witness: &str) -> Option<String> {
+        let known = self.asker.policy().witnesses.iter().find(|known| known.name == witness);
+        known.map(|known| known.key.to_text())
     }
 
     fn tell_quorum(&self, is_met: bool) {
@@ -159,9 +171,40 @@ impl Witnesses for Witnessing {
                 }
             }
             let policy = self.asker.policy();
-            cosigned.is_quorum = policy.is_met(&policy.cosigned(&format!("{note}{}", cosigned.lines)));
-            self.tell_quorum(cosigned.is_quorum);
+            if policy.asks_for_witnesses() {
+                cosigned.is_quorum = policy.is_met(&policy.cosigned(&format!("{note}{}", cosigned.lines)));
+                self.tell_quorum(cosigned.is_quorum);
+            }
             cosigned
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use runtime::clock::SystemClock;
+
+    async fn cosigned(quorum: &str) -> (bool, Cosigned) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("trust.policy");
+        let key = tlog::CosigningKey::generate("w1.example", [7; 32]).unwrap();
+        // Nobody listens there.
+        let policy = format!("witness w1 {} http://127.0.0.1:9/\nquorum {quorum}\n", key.verifier().to_text());
+        std::fs::write(&file, policy).unwrap();
+        let audit =
+            Audit { witnesses: Some(file), ..Audit::new(dir.path().join("audit"), String::from("plant.example/log")) };
+        let witnessing = Witnessing::new(&audit, Arc::new(SystemClock)).unwrap().unwrap();
+        let log = SigningKey::generate(&audit.origin, [9; 32]).unwrap();
+        let note = Checkpoint::new(&audit.origin, 0, empty_root()).sign(&log).unwrap();
+        (witnessing.asks_for_witnesses(), witnessing.cosign(&note, 0, &|_| None).await)
+    }
+
+    #[tokio::test]
+    async fn nothing_is_witnessed_where_nobody_is_asked_for() {
+        for quorum in ["none", "w1"] {
+            let (asks, cosigned) = cosigned(quorum).await;
+            assert_eq!((asks, cosigned.is_quorum), (quorum == "w1", false), "quorum {quorum}");
+        }
     }
 }

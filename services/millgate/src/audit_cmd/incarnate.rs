@@ -11,7 +11,10 @@ use crate::quarantine::{Contradiction, Mark, Views};
 use crate::store;
 use crate::witnessing::Witnessing;
 use anyhow::{Context as _, bail, ensure};
-use audit::incarnation::{ASIDE_DIR, Previous, Seen, Standstill, free_name, plain_name, put_in_place, set_aside};
+use audit::incarnation::{
+    ASIDE_DIR, NEW_DIR, Previous, READY_FILE, Seen, Standstill, free_name, is_same, is_to_be_put_in_place, plain_name,
+    put_in_place, relocate, set_aside,
+};
 use audit::{Incarnation, Log, LogOptions, Publication, Random, Stored, signer};
 use clap::Args;
 use runtime::clock::SystemClock;
@@ -57,10 +60,32 @@ struct Ready {
     key: Option<PathBuf>,
     vkey: String,
     seen: Vec<String>,
+    /// What was given and is in the new log.
+    #[serde(default)]
+    reason: String,
+    #[serde(default)]
+    seen_files: Vec<PathBuf>,
+    /// The old log as the new one cites it.
+    #[serde(default)]
+    cited: Option<Cited>,
 }
 
-const NEW_DIR: &str = "incarnation.new";
-const READY_FILE: &str = "ready.json";
+/// What may have changed between two attempts, if somebody went on with the old log.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Cited {
+    size: Option<u64>,
+    checkpoint: Option<String>,
+    marked: Vec<Contradiction>,
+}
+
+impl Cited {
+    async fn now(audit: &Audit, key: Option<&SigningKey>) -> anyhow::Result<Self> {
+        let Previous { size, checkpoint, .. } = previous(audit, key).await;
+        let marked = Mark::read(audit)?.map(|mark| mark.contradictions).unwrap_or_default();
+        Ok(Self { size, checkpoint, marked })
+    }
+}
+
 const KEY_FILE: &str = "checkpoint.key";
 /// The reason stands in an entry, beside checkpoints.
 const REASON_CHARS_MAX: usize = 2_000;
@@ -88,13 +113,20 @@ pub(super) async fn run(args: &IncarnateArgs) -> anyhow::Result<ExitCode> {
                 "a log `{}` was begun here and is not in its place yet; go on with `--origin {0}`",
                 ready.origin
             );
-            ready
+            if ready.is_stale(audit, &new).await? {
+                eprintln!("note: the old log went on after the new one was begun, so the new one is begun once more");
+                begin(args, audit, &new).await?
+            } else {
+                ready.tell_ignored(args);
+                Some(ready)
+            }
         }
-        None => match begin(args, audit, &new).await? {
-            Some(ready) => ready,
-            None => return Ok(ExitCode::from(1)),
-        },
+        None => {
+            is_unused(args, audit)?;
+            begin(args, audit, &new).await?
+        }
     };
+    let Some(ready) = ready else { return Ok(ExitCode::from(1)) };
     let places = settle(&ready, audit, &new)?;
     drop(standstill);
     report(args, &ready, &places)?;
@@ -112,6 +144,11 @@ fn check(args: &IncarnateArgs, audit: &Audit) -> anyhow::Result<()> {
         audit.origin,
         args.config.display()
     );
+    Ok(())
+}
+
+/// To be called under the standstill.
+fn is_unused(args: &IncarnateArgs, audit: &Audit) -> anyhow::Result<()> {
     let used = audit.directory.join(ASIDE_DIR).join(plain_name(&args.origin));
     ensure!(!used.exists(), "a log `{}` was set aside in `{}`; choose another origin", args.origin, used.display());
     Ok(())
@@ -120,6 +157,8 @@ fn check(args: &IncarnateArgs, audit: &Audit) -> anyhow::Result<()> {
 /// Makes the new log, if there is a reason to. `None`: there is none, which has been said.
 async fn begin(args: &IncarnateArgs, audit: &Audit, new: &Path) -> anyhow::Result<Option<Ready>> {
     let key = old_key(audit)?;
+    // Before others are asked: what changes behind it is found to have changed.
+    let cited_now = Cited::now(audit, key.as_ref()).await;
     let (seen, silent) = contradictions(args, audit, key.as_ref()).await?;
     if seen.is_empty() && !args.force {
         let silent = if silent.is_empty() { String::new() } else { format!(" ({} did not say)", silent.join(", ")) };
@@ -162,6 +201,9 @@ async fn begin(args: &IncarnateArgs, audit: &Audit, new: &Path) -> anyhow::Resul
         key: args.key.clone(),
         vkey: new_key.verifier().to_text(),
         seen: seen.iter().map(ToString::to_string).collect(),
+        reason: args.reason.trim().to_owned(),
+        seen_files: args.seen.clone(),
+        cited: cited_now.ok(),
     };
     ready.write(new).with_context(|| format!("`{}` cannot be written", new.join(READY_FILE).display()))?;
     Ok(Some(ready))
@@ -194,7 +236,7 @@ async fn contradictions(
         Err(error) => return Err(error),
     };
     let marked = Mark::read(audit)?.map(|mark| mark.contradictions).unwrap_or_default();
-    let is_new = |one: &Contradiction| views.contradictions.iter().all(|known| known.by != one.by);
+    let is_new = |one: &Contradiction| !views.contradictions.iter().any(|known| known.stands_for(one));
     let mut all: Vec<Contradiction> = marked.into_iter().filter(is_new).collect();
     all.extend(views.contradictions.iter().cloned());
     for file in &args.seen {
@@ -214,7 +256,7 @@ async fn kept(audit: &Audit, file: &Path, key: &SigningKey) -> anyhow::Result<Op
     }
     let stored = Stored::find(store::of(audit)?).await?.map_or(0, |stored| stored.size);
     let by = String::from("who kept a checkpoint");
-    Ok(Some(Contradiction { by, seen: checkpoint.size, checkpoint: Some(note), stored }))
+    Ok(Some(Contradiction { by, seen: checkpoint.size, checkpoint: Some(note), key: None, stored }))
 }
 
 fn cited(one: &Contradiction) -> Seen {
@@ -236,6 +278,33 @@ async fn previous(audit: &Audit, key: Option<&SigningKey>) -> Previous {
 }
 
 impl Ready {
+    /// Whether the old log, while it is still in its place, is no longer what the new one cites.
+    async fn is_stale(&self, audit: &Audit, new: &Path) -> anyhow::Result<bool> {
+        let aside = audit.directory.join(ASIDE_DIR).join(&self.aside).join("log.db");
+        let is_in_place = audit.directory.join("log.db").exists() && !aside.exists() && is_to_be_put_in_place(new);
+        if !is_in_place {
+            return Ok(false);
+        }
+        let key = old_key(audit)?;
+        let now = Cited::now(audit, key.as_ref()).await.ok();
+        Ok(self.cited != now)
+    }
+
+    /// The new log was begun with what the first call said.
+    fn tell_ignored(&self, args: &IncarnateArgs) {
+        let differ = [
+            ("--reason", self.reason != args.reason.trim()),
+            ("--seen", self.seen_files != args.seen),
+            ("--key", self.key != args.key),
+        ];
+        for (name, _) in differ.into_iter().filter(|(_, differs)| *differs) {
+            eprintln!(
+                "note: `{name}` is not what the log `{}` was begun with, which goes on as it was begun; `{name}` is ignored",
+                self.origin
+            );
+        }
+    }
+
     fn read(new: &Path) -> anyhow::Result<Option<Self>> {
         let path = new.join(READY_FILE);
         match std::fs::read(&path) {
@@ -260,14 +329,21 @@ impl Ready {
 /// Moves the old log away and the new one into its place; can be done again after half of it.
 fn settle(ready: &Ready, audit: &Audit, new: &Path) -> anyhow::Result<[PathBuf; 2]> {
     let new_key = new.join(KEY_FILE);
-    // Behind a first attempt it may be the new key that stands there.
+    if ready.key.is_none() && is_same(&new_key, &audit.key_file) {
+        // Copied to another mount by an attempt that ended then.
+        relocate(&new_key, &audit.key_file)?;
+    }
+    // Behind a first attempt it may be the new key that stands there, and the new log.
     let takes_place = ready.key.is_none() && new_key.exists();
-    let old_key = takes_place.then_some(audit.key_file.as_path());
-    let places = set_aside(&audit.directory, &audit.publish_directory, old_key, &ready.aside)
-        .context("the old log cannot be set aside; give the command again when it can")?;
+    let places = if is_to_be_put_in_place(new) {
+        let old_key = takes_place.then_some(audit.key_file.as_path());
+        set_aside(&audit.directory, &audit.publish_directory, old_key, &ready.aside)
+            .context("the old log cannot be set aside; give the command again when it can")?
+    } else {
+        [&audit.directory, &audit.publish_directory].map(|dir| dir.join(ASIDE_DIR).join(&ready.aside))
+    };
     if takes_place {
-        std::fs::rename(&new_key, &audit.key_file)
-            .or_else(|_| std::fs::copy(&new_key, &audit.key_file).map(drop))
+        relocate(&new_key, &audit.key_file)
             .with_context(|| format!("the new key cannot be put to `{}`", audit.key_file.display()))?;
     }
     put_in_place(new, &audit.directory).context("the new log cannot be put into its place; give the command again")?;
@@ -305,3 +381,6 @@ fn report(args: &IncarnateArgs, ready: &Ready, [own, open]: &[PathBuf; 2]) -> an
     say(lines.join("\n"));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -112,3 +112,23 @@ fn a_revocation_list_past_its_next_update() {
     plant.registry("cells.crl", &list_until(2400));
     assert_eq!(plant.problems(), [""; 0]);
 }
+
+#[test]
+fn a_product_that_waits_for_witnesses_is_a_fault_where_the_quorum_asks_for_none() {
+    let plant = Plant::new();
+    let at = |name: &str| plant.folder.path().join(name);
+    let product = "[product.x]\ntitle = \"X\"\nowner = \"norden\"\nsteward = \"press-shop-steward\"\n";
+    let product = format!("{product}acknowledgement = \"witnessed\"\n");
+    std::fs::write(at("policies/plants/munich/catalog/seen.toml"), product).unwrap();
+    let text = std::fs::read_to_string(at("millgate.toml")).unwrap();
+    std::fs::write(at("millgate.toml"), text.replace("[audit]\n", "[audit]\nwitnesses = \"trust.policy\"\n")).unwrap();
+    let key = tlog::CosigningKey::generate("w1.example", [7; 32]).unwrap();
+    let said = |quorum: &str| {
+        let policy = format!("witness w1 {} http://127.0.0.1:9/\nquorum {quorum}\n", key.verifier().to_text());
+        std::fs::write(at("trust.policy"), policy).unwrap();
+        plant.problems().into_iter().filter(|problem| problem.contains("product `x`")).collect::<Vec<_>>()
+    };
+    let none = said("none");
+    assert!(none.len() == 1 && none[0].contains("`quorum none` in the log's trust policy asks for none"), "{none:?}");
+    assert_eq!(said("w1"), Vec::<String>::new());
+}
