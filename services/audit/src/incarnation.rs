@@ -292,7 +292,9 @@ pub fn relocate(from: &Path, to: &Path) -> Result<(), OpenError> {
     };
     match from.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        found => drop(found.map_err(fault(from))?),
+        found => {
+            found.map_err(fault(from))?;
+        }
     }
     if to.symlink_metadata().is_ok() {
         // A first attempt was interrupted between copying and removing.

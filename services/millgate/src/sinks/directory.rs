@@ -90,7 +90,7 @@ impl Directory {
                 break;
             }
             if n == FILES_MAX {
-                return Err(hidden(format!("more than {FILES_MAX} files lie before the last days of this log")));
+                return Err(hidden(&format!("more than {FILES_MAX} files lie before the last days of this log")));
             }
             let (notes, is_named) = (read(&path.join(name), origin)?, name.starts_with(&prefix(origin)));
             is_ours |= is_named || !notes.is_empty();
@@ -102,13 +102,13 @@ impl Directory {
             }
         }
         if largest.is_none() && is_ours {
-            return Err(hidden(String::from("there are files of this log, and it has signed nothing that is in them")));
+            return Err(hidden("there are files of this log, and it has signed nothing that is in them"));
         }
         Ok(largest)
     }
 }
 
-fn hidden(what: String) -> io::Error {
+fn hidden(what: &str) -> io::Error {
     io::Error::other(format!("{what}; look at who writes there"))
 }
 
@@ -163,12 +163,12 @@ fn read(path: &Path, origin: &str) -> io::Result<Vec<(u64, String)>> {
     // Whoever opens a pipe waits for somebody to write into it.
     let found = std::fs::metadata(path)?;
     if !found.is_file() {
-        return Err(hidden(format!("`{name}` is no file")));
+        return Err(hidden(&format!("`{name}` is no file")));
     }
     let mut bytes = Vec::new();
     File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(hidden(format!("`{name}` is larger than {FILE_BYTES_MAX} bytes, more than a log keeps in a day")));
+        return Err(hidden(&format!("`{name}` is larger than {FILE_BYTES_MAX} bytes, more than a log keeps in a day")));
     }
     let text = String::from_utf8_lossy(&bytes);
     Ok(records(&text).filter(|(_, note)| note.lines().next() == Some(origin)).collect())
@@ -183,7 +183,7 @@ fn largest_of(
     notes.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
     for (n, (_, note)) in notes.into_iter().enumerate() {
         if n == TRIED_MAX {
-            return Err(hidden(format!("`{name}` begins with {TRIED_MAX} checkpoints that the log has not signed")));
+            return Err(hidden(&format!("`{name}` begins with {TRIED_MAX} checkpoints that the log has not signed")));
         }
         if let Ok(checkpoint) = Checkpoint::open(&note, key) {
             return Ok(Some((checkpoint, note)));

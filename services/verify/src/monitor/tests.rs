@@ -162,7 +162,7 @@ fn a_decision_by_policies_that_were_never_in_use_is_told_over_several_looks() {
     // Whoever begins in the middle knows of no policies until the broker starts again.
     let from_now = || {
         let first = publish(&sealed[..60]);
-        Seen::from_now(&watch(), &mut Folder(first.dir.path().to_owned())).unwrap()
+        Seen::from_now(&watch(), &mut Folder(first.dir.path().to_owned()), &at(60)).unwrap()
     };
     for (mut seen, all) in [(Seen::nothing(), true), (from_now(), false)] {
         let mut told = Vec::new();
