@@ -218,11 +218,14 @@ impl People {
     }
 }
 
+/// The erasure that lists an entry of others, and whom it kept.
+type Naming = (u64, Arc<Held>);
+
 /// All erasures of a log that somebody has seen.
 #[derive(Clone, Debug, Default)]
 pub struct Erasures {
     principals: HashMap<String, Vec<Erasure>>,
-    named: HashMap<(u64, CommitmentClass), Vec<(u64, Arc<Held>)>>,
+    named: HashMap<(u64, CommitmentClass), Vec<Naming>>,
     /// By class, in the order of their first entries, each with the largest last entry up to there.
     retained: BTreeMap<CommitmentClass, Vec<(Erasure, u64)>>,
 }

@@ -128,10 +128,9 @@ impl Rules {
             findings.add(at.clone(), what);
         }
         match asked {
-            _ if fault.is_some() => Worth::Nothing,
-            Err(_) => Worth::Nothing,
-            Ok(Asked::Unknown) => Worth::Unproven,
-            Ok(Asked::Yes) => Worth::Proven,
+            Ok(Asked::Yes) if fault.is_none() => Worth::Proven,
+            Ok(Asked::Unknown) if fault.is_none() => Worth::Unproven,
+            _ => Worth::Nothing,
         }
     }
 

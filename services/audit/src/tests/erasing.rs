@@ -381,7 +381,8 @@ async fn a_widened_erasure_excuses_nothing() {
     append(&log, asks(&log, "acme/anna", &[], "/later")).await;
     log.close().await;
     let widened = String::from("entry 3: an erasure that claims entries that were not written yet");
-    assert_eq!(findings(dir.path()).await, [&[widened.clone()], &missing(1)[..]].concat());
+    let found = findings(dir.path()).await;
+    assert_eq!((&found[..1], &found[1..]), (std::slice::from_ref(&widened), &missing(1)[..]));
     vandalise(dir.path(), "DELETE FROM disclosure WHERE entry_index = 4").await;
     assert_eq!(findings(dir.path()).await, [&[widened], &missing(1)[..], &missing(4)[..]].concat());
 }
@@ -392,10 +393,11 @@ async fn a_request_that_was_made_for_another_person_excuses_nothing_in_a_store()
         let dir = tempfile::tempdir().unwrap();
         let log = open(dir.path()).await;
         append(&log, asks(&log, "acme/anna", &[], "/a")).await;
+        append(&log, asks(&log, "acme/otto", &[], "/o")).await;
         forge(&log, asked, (1, 1)).await;
         log.close().await;
         let found = findings(dir.path()).await;
-        let nobody = String::from("entry 3: an erasure that nobody has asked for");
+        let nobody = String::from("entry 4: an erasure that nobody has asked for");
         assert_eq!(found.contains(&nobody), !expected.is_empty(), "{asked}: {found:?}");
         assert!(expected.iter().all(|one| found.contains(one)), "{asked}: {found:?}");
         assert_eq!(found.len(), if expected.is_empty() { 0 } else { 4 }, "{asked}: {found:?}");
