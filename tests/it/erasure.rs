@@ -267,14 +267,28 @@ async fn nobody_erases_alone_by_a_machine_without_the_role_or_against_a_legal_ho
 
     let bad = post(&plant, "privacy", "", r#"{"subject":"acme/engineer-1","basis":"engineer-1 wrote to us"}"#).await;
     assert_eq!((bad.status, bad.reason().as_str()), (400, "bad_parameter"));
-    let unknown = post(&plant, "privacy", "/01a20522-59ec-7312-8079-6642e2582ffb/approval", "").await;
+    let unknown_approval = "/01a20522-59ec-7312-8079-6642e2582ffb/approval";
+    let unknown = post(&plant, "privacy", unknown_approval, "").await;
     assert_eq!(unknown.status, 404);
     let asked = post(&plant, "privacy", "", &request(PERSON)).await;
     let id = asked.json().unwrap()["id"].as_str().unwrap().to_owned();
     let approval = format!("/{id}/approval");
     let own = post(&plant, "privacy", &approval, "").await;
     assert_eq!((own.status, own.reason().as_str()), (403, "four_eyes"));
-    assert_eq!(post(&plant, "steward", &approval, "").await.status, 403);
+    // Whoever may not erase does not learn which requests there are.
+    for caller in ["steward", "acme", "analytics", "auditor"] {
+        let answer = async |path: &str| {
+            let answer = post(&plant, caller, path, "").await;
+            let mut body = answer.json().unwrap();
+            body.as_object_mut()
+                .unwrap()
+                .retain(|name, _| ["detail", "reason", "reasons", "status"].contains(&&**name));
+            (answer.status, body)
+        };
+        let known = answer(&approval).await;
+        assert_eq!(known.0, 403, "{caller}");
+        assert_eq!(known, answer(unknown_approval).await, "{caller}");
+    }
     // Nobody approves what is about themselves.
     let about = post(&plant, "privacy", "", &request("norden/privacy-2")).await;
     let about = about.json().unwrap()["id"].as_str().unwrap().to_owned();
@@ -282,6 +296,29 @@ async fn nobody_erases_alone_by_a_machine_without_the_role_or_against_a_legal_ho
     assert_eq!((oneself.status, oneself.reason().as_str()), (403, "four_eyes"));
     let read = plant.audit("principal=acme%2Fengineer-1&kind=decision").await.unwrap();
     assert_eq!(read.len(), 4, "three that read, one that asked to erase: nothing of it was erased");
+    plant.stop().await;
+}
+
+fn watched_erasures(directory: &Path) -> anyhow::Result<()> {
+    let policies = directory.join("policies/base");
+    std::fs::create_dir_all(&policies)?;
+    let policy = "@id(\"watched\") @acknowledgement(\"checkpointed\")\npermit (principal in Plant::Role::\"data-protection\", action == Plant::Action::\"eraseAudit\", resource);\n";
+    Ok(std::fs::write(policies.join("watched.cedar"), policy)?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erasure_waits_for_what_a_policy_demands_of_its_record() {
+    let plant = Plant::start_with(watched_erasures).await.unwrap();
+    let asked = post(&plant, "privacy", "", &request(PERSON)).await;
+    let published = plant.directory.path().join("audit/published/checkpoint");
+    let note = std::fs::read_to_string(published).unwrap();
+    assert_eq!(asked.status, 202, "{}", asked.text());
+    let index = asked.json().unwrap()["index"].as_u64().unwrap();
+    let size: u64 = note.lines().nth(1).unwrap().parse().unwrap();
+    // The decision stands before the request that came of it.
+    assert!(size >= index, "{size} entries were under a signed checkpoint, and the request is entry {index}");
+    let decided = plant.audit("resource=AuditScope%2Facme&kind=decision").await.unwrap();
+    assert!(decided.iter().any(|entry| entry["acknowledgement"] == "checkpointed"), "{decided:?}");
     plant.stop().await;
 }
 
@@ -341,7 +378,7 @@ async fn an_archive_of_an_earlier_time_holds_the_erasures_that_came_later() {
         log.request_erasure(&wanted).await.unwrap();
         clock.0.fetch_add(HOUR_MS, Ordering::Relaxed);
         let pending = log.erasure_request(&id).await.unwrap().unwrap();
-        log.erase(&pending, "second").await.unwrap();
+        log.erase(&pending, "second", &audit::Holds::default()).await.unwrap();
     }
     publisher.publish_now().await.unwrap();
     publisher.stop().await.unwrap();

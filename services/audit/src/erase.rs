@@ -7,12 +7,16 @@
 //! carried away: archives, proofs, backups. Values of refused logins belong to nobody who is known, and go by age alone.
 
 mod find;
+mod held;
 mod holds;
 mod person;
+mod request;
 mod retention;
 
 pub use holds::Holds;
-pub use person::{Erased, Pending, Wanted};
+pub use person::Erased;
+pub(crate) use request::Known;
+pub use request::{Pending, Wanted};
 pub use retention::Retention;
 
 use crate::append::Log;
@@ -22,7 +26,8 @@ use crate::recover::entry_bytes;
 use crate::writer::Urgent;
 use model::canonical::{self, Value};
 use model::entry::{CommitmentClass, DraftError, Entry};
-use model::erasure::{Erasures, Event};
+use model::erasure::{Erasures, Event, Requests};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -41,6 +46,12 @@ pub enum EraseError {
     Append(#[from] AppendError),
     #[error("the erasure makes no entry")]
     Draft(#[from] DraftError),
+    #[error("the request was carried out under entry {0}")]
+    Done(u64),
+    #[error("the name does not stand for whom it stood for when this was asked for")]
+    Another,
+    #[error("a legal hold keeps the values of this person")]
+    OnHold,
 }
 
 impl From<crate::store::StoreError> for EraseError {
@@ -76,14 +87,20 @@ impl Log {
     }
 }
 
-/// All erasures in the store.
+/// All erasures in the store that somebody has asked for, or a policy, and with which nothing is wrong.
 ///
 /// # Errors
 /// When the store cannot be read.
 pub(crate) async fn erasures(reader: &Reader) -> Result<Erasures, ReadError> {
     let mut all = Erasures::default();
+    let (mut requests, mut unreadable) = (Requests::default(), BTreeSet::new());
     for index in reader.erasure_entries().await? {
-        if let Some(Event::Erased(erasure)) = event(reader, index).await? {
+        let Some(event) = event(reader, index).await? else {
+            unreadable.insert(index);
+            continue;
+        };
+        let asked = requests.see(index, &event, |requested| unreadable.contains(&requested));
+        if let (Ok(_), Event::Erased(erasure)) = (asked, event) {
             all.add(erasure);
         }
     }

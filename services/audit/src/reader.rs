@@ -265,7 +265,12 @@ impl Reader {
 
     /// Where entries of kind `erasure` stand, ascending.
     pub(crate) async fn erasure_entries(&self) -> Result<Vec<u64>, StoreError> {
-        either!(self.erasure_entries())
+        self.erasure_entries_after(None).await
+    }
+
+    /// Those of them that stand behind `after`.
+    pub(crate) async fn erasure_entries_after(&self, after: Option<u64>) -> Result<Vec<u64>, StoreError> {
+        either!(self.erasure_entries_after(after))
     }
 
     /// Disclosures of the entries between these, both inclusive, ascending, at most `limit`.

@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     pub counters: Counters,
     /// Held by the one erasure at a time; what it has come to, by class, for retention.
     pub erasing: tokio::sync::Mutex<BTreeMap<CommitmentClass, u64>>,
+    /// Requests for erasures, as far as somebody has looked for one.
+    pub requests: tokio::sync::Mutex<crate::erase::Known>,
     /// `None`: no receipts are given.
     pub receipts: Option<Arc<ReceiptOptions>>,
     clock: Arc<dyn Clock>,
@@ -76,6 +78,7 @@ impl Shared {
             health: watch::Sender::new(Health::Serving),
             counters: Counters::default(),
             erasing: tokio::sync::Mutex::default(),
+            requests: tokio::sync::Mutex::default(),
             receipts: options.receipts.clone().map(Arc::new),
             clock: Arc::clone(&options.clock),
             random: Arc::clone(&options.random),

@@ -3,9 +3,15 @@
 //! Writer, checker of the store and verifier share this, so that all three mean the same by it. What it does **not** do: it
 //! excuses nothing that was written after the erasure, whatever range the entry claims, and it judges no signature.
 
+mod requests;
+
+pub use requests::{Asked, Request, Requests};
+
+use crate::Timestamp;
 use crate::canonical::Value;
 use crate::entry::{CommitmentClass, Entry, Kind};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 /// Values that were erased, as an entry says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,40 +24,52 @@ pub struct Erasure {
     pub range: Option<(u64, u64)>,
     /// Entries of others that named the person, by the class that did.
     pub named: BTreeMap<CommitmentClass, BTreeSet<u64>>,
+    /// Whose entries a legal hold kept out of it.
+    pub held: Arc<Held>,
     /// How many entries lost values.
     pub count: u64,
+}
+
+/// References and organisations on hold: values of entries in which one of them takes part stay.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    pub references: BTreeSet<String>,
+    pub organisations: BTreeSet<String>,
+}
+
+impl Held {
+    pub fn is_empty(&self) -> bool {
+        self.references.is_empty() && self.organisations.is_empty()
+    }
+
+    /// Whether one of them takes part.
+    pub fn keeps(&self, people: &People) -> bool {
+        !people.references.is_disjoint(&self.references) || !people.organisations.is_disjoint(&self.organisations)
+    }
 }
 
 /// Whose values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Of the entries in which this reference takes part.
+    /// Of the entries in which the reference takes part that was asked about.
     Principal {
-        /// `None` of somebody whom the log had no reference for.
-        reference: Option<String>,
         /// What the reference stands for was erased too.
         directory: bool,
         /// Where it was asked for.
         requested: Option<u64>,
-        requested_by: String,
+        /// As it was asked for.
+        request: Request,
         approved_by: String,
     },
-    /// Of all entries of the range, because a written policy says how long values are kept.
-    Retention {
-        /// References and organisations that a legal hold kept out of it.
-        held: BTreeSet<String>,
-        held_organisations: BTreeSet<String>,
-    },
+    /// Of all entries of the range from before this time, because a written policy says how long values are kept.
+    Retention { before: Timestamp },
 }
 
 /// What an entry of kind `erasure` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Somebody asks for it; nothing is erased.
-    Requested {
-        reference: Option<String>,
-        requested_by: String,
-    },
+    Requested(Request),
     /// It was refused; nothing is erased.
     Refused,
     Erased(Erasure),
@@ -67,29 +85,21 @@ impl Event {
     }
 
     fn of(index: u64, entry: &Entry) -> Result<Self, &'static str> {
-        let text = |name: &'static str| entry.text(name).map(str::to_owned);
-        let reference = text("principal");
         match entry.text("event") {
-            Some("requested") => {
-                Ok(Self::Requested { reference, requested_by: text("requested_by").ok_or("requested_by")? })
-            }
+            Some("requested") => Request::read(entry).map(Self::Requested),
             Some("refused") => Ok(Self::Refused),
             Some("erased") => {
                 let scope = Scope::Principal {
-                    reference,
                     directory: entry.get("directory") == Some(&Value::Bool(true)),
                     requested: number(entry, "requested"),
-                    requested_by: text("requested_by").ok_or("requested_by")?,
-                    approved_by: text("approved_by").ok_or("approved_by")?,
+                    request: Request::read(entry)?,
+                    approved_by: entry.text("approved_by").ok_or("approved_by")?.to_owned(),
                 };
                 erasure(index, entry, scope).map(Self::Erased)
             }
             Some("retention") => {
-                let scope = Scope::Retention {
-                    held: texts(entry.get("held"), "held")?,
-                    held_organisations: texts(entry.get("held_organisations"), "held_organisations")?,
-                };
-                erasure(index, entry, scope).map(Self::Erased)
+                let before = entry.text("before").and_then(Timestamp::parse_rfc3339).ok_or("before")?;
+                erasure(index, entry, Scope::Retention { before }).map(Self::Erased)
             }
             _ => Err("event"),
         }
@@ -113,8 +123,12 @@ fn erasure(index: u64, entry: &Entry, scope: Scope) -> Result<Erasure, &'static 
             named.insert(class, indices.collect::<Option<BTreeSet<u64>>>().ok_or("named")?);
         }
     }
+    let held = Held {
+        references: texts(entry.get("held"), "held")?,
+        organisations: texts(entry.get("held_organisations"), "held_organisations")?,
+    };
     let count = number(entry, "count").ok_or("count")?;
-    Ok(Erasure { index, scope, classes: classes.ok_or("classes")?, range, named, count })
+    Ok(Erasure { index, scope, classes: classes.ok_or("classes")?, range, named, held: Arc::new(held), count })
 }
 
 fn number(entry: &Entry, name: &str) -> Option<u64> {
@@ -143,8 +157,12 @@ impl Erasure {
             _ if last.is_some_and(|last| last >= self.index) => {
                 Some("an erasure that claims entries that were not written yet")
             }
-            (Scope::Principal { requested_by, approved_by, .. }, _) if requested_by == approved_by => {
+            (Scope::Principal { request, approved_by, .. }, _) if request.requested_by == *approved_by => {
                 Some("an erasure that was approved by the one who asked for it")
+            }
+            // What is named is taken whatever its age, and of a person alone.
+            (Scope::Retention { .. }, _) if !self.named.is_empty() => {
+                Some("an erasure by age that lists entries which name a person")
             }
             _ => None,
         }
@@ -158,23 +176,22 @@ impl Erasure {
 
     fn covers(&self, index: u64, people: &People, class: CommitmentClass) -> bool {
         let in_range = self.range.is_some_and(|(first, last)| (first..=last).contains(&index));
-        if !in_range || index >= self.index || !self.classes.contains(&class) {
+        if !in_range || index >= self.index || !self.classes.contains(&class) || self.held.keeps(people) {
             return false;
         }
         match &self.scope {
-            Scope::Principal { reference, .. } => {
-                reference.as_ref().is_some_and(|reference| people.references.contains(reference))
+            Scope::Principal { request, .. } => {
+                request.reference.as_ref().is_some_and(|reference| people.references.contains(reference))
             }
-            Scope::Retention { held, held_organisations } => {
-                people.references.is_disjoint(held) && people.organisations.is_disjoint(held_organisations)
-            }
+            Scope::Retention { before } => people.time < *before,
         }
     }
 }
 
-/// Who takes part in an entry.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Who takes part in an entry, and when that was.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct People {
+    pub time: Timestamp,
     /// Of the principal and of whoever acts for it.
     pub references: BTreeSet<String>,
     pub organisations: BTreeSet<String>,
@@ -189,6 +206,7 @@ impl People {
         let of_actors =
             |name: &'static str| actors.iter().filter_map(move |actor| actor.get(name)?.as_text()).map(str::to_owned);
         Self {
+            time: entry.time,
             references: entry.text("principal").map(str::to_owned).into_iter().chain(of_actors("principal")).collect(),
             organisations: entry
                 .organisation
@@ -200,27 +218,34 @@ impl People {
     }
 }
 
+/// The erasure that lists an entry of others, and whom it kept.
+type Naming = (u64, Arc<Held>);
+
 /// All erasures of a log that somebody has seen.
 #[derive(Clone, Debug, Default)]
 pub struct Erasures {
     principals: HashMap<String, Vec<Erasure>>,
-    named: HashMap<(u64, CommitmentClass), u64>,
+    named: HashMap<(u64, CommitmentClass), Vec<Naming>>,
     /// By class, in the order of their first entries, each with the largest last entry up to there.
     retained: BTreeMap<CommitmentClass, Vec<(Erasure, u64)>>,
 }
 
 impl Erasures {
+    /// One with a [fault](Erasure::fault) excuses nothing. Whether somebody has asked for it is for [`Requests`] to say, first.
     pub fn add(&mut self, erasure: Erasure) {
+        if erasure.fault().is_some() {
+            return;
+        }
         for (class, indices) in &erasure.named {
-            for index in indices.iter().filter(|index| **index < erasure.index) {
-                self.named.entry((*index, *class)).or_insert(erasure.index);
+            for index in indices {
+                self.named.entry((*index, *class)).or_default().push((erasure.index, erasure.held.clone()));
             }
         }
         match &erasure.scope {
-            Scope::Principal { reference: Some(reference), .. } => {
+            Scope::Principal { request: Request { reference: Some(reference), .. }, .. } => {
                 self.principals.entry(reference.clone()).or_default().push(erasure);
             }
-            Scope::Principal { reference: None, .. } => {}
+            Scope::Principal { .. } => {}
             Scope::Retention { .. } => self.add_retention(&erasure),
         }
     }
@@ -241,7 +266,8 @@ impl Erasures {
 
     /// The entry under which the values of this class were erased from behind the entry `index`, in which these take part.
     pub fn of(&self, index: u64, people: &People, class: CommitmentClass) -> Option<u64> {
-        if let Some(erased) = self.named.get(&(index, class)) {
+        let naming = self.named.get(&(index, class)).into_iter().flatten();
+        if let Some((erased, _)) = naming.filter(|(_, held)| !held.keeps(people)).min_by_key(|(erased, _)| *erased) {
             return Some(*erased);
         }
         let of_person = people.references.iter().filter_map(|reference| self.principals.get(reference)).flatten();
@@ -268,7 +294,6 @@ impl Erasures {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Timestamp;
     use crate::entry::{Common, Draft};
     use CommitmentClass::{Network, Payload, Subject};
 
@@ -281,6 +306,7 @@ mod tests {
         let members = vec![
             ("event", Value::text("erased")),
             ("principal", Value::text("anna")),
+            ("request", Value::text("r")),
             ("requested_by", Value::text("a")),
             ("approved_by", Value::text("b")),
             ("classes", Value::texts(["network", "payload", "subject"])),
@@ -299,7 +325,8 @@ mod tests {
 
     fn people(references: &[&str]) -> People {
         let references = references.iter().map(|reference| String::from(*reference)).collect();
-        People { references, organisations: BTreeSet::from([String::from("acme")]) }
+        let organisations = BTreeSet::from([String::from("acme")]);
+        People { time: Timestamp(1_795_375_200_123), references, organisations }
     }
 
     #[test]
@@ -321,8 +348,7 @@ mod tests {
         assert!(names.fault().is_some());
         let mut erasures = Erasures::default();
         [wide, names].into_iter().for_each(|erasure| erasures.add(erasure));
-        assert_eq!(erasures.of(19, &people(&["anna"]), Payload), Some(20));
-        for index in [20, 21, 900] {
+        for index in [19, 20, 21, 900] {
             assert_eq!(erasures.of(index, &people(&["anna"]), Payload), None, "entry {index}");
         }
         assert!(erased(20, range(9, 5)).fault().is_some());
@@ -339,9 +365,48 @@ mod tests {
         assert_eq!([of(3, Payload), of(3, Network), of(4, Payload)], [Some(20), None, None]);
     }
 
-    fn retained(index: u64, class: &str, (first, last): (i64, i64), held: &[&str]) -> Erasure {
-        let mut members =
-            vec![("event", Value::text("retention")), ("classes", Value::texts([class])), ("count", Value::int(1))];
+    #[test]
+    fn an_erasure_of_a_person_excuses_nothing_of_whoever_is_on_hold() {
+        let named = Value::object([("payload", Value::Array(vec![Value::int(3)]))]);
+        let held = vec![("held", Value::texts(["otto"])), ("held_organisations", Value::texts(["bolt"]))];
+        let mut erasures = Erasures::default();
+        erasures.add(erased(20, [range(5, 9), vec![("named", named)], held].concat()));
+        let bolt = People { organisations: BTreeSet::from([String::from("bolt")]), ..people(&["anna"]) };
+        for (people, excused) in [(people(&["anna"]), true), (people(&["anna", "otto"]), false), (bolt, false)] {
+            assert_eq!(erasures.of(5, &people, Subject).is_some(), excused, "{people:?}");
+            assert_eq!(erasures.of(3, &people, Payload).is_some(), excused, "{people:?}");
+        }
+    }
+
+    const BEFORE: &str = "2026-11-23T00:00:00.000Z";
+
+    fn retained(index: u64, class: &str, first_and_last: (i64, i64), held: &[&str]) -> Erasure {
+        retained_before(BEFORE, index, class, first_and_last, held)
+    }
+
+    #[test]
+    fn retention_excuses_nothing_that_is_not_as_old_as_it_says_and_nothing_by_name() {
+        let mut erasures = Erasures::default();
+        erasures.add(retained_before("2020-01-01T00:00:00.000Z", 100, "network", (0, 50), &[]));
+        let young = people(&["anna"]);
+        assert_eq!(erasures.of(3, &young, Network), None);
+        let old = People { time: Timestamp(1_500_000_000_000), ..young };
+        assert_eq!(erasures.of(3, &old, Network), Some(100));
+        let named = BTreeMap::from([(Payload, BTreeSet::from([3]))]);
+        let naming = Erasure { named, ..retained(100, "network", (0, 50), &[]) };
+        assert_eq!(naming.fault(), Some("an erasure by age that lists entries which name a person"));
+        let members =
+            vec![("event", Value::text("retention")), ("classes", Value::texts(["network"])), ("count", Value::int(1))];
+        assert_eq!(Event::read(7, &entry(Kind::Erasure, members)), Some(Err("before")));
+    }
+
+    fn retained_before(before: &str, index: u64, class: &str, (first, last): (i64, i64), held: &[&str]) -> Erasure {
+        let mut members = vec![
+            ("event", Value::text("retention")),
+            ("before", Value::text(before)),
+            ("classes", Value::texts([class])),
+            ("count", Value::int(1)),
+        ];
         members.extend(range(first, last));
         members.push(("held", Value::texts(held.iter().copied())));
         match Event::read(index, &entry(Kind::Erasure, members)) {
@@ -373,10 +438,8 @@ mod tests {
         let read = |event: &str, more: Vec<(&'static str, Value)>| {
             Event::read(7, &entry(Kind::Erasure, [vec![("event", Value::text(event))], more].concat())).unwrap()
         };
-        assert!(matches!(
-            read("requested", vec![("requested_by", Value::text("a"))]),
-            Ok(Event::Requested { reference: None, .. })
-        ));
+        let asked = vec![("requested_by", Value::text("a")), ("request", Value::text("r"))];
+        assert!(matches!(read("requested", asked), Ok(Event::Requested(Request { reference: None, .. }))));
         assert_eq!(read("refused", vec![]), Ok(Event::Refused));
         assert_eq!(read("forgotten", vec![]), Err("event"));
         assert!(read("erased", vec![]).is_err());

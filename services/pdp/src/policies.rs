@@ -198,8 +198,9 @@ impl PolicySet {
     pub(crate) fn raised_by<'p>(&self, policies: impl IntoIterator<Item = &'p String>, action: Action) -> Demands {
         let notes = policies.into_iter().filter_map(|id| self.notes.get(id));
         let raised = notes.fold(Demands::default(), |all, note| all.and(note.demands));
-        // A page of the log, or its tail, is no exchange with a source.
-        Demands { outcome_before_complete: raised.outcome_before_complete && action != Action::ReadAudit, ..raised }
+        // A page of the log, its tail, or an erasure in it is no exchange with a source.
+        let has_source = !matches!(action, Action::ReadAudit | Action::EraseAudit);
+        Demands { outcome_before_complete: raised.outcome_before_complete && has_source, ..raised }
     }
 
     /// Policies that let data out only under the eyes of witnesses: file, line and `@id` of each.
@@ -432,11 +433,12 @@ fn useless_demands(
             uids.any(|uid| admits(policy, uid, actions))
         };
         let data = [Action::Read, Action::ReadSeries, Action::SeeRecord, Action::Reveal];
+        let log = [Action::ReadAudit, Action::EraseAudit];
         let mut tell = |key: &str, help: &str| {
             let finding = Finding::new(format!("annotation `@{key}` has no effect on a permit of this action"));
             findings.push(finding.at(&note.file, note.line).of(policy.id().as_ref()).help(help));
         };
-        if note.demands.acknowledgement > Acknowledgement::Durable && !lets(&data) && !lets(&[Action::ReadAudit]) {
+        if note.demands.acknowledgement > Acknowledgement::Durable && !lets(&data) && !lets(&log) {
             tell(ACKNOWLEDGEMENT, "move it to the permit that lets the data out");
         }
         if note.demands.outcome_before_complete && !lets(&data) {

@@ -10,16 +10,21 @@
 //!    that were in use;
 //! 5. what entries name by digest is there and is what they name;
 //! 6. what is shown of their commitments is what was recorded, and what is not shown although it should be was erased by an
-//!    entry of the log that says so. Such an entry may stand behind the others; it excuses nothing that was written after it.
+//!    entry of the log that says so, and that somebody has asked for or a written policy. Such an entry may stand behind the
+//!    others; it excuses nothing that was written after it. Where the request is not in the archive, the report says that it
+//!    is not proven.
+
+mod missing;
 
 use crate::disclosed::{self, Salts, Verdict};
 use crate::facts::Facts;
 use crate::findings::{Findings, printable};
 use crate::report::{Finding, cosigned_json, cosigned_lines, count, list};
-use crate::rules::Rules;
+use crate::rules::{Rules, Worth};
+use missing::Missing;
 use model::canonical::{self, Value};
-use model::entry::{CommitmentClass, Entry, Kind, Place};
-use model::erasure::{Erasures, Event, People};
+use model::entry::{CommitmentClass, Entry, Place};
+use model::erasure::{Erasure, Erasures, Event, People};
 use model::{Digest, OrganisationId, Timestamp};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -184,7 +189,9 @@ struct Check<'k> {
     told: HashSet<u64>,
     erasures: Erasures,
     /// Values that should be shown and are not.
-    missing: Vec<(u64, CommitmentClass, People)>,
+    missing: Missing,
+    /// Erasures that were asked for by entries which are not here.
+    unproven: Vec<u64>,
     salts: Salts,
     findings: Findings,
     warnings: Findings,
@@ -207,7 +214,8 @@ impl<'k> Check<'k> {
             part: HashMap::new(),
             told: HashSet::new(),
             erasures: Erasures::default(),
-            missing: Vec::new(),
+            missing: Missing::default(),
+            unproven: Vec::new(),
             salts: Salts::default(),
             findings: Findings::default(),
             warnings: Findings::default(),
@@ -310,11 +318,11 @@ impl<'k> Check<'k> {
             Ok(entry) => entry,
             Err(error) => return self.findings.add(at, error.to_string()),
         };
-        self.erasure(index, &entry, is_beside);
         if is_beside {
             // It is here for what it says, and no part of what is to be without gap.
-            if entry.kind != Kind::Erasure {
-                self.findings.add(at, "shown as one that says what was erased, and it is none");
+            match Event::read(index, &entry) {
+                None => self.findings.add(at, "shown as one that says what was erased, and it is none"),
+                Some(said) => self.erasure_beside(index, &said),
             }
             self.named.extend(entry.contents().map(|digest| (digest, index)));
             return;
@@ -347,27 +355,35 @@ impl<'k> Check<'k> {
         let facts = Facts::of(&entry);
         let Self { rules, findings, warnings, allowed, .. } = self;
         let one_that_opens = |earlier| allowed.contains(&earlier).then(|| Facts { opens: true, ..facts.clone() });
-        rules.entry(index, &facts, findings, warnings, one_that_opens);
+        let worth = rules.entry(index, &facts, findings, warnings, one_that_opens);
+        if let (Some(worth), Some(Ok(Event::Erased(erasure)))) = (worth, Event::read(index, &entry)) {
+            self.believe(erasure, worth);
+        }
         if facts.opens {
-            allowed.insert(index);
+            self.allowed.insert(index);
         }
         self.part.insert(index, entry);
     }
 
-    fn erasure(&mut self, index: u64, entry: &Entry, is_beside: bool) {
-        match Event::read(index, entry) {
-            Some(Ok(Event::Erased(erasure))) => {
-                // Of one among the others the rules say it.
-                if let Some(what) = erasure.fault().filter(|_| is_beside) {
-                    self.findings.add(index..index + 1, what);
-                }
-                self.erasures.add(erasure);
-            }
-            Some(Err(member)) if is_beside => {
-                let what = format!("an erasure whose member `{member}` cannot be understood");
-                self.findings.add(index..index + 1, what);
-            }
-            _ => {}
+    /// By the same rules as one among the others, except that its request may stand where nothing is shown.
+    fn erasure_beside(&mut self, index: u64, said: &Result<Event, &'static str>) {
+        let Self { rules, findings, asked, ends, .. } = self;
+        let is_shown = |other: u64| {
+            asked.as_ref().is_some_and(|asked| asked.erasures.contains(&other))
+                || ends.is_some_and(|[first, last]| (first.0..=last.0).contains(&other))
+        };
+        let worth = rules.erasure(index, said, |other| !is_shown(other), findings);
+        if let Ok(Event::Erased(erasure)) = said {
+            self.believe(erasure.clone(), worth);
+        }
+    }
+
+    fn believe(&mut self, erasure: Erasure, worth: Worth) {
+        if worth == Worth::Unproven {
+            self.unproven.push(erasure.index);
+        }
+        if worth != Worth::Nothing {
+            self.erasures.add(erasure);
         }
     }
 
@@ -377,26 +393,26 @@ impl<'k> Check<'k> {
         let told = std::mem::take(&mut self.told);
         for (index, entry) in std::mem::take(&mut self.part).into_iter().filter(|(index, _)| !told.contains(index)) {
             let committed = |class: &CommitmentClass| entry.get("commit").and_then(|c| c.get(class.as_str())).is_some();
-            let lacks = disclose.iter().copied().filter(committed).map(|class| (index, class, People::of(&entry)));
-            self.missing.extend(lacks);
+            let lacks: Vec<_> = disclose.iter().copied().filter(committed).collect();
+            self.missing.add(index, &lacks, || People::of(&entry));
         }
     }
 
     /// Whatever is not shown was erased, or is missing.
     fn settle_missing(&mut self) {
-        let mut missing = std::mem::take(&mut self.missing);
-        missing.sort_by_key(|(index, class, _)| (*index, *class));
-        for (index, class, people) in missing {
-            let erased = self.erasures.of(index, &people, class);
-            match erased.map_or(Verdict::Missing, Verdict::Erased) {
-                Verdict::Erased(under) => *self.report.erased.entry(under).or_default() += 1,
-                _ => {
-                    let class = class.as_str();
-                    let what =
-                        format!("the values of `{class}` are missing, and no entry here says that they were erased");
-                    self.findings.add(index..index + 1, what);
-                }
+        let missing = std::mem::take(&mut self.missing);
+        missing.for_each(|index, class, people| match self.erasures.of(index, people, class) {
+            Some(under) => *self.report.erased.entry(under).or_default() += 1,
+            None => {
+                let class = class.as_str();
+                let what = format!("the values of `{class}` are missing, and no entry here says that they were erased");
+                self.findings.add(index..index + 1, what);
             }
+        });
+        let unproven = std::mem::take(&mut self.unproven);
+        for under in unproven.into_iter().filter(|under| self.report.erased.contains_key(under)) {
+            let what = "whether somebody has asked for the erasure in entry";
+            self.report.limits.push(format!("{what} {under}: the request is not in the archive"));
         }
     }
 
@@ -442,10 +458,8 @@ impl<'k> Check<'k> {
                     let disclose = self.asked.as_ref().map(|asked| asked.disclose.as_slice()).unwrap_or_default();
                     let lacks = classes.iter().filter(|one| one.verdict == Verdict::NotShown);
                     let lacks = lacks.filter_map(|one| CommitmentClass::parse(&one.class));
-                    let people = People::of(entry);
-                    let lacks =
-                        lacks.filter(|class| disclose.contains(class)).map(|class| (index, class, people.clone()));
-                    self.missing.extend(lacks);
+                    let lacks: Vec<_> = lacks.filter(|class| disclose.contains(class)).collect();
+                    self.missing.add(index, &lacks, || People::of(entry));
                 }
                 Err(what) => self.findings.add(at, what),
             }

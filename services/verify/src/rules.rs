@@ -4,7 +4,7 @@
 use crate::facts::{Facts, Ruled};
 use crate::findings::Findings;
 use model::entry::{Kind, Place};
-use model::erasure::{Erasure, Event, Scope};
+use model::erasure::{Asked, Erasure, Event, Request, Requests};
 use model::{Digest, OrganisationId, Timestamp, canonical};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -21,8 +21,8 @@ pub struct Rules {
     /// Allowed exchanges without outcome, with the run of the broker that allowed them.
     open: BTreeMap<u64, u64>,
     holes: Holes,
-    /// Erasures that somebody asked for, and who did.
-    asked: HashMap<u64, String>,
+    /// Erasures that somebody asked for.
+    asked: Requests,
     /// Policies that came into use since the log was opened; every start says anew which these are. `None` where entries since
     /// then are not known.
     in_use: Option<BTreeSet<Digest>>,
@@ -58,6 +58,16 @@ impl Holes {
     }
 }
 
+/// What an erasure is worth as an excuse for values that are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Worth {
+    Proven,
+    /// Whether somebody has asked for it is not known, because the request is not here.
+    Unproven,
+    /// Something is wrong with it, which is told.
+    Nothing,
+}
+
 impl Rules {
     /// Entries that cannot be relied on; told already. In ascending order.
     pub fn hole(&mut self, entries: Range<u64>) {
@@ -65,7 +75,8 @@ impl Rules {
         self.in_use = None;
     }
 
-    /// The next entry. `lookup` reads an earlier one again, to say what is wrong with an outcome.
+    /// The next entry. `lookup` reads an earlier one again, to say what is wrong with an outcome. Returns what an erasure is
+    /// worth; `None` of all other entries.
     pub fn entry(
         &mut self,
         index: u64,
@@ -73,7 +84,7 @@ impl Rules {
         findings: &mut Findings,
         warnings: &mut Findings,
         lookup: impl FnOnce(u64) -> Option<Facts>,
-    ) {
+    ) -> Option<Worth> {
         self.clock(index, facts.time, warnings);
         if self.boot.replace(facts.boot) != Some(facts.boot) {
             self.run += 1;
@@ -90,10 +101,9 @@ impl Rules {
         if facts.kind == Kind::Outcome {
             self.outcome(index, facts.of, findings, lookup);
         }
-        if let Some(erasure) = &facts.erasure {
-            self.erasure(index, erasure, findings);
-        }
         self.policies(index, facts.ruled, findings);
+        let said = facts.erasure.as_ref()?;
+        Some(self.erasure(index, said, |_| false, findings))
     }
 
     /// A broker decides only by policies that the log already says are in use.
@@ -112,26 +122,36 @@ impl Rules {
         }
     }
 
-    /// Nobody's values go but on somebody's request, which another approved, and of entries that were there.
-    fn erasure(&mut self, index: u64, said: &Result<Event, &'static str>, findings: &mut Findings) {
+    /// Nobody's values go but on somebody's request, which another approved, and of entries that were there. `is_hidden` says
+    /// of which entries nothing is known, beside those in holes.
+    pub fn erasure(
+        &mut self,
+        index: u64,
+        said: &Result<Event, &'static str>,
+        is_hidden: impl FnOnce(u64) -> bool,
+        findings: &mut Findings,
+    ) -> Worth {
         let at = index..index + 1;
-        match said {
-            Err(member) => findings.add(at, format!("an erasure whose member `{member}` cannot be understood")),
-            Ok(Event::Requested { requested_by, .. }) => drop(self.asked.insert(index, requested_by.clone())),
-            Ok(Event::Refused) => {}
-            Ok(Event::Erased(erasure)) => {
-                let erasure = Erasure { index, ..erasure.clone() };
-                if let Some(what) = erasure.fault() {
-                    findings.add(at.clone(), what);
-                }
-                if let Scope::Principal { requested, requested_by, .. } = &erasure.scope {
-                    let by = requested.and_then(|requested| self.asked.get(&requested));
-                    let in_hole = requested.is_some_and(|requested| self.holes.contains(requested));
-                    if by != Some(requested_by) && !in_hole {
-                        findings.add(at, "an erasure that nobody has asked for");
-                    }
-                }
+        let event = match said {
+            Err(member) => {
+                findings.add(at, format!("an erasure whose member `{member}` cannot be understood"));
+                return Worth::Nothing;
             }
+            Ok(event) => event,
+        };
+        let fault = match event {
+            Event::Erased(erasure) => Erasure { index, ..erasure.clone() }.fault(),
+            Event::Requested(_) | Event::Refused => None,
+        };
+        let Self { asked, holes, .. } = self;
+        let asked = asked.see(index, event, |requested| holes.contains(requested) || is_hidden(requested));
+        for what in fault.into_iter().chain(asked.err()) {
+            findings.add(at.clone(), what);
+        }
+        match asked {
+            Ok(Asked::Yes) if fault.is_none() => Worth::Proven,
+            Ok(Asked::Unknown) if fault.is_none() => Worth::Unproven,
+            _ => Worth::Nothing,
         }
     }
 
@@ -201,7 +221,7 @@ impl Rules {
             "open": self.open.iter().map(|(index, run)| json!([index, run])).collect::<Vec<_>>(),
             "holes": self.holes.0.iter().map(|hole| json!([hole.start, hole.end])).collect::<Vec<_>>(),
             "in_use": self.in_use.as_ref().map(|in_use| in_use.iter().map(|digest| digest.to_hex()).collect::<Vec<_>>()),
-            "asked": self.asked.iter().map(|(index, by)| json!([index, by])).collect::<Vec<_>>(),
+            "asked": self.asked.iter().map(asked_to_json).collect::<Vec<_>>(),
             "time": self.previous_time.map(Timestamp::millis),
             "boot": self.boot,
             "run": self.run,
@@ -219,12 +239,11 @@ impl Rules {
         let digest = |value: &Value| canonical::unhex(value.as_str()?)?.try_into().ok().map(Digest);
         // What was kept by an earlier version says nothing of policies.
         let in_use = value.get("in_use").and_then(Value::as_array);
-        let asked = |value: &Value| Some((value.get(0)?.as_u64()?, value.get(1)?.as_str()?.to_owned()));
         Some(Self {
             organisations: value.get("organisations")?.as_object()?.iter().map(organisation).collect::<Option<_>>()?,
             open: pairs("open")?.into_iter().collect(),
             holes: Holes(pairs("holes")?.into_iter().map(|(start, end)| start..end).collect()),
-            asked: value.get("asked")?.as_array()?.iter().map(asked).collect::<Option<_>>()?,
+            asked: value.get("asked")?.as_array()?.iter().map(asked_from_json).collect::<Option<_>>()?,
             in_use: in_use.and_then(|in_use| in_use.iter().map(digest).collect()),
             previous_time: value.get("time").and_then(Value::as_i64).map(Timestamp),
             boot: value.get("boot").and_then(Value::as_u64),
@@ -247,9 +266,23 @@ impl Rules {
     }
 }
 
+fn asked_to_json((index, request, done): (u64, &Request, bool)) -> Value {
+    let Request { id, reference, organisation, requested_by } = request;
+    json!([index, id, reference, organisation, requested_by, done])
+}
+
+fn asked_from_json(value: &Value) -> Option<(u64, Request, bool)> {
+    let text = |at: usize| value.get(at)?.as_str().map(str::to_owned);
+    let or_null = |at: usize| value.get(at).filter(|value| value.is_null() || value.is_string()).map(|_| text(at));
+    let request = Request { id: text(1)?, reference: or_null(2)?, organisation: or_null(3)?, requested_by: text(4)? };
+    Some((value.get(0)?.as_u64()?, request, value.get(5)?.as_bool()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::erasure::Scope;
+    use std::sync::Arc;
 
     struct Story {
         rules: Rules,
@@ -364,38 +397,22 @@ mod tests {
 
     #[test]
     fn an_erasure_is_of_what_was_there_and_was_asked_for_by_somebody_else() {
-        let request = || Facts {
-            erasure: Some(Box::new(Ok(Event::Requested { reference: None, requested_by: "a".into() }))),
-            ..facts(Kind::Erasure)
-        };
-        let erased = |last, requested, approved_by: &str| {
-            let scope = Scope::Principal {
-                reference: Some("anna".into()),
-                directory: true,
-                requested,
-                requested_by: "a".into(),
-                approved_by: approved_by.into(),
-            };
-            let named = BTreeMap::new();
-            let erasure = Erasure { index: 0, scope, classes: vec![], range: Some((0, last)), named, count: 1 };
-            Facts { erasure: Some(Box::new(Ok(Event::Erased(erasure)))), ..facts(Kind::Erasure) }
-        };
-        assert!(findings([allow(), request(), erased(1, Some(1), "b"), outcome(0)]).is_empty());
+        assert!(findings([allow(), requested("anna"), erased("anna", 1, Some(1), "b"), outcome(0)]).is_empty());
         assert_eq!(
             findings([
-                request(),
-                erased(5, Some(0), "b"),
-                erased(0, Some(0), "a"),
-                erased(0, Some(2), "b"),
-                erased(0, None, "b")
+                requested("anna"),
+                erased("anna", 0, Some(2), "b"),
+                erased("anna", 0, None, "b"),
+                erased("anna", 0, Some(0), "a"),
             ]),
             [
-                "entry 1: an erasure that claims entries that were not written yet",
-                "entry 2: an erasure that was approved by the one who asked for it",
-                "entries 3 to 4: an erasure that nobody has asked for",
+                "entries 1 to 2: an erasure that nobody has asked for",
+                "entry 3: an erasure that was approved by the one who asked for it",
             ]
         );
-        let (findings, ..) = tell([None, Some(erased(0, Some(0), "b"))]);
+        let wide = "entry 1: an erasure that claims entries that were not written yet";
+        assert_eq!(findings([requested("anna"), erased("anna", 5, Some(0), "b")]), [wide]);
+        let (findings, ..) = tell([None, Some(erased("anna", 0, Some(0), "b"))]);
         assert!(findings.is_empty(), "who asked is not here: {findings:?}");
     }
 
@@ -420,6 +437,55 @@ mod tests {
         let mut earlier = rules.to_json();
         earlier.as_object_mut().unwrap().remove("in_use");
         assert_eq!(Rules::from_json(&earlier).unwrap().in_use, None);
+    }
+
+    #[test]
+    fn a_request_about_one_person_is_none_about_another_and_is_carried_out_once() {
+        let nobody = "entry 1: an erasure that nobody has asked for";
+        assert_eq!(findings([requested("anna"), erased("otto", 0, Some(0), "b")]), [nobody]);
+        assert_eq!(
+            findings([requested("anna"), erased("anna", 0, Some(0), "b"), erased("anna", 0, Some(0), "b")]),
+            ["entry 2: an erasure whose request was carried out before"]
+        );
+    }
+
+    #[test]
+    fn what_was_asked_for_is_known_to_a_check_that_goes_on_later() {
+        let mut rules = Rules::default();
+        let (mut findings, mut warnings) = (Findings::default(), Findings::default());
+        let mut unknown = request("nobody");
+        unknown.reference = None;
+        for event in [Event::Requested(request("anna")), Event::Requested(unknown)] {
+            let facts = Facts { erasure: Some(Box::new(Ok(event))), ..facts(Kind::Erasure) };
+            let index = rules.asked.iter().count() as u64;
+            rules.entry(index, &facts, &mut findings, &mut warnings, |_| None);
+        }
+        rules.entry(2, &erased("anna", 0, Some(0), "b"), &mut findings, &mut warnings, |_| None);
+        let again = Rules::from_json(&rules.to_json()).unwrap();
+        assert_eq!(again.asked, rules.asked);
+        assert!(findings.finish().0.is_empty());
+    }
+
+    fn request(reference: &str) -> Request {
+        Request {
+            id: "r".into(),
+            reference: Some(reference.into()),
+            organisation: Some("acme".into()),
+            requested_by: "a".into(),
+        }
+    }
+
+    fn requested(reference: &str) -> Facts {
+        let event = Event::Requested(request(reference));
+        Facts { erasure: Some(Box::new(Ok(event))), ..facts(Kind::Erasure) }
+    }
+
+    fn erased(reference: &str, last: u64, requested: Option<u64>, approved_by: &str) -> Facts {
+        let request = request(reference);
+        let scope = Scope::Principal { directory: true, requested, request, approved_by: approved_by.into() };
+        let (named, held) = (BTreeMap::new(), Arc::default());
+        let erasure = Erasure { index: 0, scope, classes: vec![], range: Some((0, last)), named, held, count: 1 };
+        Facts { erasure: Some(Box::new(Ok(Event::Erased(erasure)))), ..facts(Kind::Erasure) }
     }
 
     #[test]

@@ -2,53 +2,23 @@
 //!
 //! A person takes part in an entry as its principal or as one who acts for it. All classes of such an entry go, whichever
 //! part it was: an address or a path belongs to both of them, and the class `subject` of an entry is one commitment that
-//! names all of them. What stands for the others, their references and the directory, stays. Values that others wrote and
+//! names all of them. For the same reason nothing of it goes while one of them is on hold. What stands for the others, their references and the directory, stays. Values that others wrote and
 //! that name the person (a search of the log for it) go by class.
 
-use super::{EraseError, ROWS_AT_ONCE, class_names, erasures, find, number, without};
-use crate::append::{Appended, Log};
+use super::{EraseError, Holds, Pending, ROWS_AT_ONCE, class_names, erasures, find, held, number, without};
+use crate::append::Log;
 use crate::error::ReadError;
 use crate::recover::entry_bytes;
 use crate::writer::Urgent;
-use model::canonical::{self, Members, Value};
-use model::entry::{CommitmentClass, Disclosure, Draft, Entry, Erase, Kind};
-use model::erasure::{Event, Scope};
-use model::{OrganisationId, Timestamp};
+use model::canonical::{Members, Value};
+use model::entry::{CommitmentClass, Draft, Entry, Erase, Kind};
+use model::erasure::Held;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// Entries of others in one erasure entry: their indices must fit into it.
 const NAMED_AT_ONCE: usize = 2_000;
-
-/// What somebody asks for.
-#[derive(Clone, Debug)]
-pub struct Wanted<'a> {
-    /// By which the request is known: the id of the request that brought it.
-    pub id: String,
-    pub organisation: &'a OrganisationId,
-    /// `organisation/subject`.
-    pub principal: &'a str,
-    /// On which grounds; stands in the log for ever, and so must name nobody.
-    pub basis: &'a str,
-    /// The reference of whoever asks.
-    pub requested_by: &'a str,
-}
-
-/// A request that is in the log.
-#[derive(Clone, Debug)]
-pub struct Pending {
-    pub index: u64,
-    pub id: String,
-    pub organisation: OrganisationId,
-    /// Whom it is about; `None` where that is not known any longer, as once it has been carried out.
-    pub principal: Option<String>,
-    pub reference: Option<String>,
-    pub basis: String,
-    pub requested_by: String,
-    pub time: Timestamp,
-    /// The entry under which it was carried out to the end.
-    pub done: Option<u64>,
-}
 
 /// What an erasure came to.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -59,140 +29,46 @@ pub struct Erased {
     pub count: u64,
     /// Entries of others that named the person.
     pub named: u64,
+    /// Entries whose values stay, because somebody takes part in them who is on hold.
+    pub held: u64,
     /// Whether older copies of the values in the database are wiped too.
     pub wiped: bool,
 }
 
 impl Log {
-    /// Records that somebody asks for an erasure. The name stands behind a commitment, like any other.
-    ///
-    /// # Errors
-    /// When it cannot be recorded.
-    pub async fn request_erasure(&self, wanted: &Wanted<'_>) -> Result<Appended, EraseError> {
-        let reference = self.inner.reader.reference_of(wanted.principal).await?;
-        let mut members = Members::default();
-        members.text("event", "requested");
-        members.text("scope", "principal");
-        members.text("request", &wanted.id);
-        members.text("basis", wanted.basis);
-        members.text("requested_by", wanted.requested_by);
-        if let Some(reference) = reference {
-            members.text("principal", reference);
-        }
-        let values = Value::object([("principal", Value::text(wanted.principal))]);
-        let salt = self.inner.shared.random();
-        let disclosure = Disclosure { class: CommitmentClass::Subject, salt, values: values.into() };
-        let draft = Draft::new(Kind::Erasure, &self.common(), Some(wanted.organisation), members, vec![disclosure])?;
-        Ok(self.append(draft).await?)
-    }
-
-    /// Records that an erasure was refused, and why.
-    ///
-    /// # Errors
-    /// When it cannot be recorded.
-    pub async fn refuse_erasure(&self, wanted: &Wanted<'_>, reason: &str) -> Result<Appended, EraseError> {
-        let reference = self.inner.reader.reference_of(wanted.principal).await?;
-        let mut members = Members::default();
-        members.text("event", "refused");
-        members.text("scope", "principal");
-        members.text("request", &wanted.id);
-        members.text("basis", wanted.basis);
-        members.text("requested_by", wanted.requested_by);
-        members.text("reason", reason);
-        if let Some(reference) = reference {
-            members.text("principal", reference);
-        }
-        let draft = Draft::new(Kind::Erasure, &self.common(), Some(wanted.organisation), members, Vec::new())?;
-        Ok(self.append(draft).await?)
-    }
-
-    /// The request of this id, if the log has one.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn erasure_request(&self, id: &str) -> Result<Option<Pending>, ReadError> {
-        let reader = &self.inner.reader;
-        let mut found: Option<Pending> = None;
-        for index in reader.erasure_entries().await? {
-            let Some(bytes) = entry_bytes(reader, index).await? else { continue };
-            let Ok(entry) = Entry::parse(&bytes) else { continue };
-            if entry.text("request") != Some(id) {
-                continue;
-            }
-            match (Event::read(index, &entry), &mut found) {
-                (Some(Ok(Event::Requested { reference, requested_by })), None) => {
-                    found = self.pending(index, &entry, reference, requested_by).await?;
-                }
-                (Some(Ok(Event::Erased(erasure))), Some(pending)) => {
-                    if matches!(erasure.scope, Scope::Principal { directory: true, .. }) {
-                        pending.done = Some(index);
-                    }
-                }
-                _ => {}
-            }
-        }
-        Ok(found)
-    }
-
-    async fn pending(
-        &self,
-        index: u64,
-        entry: &Entry,
-        reference: Option<String>,
-        requested_by: String,
-    ) -> Result<Option<Pending>, ReadError> {
-        let Some(organisation) = entry.organisation.clone() else { return Ok(None) };
-        let values = self.disclosure(index).await?;
-        let values = values.and_then(|values| canonical::parse(values.as_bytes()).ok());
-        let principal = values.as_ref().and_then(|v| v.get("subject")?.get("values")?.get("principal")?.as_text());
-        // The value may have gone by age.
-        let principal = match (principal, &reference) {
-            (Some(principal), _) => Some(principal.to_owned()),
-            (None, Some(reference)) => self.principal_of(reference).await?,
-            (None, None) => None,
-        };
-        Ok(Some(Pending {
-            index,
-            id: entry.text("request").unwrap_or_default().to_owned(),
-            organisation,
-            principal,
-            reference,
-            basis: entry.text("basis").unwrap_or_default().to_owned(),
-            requested_by,
-            time: entry.time,
-            done: None,
-        }))
-    }
-
     /// Carries a request out. Who approves must be another than who asked for it; the caller has made sure of that.
     ///
     /// From here to the end nothing is written that holds values of the person; whoever comes in that name is told to come
     /// back, and is then somebody new. What an interruption leaves undone, a second call does.
     ///
+    /// Entries in which somebody takes part who is on hold keep their values, and so does whoever is erased in them.
+    ///
     /// # Errors
-    /// When the store cannot be read, or an entry cannot be written: what has no entry has not been erased.
-    pub async fn erase(&self, pending: &Pending, approved_by: &str) -> Result<Erased, EraseError> {
+    /// When the store cannot be read, or an entry cannot be written: what has no entry has not been erased. When the request
+    /// has been carried out, or its name stands for somebody else now, or on hold.
+    pub async fn erase(&self, pending: &Pending, approved_by: &str, holds: &Holds) -> Result<Erased, EraseError> {
         let _alone = self.inner.shared.erasing.lock().await;
         let reader = &self.inner.reader;
-        // The directory as it is now: another request may have been carried out meanwhile, and the person come back.
-        let reference = match &pending.principal {
-            Some(principal) => reader.reference_of(principal).await?,
-            None => pending.reference.clone(),
-        };
+        // Whoever is looked up and not found has no entry before this one.
+        let size = self.size();
+        let reference = self.still(pending, holds).await?;
         let retired = match &reference {
             Some(reference) => Some(Retired::new(self, reference.clone()).await?),
             None => None,
         };
-        let end = retired.as_ref().map_or(self.size(), |retired| retired.size);
+        let end = retired.as_ref().map_or(size, |retired| retired.size);
+        // Not before `end` is known: whoever takes part in an entry before it has a reference by then.
+        let held = Arc::new(self.held(holds).await?);
         let own = match &reference {
-            Some(reference) => find::entries_of(reader, reference, end).await?,
-            None => Vec::new(),
+            Some(reference) => find::entries_of(reader, reference, end, &held).await?,
+            None => find::Own::default(),
         };
-        let named = match &pending.principal {
-            Some(principal) => find::named(reader, principal, &own, end).await?,
-            None => Vec::new(),
+        let (named, named_and_held) = match &pending.principal {
+            Some(principal) => find::named(reader, principal, &own.all, end, &held).await?,
+            None => (Vec::new(), 0),
         };
-        let mut parts = self.parts(&own, &named).await?;
+        let left = (own.all.len() - own.free.len()) as u64 + named_and_held;
+        let mut parts = self.parts(&own.free, &named).await?;
         if parts.is_empty() {
             parts.push(Part::default());
         }
@@ -200,11 +76,11 @@ impl Log {
             part.is_last = true;
             part.erase.references = reference.iter().cloned().collect();
         }
-        let mut erased = Erased { entries: Vec::new(), count: 0, named: 0, wiped: false };
+        let mut erased = Erased { entries: Vec::new(), count: 0, named: 0, held: left, wiped: false };
         for part in parts {
             erased.count += part.count();
             erased.named += part.named.values().map(|indices| indices.len() as u64).sum::<u64>();
-            let draft = self.part_draft(pending, reference.as_deref(), approved_by, part)?;
+            let draft = self.part_draft(pending, approved_by, &held, part)?;
             erased.entries.push(self.append(draft).await?.index);
         }
         if let Some(retired) = retired {
@@ -212,6 +88,22 @@ impl Log {
         }
         erased.wiped = self.scrub().await;
         Ok(erased)
+    }
+
+    /// The person's reference, if the request still is what it was: two can approve it at the same time, and another request
+    /// may have been carried out meanwhile and the person have come back.
+    async fn still(&self, pending: &Pending, holds: &Holds) -> Result<Option<String>, EraseError> {
+        if let Some(done) = self.erasure_request(&pending.id).await?.and_then(|now| now.done) {
+            return Err(EraseError::Done(done));
+        }
+        if pending.principal.as_ref().is_some_and(|principal| holds.hold(principal)) {
+            return Err(EraseError::OnHold);
+        }
+        let reference = match &pending.principal {
+            Some(principal) => self.inner.reader.reference_of(principal).await?,
+            None => pending.reference.clone(),
+        };
+        if reference == pending.reference { Ok(reference) } else { Err(EraseError::Another) }
     }
 
     async fn parts(&self, own: &[u64], named: &[(u64, Vec<CommitmentClass>)]) -> Result<Vec<Part>, EraseError> {
@@ -248,13 +140,7 @@ impl Log {
         Ok(parts)
     }
 
-    fn part_draft(
-        &self,
-        pending: &Pending,
-        reference: Option<&str>,
-        approved_by: &str,
-        part: Part,
-    ) -> Result<Draft, EraseError> {
+    fn part_draft(&self, pending: &Pending, approved_by: &str, held: &Held, part: Part) -> Result<Draft, EraseError> {
         let mut members = Members::default();
         members.text("event", "erased");
         members.text("scope", "principal");
@@ -265,9 +151,10 @@ impl Log {
         members.text("approved_by", approved_by);
         members.value("classes", &class_names(&CommitmentClass::ALL));
         members.count("count", part.count());
-        if let Some(reference) = reference {
+        if let Some(reference) = &pending.reference {
             members.text("principal", reference);
         }
+        held::say(held, &mut members);
         if let Some((first, last)) = part.range {
             members.count("first", first);
             members.count("last", last);

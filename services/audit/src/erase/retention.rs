@@ -1,13 +1,13 @@
 //! Erasing by age, as a written policy says. Never silent: the entry names the policy, and the policy's text is kept.
 
-use super::{EraseError, Holds, ROWS_AT_ONCE, class_names, without};
+use super::{EraseError, Holds, ROWS_AT_ONCE, class_names, held, without};
 use crate::append::Log;
 use crate::batch::sha256;
 use crate::frames;
-use crate::store::DisclosureRow;
+use crate::store::{Bundle, DisclosureRow};
 use model::canonical::{Members, Value};
 use model::entry::{CommitmentClass, Content, Draft, Entry, Erase, Kind};
-use model::erasure::People;
+use model::erasure::{Held, People};
 use model::{Digest, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,6 +20,8 @@ pub struct Retention {
 }
 
 const DAY_MS: i64 = 86_400_000;
+/// Entries can wait for their turn behind later ones; more than this is a clock that was wrong.
+const LATE_MS_MAX: i64 = 60_000;
 
 impl Retention {
     /// The policy as it is written down, in canonical JSON. It names nobody: who is on hold, entries say by reference.
@@ -29,31 +31,31 @@ impl Retention {
     }
 }
 
-/// Who is on hold, as entries know them.
-#[derive(Debug, Default)]
-struct Held {
-    references: BTreeSet<String>,
-    organisations: BTreeSet<String>,
-}
-
-impl Held {
-    fn is_empty(&self) -> bool {
-        self.references.is_empty() && self.organisations.is_empty()
-    }
-
-    fn holds(&self, entry: &[u8]) -> bool {
-        Entry::parse(entry).is_ok_and(|entry| {
-            let people = People::of(&entry);
-            !people.references.is_disjoint(&self.references) || !people.organisations.is_disjoint(&self.organisations)
-        })
-    }
-}
-
 /// A stretch of rows, and what becomes of them.
 #[derive(Debug, Default)]
 struct Part {
     range: Option<(u64, u64)>,
     erase: Erase,
+}
+
+/// Which entries are from before a time.
+#[derive(Debug)]
+struct Old {
+    before: Timestamp,
+    /// All before this index.
+    surely: u64,
+    /// Some of those between the two, and none from here on.
+    end: u64,
+}
+
+/// Entries of the bundle that are old enough and of nobody on hold. What cannot be understood stays.
+fn going_of<'b>(bundle: &'b Bundle, held: &'b Held, before: Timestamp) -> impl Iterator<Item = u64> + 'b {
+    let goes = move |entry: &[u8]| {
+        Entry::parse(entry).is_ok_and(|entry| entry.time < before && !held.keeps(&People::of(&entry)))
+    };
+    let entries = (bundle.first_index..).zip(frames::iter(&bundle.bytes));
+    let entries = entries.filter(move |_| bundle.time_first < before);
+    entries.filter(move |(_, entry)| entry.as_ref().is_ok_and(|entry| goes(entry))).map(|(index, _)| index)
 }
 
 impl Log {
@@ -68,13 +70,13 @@ impl Log {
         let mut count = 0;
         for (class, days) in &retention.days {
             let before = Timestamp((today - i64::from(*days)).saturating_mul(DAY_MS));
-            let end = self.inner.reader.first_index_of_time(before).await?.unwrap_or(self.size());
+            let old = self.old(before).await?;
             let mut at = come_to.get(class).copied().unwrap_or(0);
-            while at < end {
+            while at < old.end {
                 let rows = u32::try_from(ROWS_AT_ONCE).unwrap_or(u32::MAX);
-                let rows = self.inner.reader.disclosures((at, end - 1), rows).await?;
+                let rows = self.inner.reader.disclosures((at, old.end - 1), rows).await?;
                 let Some(last) = rows.last().map(|row| row.entry_index) else { break };
-                let part = self.part(&rows, *class, &held).await?;
+                let part = self.part(&rows, *class, &held, &old).await?;
                 let erased = (part.erase.deleted.len() + part.erase.rewritten.len()) as u64;
                 if erased > 0 {
                     self.append(self.retention_draft(retention, *class, before, &held, part)?).await?;
@@ -82,7 +84,7 @@ impl Log {
                 count += erased;
                 at = last + 1;
             }
-            come_to.insert(*class, end);
+            come_to.insert(*class, old.surely);
         }
         drop(come_to);
         if count > 0 {
@@ -91,23 +93,46 @@ impl Log {
         Ok(count)
     }
 
-    async fn held(&self, holds: &Holds) -> Result<Held, EraseError> {
-        let mut held = Held { organisations: holds.organisations().map(str::to_owned).collect(), ..Held::default() };
-        for principal in holds.principals() {
-            held.references.extend(self.inner.reader.reference_of(principal).await?);
+    /// Entries of before that time. One whose clock was ahead does not keep those behind it from being found, or it would end
+    /// retention for as long as it is ahead.
+    async fn old(&self, before: Timestamp) -> Result<Old, EraseError> {
+        let reader = &self.inner.reader;
+        let size = self.size();
+        let surely = reader.first_index_of_time(before).await?.unwrap_or(size);
+        let end = match reader.bundles_of_time((Timestamp(i64::MIN), before.plus_millis(-1))).await? {
+            Some((_, last)) => reader.bundle_of(last).await?.map_or(surely, |bundle| bundle.first_index + bundle.count),
+            None => surely,
+        };
+        let end = end.max(surely);
+        if surely < end
+            && let Some(ahead) = reader.bundle_of(surely).await?
+            && ahead.time_last >= before.plus_millis(LATE_MS_MAX)
+        {
+            let (index, time) = (ahead.first_index, ahead.time_last.to_rfc3339());
+            tracing::warn!(
+                index,
+                time,
+                "entries from here on have a later time than others behind them, so the clock was wrong; each is kept by its own time"
+            );
         }
-        Ok(held)
+        Ok(Old { before, surely, end })
     }
 
-    async fn part(&self, rows: &[DisclosureRow], class: CommitmentClass, held: &Held) -> Result<Part, EraseError> {
+    async fn part(
+        &self,
+        rows: &[DisclosureRow],
+        class: CommitmentClass,
+        held: &Held,
+        old: &Old,
+    ) -> Result<Part, EraseError> {
         let span = rows.first().zip(rows.last()).map(|(first, last)| (first.entry_index, last.entry_index));
-        let on_hold = match span {
-            Some(span) if !held.is_empty() => self.on_hold(span, held).await?,
-            _ => BTreeSet::new(),
+        let going = match span {
+            Some(span) if !held.is_empty() || span.1 >= old.surely => Some(self.going(span, held, old.before).await?),
+            _ => None,
         };
         let mut part = Part::default();
         for DisclosureRow { entry_index: index, body } in rows {
-            if on_hold.contains(index) {
+            if going.as_ref().is_some_and(|going| !going.contains(index)) {
                 continue;
             }
             match without(body, &[class]) {
@@ -120,19 +145,20 @@ impl Log {
         Ok(part)
     }
 
-    /// Entries of those on hold, between these.
-    async fn on_hold(&self, (first, last): (u64, u64), held: &Held) -> Result<BTreeSet<u64>, EraseError> {
+    /// Entries between these that are old enough and of nobody on hold.
+    async fn going(
+        &self,
+        (first, last): (u64, u64),
+        held: &Held,
+        before: Timestamp,
+    ) -> Result<BTreeSet<u64>, EraseError> {
         let reader = &self.inner.reader;
         let mut found = BTreeSet::new();
         let mut at = reader.bundle_of(first).await?.map_or(first, |bundle| bundle.first_index);
         while at <= last {
             let bundles = reader.bundles(at).await?;
             let Some(next) = bundles.last().map(|bundle| bundle.first_index + bundle.count.max(1)) else { break };
-            for bundle in &bundles {
-                let entries = (bundle.first_index..).zip(frames::iter(&bundle.bytes));
-                let of_held = entries.filter(|(_, entry)| entry.as_ref().is_ok_and(|entry| held.holds(entry)));
-                found.extend(of_held.map(|(index, _)| index));
-            }
+            bundles.iter().for_each(|bundle| found.extend(going_of(bundle, held, before)));
             at = next;
         }
         Ok(found)
@@ -159,12 +185,7 @@ impl Log {
             members.count("first", first);
             members.count("last", last);
         }
-        if !held.references.is_empty() {
-            members.texts("held", &held.references);
-        }
-        if !held.organisations.is_empty() {
-            members.texts("held_organisations", &held.organisations);
-        }
+        held::say(held, &mut members);
         let mut draft = Draft::new(Kind::Erasure, &self.common(), None, members, Vec::new())?;
         draft.content.push(Content { digest: policy, bytes: text.into() });
         draft.erase = Some(part.erase);

@@ -8,8 +8,9 @@ use crate::store::DisclosureRow;
 use model::canonical::{self, Value};
 use model::disclosed::{Salts, Verdict, compare};
 use model::entry::{CommitmentClass, Entry, Kind};
-use model::erasure::{Erasures, Event, People};
+use model::erasure::{Erasures, Event, People, Requests};
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::ops::Range;
 
 /// Rows that are read at a time.
 const ROWS_AT_ONCE: u32 = 1_000;
@@ -23,6 +24,12 @@ pub(super) struct Values<'a> {
     erasures: Erasures,
     /// Where the store says that erasures stand.
     listed: BTreeSet<u64>,
+    /// Erasures that somebody asked for.
+    requests: Requests,
+    /// Entries that could not be read.
+    holes: Vec<Range<u64>>,
+    /// The next entry, if none is passed over.
+    at: u64,
     rows: VecDeque<DisclosureRow>,
     /// From here on rows are still to be read; `None` when there are none.
     next: Option<u64>,
@@ -40,6 +47,9 @@ impl<'a> Values<'a> {
             reader,
             erasures: erasures(reader).await?,
             listed: reader.erasure_entries().await?.into_iter().collect(),
+            requests: Requests::default(),
+            holes: Vec::new(),
+            at: 0,
             rows: VecDeque::new(),
             next: (size > 0).then_some(0),
             last: size.saturating_sub(1),
@@ -50,6 +60,10 @@ impl<'a> Values<'a> {
     }
 
     pub(super) async fn see(&mut self, index: u64, entry: &Entry, findings: &mut Findings) -> Result<(), ReadError> {
+        if index > self.at {
+            self.holes.push(self.at..index);
+        }
+        self.at = index + 1;
         self.see_event(index, entry, findings);
         let people = People::of(entry);
         for reference in &people.references {
@@ -101,15 +115,18 @@ impl<'a> Values<'a> {
             findings.add((index, index), "it is an erasure, and the store does not list it as one");
         }
         match Event::read(index, entry) {
-            Some(Ok(Event::Erased(erasure))) => {
-                if let Some(what) = erasure.fault() {
+            Some(Ok(event)) => {
+                let fault = if let Event::Erased(erasure) = &event { erasure.fault() } else { None };
+                let Self { requests, holes, .. } = self;
+                let asked = requests.see(index, &event, |other| holes.iter().any(|hole| hole.contains(&other)));
+                for what in fault.into_iter().chain(asked.err()) {
                     findings.add((index, index), what);
                 }
             }
             Some(Err(member)) => {
                 findings.add((index, index), format!("an erasure whose member `{member}` cannot be understood"));
             }
-            _ => {}
+            None => {}
         }
     }
 

@@ -223,9 +223,11 @@ impl Reader {
         rows.iter().map(content).collect()
     }
 
-    pub(crate) async fn erasure_entries(&self) -> Result<Vec<u64>, StoreError> {
-        let sql = "SELECT entry_index FROM millgate_audit.erasure WHERE log = $1 ORDER BY entry_index";
-        let rows = sqlx::query(sql).bind(self.log).fetch_all(&self.pool).await?;
+    pub(crate) async fn erasure_entries_after(&self, after: Option<u64>) -> Result<Vec<u64>, StoreError> {
+        let after = after.map_or(-1, |after| i64::try_from(after).unwrap_or(i64::MAX));
+        let sql =
+            "SELECT entry_index FROM millgate_audit.erasure WHERE log = $1 AND entry_index > $2 ORDER BY entry_index";
+        let rows = sqlx::query(sql).bind(self.log).bind(after).fetch_all(&self.pool).await?;
         rows.iter().map(|row| unsigned(row, "entry_index")).collect()
     }
 

@@ -203,13 +203,16 @@ impl Reader {
         rows.iter().map(content).collect()
     }
 
-    /// Where entries of kind `erasure` stand, ascending. A store that no later program has opened has no such table.
-    pub(crate) async fn erasure_entries(&self) -> Result<Vec<u64>, StoreError> {
+    /// Where entries of kind `erasure` stand behind `after`, ascending. A store that no later program has opened has no such
+    /// table.
+    pub(crate) async fn erasure_entries_after(&self, after: Option<u64>) -> Result<Vec<u64>, StoreError> {
         let known = sqlx::query("SELECT name FROM sqlite_schema WHERE type = 'table' AND name = 'erasure'");
         if known.fetch_optional(&self.pool).await?.is_none() {
             return Ok(Vec::new());
         }
-        let rows = sqlx::query("SELECT entry_index FROM erasure ORDER BY entry_index").fetch_all(&self.pool).await?;
+        let after = after.map_or(-1, |after| i64::try_from(after).unwrap_or(i64::MAX));
+        let sql = "SELECT entry_index FROM erasure WHERE entry_index > ? ORDER BY entry_index";
+        let rows = sqlx::query(sql).bind(after).fetch_all(&self.pool).await?;
         rows.iter().map(|row| unsigned(row, "entry_index")).collect()
     }
 

@@ -77,6 +77,14 @@ fn asks(log: &Log, name: &str, actors: &[&str], path: &str) -> Draft {
 }
 
 async fn ask_and_approve(log: &Log, name: &str) -> Result<Erased, EraseError> {
+    ask_and_approve_with(log, name, &[]).await
+}
+
+fn on_hold(holds: &[&str]) -> Holds {
+    Holds::new(holds.iter().map(|hold| String::from(*hold))).unwrap()
+}
+
+async fn ask_and_approve_with(log: &Log, name: &str, holds: &[&str]) -> Result<Erased, EraseError> {
     let organisation = principal(name).organisation;
     let (requested_by, _) = log.principal_reference(&principal("norden/first"));
     let (approved_by, _) = log.principal_reference(&principal("norden/second"));
@@ -91,7 +99,7 @@ async fn ask_and_approve(log: &Log, name: &str) -> Result<Erased, EraseError> {
     log.request_erasure(&wanted).await?;
     let pending = log.erasure_request(&id).await?.unwrap();
     assert_eq!((pending.principal.as_deref(), pending.done), (Some(name), None));
-    let erased = log.erase(&pending, &approved_by).await?;
+    let erased = log.erase(&pending, &approved_by, &on_hold(holds)).await?;
     assert_eq!(log.erasure_request(&id).await?.unwrap().done, erased.entries.last().copied());
     Ok(erased)
 }
@@ -199,7 +207,7 @@ async fn a_fault_at_any_step_leaves_no_value_gone_without_its_entry() {
             log.request_erasure(&wanted).await.unwrap();
             let pending = log.erasure_request("id").await.unwrap().unwrap();
             armed.store(true, Ordering::Relaxed);
-            let first = log.erase(&pending, "b").await;
+            let first = log.erase(&pending, "b", &Holds::default()).await;
             assert!(first.is_err(), "{step:?} {fault:?}");
             if log.is_healthy() {
                 // Whoever was to be erased is not locked out.
@@ -210,7 +218,7 @@ async fn a_fault_at_any_step_leaves_no_value_gone_without_its_entry() {
             let log = open(dir.path()).await;
             let pending = log.erasure_request("id").await.unwrap().unwrap();
             if pending.done.is_none() {
-                log.erase(&pending, "b").await.unwrap();
+                log.erase(&pending, "b", &Holds::default()).await.unwrap();
             }
             assert!(!holds(dir.path(), "/private"), "{step:?} {fault:?}");
             log.close().await;
@@ -329,33 +337,175 @@ async fn a_salt_that_is_used_again_is_found() {
     assert_eq!(findings(dir.path()).await, ["entry 2: the salt of `payload` is that of another value"]);
 }
 
-/// Whoever has the log's key can write such an entry. It excuses nothing that came after it.
+/// Whoever has the log's key can write such entries: one that asks, about `asked`, and one that erases the values behind
+/// entry 1, all that is in `members` and Anna's reference.
+async fn forge(log: &Log, asked: &str, (first, last): (u64, u64)) {
+    let (reference, _) = log.principal_reference(&principal("acme/anna"));
+    let acme = harness::organisation("acme");
+    let common = [("scope", "principal"), ("request", "r"), ("requested_by", "a")];
+    let (of_request, _) = log.principal_reference(&principal(asked));
+    let mut members = Members::default();
+    for (name, text) in common.into_iter().chain([("event", "requested"), ("principal", of_request.as_str())]) {
+        members.text(name, text);
+    }
+    let draft = Draft::new(Kind::Erasure, &log.common(), Some(&acme), members, vec![]).unwrap();
+    let requested = append(log, draft).await.index;
+    let mut members = Members::default();
+    for (name, text) in
+        common.into_iter().chain([("event", "erased"), ("principal", reference.as_str()), ("approved_by", "b")])
+    {
+        members.text(name, text);
+    }
+    members.value("classes", &Value::texts(["network", "payload", "subject"]));
+    members.count("requested", requested);
+    members.count("first", first);
+    members.count("last", last);
+    members.count("count", 1);
+    let mut draft = Draft::new(Kind::Erasure, &log.common(), Some(&acme), members, vec![]).unwrap();
+    draft.erase = Some(Erase { deleted: vec![1], ..Erase::default() });
+    append(log, draft).await;
+}
+
+fn missing(index: u64) -> [String; 3] {
+    ["network", "payload", "subject"].map(|class| {
+        format!("entry {index}: the values of `{class}` are missing, and no entry says that they were erased")
+    })
+}
+
 #[tokio::test]
-async fn a_widened_erasure_excuses_nothing_that_was_written_after_it() {
+async fn a_widened_erasure_excuses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path()).await;
     append(&log, asks(&log, "acme/anna", &[], "/a")).await;
-    let (reference, _) = log.principal_reference(&principal("acme/anna"));
-    let mut members = Members::default();
-    for (name, text) in [("event", "erased"), ("scope", "principal"), ("requested_by", "a"), ("approved_by", "b")] {
-        members.text(name, text);
-    }
-    members.text("principal", &reference);
-    members.value("classes", &Value::texts(["network", "payload", "subject"]));
-    members.count("first", 0);
-    members.count("last", 1_000);
-    members.count("count", 1);
-    let mut draft = Draft::new(Kind::Erasure, &log.common(), None, members, vec![]).unwrap();
-    draft.erase = Some(Erase { deleted: vec![1], ..Erase::default() });
-    append(&log, draft).await;
+    forge(&log, "acme/anna", (0, 1_000)).await;
     append(&log, asks(&log, "acme/anna", &[], "/later")).await;
     log.close().await;
-    let widened = "entry 2: an erasure that claims entries that were not written yet";
-    assert_eq!(findings(dir.path()).await, [widened]);
-    vandalise(dir.path(), "DELETE FROM disclosure WHERE entry_index = 3").await;
+    let widened = String::from("entry 3: an erasure that claims entries that were not written yet");
     let found = findings(dir.path()).await;
-    assert_eq!(found.len(), 4, "{found:?}");
-    assert!(found[1..].iter().all(|finding| finding.starts_with("entry 3: the values of ")), "{found:?}");
+    assert_eq!((&found[..1], &found[1..]), (std::slice::from_ref(&widened), &missing(1)[..]));
+    vandalise(dir.path(), "DELETE FROM disclosure WHERE entry_index = 4").await;
+    assert_eq!(findings(dir.path()).await, [&[widened], &missing(1)[..], &missing(4)[..]].concat());
+}
+
+#[tokio::test]
+async fn a_request_that_was_made_for_another_person_excuses_nothing_in_a_store() {
+    for (asked, expected) in [("acme/anna", vec![]), ("acme/otto", missing(1).to_vec())] {
+        let dir = tempfile::tempdir().unwrap();
+        let log = open(dir.path()).await;
+        append(&log, asks(&log, "acme/anna", &[], "/a")).await;
+        append(&log, asks(&log, "acme/otto", &[], "/o")).await;
+        forge(&log, asked, (1, 1)).await;
+        log.close().await;
+        let found = findings(dir.path()).await;
+        let nobody = String::from("entry 4: an erasure that nobody has asked for");
+        assert_eq!(found.contains(&nobody), !expected.is_empty(), "{asked}: {found:?}");
+        assert!(expected.iter().all(|one| found.contains(one)), "{asked}: {found:?}");
+        assert_eq!(found.len(), if expected.is_empty() { 0 } else { 4 }, "{asked}: {found:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_legal_hold_outlives_the_erasure_of_whoever_took_part_in_the_same_entries() {
+    for hold in ["bolt/otto", "bolt"] {
+        let dir = tempfile::tempdir().unwrap();
+        let log = open(dir.path()).await;
+        let own = append(&log, asks(&log, "acme/svc", &[], "/own")).await.index;
+        let acted = append(&log, asks(&log, "bolt/otto", &["acme/svc"], "/for-otto")).await.index;
+        let searched = append(&log, asks(&log, "bolt/otto", &[], "/entries?principal=acme/svc")).await.index;
+        let other = append(&log, asks(&log, "audax/vera", &["acme/svc"], "/for-vera")).await.index;
+        let before = [log.disclosure(acted).await.unwrap(), log.disclosure(searched).await.unwrap()];
+        assert!(before.iter().all(Option::is_some));
+        let erased = ask_and_approve_with(&log, "acme/svc", &[hold]).await.unwrap();
+        assert_eq!((erased.count, erased.held), (3, 2), "two of its own and the request: {hold}");
+        assert_eq!([log.disclosure(acted).await.unwrap(), log.disclosure(searched).await.unwrap()], before);
+        for gone in [own, other] {
+            assert_eq!(log.disclosure(gone).await.unwrap(), None);
+            assert!(log.erased_under(gone, CommitmentClass::Subject).await.unwrap().is_some());
+        }
+        assert_eq!(log.erased_under(acted, CommitmentClass::Subject).await.unwrap(), None);
+        let said = read_all(dir.path()).await.bytes.last().map(|entry| String::from_utf8(entry.clone()).unwrap());
+        assert!(said.as_ref().is_some_and(|said| said.contains("\"held")), "{said:?}");
+        log.close().await;
+        assert_eq!(findings(dir.path()).await, Vec::<String>::new());
+        // What a hold keeps nobody takes and calls it erased.
+        let reader = Reader::open(dir.path()).await.unwrap();
+        assert!(reader.disclosures((acted, acted), 1).await.unwrap().len() == 1);
+        reader.close().await;
+        vandalise(dir.path(), format!("DELETE FROM disclosure WHERE entry_index = {acted}").leak()).await;
+        assert_eq!(findings(dir.path()).await, missing(acted), "{hold}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_is_on_hold_by_now_is_not_erased() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    let own = append(&log, asks(&log, "acme/anna", &[], "/a")).await.index;
+    let refused = ask_and_approve_with(&log, "acme/anna", &["acme/anna"]).await;
+    assert!(matches!(refused, Err(EraseError::OnHold)), "{refused:?}");
+    assert!(log.disclosure(own).await.unwrap().is_some());
+    log.close().await;
+}
+
+#[tokio::test]
+async fn a_request_that_two_approve_at_once_is_carried_out_once_and_not_on_whoever_came_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    append(&log, asks(&log, "acme/anna", &[], "/a")).await;
+    let acme = harness::organisation("acme");
+    let mut requests = Vec::new();
+    for id in ["one", "two"] {
+        let wanted =
+            Wanted { id: id.into(), organisation: &acme, principal: "acme/anna", basis: "Art. 17", requested_by: "a" };
+        log.request_erasure(&wanted).await.unwrap();
+        requests.push(log.erasure_request(id).await.unwrap().unwrap());
+    }
+    let holds = Holds::default();
+    let done = log.erase(&requests[0], "b", &holds).await.unwrap();
+    let back = append(&log, asks(&log, "acme/anna", &[], "/back")).await.index;
+    // Both were looked up before.
+    let again = log.erase(&requests[0], "c", &holds).await;
+    assert!(matches!(again, Err(EraseError::Done(under)) if Some(&under) == done.entries.last()), "{again:?}");
+    let other = log.erase(&requests[1], "b", &holds).await;
+    assert!(matches!(other, Err(EraseError::Another)), "{other:?}");
+    assert!(log.disclosure(back).await.unwrap().is_some());
+    log.close().await;
+    assert_eq!(findings(dir.path()).await, Vec::<String>::new());
+}
+
+/// A clock that stands where it is put.
+#[derive(Debug)]
+struct Put(std::sync::atomic::AtomicI64);
+
+impl model::Clock for Put {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::Relaxed))
+    }
+}
+
+#[tokio::test]
+async fn one_entry_of_a_clock_that_was_ahead_does_not_end_retention() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(Put(START.millis().into()));
+    let (log, _) = Log::open(LogOptions { clock: clock.clone(), ..options(dir.path()) }).await.unwrap();
+    let at = |days: i64| clock.0.store(START.millis() + days * DAY_MS, Ordering::Relaxed);
+    at(5_000);
+    let ahead = append(&log, asks(&log, "acme/anna", &[], "/ahead")).await.index;
+    at(1);
+    let old = append(&log, asks(&log, "acme/anna", &[], "/old")).await.index;
+    at(20);
+    let young = append(&log, asks(&log, "acme/anna", &[], "/young")).await.index;
+    let policy = Retention { days: [(CommitmentClass::Network, 10)].into(), holds: Holds::default() };
+    let now = Timestamp(START.millis() + 20 * DAY_MS);
+    assert_eq!(log.retain(&policy, now).await.unwrap(), 1);
+    assert_eq!(log.retain(&policy, now).await.unwrap(), 0);
+    for (index, is_there) in [(ahead, true), (old, false), (young, true)] {
+        let values = log.disclosure(index).await.unwrap().unwrap();
+        assert_eq!(values.contains("network"), is_there, "entry {index}");
+    }
+    assert_eq!(log.retain(&policy, Timestamp(START.millis() + 40 * DAY_MS)).await.unwrap(), 1, "and goes on");
+    log.close().await;
+    assert_eq!(findings(dir.path()).await, Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -388,7 +538,7 @@ async fn a_request_whose_name_has_gone_by_age_still_knows_whom_it_is_about() {
     assert_eq!(log.retain(&retention, Timestamp(START.millis() + 9 * DAY_MS)).await.unwrap(), 2);
     let pending = log.erasure_request("id").await.unwrap().unwrap();
     assert_eq!(pending.principal.as_deref(), Some("acme/anna"));
-    log.erase(&pending, "b").await.unwrap();
+    log.erase(&pending, "b", &Holds::default()).await.unwrap();
     assert_eq!(log.erasure_request("id").await.unwrap().unwrap().principal, None);
     assert_eq!(findings(dir.path()).await, Vec::<String>::new());
     log.close().await;

@@ -6,6 +6,7 @@
 
 use super::{answer, json, unknown};
 use crate::Broker;
+use crate::acknowledge;
 use crate::authenticate::{Door, authenticate};
 use crate::authorize::authorize;
 use crate::canonical::Canonical;
@@ -109,7 +110,7 @@ async fn serve(
         payload: Circumstances::payload_of(&canonical, &asked),
         receipt: &door.receipt,
     };
-    let matter = match matter(broker, body, approves).await {
+    let matter = match matter(body, approves).await {
         Ok(matter) => matter,
         Err(refusal) => {
             record::refuse(&broker.log, &caller, &refusal.reason, Target::default(), &about).await?;
@@ -119,14 +120,15 @@ async fn serve(
     let at_work = AtWork { broker, world: &world, id, asked: &asked, about: &about };
     match matter {
         Matter::Ask(subject) => at_work.ask(caller, &subject).await,
-        Matter::Approval(pending) => at_work.approve(caller, *pending).await,
+        Matter::Approval(id) => at_work.approve(caller, id).await,
     }
 }
 
 /// What a request is about.
-enum Matter {
+enum Matter<'a> {
     Ask(Whom),
-    Approval(Box<Pending>),
+    /// Of the request of this id, if there is one.
+    Approval(&'a str),
 }
 
 struct Whom {
@@ -135,7 +137,7 @@ struct Whom {
     basis: String,
 }
 
-async fn matter(broker: &Broker, body: axum::body::Body, approves: Option<&str>) -> Result<Matter, Refusal> {
+async fn matter(body: axum::body::Body, approves: Option<&str>) -> Result<Matter<'_>, Refusal> {
     let late = |_| Refusal::new(Reason::BAD_PARAMETER, "the body did not come in time");
     let read = Limited::new(body, BODY_BYTES_MAX).collect();
     let body = tokio::time::timeout(BODY_WAIT, read).await.map_err(late)?.map_err(|_| {
@@ -146,8 +148,7 @@ async fn matter(broker: &Broker, body: axum::body::Body, approves: Option<&str>)
     if !body.is_empty() {
         return Err(Refusal::new(Reason::UNDECLARED_BODY, "an approval has no body"));
     }
-    let pending = broker.log.erasure_request(id).await.map_err(|error| unreadable(&error.into()))?;
-    pending.map(|pending| Matter::Approval(Box::new(pending))).ok_or_else(Refusal::not_found)
+    Ok(Matter::Approval(id))
 }
 
 impl Whom {
@@ -183,12 +184,13 @@ struct AtWork<'a> {
 }
 
 impl AtWork<'_> {
-    async fn admit(&self, caller: Authenticated, organisation: &OrganisationId) -> Result<Exchange, Refusal> {
+    /// With no organisation it is all of them that are asked about.
+    async fn admit(&self, caller: Authenticated, organisation: Option<&OrganisationId>) -> Result<Exchange, Refusal> {
         let broker = self.broker;
         let question = AccessRequest {
             caller,
             action: Action::EraseAudit,
-            resource: ResourceRef::AuditScope(Some(organisation.clone())),
+            resource: ResourceRef::AuditScope(organisation.cloned()),
             purpose: self.asked.purpose.clone(),
             agreement: self.asked.agreement.clone(),
             shape: Shape::default(),
@@ -197,7 +199,7 @@ impl AtWork<'_> {
         let permit = authorize(broker, self.world, question, self.about).await?;
         broker.metrics.decision(true);
         let admitted = record::admit(&broker.log, permit, self.about, broker.clock.now(), &broker.cut_off).await?;
-        let (_, mut exchange) = admitted.into_exchange();
+        let (_, mut exchange) = acknowledge::wait(broker, admitted).await?.into_exchange();
         exchange.forwarded();
         Ok(exchange)
     }
@@ -206,7 +208,7 @@ impl AtWork<'_> {
         let log = &self.broker.log;
         let (requested_by, _) = log.principal_reference(caller.principal());
         let in_person = caller.actors().is_empty();
-        let exchange = self.admit(caller, &whom.organisation).await?;
+        let exchange = self.admit(caller, Some(&whom.organisation)).await?;
         let Whom { organisation, principal, basis } = whom;
         let wanted = Wanted { id: self.id.to_string(), organisation, principal, basis, requested_by: &requested_by };
         let made = async {
@@ -221,15 +223,33 @@ impl AtWork<'_> {
             });
             Ok((StatusCode::ACCEPTED, said))
         };
-        self.close(exchange, made.await)
+        self.close(exchange, made.await.map_err(|refusal| (Ended::NotForwarded, refusal)))
     }
 
-    async fn approve(&self, caller: Authenticated, pending: Pending) -> Result<Response<Body>, Refusal> {
+    /// The request of this id. Its place among the readers is given up as soon as it is found.
+    async fn pending(&self, id: &str) -> Result<Option<Pending>, Refusal> {
+        let _place = self.broker.readers.place(false).await?;
+        self.broker.log.erasure_request(id).await.map_err(|error| unreadable(&error.into()))
+    }
+
+    async fn approve(&self, caller: Authenticated, id: &str) -> Result<Response<Body>, Refusal> {
         let broker = self.broker;
+        let pending = match self.pending(id).await {
+            Ok(pending) => pending,
+            Err(refusal) => {
+                record::refuse(&broker.log, &caller, &refusal.reason, Target::default(), self.about).await?;
+                return Err(refusal);
+            }
+        };
+        // Policies are asked in any case: whoever may not erase does not learn which ids there are.
+        let Some(pending) = pending else {
+            let exchange = self.admit(caller, None).await?;
+            return self.close(exchange, Err((Ended::NotForwarded, Refusal::not_found())));
+        };
         let (approved_by, _) = broker.log.principal_reference(caller.principal());
         let (approver, in_person) = (caller.principal().to_text(), caller.actors().is_empty());
-        let exchange = self.admit(caller, &pending.organisation.clone()).await?;
-        let made = async {
+        let exchange = self.admit(caller, Some(&pending.organisation)).await?;
+        let may = async {
             if !in_person {
                 return Err(four_eyes("an erasure is approved in person, with nobody acting"));
             }
@@ -244,14 +264,23 @@ impl AtWork<'_> {
                 };
                 self.not_held(&wanted).await?;
             }
-            // Goes on to its end, even if the caller goes away.
-            let log = broker.log.clone();
-            let erasing = tokio::spawn(async move { log.erase(&pending, &approved_by).await });
-            let failed = |_| Refusal::new(Reason::NOT_RECORDED, "the erasure broke off; approve it again");
-            let erased = erasing.await.map_err(failed)?.map_err(|error| unreadable(&error))?;
-            Ok((StatusCode::OK, serde_json::to_value(erased).unwrap_or_default()))
+            Ok(())
         };
-        let made = made.await;
+        if let Err(refusal) = may.await {
+            return self.close(exchange, Err((Ended::NotForwarded, refusal)));
+        }
+        // Goes on to its end, even if the caller goes away.
+        let (log, holds) = (broker.log.clone(), broker.holds.clone());
+        let erasing = tokio::spawn(async move { log.erase(&pending, &approved_by, &holds).await });
+        let made = match erasing.await {
+            Ok(Ok(erased)) => Ok((StatusCode::OK, serde_json::to_value(erased).unwrap_or_default())),
+            Ok(Err(error)) => Err(not_erased(&error)),
+            // Some of it may have been erased.
+            Err(_) => Err((
+                Ended::SourceFailed,
+                Refusal::new(Reason::NOT_RECORDED, "the erasure broke off; approve it again"),
+            )),
+        };
         self.close(exchange, made)
     }
 
@@ -268,9 +297,8 @@ impl AtWork<'_> {
             Some(asker) if asker != approver => {}
             _ => return Err(four_eyes("who has asked for this erasure is not known any longer; ask for it anew")),
         }
-        let closed = |detail: String| Refusal::new(Reason::ERASURE_CLOSED, detail);
         if let Some(done) = pending.done {
-            return Err(closed(format!("it was carried out under entry {done}")));
+            return Err(not_erased(&EraseError::Done(done)).1);
         }
         if pending.principal.is_none() {
             return Err(closed(String::from("whom it was about is not known any longer; ask for it anew")));
@@ -301,7 +329,7 @@ impl AtWork<'_> {
     fn close(
         &self,
         mut exchange: Exchange,
-        made: Result<(StatusCode, serde_json::Value), Refusal>,
+        made: Result<(StatusCode, serde_json::Value), (Ended, Refusal)>,
     ) -> Result<Response<Body>, Refusal> {
         match made {
             Ok((status, said)) => {
@@ -313,8 +341,8 @@ impl AtWork<'_> {
                 *response.status_mut() = status;
                 Ok(response)
             }
-            Err(refusal) => {
-                exchange.fail(Ended::NotForwarded, &refusal);
+            Err((ended, refusal)) => {
+                exchange.fail(ended, &refusal);
                 Err(refusal)
             }
         }
@@ -323,6 +351,26 @@ impl AtWork<'_> {
 
 fn four_eyes(detail: &str) -> Refusal {
     Refusal::new(Reason::FOUR_EYES, detail)
+}
+
+fn closed(detail: String) -> Refusal {
+    Refusal::new(Reason::ERASURE_CLOSED, detail)
+}
+
+/// Why a request was not carried out, or not to its end.
+fn not_erased(error: &EraseError) -> (Ended, Refusal) {
+    let refusal = match error {
+        EraseError::Done(under) => closed(format!("it was carried out under entry {under}")),
+        EraseError::Another => closed(String::from(
+            "the name does not stand for the same person in the log as when this was asked for; ask for it anew",
+        )),
+        EraseError::OnHold => Refusal::new(Reason::LEGAL_HOLD, "a legal hold keeps these values"),
+        // Some of it may have been erased.
+        EraseError::Read(_) | EraseError::Append(_) | EraseError::Draft(_) => {
+            return (Ended::SourceFailed, unreadable(error));
+        }
+    };
+    (Ended::NotForwarded, refusal)
 }
 
 fn unreadable(error: &EraseError) -> Refusal {

@@ -64,6 +64,12 @@ pub(super) async fn run(args: &EraseArgs) -> anyhow::Result<ExitCode> {
             "values behind {count} entries are erased, under entry {}; {named} of them are others' that named the person",
             entries.join(", ")
         ));
+        if number("held") > 0 {
+            eprintln!(
+                "values behind {} entries stay, because somebody takes part in them who is on hold; ask again when no hold does",
+                number("held")
+            );
+        }
     }
     if !is_wiped {
         eprintln!(

@@ -89,6 +89,15 @@ fn readings_of_the_log_wait_too_but_have_no_end_to_hold_back() {
 }
 
 #[test]
+fn erasures_in_the_log_wait_too_but_have_no_end_to_hold_back() {
+    let erase = "@id(\"watched-erasure\") @acknowledgement(\"checkpointed\") @outcome_before_complete(\"true\") \
+        permit (principal, action, resource);";
+    let question = AccessRequest { action: Action::EraseAudit, ..ask("norden", "privacy-1", "AuditScope/acme") };
+    let Demands { acknowledgement, outcome_before_complete } = World::with(base_with(erase)).permit(question).demands();
+    assert_eq!((acknowledgement, outcome_before_complete), (Acknowledgement::Checkpointed, false));
+}
+
+#[test]
 fn demands_that_mean_nothing_are_refused_with_place_and_suggestion() {
     let (name, text) = schema();
     let findings = PolicySet::load(
@@ -102,6 +111,7 @@ fn demands_that_mean_nothing_are_refused_with_place_and_suggestion() {
 @id("known-of") @acknowledgement("witnessed") permit (principal, action == Plant::Action::"discover", resource);
 @id("the-log") @outcome_before_complete("true") permit (principal, action == Plant::Action::"readAudit", resource);
 @id("good") @acknowledgement("witnessed") permit (principal, action in Plant::Action::"dataplane", resource);
+@id("good-too") @acknowledgement("checkpointed") permit (principal, action == Plant::Action::"eraseAudit", resource);
 "#,
         )],
     );

@@ -367,7 +367,17 @@ fn with_anna(told: &[(usize, Told)]) -> (Vec<Vec<u8>>, Vec<u8>) {
 }
 
 fn requested() -> Told {
-    let members = vec![("event", Value::text("requested")), ("requested_by", Value::text("first"))];
+    requested_for("anna")
+}
+
+fn requested_for(reference: &str) -> Told {
+    let text = |name, value: &str| (name, Value::text(value));
+    let members = vec![
+        text("event", "requested"),
+        text("principal", reference),
+        text("request", "r"),
+        text("requested_by", "first"),
+    ];
     Told { members, ..told(Kind::Erasure, "acme") }
 }
 
@@ -376,6 +386,7 @@ fn erased(requested: i64, (first, last): (i64, i64)) -> Told {
     let members = vec![
         text("event", "erased"),
         text("principal", "anna"),
+        text("request", "r"),
         text("requested_by", "first"),
         text("approved_by", "second"),
         ("requested", Value::int(requested)),
@@ -430,8 +441,26 @@ fn a_widened_erasure_in_an_archive_excuses_nothing_that_was_written_after_it() {
     let (entries, _) = with_anna(&[(260, requested()), (270, erased(260, (50, 290)))]);
     assert_eq!(
         disclosing(entries, &[260, 270]).findings(),
-        ["entry 270: an erasure that claims entries that were not written yet"]
+        [MISSING, "entry 270: an erasure that claims entries that were not written yet"]
     );
+}
+
+#[test]
+fn an_erasure_beside_the_stretch_excuses_nothing_without_a_request_for_that_person() {
+    let nobody = "entry 270: an erasure that nobody has asked for";
+    let (others, _) = with_anna(&[(260, requested_for("otto")), (270, erased(260, (152, 152)))]);
+    assert_eq!(disclosing(others, &[260, 270]).findings(), [MISSING, nobody]);
+    let (shown, _) = with_anna(&[(270, erased(100, (152, 152)))]);
+    assert_eq!(disclosing(shown, &[270]).findings(), [MISSING, nobody], "entry 100 is here, and asks for nothing");
+    // Whether one asked that is not here, nobody can tell.
+    for requested_at in [10, 260] {
+        let at = usize::try_from(requested_at).unwrap();
+        let (hidden, _) = with_anna(&[(at, requested()), (270, erased(requested_at, (152, 152)))]);
+        let report = disclosing(hidden, &[270]).check();
+        assert!(report.is_ok(), "{report}");
+        let unproven = "whether somebody has asked for the erasure in entry 270: the request is not in the archive";
+        assert!(report.limits.iter().any(|limit| limit == unproven), "{report}");
+    }
 }
 
 #[test]
