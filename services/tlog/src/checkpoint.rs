@@ -61,10 +61,18 @@ impl Checkpoint {
     /// # Errors
     /// When origin or extensions hold what a note cannot, or the origin is not the key's name.
     pub fn sign(&self, key: &SigningKey) -> Result<String, CheckpointError> {
-        self.check_origin(key.verifier())?;
+        self.sign_all(&[key])
+    }
+
+    /// The note signed by several keys of the log, in their order: while one takes the place of another, both sign.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::sign`], for any of the keys.
+    pub fn sign_all(&self, keys: &[&SigningKey]) -> Result<String, CheckpointError> {
+        keys.iter().try_for_each(|key| self.check_origin(key.verifier()))?;
         let text = self.to_text();
         Self::parse(&text)?;
-        Ok(note::sign(&text, &[key])?)
+        Ok(note::sign(&text, keys)?)
     }
 
     /// Verifies a signed note by the log's key and reads its checkpoint.
@@ -72,10 +80,19 @@ impl Checkpoint {
     /// # Errors
     /// When the note does not verify, is not a checkpoint, or is that of another origin.
     pub fn open(note: &str, key: &VerifierKey) -> Result<Self, CheckpointError> {
-        let verified = note::verify(note, std::slice::from_ref(key))?;
+        Ok(Self::open_any(note, std::slice::from_ref(key))?.0)
+    }
+
+    /// The same by any of the log's keys; those that signed come back. A line of one of them that is not its signature
+    /// refuses the note, whatever the others say.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn open_any<'k>(note: &str, keys: &'k [VerifierKey]) -> Result<(Self, Vec<&'k VerifierKey>), CheckpointError> {
+        let verified = note::verify(note, keys)?;
         let checkpoint = Self::parse(verified.text)?;
-        checkpoint.check_origin(key)?;
-        Ok(checkpoint)
+        verified.keys.iter().try_for_each(|key| checkpoint.check_origin(key))?;
+        Ok((checkpoint, verified.keys))
     }
 
     fn check_origin(&self, key: &VerifierKey) -> Result<(), CheckpointError> {

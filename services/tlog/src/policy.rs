@@ -89,6 +89,18 @@ impl TrustPolicy {
         Self { logs: vec![Log { key, url: None }], witnesses: Vec::new(), quorum: Quorum::None }
     }
 
+    /// The same of a log that has had several keys.
+    pub fn of_keys(keys: impl IntoIterator<Item = VerifierKey>) -> Self {
+        let logs = keys.into_iter().map(|key| Log { key, url: None }).collect();
+        Self { logs, witnesses: Vec::new(), quorum: Quorum::None }
+    }
+
+    /// The log that the policy is about, by its first key; `None` if it names none, or several.
+    pub fn one_log(&self) -> Option<&Log> {
+        let first = self.logs.first()?;
+        self.logs.iter().all(|log| log.key.name() == first.key.name()).then_some(first)
+    }
+
     /// # Errors
     /// The first line (from 1) that is not as specified.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
