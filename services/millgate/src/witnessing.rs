@@ -2,14 +2,14 @@
 
 use crate::quarantine::{Contradiction, Mark, Views};
 use anyhow::{Context as _, bail};
-use audit::{Cosigned, Prove, Publication, Witnesses};
+use audit::{Cosigned, Keys, Prove, Publication, Witnesses};
 use model::Clock;
 use runtime::config::Audit;
 use std::collections::HashMap;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use tlog::{Checkpoint, SigningKey, TrustPolicy, empty_root};
+use tlog::{Checkpoint, TrustPolicy, empty_root};
 use witness::{Answer, Asked, Asker};
 
 #[derive(Debug)]
@@ -59,18 +59,12 @@ impl Witnessing {
     ///
     /// # Errors
     /// When there is nothing to ask them with.
-    pub(crate) async fn views(
-        &self,
-        audit: &Audit,
-        key: &SigningKey,
-        stored: u64,
-        views: &mut Views,
-    ) -> anyhow::Result<()> {
+    pub(crate) async fn views(&self, audit: &Audit, keys: &Keys, stored: u64, views: &mut Views) -> anyhow::Result<()> {
         let dir = audit.publish_directory.clone();
         let published = Publication::open(&dir).ok();
         let (note, size) = match &published {
             Some(published) => (published.note().to_owned(), published.size()),
-            None => (Checkpoint::new(&audit.origin, 0, empty_root()).sign(key)?, 0),
+            None => (Checkpoint::new(&audit.origin, 0, empty_root()).sign_all(&keys.signing())?, 0),
         };
         drop(published);
         let prove = |old| Publication::open(&dir).ok()?.consistency(old);

@@ -60,11 +60,11 @@ impl Directory {
         written.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
     }
 
-    /// The largest checkpoint that is kept here and signed by `key`; `None` if there is none.
+    /// The largest checkpoint that is kept here and signed by one of `keys`; `None` if there is none.
     ///
     /// # Errors
     /// When the directory cannot be read.
-    pub(crate) fn largest(path: &Path, origin: &str, key: &VerifierKey) -> io::Result<Option<(Checkpoint, String)>> {
+    pub(crate) fn largest(path: &Path, origin: &str, keys: &[VerifierKey]) -> io::Result<Option<(Checkpoint, String)>> {
         let prefix = format!("{}.", plain_name(origin));
         let mut files = Vec::new();
         for file in std::fs::read_dir(path)? {
@@ -81,7 +81,7 @@ impl Directory {
             notes.extend(records(&String::from_utf8_lossy(&bytes)));
         }
         notes.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
-        let signed = |(_, note): (u64, String)| Some((Checkpoint::open(&note, key).ok()?, note));
+        let signed = |(_, note): (u64, String)| Some((Checkpoint::open_any(&note, keys).ok()?.0, note));
         Ok(notes.into_iter().take(TRIED_MAX).find_map(signed))
     }
 }
@@ -131,7 +131,7 @@ mod tests {
     }
 
     fn largest(dir: &Path) -> Option<u64> {
-        let found = Directory::largest(dir, ORIGIN, key(1).verifier()).unwrap();
+        let found = Directory::largest(dir, ORIGIN, &[key(1).verifier().clone()]).unwrap();
         found.map(|(checkpoint, note)| {
             assert_eq!(Checkpoint::open(&note, key(1).verifier()).unwrap(), checkpoint);
             checkpoint.size

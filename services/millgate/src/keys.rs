@@ -1,0 +1,25 @@
+//! The keys of the log, as the configuration names their files.
+
+use anyhow::Context as _;
+use audit::Keys;
+use audit::keys::KeyFiles;
+use runtime::config::Audit;
+use std::sync::Arc;
+
+/// # Errors
+/// When a file cannot be used, or one key is in two places.
+pub(crate) fn load(audit: &Audit) -> anyhow::Result<Keys> {
+    let files = KeyFiles {
+        current: audit.key_file.clone(),
+        next: audit.next_key_file.clone(),
+        previous: audit.previous_key_files.clone(),
+    };
+    let random: audit::Random = Arc::new(runtime::random::fill);
+    Keys::load(&files, &audit.origin, &random).with_context(|| {
+        format!(
+            "the keys of the log cannot be used (`{}`, and `next_key_file` and `previous_key_files` of [audit]); \
+             `millgate audit keys new` makes one",
+            audit.key_file.display()
+        )
+    })
+}
