@@ -1,5 +1,6 @@
 //! What the rules of the log need to know of an entry. Small, so that many fit in memory at once.
 
+use crate::keys::Change;
 use model::entry::{Entry, EntryError, Kind, Place};
 use model::erasure::Event;
 use model::{OrganisationId, Timestamp, Value};
@@ -19,6 +20,8 @@ pub struct Facts {
     pub erasure: Option<Box<Result<Event, &'static str>>>,
     /// What a log begins with that takes the place of another one.
     pub incarnation: Option<Box<Value>>,
+    /// What is said of a key of the log; or the member that cannot be understood.
+    pub key: Option<Box<Result<Change, &'static str>>>,
     /// Stands for the text of `boot`; two runs of a broker are told apart, no more.
     pub boot: u64,
 }
@@ -35,6 +38,7 @@ impl Facts {
             of: entry.get("of").and_then(Value::as_int).and_then(|of| u64::try_from(of).ok()),
             erasure: Event::read(0, entry).map(Box::new),
             incarnation: is_incarnation(entry).then(|| Box::new(entry.value().clone())),
+            key: Change::read(entry).map(Box::new),
             boot: fingerprint(entry.text("boot").unwrap_or_default()),
             kind: entry.kind,
             time: entry.time,

@@ -1,7 +1,8 @@
 //! Watching a log from outside: each look continues from what the last one has seen, entry by entry.
 //!
 //! A look passes when
-//! 1. the published checkpoint is signed by the log's key, and cosigned as the trust policy asks;
+//! 1. the published checkpoint is signed by the log's key, or one that entries seen before announce ([`crate::keys`]), and
+//!    cosigned as the trust policy asks;
 //! 2. it is of no smaller tree than the last good one, and of the same if it is of the same size;
 //! 3. the entries between the two are there, have the form of entries, and together with those seen before make its root, so
 //!    that what was seen before is unchanged in it;
@@ -18,6 +19,7 @@ use crate::bundle::Bundle;
 use crate::checkpoints::NOTE_BYTES_MAX;
 use crate::facts::Facts;
 use crate::findings::Findings;
+use crate::keys::{Event, KeyRing};
 use crate::report::Finding;
 use crate::rules::Rules;
 use model::canonical::{hex, unhex};
@@ -49,6 +51,7 @@ pub trait Files {
 #[derive(Clone, Debug)]
 pub struct Watch {
     pub key: VerifierKey,
+    /// Its logs are all the keys of this one log.
     pub policy: TrustPolicy,
     /// A log that writes nothing for longer is not running, or somebody keeps it back.
     pub silence_ms: i64,
@@ -61,6 +64,13 @@ pub struct Seen {
     range: CompactRange,
     rules: Rules,
     latest: Option<Timestamp>,
+    keys: KeyRing,
+}
+
+impl Watch {
+    fn given(&self) -> Vec<VerifierKey> {
+        self.policy.logs.iter().map(|log| log.key.clone()).collect()
+    }
 }
 
 /// What one look came to.
@@ -118,7 +128,8 @@ impl std::error::Error for Unreachable {}
 impl Seen {
     /// Nothing yet: the first look goes through everything.
     pub fn nothing() -> Self {
-        Self { note: String::new(), range: CompactRange::new(), rules: Rules::default(), latest: None }
+        let (range, rules) = (CompactRange::new(), Rules::default());
+        Self { note: String::new(), range, rules, latest: None, keys: KeyRing::new(&[]) }
     }
 
     /// Begins at the checkpoint that is published now, and believes what is before it.
@@ -126,7 +137,8 @@ impl Seen {
     /// # Errors
     /// When it is not signed by the key, or its hash tiles are not there.
     pub fn from_now(watch: &Watch, files: &mut dyn Files) -> Result<Self, Unreachable> {
-        let (note, checkpoint) = match published(watch, files)? {
+        let keys = KeyRing::new(&watch.given());
+        let (note, checkpoint) = match published(&keys, files)? {
             Ok(published) => published,
             Err(why) => return Err(Unreachable(format!("`checkpoint`: {why}"))),
         };
@@ -144,7 +156,7 @@ impl Seen {
         }
         let mut rules = Rules::default();
         rules.hole(0..checkpoint.size);
-        Ok(Self { note, range, rules, latest: None })
+        Ok(Self { note, range, rules, latest: None, keys })
     }
 
     /// Entries that have been seen.
@@ -161,6 +173,7 @@ impl Seen {
             "range": hex(&self.range.to_bytes()),
             "latest": self.latest.map(Timestamp::millis),
             "rules": self.rules.to_json(),
+            "keys": self.keys.to_json(),
         })
     }
 
@@ -173,7 +186,11 @@ impl Seen {
         let range = CompactRange::from_bytes(value.get("size")?.as_u64()?, &unhex(text("range")?)?)?;
         let latest = value.get("latest").and_then(Value::as_i64).map(Timestamp);
         let rules = Rules::from_json(value.get("rules")?)?;
-        Some(Self { note: text("note")?.to_owned(), range, rules, latest })
+        let keys = match value.get("keys") {
+            Some(keys) => KeyRing::from_json(&watch.given(), keys)?,
+            None => KeyRing::new(&watch.given()),
+        };
+        Some(Self { note: text("note")?.to_owned(), range, rules, latest, keys })
     }
 
     /// Looks once.
@@ -183,7 +200,8 @@ impl Seen {
     pub fn look(&mut self, watch: &Watch, files: &mut dyn Files, clock: &dyn Clock) -> Result<Look, Unreachable> {
         let (mut findings, mut warnings) = (Findings::default(), Findings::default());
         let mut look = Look::default();
-        match published(watch, files)? {
+        self.keys.trust(watch.given());
+        match published(&self.keys, files)? {
             Err(why) => findings.add(0..0, format!("`checkpoint`: {why}")),
             Ok((note, checkpoint)) => {
                 look.size = checkpoint.size;
@@ -219,7 +237,8 @@ impl Seen {
             look.contradiction = Some((self.note.clone(), note.to_owned()));
             return Ok(());
         }
-        let mut next = Next { range: self.range.clone(), rules: self.rules.clone(), latest: self.latest };
+        let mut next =
+            Next { range: self.range.clone(), rules: self.rules.clone(), latest: self.latest, keys: self.keys.clone() };
         if !next.read(files, checkpoint.size, look, (findings, warnings))? {
             look.new = 0;
             return Ok(());
@@ -232,13 +251,19 @@ impl Seen {
             look.new = 0;
             return Ok(());
         }
+        next.keys.confirm(checkpoint.size);
+        if let Err(why) = next.keys.judge(note) {
+            findings.add(0..0, format!("`checkpoint`: {why}"));
+            look.new = 0;
+            return Ok(());
+        }
         look.new = checkpoint.size - seen;
         if look.new > 0 {
             next.rules.finish(warnings);
         }
         // What nobody of those who are trusted has cosigned may yet be replaced by what they have.
         if is_met {
-            (self.range, self.rules, self.latest) = (next.range, next.rules, next.latest);
+            (self.range, self.rules, self.latest, self.keys) = (next.range, next.rules, next.latest, next.keys);
             self.note = note.to_owned();
         }
         Ok(())
@@ -272,6 +297,7 @@ struct Next {
     range: CompactRange,
     rules: Rules,
     latest: Option<Timestamp>,
+    keys: KeyRing,
 }
 
 impl Next {
@@ -325,6 +351,17 @@ impl Next {
         *look.kinds.entry(facts.kind.as_str()).or_default() += 1;
         self.latest = Some(facts.time);
         self.rules.entry(index, facts, findings, warnings, |_| None);
+        if let Some(change) = &facts.key {
+            self.keys.said(index, change, findings);
+            if let Ok(change) = change.as_ref() {
+                let key = change.key.to_text();
+                let what = match change.event {
+                    Event::Announced => "announces a key that will take the place of the log's",
+                    Event::Retired => "retires a key of the log",
+                };
+                warnings.add(index..index + 1, format!("{what}: {key}"));
+            }
+        }
         if facts.kind == Kind::Gap {
             warnings.add(index..index + 1, "says that something is not recorded");
         }
@@ -345,12 +382,12 @@ fn sample(samples: &mut Vec<(u64, Vec<u8>)>, index: u64, entry: &[u8]) {
 
 type Published = Result<(String, Checkpoint), String>;
 
-fn published(watch: &Watch, files: &mut dyn Files) -> Result<Published, Unreachable> {
+fn published(keys: &KeyRing, files: &mut dyn Files) -> Result<Published, Unreachable> {
     let bytes = files.read("checkpoint", NOTE_BYTES_MAX).map_err(|why| Unreachable(format!("`checkpoint`: {why}")))?;
     let bytes = bytes
         .ok_or_else(|| Unreachable(String::from("`checkpoint` is not there: is this where a log is published?")))?;
     let Ok(note) = String::from_utf8(bytes) else { return Ok(Err(String::from("not UTF-8"))) };
-    Ok(match Checkpoint::open(&note, &watch.key) {
+    Ok(match keys.judge(&note) {
         Ok(checkpoint) => Ok((note, checkpoint)),
         Err(error) => Err(error.to_string()),
     })

@@ -241,6 +241,7 @@ mod tests {
             of: None,
             erasure: None,
             incarnation: None,
+            key: None,
             boot: 1,
         }
     }
