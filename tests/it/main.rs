@@ -19,6 +19,7 @@ mod faults;
 mod foreign;
 mod formats;
 mod grpc;
+mod keys;
 mod lifecycle;
 mod masks;
 mod monitor;

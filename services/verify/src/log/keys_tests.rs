@@ -29,7 +29,7 @@ fn entries() -> Vec<Vec<u8>> {
 fn note(entries: &[Vec<u8>], keys: &[u8]) -> String {
     let keys: Vec<SigningKey> = keys.iter().map(|seed| key(*seed)).collect();
     let keys: Vec<&SigningKey> = keys.iter().collect();
-    tlog::Checkpoint::new(published::ORIGIN, entries.len() as u64, root(entries)).sign_all(&keys).unwrap()
+    Checkpoint::new(published::ORIGIN, entries.len() as u64, root(entries)).sign_all(&keys).unwrap()
 }
 
 fn publish(entries: &[Vec<u8>], kept: &[(usize, &[u8])]) -> Published {
