@@ -87,6 +87,7 @@ on_every_store! {
     rotating:
         a_new_key_is_announced_signs_beside_the_old_one_and_then_alone
         a_key_that_was_not_announced_does_not_sign
+        a_key_that_was_retired_does_not_come_back
         a_key_is_announced_before_it_signs_also_when_the_process_ends_in_between
         a_key_that_was_announced_is_withdrawn_by_name
         one_key_has_one_place;

@@ -122,6 +122,34 @@ mod tests {
     const EXAMPLE: &str = "example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n";
 
     #[test]
+    fn two_keys_of_a_log_sign_one_note_and_each_is_enough() {
+        let [old, new, stranger] = [1, 2, 3].map(|seed| SigningKey::generate("log.example", [seed; 32]).unwrap());
+        let checkpoint = Checkpoint::new("log.example", 0, empty_root());
+        let note = checkpoint.sign_all(&[&old, &new]).unwrap();
+        let verifiers = |keys: &[&SigningKey]| keys.iter().map(|key| key.verifier().clone()).collect::<Vec<_>>();
+        for (known, signed) in [(vec![&old], 1), (vec![&new], 1), (vec![&new, &stranger, &old], 2)] {
+            let known = verifiers(&known);
+            let (opened, keys) = Checkpoint::open_any(&note, &known).unwrap();
+            assert_eq!((&opened, keys.len()), (&checkpoint, signed));
+        }
+        let both = verifiers(&[&old, &new]);
+        let (_, keys) = Checkpoint::open_any(&note, &both).unwrap();
+        assert_eq!(keys, [old.verifier(), new.verifier()], "in their order");
+        assert!(Checkpoint::open_any(&note, &verifiers(&[&stranger])).is_err());
+        assert_eq!(note::signer(&note, [new.verifier(), old.verifier()]), Some(new.verifier()));
+        assert_eq!(note::signer(&note, [stranger.verifier()]), None);
+        // The good signature of one does not stand for the bad one of the other.
+        let forged = Checkpoint::new("log.example", 1, empty_root()).sign(&new).unwrap();
+        let lines: Vec<&str> = note.split('\n').collect();
+        let bad = forged.split('\n').nth(4).unwrap();
+        let mixed = format!("{}\n{bad}\n", lines[..5].join("\n"));
+        assert!(Checkpoint::open(&mixed, old.verifier()).is_ok());
+        assert!(matches!(Checkpoint::open_any(&mixed, &both), Err(CheckpointError::Note(NoteError::BadSignature(_)))));
+        let foreign = SigningKey::generate("other.example", [1; 32]).unwrap();
+        assert!(checkpoint.sign_all(&[&old, &foreign]).is_err());
+    }
+
+    #[test]
     fn the_example_of_the_specification_is_read() {
         let checkpoint = Checkpoint::parse(EXAMPLE).unwrap();
         assert_eq!((checkpoint.origin.as_str(), checkpoint.size), ("example.com/behind-the-sofa", 20_852_163));

@@ -268,6 +268,18 @@ fn one_url(words: &[&str]) -> Result<Option<String>, String> {
 mod tests {
     use super::*;
     use crate::note::Note;
+
+    #[test]
+    fn a_log_may_have_several_keys_and_is_one_log() {
+        let key = |name: &str, seed| SigningKey::generate(name, [seed; 32]).unwrap().verifier().clone();
+        let of = |keys: &[VerifierKey]| TrustPolicy::of_keys(keys.iter().cloned());
+        let [old, new, other] = [key("a.example", 1), key("a.example", 2), key("b.example", 3)];
+        assert_eq!(of(&[old.clone(), new.clone()]).one_log().map(|log| &log.key), Some(&old));
+        assert!(of(&[]).one_log().is_none() && of(&[old.clone(), other]).one_log().is_none());
+        let text = format!("log {}\nlog {}\nquorum none\n", old.to_text(), new.to_text());
+        assert!(TrustPolicy::parse(&text).unwrap().one_log().is_some());
+    }
+
     use crate::{CosigningKey, SigningKey, empty_root};
 
     fn log() -> SigningKey {

@@ -144,6 +144,25 @@ mod tests {
     }
 
     #[test]
+    fn a_log_that_changes_its_key_is_known_by_either() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = |seed| SigningKey::generate(ORIGIN, [seed; 32]).unwrap();
+        let logs = [9, 8].map(|seed| key(seed).verifier().clone()).to_vec();
+        let w = Witness { logs, ..witness(dir.path()) };
+        let note = |keys: &[u8]| {
+            let keys: Vec<SigningKey> = keys.iter().map(|seed| key(*seed)).collect();
+            Checkpoint::new(ORIGIN, 0, tlog::empty_root()).sign_all(&keys.iter().collect::<Vec<_>>()).unwrap()
+        };
+        for keys in [&[9][..], &[9, 8], &[8], &[7, 8]] {
+            assert!(add(&w, 0, Vec::new(), &note(keys)).is_ok(), "{keys:?}");
+        }
+        assert_eq!(add(&w, 0, Vec::new(), &note(&[7])), Err(403));
+        let of_old = Witness { logs: vec![key(9).verifier().clone()], ..w };
+        assert!(add(&of_old, 0, Vec::new(), &note(&[9, 8])).is_ok(), "the new key is not known there yet");
+        assert_eq!(add(&of_old, 0, Vec::new(), &note(&[8])), Err(403));
+    }
+
+    #[test]
     fn strangers_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let w = witness(dir.path());

@@ -97,6 +97,21 @@ pub async fn a_new_key_is_announced_signs_beside_the_old_one_and_then_alone(stan
     }
 }
 
+pub async fn a_key_that_was_retired_does_not_come_back(stand: &Stand) {
+    let (dir, out, files) = (stand.home().await, tempfile::tempdir().unwrap(), Files::new());
+    let (dir, out) = (dir.path(), out.path());
+    run(dir, out, files.keys(1, Some(2), &[])).await.unwrap();
+    for _ in 0..2 {
+        run(dir, out, files.keys(2, None, &[1])).await.unwrap();
+    }
+    let before = told(dir).await;
+    let error = run(dir, out, files.keys(1, None, &[2])).await.unwrap_err();
+    assert!(matches!(error, PublishError::NotAnnounced { .. }), "{error}");
+    let error = run(dir, out, files.keys(2, Some(1), &[])).await.unwrap_err();
+    assert!(matches!(error, PublishError::Retired { at, .. } if at == before[1].0), "{error}");
+    assert_eq!(told(dir).await, before, "nothing was said that verifiers would have to refuse");
+}
+
 pub async fn a_key_that_was_not_announced_does_not_sign(stand: &Stand) {
     let (dir, out, files) = (stand.home().await, tempfile::tempdir().unwrap(), Files::new());
     let (dir, out) = (dir.path(), out.path());
