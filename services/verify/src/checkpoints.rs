@@ -163,7 +163,7 @@ pub struct Checkpoints<'a> {
 }
 
 /// Runs of them that are looked at again.
-const UNKNOWN_MAX: usize = 1_000;
+const UNKNOWN_MAX: usize = 16;
 
 impl<'a> Checkpoints<'a> {
     pub fn new(store: &'a Store, log_size: u64, warnings: &mut Findings) -> Self {

@@ -107,17 +107,20 @@ pub fn check_with_progress(
         Err(Some(why)) => Err(Refusal::Other(why)),
     };
     let why = match note.as_ref().map_err(Clone::clone).and_then(|note| ring.judge(note)) {
-        Ok(published) => return Ok(Check::new(&store, ring, &published, remembered, findings).run(progress).0),
+        Ok(published) => {
+            let note = note.unwrap_or_default();
+            return Ok(Check::new(&store, ring, &published, remembered, findings).run(&note, progress).0);
+        }
         Err(why) => why,
     };
     let kept = newest_kept(&store, &ring);
-    if let Some(published) =
-        note.ok().filter(|_| why == Refusal::Unknown && kept.is_some()).as_deref().and_then(unverified)
+    if let Some(note) = note.ok().filter(|_| why == Refusal::Unknown && kept.is_some())
+        && let Some(published) = unverified(&note)
         && published.origin == ring.name()
     {
         // Perhaps by a key that the entries announce. Whether it is, the walk along them tells.
         let check = Check::new(&store, ring.clone(), &published, remembered, Findings::default());
-        if let (report, true) = check.run(progress) {
+        if let (report, true) = check.run(&note, progress) {
             return Ok(report);
         }
     }
@@ -126,7 +129,8 @@ pub fn check_with_progress(
         findings.add(0..0, "no kept checkpoint verifies either, so nothing else was checked; is it the right key?");
         return Ok(Report { origin: ring.name().to_owned(), findings: findings.finish().0, ..Report::default() });
     };
-    Ok(Check::new(&store, ring, &published, remembered, findings).run(progress).0)
+    let note = load(&store, &kept_path(published.size)).unwrap_or_default();
+    Ok(Check::new(&store, ring, &published, remembered, findings).run(&note, progress).0)
 }
 
 /// The checkpoint in a note that says to be signed by the log, whoever did.
@@ -197,10 +201,10 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// The report, and whether the published checkpoint is signed by a key that counts.
-    fn run(mut self, progress: &mut dyn FnMut(u64, u64)) -> (Report, bool) {
+    /// The report, and whether `note`, which the published checkpoint was read from, is signed by a key that counts.
+    fn run(mut self, note: &str, progress: &mut dyn FnMut(u64, u64)) -> (Report, bool) {
         self.walk(progress);
-        self.finish()
+        self.finish(note)
     }
 
     fn walk(&mut self, progress: &mut dyn FnMut(u64, u64)) {
@@ -411,12 +415,12 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn finish(mut self) -> (Report, bool) {
+    fn finish(mut self, note: &str) -> (Report, bool) {
         if self.lost.is_none() {
             self.check_tiles(Tree::take_partial);
         }
         self.finish_checkpoints();
-        let is_signed = self.finish_published();
+        let is_signed = self.finish_published(note);
         self.report.open = self.rules.finish(&mut self.warnings);
         self.report.organisations = self.rules.organisations();
         self.report.checkpoints = self.checkpoints.verified();
@@ -426,16 +430,15 @@ impl<'a> Check<'a> {
     }
 
     /// Whether `checkpoint` is signed by a key that counts at its size, which is known when the entries are.
-    fn finish_published(&mut self) -> bool {
-        let Ok(note) = load(self.store, "checkpoint") else { return false };
-        match self.keys.judge(&note) {
+    fn finish_published(&mut self, note: &str) -> bool {
+        match self.keys.judge(note) {
             Ok(_) => true,
-            // Anybody else's was a finding before.
-            Err(why @ Refusal::Other(_)) if unverified(&note).as_ref() == Some(self.published) => {
+            // Nobody's is told by whoever asked for this.
+            Err(Refusal::Unknown) => false,
+            Err(Refusal::Other(why)) => {
                 self.findings.add(0..0, format!("`checkpoint`: {why}"));
                 false
             }
-            Err(_) => false,
         }
     }
 
