@@ -21,6 +21,7 @@ mod file_faults;
 mod foreign;
 mod formats;
 mod grpc;
+mod keys;
 mod lifecycle;
 mod masks;
 mod monitor;

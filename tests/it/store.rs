@@ -97,6 +97,11 @@ fn querying_holds_on_postgresql() {
 }
 
 #[test]
+fn rotating_holds_on_postgresql() {
+    conforms("rotating::");
+}
+
+#[test]
 fn vanishing_holds_on_postgresql() {
     conforms("vanishing::");
 }

@@ -14,6 +14,7 @@ pub(crate) use resume::parse_note;
 use crate::append::Log;
 use crate::error::{AppendError, ReadError};
 use crate::frames;
+use crate::keys::Keys;
 use crate::published::Publication;
 use crate::reader::{Damaged, Reader};
 use crate::shared::Shared;
@@ -27,7 +28,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tiles::TileBuilder;
 use tlog::tile::TilePath;
-use tlog::{Checkpoint, Hash, SigningKey, VerifierKey};
+use tlog::{Checkpoint, Hash, VerifierKey};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
@@ -99,12 +100,27 @@ pub struct Published {
 pub enum PublishError {
     #[error("the key signs for `{key}`, the log is `{log}`")]
     Key { key: String, log: String },
-    /// Two keys would sign one log, and no verifier could accept both halves.
+    /// Two keys would sign one log, and nobody who has the one could come to trust the other.
     #[error(
         "the latest checkpoint of this log was signed by another key than `{0}`; bring that key back, or begin a log with \
          another origin"
     )]
     OtherKey(String),
+    /// The same, of a key that is known from before.
+    #[error(
+        "the latest checkpoint of this log was signed by `{signed}`, and `{current}` has not signed beside it: let both sign \
+         first, the old one as `key_file` and the new one as `next_key_file`"
+    )]
+    NotAnnounced { signed: String, current: String },
+    #[error("entry {at} of this log has retired the key `{key}`, which does not sign again; make another")]
+    Retired { key: String, at: u64 },
+    #[error(
+        "the latest checkpoint of this log was also signed by the key with the id {0:08x}; name its file in `previous_key_files`, \
+         or in `next_key_file`"
+    )]
+    UnknownKey(u32),
+    #[error("a change of keys could not be written to the log")]
+    NotAnnouncedNow(#[source] AppendError),
     /// The store is older than what is published: it was restored or cut. Going on would fork the log.
     #[error(
         "`{}` speaks of {published} entries, the store has a checkpoint for {stored}; the store was cut or restored \
@@ -163,18 +179,22 @@ enum Command {
 }
 
 impl Publisher {
-    /// Takes up the published directory where it stands, and publishes from then on.
+    /// Takes up the published directory where it stands, writes down what has changed of the keys, and publishes from then
+    /// on.
     ///
     /// # Errors
-    /// When directory and store contradict each other, or the key is another log's.
-    pub async fn start(log: &Log, key: SigningKey, options: PublishOptions) -> Result<Self, PublishError> {
-        if key.verifier().name() != log.origin() {
-            return Err(PublishError::Key { key: key.verifier().name().to_owned(), log: log.origin().to_owned() });
+    /// When directory and store contradict each other, or the key is another log's or may not sign this one.
+    pub async fn start(log: &Log, keys: impl Into<Keys>, options: PublishOptions) -> Result<Self, PublishError> {
+        let keys = keys.into();
+        let verifier = keys.current().verifier().clone();
+        if verifier.name() != log.origin() {
+            return Err(PublishError::Key { key: verifier.name().to_owned(), log: log.origin().to_owned() });
         }
         let interval = Duration::from_millis(options.interval_ms.max(1));
-        let verifier = key.verifier().clone();
-        let mut task = Task { log: log.clone(), key, options, work: None };
+        let mut task = Task { log: log.clone(), keys, options, work: None };
         task.resume().await?;
+        // Before anything is signed by a key that the log does not know yet.
+        task.keys.settle(log).await?;
         let (commands, inbox) = mpsc::channel(16);
         tokio::spawn(task.run(inbox, interval));
         Ok(Self { commands, key: verifier })
@@ -213,7 +233,7 @@ impl Publisher {
 
 struct Task {
     log: Log,
-    key: SigningKey,
+    keys: Keys,
     options: PublishOptions,
     /// The tiles being built; `None` after a failure, when only the disk knows what is on it.
     work: Option<Work>,
@@ -331,7 +351,7 @@ impl Task {
         .await?;
         let range = work.builder.range().clone();
         let size = range.size();
-        let note = Checkpoint::new(self.log.origin(), size, range.root()).sign(&self.key)?;
+        let note = Checkpoint::new(self.log.origin(), size, range.root()).sign_all(&self.keys.signing())?;
         let note = self.cosigned(note, size).await?;
         self.log.keep_checkpoint(CheckpointRow { note: note.clone(), range }).await?;
         work.published = Published { size, note };

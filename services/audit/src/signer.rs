@@ -3,7 +3,7 @@
 use crate::options::Random;
 use crate::publish::files;
 use std::path::{Path, PathBuf};
-use tlog::SigningKey;
+use tlog::{SigningKey, VerifierKey};
 
 /// Why there is no key to sign with.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +20,8 @@ pub enum SignerError {
         #[source]
         source: tlog::note::KeyError,
     },
+    #[error("the key in `{}` is named twice; each key of a log has one place: current, next or previous", path.display())]
+    Twice { path: PathBuf },
     #[error("the key in `{}` belongs to the log `{found}`, not to `{expected}`", path.display())]
     Origin { path: PathBuf, found: String, expected: String },
 }
@@ -40,12 +42,59 @@ pub fn load_or_create(path: &Path, origin: &str, random: &Random) -> Result<Sign
     };
     warn_if_readable(path);
     let key = SigningKey::parse(String::from_utf8_lossy(&bytes).trim_end()).map_err(form)?;
-    let found = key.verifier().name();
-    if found == origin {
-        Ok(key)
-    } else {
-        Err(SignerError::Origin { path: path.into(), found: found.to_owned(), expected: origin.to_owned() })
+    check_origin(path, key.verifier(), origin)?;
+    Ok(key)
+}
+
+/// A new key of the log `origin` in a file that is not there yet, readable by the owner alone.
+///
+/// # Errors
+/// When there is such a file, it cannot be written, or `origin` cannot be a key's name.
+pub fn create(path: &Path, origin: &str, random: &Random) -> Result<SigningKey, SignerError> {
+    if path.exists() {
+        let source = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
+        return Err(SignerError::File { path: path.into(), source });
     }
+    load_or_create(path, origin, random)
+}
+
+/// The key of the log `origin` in the file at `path`, which must be there.
+///
+/// # Errors
+/// When the file cannot be used, or holds something else or another log's key.
+pub fn load(path: &Path, origin: &str) -> Result<SigningKey, SignerError> {
+    let key = SigningKey::parse(&text(path)?).map_err(|source| SignerError::Form { path: path.into(), source })?;
+    warn_if_readable(path);
+    check_origin(path, key.verifier(), origin)?;
+    Ok(key)
+}
+
+/// The public key in the file at `path`, which holds that alone or the private one.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_public(path: &Path, origin: &str) -> Result<VerifierKey, SignerError> {
+    let text = text(path)?;
+    let key = match SigningKey::parse(&text) {
+        Ok(key) => Ok(key.verifier().clone()),
+        Err(_) => VerifierKey::parse(&text),
+    };
+    let key = key.map_err(|source| SignerError::Form { path: path.into(), source })?;
+    check_origin(path, &key, origin)?;
+    Ok(key)
+}
+
+fn text(path: &Path) -> Result<String, SignerError> {
+    let bytes = std::fs::read(path).map_err(|source| SignerError::File { path: path.into(), source })?;
+    Ok(String::from_utf8_lossy(&bytes).trim_end().to_owned())
+}
+
+fn check_origin(path: &Path, key: &VerifierKey, origin: &str) -> Result<(), SignerError> {
+    let found = key.name();
+    if found == origin {
+        return Ok(());
+    }
+    Err(SignerError::Origin { path: path.into(), found: found.to_owned(), expected: origin.to_owned() })
 }
 
 fn store(path: &Path, key: &SigningKey) -> std::io::Result<()> {

@@ -17,6 +17,7 @@ mod incarnating;
 mod indexing;
 pub mod publishing;
 pub mod querying;
+pub mod rotating;
 pub mod stand;
 #[cfg(test)]
 mod surviving;
@@ -85,6 +86,13 @@ on_every_store! {
         who_acted_for_somebody_is_found_too
         principals_are_found_and_named_through_the_directory
         a_tail_sees_what_comes_and_ends_with_the_log;
+    rotating:
+        a_new_key_is_announced_signs_beside_the_old_one_and_then_alone
+        a_key_that_was_not_announced_does_not_sign
+        a_key_that_was_retired_does_not_come_back
+        a_key_is_announced_before_it_signs_also_when_the_process_ends_in_between
+        a_key_that_was_announced_is_withdrawn_by_name
+        one_key_has_one_place;
     vanishing:
         a_permission_nobody_waits_for_is_not_written
         a_caller_gone_during_the_commit_leaves_a_decision_not_forwarded

@@ -7,6 +7,7 @@ mod erase;
 mod export;
 mod incarnate;
 mod index;
+mod keys;
 mod monitor;
 mod output;
 mod print;
@@ -66,6 +67,14 @@ pub enum Command {
         millgate audit report who-read --url https://broker:8444 --token-file me.jwt --resource Signal/press-3.force\n  \
         millgate audit report night-shift --reports /etc/millgate/reports --url https://broker:8444 --token-file me.jwt")]
     Report(report::ReportArgs),
+    /// The keys of a log: which signs, since and until which entry; `new` makes one
+    #[command(after_help = "Examples:\n  \
+        millgate audit keys --config /etc/millgate/millgate.toml\n  \
+        millgate audit keys --published /mnt/copy/of/published --json\n  \
+        millgate audit keys new --origin plant.example/broker-1 --out /var/lib/millgate/audit/checkpoint-2.key\n\n\
+        To change the key of a log, name the new one as `next_key_file` of [audit] and start the broker again; when auditors \
+        have it, make it `key_file` and the old one one of `previous_key_files`.")]
+    Keys(keys::KeysArgs),
     /// The proof of one entry, as a file that `millgate-verify` and others check without network
     #[command(after_help = "Examples:\n  \
         millgate audit prove --url https://broker:8444 --token-file me.jwt --request 01a20522-59ec-7312-8079-6642e2582ffb --out access.tlog-proof\n  \
@@ -238,6 +247,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Query(args) => output::enough(query(args).await),
         Command::Tail(args) => tail(args).await,
         Command::Ship(args) => ship::run(args).await,
+        Command::Keys(args) => keys::run(&args),
         Command::Prove(args) => prove::run(&args).await,
         Command::Export(args) => export::run(&args).await,
         Command::Replay(args) => replay::run(&args).await,

@@ -136,6 +136,9 @@ fn examine(args: &Args) -> Result<Counts, Vec<String>> {
     if let Some(Err(error)) = config.audit.witnesses.as_deref().map(crate::witnessing::policy) {
         problems.push(format!("{}: [audit] witnesses: {error:#}", args.config.display()));
     }
+    if let Some(problem) = crate::keys::problem(&config.audit) {
+        problems.push(format!("{}: [audit] {problem}", args.config.display()));
+    }
     let store = config.audit.store.iter().flat_map(crate::store::problems);
     problems.extend(store.map(|problem| format!("{}: {problem}", args.config.display())));
     let missing = config.audit.sinks.directories.iter().filter(|directory| !directory.is_dir());

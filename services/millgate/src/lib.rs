@@ -10,6 +10,7 @@ pub mod check;
 mod client;
 pub mod demo;
 pub mod identity_cmd;
+mod keys;
 mod out;
 pub mod policy_cmd;
 mod quarantine;

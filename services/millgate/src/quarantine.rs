@@ -11,14 +11,14 @@ use crate::sinks::directory::Directory;
 use crate::store;
 use crate::witnessing::Witnessing;
 use anyhow::{Context as _, bail};
-use audit::{Publication, Stored};
+use audit::{Keys, Publication, Stored};
 use model::{Clock, Timestamp};
 use runtime::config::Audit;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tlog::{Checkpoint, Hash, SigningKey};
+use tlog::{Checkpoint, Hash};
 
 /// Somebody has seen more of the log than is here, or something else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,32 +85,33 @@ const SINK_PATIENCE: Duration = Duration::from_secs(10);
 const PUBLISHED: &str = "the published directory";
 
 impl Views {
-    /// Asks everybody who may know. `key`: the log's, without which no witness can be asked.
+    /// Asks everybody who may know. `keys`: the log's, without which no witness can be asked. What one of them signed that
+    /// has been retired since counts like the others'.
     pub(crate) async fn ask(
         audit: &Audit,
-        key: Option<&SigningKey>,
+        keys: Option<&Keys>,
         witnesses: Option<&Witnessing>,
     ) -> anyhow::Result<Self> {
         let stored = Stored::find(store::of(audit)?).await.context("the store of the log cannot be read")?;
         let stored = stored.map_or(0, |stored| stored.size);
         let mut views = Self::default();
-        if let Some(key) = key {
-            views.published(audit, key, stored).await?;
+        if let Some(keys) = keys {
+            views.published(audit, keys, stored).await?;
             for directory in &audit.sinks.directories {
-                views.sink(audit, directory, key, stored).await?;
+                views.sink(audit, directory, keys, stored).await?;
             }
             if let Some(witnesses) = witnesses {
-                witnesses.views(audit, key, stored, &mut views).await?;
+                witnesses.views(audit, keys, stored, &mut views).await?;
             }
         }
         Ok(views)
     }
 
     /// What was kept on another mount. A mount that is missing or hangs says nothing.
-    async fn sink(&mut self, audit: &Audit, directory: &Path, key: &SigningKey, stored: u64) -> anyhow::Result<()> {
+    async fn sink(&mut self, audit: &Audit, directory: &Path, keys: &Keys, stored: u64) -> anyhow::Result<()> {
         let by = format!("the sink `{}`", directory.display());
-        let (path, origin, verifier) = (directory.to_owned(), audit.origin.clone(), key.verifier().clone());
-        let reading = tokio::task::spawn_blocking(move || Directory::largest(&path, &origin, &verifier));
+        let (path, origin, known) = (directory.to_owned(), audit.origin.clone(), keys.verifiers());
+        let reading = tokio::task::spawn_blocking(move || Directory::largest(&path, &origin, &known));
         let found = match tokio::time::timeout(SINK_PATIENCE, reading).await {
             Ok(Ok(Ok(found))) => found,
             failed => {
@@ -139,10 +140,11 @@ impl Views {
     }
 
     /// The store has signed and kept what is published, before it was published.
-    async fn published(&mut self, audit: &Audit, key: &SigningKey, stored: u64) -> anyhow::Result<()> {
+    async fn published(&mut self, audit: &Audit, keys: &Keys, stored: u64) -> anyhow::Result<()> {
         let Ok(published) = Publication::open(&audit.publish_directory) else { return Ok(()) };
         // What is not this log's is said when the log is opened.
-        let Ok(Checkpoint { size, root, .. }) = Checkpoint::open(published.note(), key.verifier()) else {
+        let known = keys.verifiers();
+        let Ok((Checkpoint { size, root, .. }, _)) = Checkpoint::open_any(published.note(), &known) else {
             return Ok(());
         };
         let signed =
@@ -291,11 +293,11 @@ impl Mark {
 /// When it cannot be found out.
 pub(crate) async fn guard(
     audit: &Audit,
-    key: &SigningKey,
+    keys: &Keys,
     witnesses: Option<&Witnessing>,
     clock: &dyn Clock,
 ) -> anyhow::Result<Vec<Contradiction>> {
-    let views = Views::ask(audit, Some(key), witnesses).await?;
+    let views = Views::ask(audit, Some(keys), witnesses).await?;
     let mark = Mark::read(audit)?;
     if let Some(mark) = &mark
         && mark.is_taken_back(audit, &views).await?

@@ -1,11 +1,12 @@
 //! `millgate serve`: configuration → log, identity, world, listeners → drain.
 
+use crate::keys;
 use crate::quarantine;
 use crate::quarantined::Quarantined;
 use crate::sinks::Sinks;
 use crate::witnessing::Witnessing;
 use anyhow::{Context as _, bail};
-use audit::{Holds, Log, LogOptions, PublishOptions, Published, Publisher, ReceiptOptions, Retention};
+use audit::{Holds, Keys, Log, LogOptions, PublishOptions, Published, Publisher, ReceiptOptions, Retention};
 use broker::assertion::{Assertions, KeyFiles};
 use broker::handshake::Handshakes;
 use broker::listener::{Bounds, Listener, Tls};
@@ -26,7 +27,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-use tlog::SigningKey;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
@@ -148,16 +148,16 @@ pub async fn begin(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
     if let Some(ready) = audit::incarnation::unfinished(&config.audit.directory) {
         return Err(audit::OpenError::Unfinished(ready).into());
     }
-    let key = log_key(config)?;
+    let keys = keys::load(&config.audit)?;
     let witnesses = Witnessing::new(&config.audit, clock.clone())?;
-    let why = Box::pin(quarantine::guard(&config.audit, &key, witnesses.as_deref(), &*clock)).await?;
+    let why = Box::pin(quarantine::guard(&config.audit, &keys, witnesses.as_deref(), &*clock)).await?;
     if !why.is_empty() {
         return Quarantined::start(config, shutdown, clock, sockets, &why).map(Started::Quarantined);
     }
     let is_witnessed = witnesses.as_ref().is_some_and(|witnesses| witnesses.asks_for_witnesses());
     let sinks = Sinks::new(&config.audit)?;
     let metrics = runtime::metrics::Registry::new();
-    let (log, publisher) = Box::pin(open_log(config, clock.clone(), key, witnesses, sinks.ring())).await?;
+    let (log, publisher) = Box::pin(open_log(config, clock.clone(), keys, witnesses, sinks.ring())).await?;
     let sinks = sinks.start(&metrics);
     Box::pin(gate(&world, &config.folders.cases, &log, &publisher)).await?;
     let indexer = config.audit.index.then(|| tokio::spawn(log.indexer(&config.audit.directory).run()));
@@ -254,17 +254,10 @@ fn unusable(problems: &[registry::Problem]) -> anyhow::Error {
     anyhow::anyhow!("the folders cannot be used; nothing was started\n{}", text.join("\n"))
 }
 
-fn log_key(config: &Config) -> anyhow::Result<SigningKey> {
-    let a = &config.audit;
-    let random: audit::Random = Arc::new(runtime::random::fill);
-    audit::signer::load_or_create(&a.key_file, &a.origin, &random)
-        .with_context(|| format!("the checkpoint key `{}` cannot be used", a.key_file.display()))
-}
-
 async fn open_log(
     config: &Config,
     clock: Arc<dyn Clock>,
-    key: SigningKey,
+    keys: Keys,
     witnesses: Option<Arc<Witnessing>>,
     told: Option<broadcast::Sender<Published>>,
 ) -> anyhow::Result<(Log, Publisher)> {
@@ -274,7 +267,9 @@ async fn open_log(
         queue_max: a.queue_max,
         deadline_ms: millis(a.deadline),
         heartbeat_ms: millis(a.heartbeat),
-        receipts: a.receipts.then(|| ReceiptOptions { key: key.clone(), deadline_ms: millis(a.receipt_deadline) }),
+        receipts: a
+            .receipts
+            .then(|| ReceiptOptions { key: keys.current().clone(), deadline_ms: millis(a.receipt_deadline) }),
         store: a.store.as_ref().map(crate::store::access).transpose()?,
         ..LogOptions::new(&a.directory, &a.origin, clock, random)
     };
@@ -290,7 +285,7 @@ async fn open_log(
         told,
         ..PublishOptions::new(&a.publish_directory)
     };
-    let publisher = Publisher::start(&log, key, options)
+    let publisher = Publisher::start(&log, keys, options)
         .await
         .with_context(|| format!("the published log in `{}` cannot be used", a.publish_directory.display()))?;
     Ok((log, publisher))

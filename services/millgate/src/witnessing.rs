@@ -2,14 +2,14 @@
 
 use crate::quarantine::{Confirmed, Contradiction, Mark, Views};
 use anyhow::{Context as _, bail};
-use audit::{Cosigned, Prove, Publication, Witnesses};
+use audit::{Cosigned, Keys, Prove, Publication, Witnesses};
 use model::Clock;
 use runtime::config::Audit;
 use std::collections::HashMap;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use tlog::{Checkpoint, SigningKey, TrustPolicy, empty_root};
+use tlog::{Checkpoint, TrustPolicy, empty_root};
 use witness::{Answer, Asked, Asker};
 
 #[derive(Debug)]
@@ -65,18 +65,12 @@ impl Witnessing {
     ///
     /// # Errors
     /// When there is nothing to ask them with.
-    pub(crate) async fn views(
-        &self,
-        audit: &Audit,
-        key: &SigningKey,
-        stored: u64,
-        views: &mut Views,
-    ) -> anyhow::Result<()> {
+    pub(crate) async fn views(&self, audit: &Audit, keys: &Keys, stored: u64, views: &mut Views) -> anyhow::Result<()> {
         let dir = audit.publish_directory.clone();
         let published = Publication::open(&dir).ok();
         let (note, size, root) = match &published {
             Some(published) => (published.note().to_owned(), published.size(), published.checkpoint().root),
-            None => (Checkpoint::new(&audit.origin, 0, empty_root()).sign(key)?, 0, empty_root()),
+            None => (Checkpoint::new(&audit.origin, 0, empty_root()).sign_all(&keys.signing())?, 0, empty_root()),
         };
         drop(published);
         let prove = |old| Publication::open(&dir).ok()?.consistency(old);
@@ -195,7 +189,7 @@ mod tests {
         let audit =
             Audit { witnesses: Some(file), ..Audit::new(dir.path().join("audit"), String::from("plant.example/log")) };
         let witnessing = Witnessing::new(&audit, Arc::new(SystemClock)).unwrap().unwrap();
-        let log = SigningKey::generate(&audit.origin, [9; 32]).unwrap();
+        let log = tlog::SigningKey::generate(&audit.origin, [9; 32]).unwrap();
         let note = Checkpoint::new(&audit.origin, 0, empty_root()).sign(&log).unwrap();
         (witnessing.asks_for_witnesses(), witnessing.cosign(&note, 0, &|_| None).await)
     }

@@ -90,8 +90,12 @@ pub struct Audit {
     pub publish_directory: PathBuf,
     /// The log's name in checkpoints, for ever.
     pub origin: String,
-    /// The key that signs checkpoints.
+    /// The key that signs checkpoints. Created if absent.
     pub key_file: PathBuf,
+    /// Signs beside it, before it takes its place. Never created.
+    pub next_key_file: Option<PathBuf>,
+    /// Have signed. Private or public keys.
+    pub previous_key_files: Vec<PathBuf>,
     pub checkpoint_interval: Duration,
     /// An idle log signs again after this long.
     pub heartbeat: Duration,
@@ -305,6 +309,8 @@ impl Audit {
         Self {
             publish_directory: directory.join("published"),
             key_file: directory.join("checkpoint.key"),
+            next_key_file: None,
+            previous_key_files: Vec::new(),
             directory,
             store: None,
             origin,
@@ -517,6 +523,8 @@ fn read_audit(mut section: Section<'_, '_, '_>) -> Option<Audit> {
     let audit = Audit {
         publish_directory: section.path("publish_directory").unwrap_or(default.publish_directory),
         key_file: section.path("key_file").unwrap_or(default.key_file),
+        next_key_file: section.path("next_key_file"),
+        previous_key_files: section.paths("previous_key_files"),
         checkpoint_interval: section.duration(
             "checkpoint_interval",
             Duration::from_millis(100)..=seconds(3600),
@@ -552,6 +560,9 @@ fn read_audit(mut section: Section<'_, '_, '_>) -> Option<Audit> {
             "receipts would promise a checkpoint sooner than one is made",
             "let it be twice `checkpoint_interval` or more",
         );
+    }
+    if audit.next_key_file.iter().chain(&audit.previous_key_files).any(|other| *other == audit.key_file) {
+        section.problem("key_file", "`key_file` names another key's file", "give each key a file of its own");
     }
     if audit.publish_directory == audit.directory {
         section.problem(

@@ -61,10 +61,18 @@ impl Checkpoint {
     /// # Errors
     /// When origin or extensions hold what a note cannot, or the origin is not the key's name.
     pub fn sign(&self, key: &SigningKey) -> Result<String, CheckpointError> {
-        self.check_origin(key.verifier())?;
+        self.sign_all(&[key])
+    }
+
+    /// The note signed by several keys of the log, in their order: while one takes the place of another, both sign.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::sign`], for any of the keys.
+    pub fn sign_all(&self, keys: &[&SigningKey]) -> Result<String, CheckpointError> {
+        keys.iter().try_for_each(|key| self.check_origin(key.verifier()))?;
         let text = self.to_text();
         Self::parse(&text)?;
-        Ok(note::sign(&text, &[key])?)
+        Ok(note::sign(&text, keys)?)
     }
 
     /// Verifies a signed note by the log's key and reads its checkpoint.
@@ -72,10 +80,19 @@ impl Checkpoint {
     /// # Errors
     /// When the note does not verify, is not a checkpoint, or is that of another origin.
     pub fn open(note: &str, key: &VerifierKey) -> Result<Self, CheckpointError> {
-        let verified = note::verify(note, std::slice::from_ref(key))?;
+        Ok(Self::open_any(note, std::slice::from_ref(key))?.0)
+    }
+
+    /// The same by any of the log's keys; those that signed come back. A line of one of them that is not its signature
+    /// refuses the note, whatever the others say.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn open_any<'k>(note: &str, keys: &'k [VerifierKey]) -> Result<(Self, Vec<&'k VerifierKey>), CheckpointError> {
+        let verified = note::verify(note, keys)?;
         let checkpoint = Self::parse(verified.text)?;
-        checkpoint.check_origin(key)?;
-        Ok(checkpoint)
+        verified.keys.iter().try_for_each(|key| checkpoint.check_origin(key))?;
+        Ok((checkpoint, verified.keys))
     }
 
     fn check_origin(&self, key: &VerifierKey) -> Result<(), CheckpointError> {
@@ -103,6 +120,34 @@ mod tests {
 
     /// The text of the example in the tlog-checkpoint specification.
     const EXAMPLE: &str = "example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n";
+
+    #[test]
+    fn two_keys_of_a_log_sign_one_note_and_each_is_enough() {
+        let [old, new, stranger] = [1, 2, 3].map(|seed| SigningKey::generate("log.example", [seed; 32]).unwrap());
+        let checkpoint = Checkpoint::new("log.example", 0, empty_root());
+        let note = checkpoint.sign_all(&[&old, &new]).unwrap();
+        let verifiers = |keys: &[&SigningKey]| keys.iter().map(|key| key.verifier().clone()).collect::<Vec<_>>();
+        for (known, signed) in [(vec![&old], 1), (vec![&new], 1), (vec![&new, &stranger, &old], 2)] {
+            let known = verifiers(&known);
+            let (opened, keys) = Checkpoint::open_any(&note, &known).unwrap();
+            assert_eq!((&opened, keys.len()), (&checkpoint, signed));
+        }
+        let both = verifiers(&[&old, &new]);
+        let (_, keys) = Checkpoint::open_any(&note, &both).unwrap();
+        assert_eq!(keys, [old.verifier(), new.verifier()], "in their order");
+        assert!(Checkpoint::open_any(&note, &verifiers(&[&stranger])).is_err());
+        assert_eq!(note::signer(&note, [new.verifier(), old.verifier()]), Some(new.verifier()));
+        assert_eq!(note::signer(&note, [stranger.verifier()]), None);
+        // The good signature of one does not stand for the bad one of the other.
+        let forged = Checkpoint::new("log.example", 1, empty_root()).sign(&new).unwrap();
+        let lines: Vec<&str> = note.split('\n').collect();
+        let bad = forged.split('\n').nth(4).unwrap();
+        let mixed = format!("{}\n{bad}\n", lines[..5].join("\n"));
+        assert!(Checkpoint::open(&mixed, old.verifier()).is_ok());
+        assert!(matches!(Checkpoint::open_any(&mixed, &both), Err(CheckpointError::Note(NoteError::BadSignature(_)))));
+        let foreign = SigningKey::generate("other.example", [1; 32]).unwrap();
+        assert!(checkpoint.sign_all(&[&old, &foreign]).is_err());
+    }
 
     #[test]
     fn the_example_of_the_specification_is_read() {

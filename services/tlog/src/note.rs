@@ -255,6 +255,13 @@ pub fn sign(text: &str, keys: &[&SigningKey]) -> Result<String, NoteError> {
     Ok(format!("{text}\n{signatures}"))
 }
 
+/// Whose key to take a note by: the first of the known keys that a signature line names. Nothing is verified.
+pub fn signer<'k>(note: &str, known: impl IntoIterator<Item = &'k VerifierKey>) -> Option<&'k VerifierKey> {
+    let note = Note::parse(note).ok()?;
+    let signed = |key: &&VerifierKey| note.signatures.iter().any(|s| s.key_id == key.id && s.name == key.name);
+    known.into_iter().find(signed)
+}
+
 /// The note that `text` and one signature of key `name` make. Nothing of it is verified.
 pub(crate) fn assemble(text: &str, name: &str, signature: &[u8]) -> String {
     format!("{text}\n{}", line(name, signature))

@@ -89,6 +89,18 @@ impl TrustPolicy {
         Self { logs: vec![Log { key, url: None }], witnesses: Vec::new(), quorum: Quorum::None }
     }
 
+    /// The same of a log that has had several keys.
+    pub fn of_keys(keys: impl IntoIterator<Item = VerifierKey>) -> Self {
+        let logs = keys.into_iter().map(|key| Log { key, url: None }).collect();
+        Self { logs, witnesses: Vec::new(), quorum: Quorum::None }
+    }
+
+    /// The log that the policy is about, by its first key; `None` if it names none, or several.
+    pub fn one_log(&self) -> Option<&Log> {
+        let first = self.logs.first()?;
+        self.logs.iter().all(|log| log.key.name() == first.key.name()).then_some(first)
+    }
+
     /// # Errors
     /// The first line (from 1) that is not as specified.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
@@ -256,6 +268,18 @@ fn one_url(words: &[&str]) -> Result<Option<String>, String> {
 mod tests {
     use super::*;
     use crate::note::Note;
+
+    #[test]
+    fn a_log_may_have_several_keys_and_is_one_log() {
+        let key = |name: &str, seed| SigningKey::generate(name, [seed; 32]).unwrap().verifier().clone();
+        let of = |keys: &[VerifierKey]| TrustPolicy::of_keys(keys.iter().cloned());
+        let [old, new, other] = [key("a.example", 1), key("a.example", 2), key("b.example", 3)];
+        assert_eq!(of(&[old.clone(), new.clone()]).one_log().map(|log| &log.key), Some(&old));
+        assert!(of(&[]).one_log().is_none() && of(&[old.clone(), other]).one_log().is_none());
+        let text = format!("log {}\nlog {}\nquorum none\n", old.to_text(), new.to_text());
+        assert!(TrustPolicy::parse(&text).unwrap().one_log().is_some());
+    }
+
     use crate::{CosigningKey, SigningKey, empty_root};
 
     fn log() -> SigningKey {

@@ -105,9 +105,21 @@ pub struct ArchiveReport {
 ///
 /// # Errors
 /// When it is no archive. What is wrong with it is in the report.
-pub fn check(reader: impl Read, key: &VerifierKey, mut progress: impl FnMut(u64)) -> Result<ArchiveReport, Unusable> {
+pub fn check(reader: impl Read, key: &VerifierKey, progress: impl FnMut(u64)) -> Result<ArchiveReport, Unusable> {
+    check_by(reader, std::slice::from_ref(key), progress)
+}
+
+/// The same by several keys of the log, any of which may have signed its checkpoint.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_by(
+    reader: impl Read,
+    keys: &[VerifierKey],
+    mut progress: impl FnMut(u64),
+) -> Result<ArchiveReport, Unusable> {
     let mut archive = tar::Archive::new(reader);
-    let mut check = Check::new(key);
+    let mut check = Check::new(keys);
     // Long names and further headers have no place here, and could be of any size.
     for file in archive.entries().map_err(Unusable::Read)?.raw(true) {
         let mut file = file.map_err(Unusable::Read)?;
@@ -169,7 +181,7 @@ struct Asked {
 }
 
 struct Check<'k> {
-    key: &'k VerifierKey,
+    keys: &'k [VerifierKey],
     asked: Option<Asked>,
     signed: Option<Checkpoint>,
     walk: Walk,
@@ -199,9 +211,9 @@ struct Check<'k> {
 }
 
 impl<'k> Check<'k> {
-    fn new(key: &'k VerifierKey) -> Self {
+    fn new(keys: &'k [VerifierKey]) -> Self {
         Self {
-            key,
+            keys,
             asked: None,
             signed: None,
             walk: Walk::default(),
@@ -219,7 +231,10 @@ impl<'k> Check<'k> {
             salts: Salts::default(),
             findings: Findings::default(),
             warnings: Findings::default(),
-            report: ArchiveReport { origin: key.name().to_owned(), ..ArchiveReport::default() },
+            report: ArchiveReport {
+                origin: keys.first().map(VerifierKey::name).unwrap_or_default().to_owned(),
+                ..ArchiveReport::default()
+            },
         }
     }
 
@@ -260,7 +275,7 @@ impl<'k> Check<'k> {
         self.report.from = asked.from.to_rfc3339();
         self.report.to = asked.to.to_rfc3339();
         self.report.organisation = asked.organisation.as_ref().map(ToString::to_string);
-        if text("origin") != Some(self.key.name()) {
+        if text("origin") != self.keys.first().map(VerifierKey::name) {
             self.findings.add(0..0, "says that it is of another log than the key");
         }
         if self.asked.replace(asked).is_some() {
@@ -272,7 +287,9 @@ impl<'k> Check<'k> {
     fn checkpoint(&mut self, bytes: &[u8]) {
         let note = String::from_utf8(bytes.to_vec()).map_err(|_| String::from("not UTF-8"));
         self.report.note = note.clone().unwrap_or_default();
-        match note.and_then(|note| Checkpoint::open(&note, self.key).map_err(|e| e.to_string())) {
+        match note.and_then(|note| {
+            Checkpoint::open_any(&note, self.keys).map(|(checkpoint, _)| checkpoint).map_err(|e| e.to_string())
+        }) {
             Ok(checkpoint) => {
                 self.report.tree = Some((checkpoint.size, checkpoint.root.to_base64()));
                 if self.signed.replace(checkpoint).is_some() {

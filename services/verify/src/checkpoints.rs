@@ -1,11 +1,12 @@
 //! Every signed checkpoint that the log has kept, compared with the tree of its entries as that grows.
 
 use crate::findings::Findings;
+use crate::keys::{KeyRing, Refusal};
 use crate::report::count;
 use crate::store::{Store, Stored, names};
 use std::collections::VecDeque;
 use std::ops::Range;
-use tlog::{Checkpoint, Hash, VerifierKey};
+use tlog::{Checkpoint, Hash};
 
 /// A note of the 100 signatures that are read at most, post-quantum ones included.
 pub const NOTE_BYTES_MAX: usize = 1 << 20;
@@ -14,18 +15,25 @@ const FOLDER: &str = "checkpoints";
 const FOLDER_DIGITS: usize = 14;
 const FILE_DIGITS: usize = 20;
 
-/// Reads and verifies the note in a file.
+/// Reads the note in a file.
 ///
 /// # Errors
 /// `None` when the file is missing, otherwise what is wrong with it.
-pub fn load(store: &Store, path: &str, key: &VerifierKey) -> Result<Checkpoint, Option<String>> {
+pub fn load(store: &Store, path: &str) -> Result<String, Option<String>> {
     let bytes = match store.read(path, NOTE_BYTES_MAX) {
         Stored::Bytes { bytes, .. } => bytes,
         Stored::Missing => return Err(None),
         Stored::Unreadable(why) => return Err(Some(format!("cannot be read: {why}"))),
     };
-    let note = String::from_utf8(bytes).map_err(|_| Some("not UTF-8".to_owned()))?;
-    Checkpoint::open(&note, key).map_err(|error| Some(error.to_string()))
+    String::from_utf8(bytes).map_err(|_| Some("not UTF-8".to_owned()))
+}
+
+/// Reads the note in a file and verifies it by the keys that are known now.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_judged(store: &Store, path: &str, keys: &KeyRing) -> Result<Checkpoint, Option<String>> {
+    keys.judge(&load(store, path)?).map_err(|why| Some(why.to_string()))
 }
 
 /// The kept checkpoints, smallest first. Only one folder is listed at a time.
@@ -93,20 +101,34 @@ pub fn kept_path(size: u64) -> String {
 }
 
 /// The kept checkpoint of the largest size whose signature verifies.
-pub fn newest_kept(store: &Store, key: &VerifierKey) -> Option<Checkpoint> {
+pub fn newest_kept(store: &Store, keys: &KeyRing) -> Option<Checkpoint> {
     let mut ignored = Findings::default();
     let folders = Kept::open(store, &mut ignored).folders;
     folders.iter().rev().find_map(|folder| {
-        files(store, folder, &mut ignored).into_iter().rev().find_map(|size| load_kept(store, size, key).ok())
+        files(store, folder, &mut ignored).into_iter().rev().find_map(|size| {
+            let note = load_kept(store, size).ok()?;
+            keys.judge(&note).ok().filter(|checkpoint| checkpoint.size == size)
+        })
     })
 }
 
-fn load_kept(store: &Store, size: u64, key: &VerifierKey) -> Result<Checkpoint, String> {
-    let checkpoint = load(store, &kept_path(size), key).map_err(|why| why.unwrap_or("missing".to_owned()))?;
+fn load_kept(store: &Store, size: u64) -> Result<String, String> {
+    load(store, &kept_path(size)).map_err(|why| why.unwrap_or("missing".to_owned()))
+}
+
+fn judge(note: &Result<String, String>, size: u64, keys: &KeyRing) -> Result<Checkpoint, Refusal> {
+    let note = note.as_ref().map_err(|why| Refusal::Other(why.clone()))?;
+    let checkpoint = keys.judge(note)?;
     if checkpoint.size == size {
         return Ok(checkpoint);
     }
-    Err(format!("it is the checkpoint of {} entries", checkpoint.size))
+    Err(Refusal::Other(format!("it is the checkpoint of {} entries", checkpoint.size)))
+}
+
+fn tell_unreadable(run: Run, findings: &mut Findings) {
+    let more = if run.count > 1 { format!(" and {} more", run.count - 1) } else { String::new() };
+    let why = run.why.map(|why| why.to_string()).unwrap_or_default();
+    findings.add(run.entries, format!("kept checkpoint `{}`{more}: {why}", run.first));
 }
 
 /// Checkpoints that one after the other do not hold.
@@ -116,16 +138,18 @@ struct Run {
     count: u64,
     entries: Range<u64>,
     /// For unreadable ones: why.
-    why: String,
+    why: Option<Refusal>,
+    /// Of the first and the last of them.
+    sizes: (u64, u64),
 }
 
 /// Walks along the kept checkpoints while the tree grows.
 #[derive(Debug)]
 pub struct Checkpoints<'a> {
     store: &'a Store,
-    key: &'a VerifierKey,
     kept: Kept,
-    next: Option<Checkpoint>,
+    /// Not verified yet: the keys that count are those at its size.
+    next: Option<(u64, Result<String, String>)>,
     /// Entries of the published log: no finding points beyond them.
     log_size: u64,
     verified: u64,
@@ -134,20 +158,18 @@ pub struct Checkpoints<'a> {
     matched: u64,
     differing: Option<Run>,
     unreadable: Option<Run>,
+    /// Signed by nobody who was known then.
+    unknown: Vec<Run>,
 }
 
+/// Runs of them that are looked at again.
+const UNKNOWN_MAX: usize = 16;
+
 impl<'a> Checkpoints<'a> {
-    pub fn new(
-        store: &'a Store,
-        key: &'a VerifierKey,
-        log_size: u64,
-        findings: &mut Findings,
-        warnings: &mut Findings,
-    ) -> Self {
+    pub fn new(store: &'a Store, log_size: u64, warnings: &mut Findings) -> Self {
         let kept = Kept::open(store, warnings);
         let mut checkpoints = Self {
             store,
-            key,
             kept,
             next: None,
             log_size,
@@ -156,47 +178,84 @@ impl<'a> Checkpoints<'a> {
             matched: 0,
             differing: None,
             unreadable: None,
+            unknown: Vec::new(),
         };
-        checkpoints.advance(findings, warnings);
+        checkpoints.advance(warnings);
         checkpoints
     }
 
     /// Size of the next kept checkpoint.
     pub fn next_size(&self) -> Option<u64> {
-        self.next.as_ref().map(|checkpoint| checkpoint.size)
+        self.next.as_ref().map(|(size, _)| *size)
     }
 
-    fn advance(&mut self, findings: &mut Findings, warnings: &mut Findings) {
-        self.next = None;
-        while let Some(size) = self.kept.next(self.store, warnings) {
-            match load_kept(self.store, size, self.key) {
-                Ok(checkpoint) => {
-                    self.flush_unreadable(findings);
-                    self.verified += 1;
-                    self.next = Some(checkpoint);
-                    return;
-                }
-                Err(why) => self.unreadable(size, why, findings),
+    fn advance(&mut self, warnings: &mut Findings) {
+        self.next = self.kept.next(self.store, warnings).map(|size| (size, load_kept(self.store, size)));
+    }
+
+    /// The next one, if it counts by the keys that are known now.
+    fn take_next(&mut self, keys: &KeyRing, findings: &mut Findings) -> Option<Checkpoint> {
+        let (size, note) = self.next.take()?;
+        match judge(&note, size, keys) {
+            Ok(checkpoint) => {
+                self.flush_unreadable(findings);
+                self.verified += 1;
+                Some(checkpoint)
+            }
+            Err(why) => {
+                self.unreadable(size, why, findings);
+                None
             }
         }
-        self.flush_unreadable(findings);
     }
 
-    fn unreadable(&mut self, size: u64, why: String, findings: &mut Findings) {
+    fn unreadable(&mut self, size: u64, why: Refusal, findings: &mut Findings) {
         let end = size.min(self.log_size);
         match &mut self.unreadable {
-            Some(run) if run.why == why => (run.count, run.entries.end) = (run.count + 1, end),
+            Some(run) if run.why.as_ref() == Some(&why) => {
+                (run.count, run.entries.end, run.sizes.1) = (run.count + 1, end, size);
+            }
             _ => {
                 self.flush_unreadable(findings);
-                self.unreadable = Some(Run { first: kept_path(size), count: 1, entries: self.since_matched(end), why });
+                let (entries, sizes) = (self.since_matched(end), (size, size));
+                self.unreadable = Some(Run { first: kept_path(size), count: 1, entries, why: Some(why), sizes });
             }
         }
     }
 
     fn flush_unreadable(&mut self, findings: &mut Findings) {
-        let Some(run) = self.unreadable.take() else { return };
-        let more = if run.count > 1 { format!(" and {} more", run.count - 1) } else { String::new() };
-        findings.add(run.entries, format!("kept checkpoint `{}`{more}: {}", run.first, run.why));
+        match self.unreadable.take() {
+            // Who they are by may yet be told, by an entry further on.
+            Some(run) if run.why == Some(Refusal::Unknown) && self.unknown.len() < UNKNOWN_MAX => {
+                self.unknown.push(run)
+            }
+            Some(run) => tell_unreadable(run, findings),
+            None => {}
+        }
+    }
+
+    /// Everything is read: of those that nobody known has signed, some are by keys that the log itself names. How many.
+    fn settle_unknown(&mut self, keys: &KeyRing, findings: &mut Findings) -> u64 {
+        let mut earlier = 0;
+        for mut run in std::mem::take(&mut self.unknown) {
+            if keys.names_earlier() {
+                let mut kept = Kept::open(self.store, &mut Findings::default());
+                let mut others = Vec::new();
+                while let Some(size) = kept.next(self.store, &mut Findings::default()) {
+                    let is_of_run = run.sizes.0 <= size && size <= run.sizes.1;
+                    let is_earlier = || load_kept(self.store, size).is_ok_and(|note| keys.earlier(&note).is_some());
+                    match is_of_run.then(is_earlier) {
+                        Some(true) => earlier += 1,
+                        Some(false) => others.push(size),
+                        None => {}
+                    }
+                }
+                let Some(first) = others.first() else { continue };
+                (run.first, run.count) = (kept_path(*first), others.len() as u64);
+            }
+            tell_unreadable(run, findings);
+        }
+        earlier
     }
 
     /// What a checkpoint at `end` is the first to vouch for.
@@ -206,14 +265,25 @@ impl<'a> Checkpoints<'a> {
 
     /// The tree has grown to `size`, with this root. Kept checkpoints of smaller sizes were not reached: the tree of just
     /// these entries is not known.
-    pub fn reach(&mut self, size: u64, root: Hash, findings: &mut Findings, warnings: &mut Findings) {
-        while let Some(next) = self.next.take_if(|next| next.size <= size) {
-            if next.size == size {
-                self.compare(&kept_path(size), &next, root, findings);
-            } else {
-                self.unchecked += 1;
+    pub fn reach(
+        &mut self,
+        size: u64,
+        root: Hash,
+        keys: &mut KeyRing,
+        (findings, warnings): (&mut Findings, &mut Findings),
+    ) {
+        while self.next_size().is_some_and(|next| next <= size) {
+            if let Some(next) = self.take_next(keys, findings) {
+                if next.size == size {
+                    self.compare(&kept_path(size), &next, root, findings);
+                    if next.root == root {
+                        keys.confirm(size);
+                    }
+                } else {
+                    self.unchecked += 1;
+                }
             }
-            self.advance(findings, warnings);
+            self.advance(warnings);
         }
     }
 
@@ -226,7 +296,7 @@ impl<'a> Checkpoints<'a> {
             return;
         }
         let entries = self.since_matched(size);
-        let run = Run { first: path.to_owned(), count: 0, entries, why: String::new() };
+        let run = Run { first: path.to_owned(), count: 0, entries, why: None, sizes: (size, size) };
         self.differing.get_or_insert(run).count += 1;
     }
 
@@ -240,19 +310,27 @@ impl<'a> Checkpoints<'a> {
         findings.add(run.entries, format!("checkpoint `{}` {more} than the published entries{history}", run.first));
     }
 
-    /// The end of the log is reached; what is kept beyond it comes back as size and path of the largest.
-    pub fn finish(&mut self, findings: &mut Findings, warnings: &mut Findings) -> Option<(u64, String)> {
+    /// The end of the log is reached; what is kept beyond it comes back as size and path of the largest. Also how many
+    /// are signed only by a key of before that the caller does not know.
+    pub fn finish(
+        &mut self,
+        keys: &KeyRing,
+        findings: &mut Findings,
+        warnings: &mut Findings,
+    ) -> (Option<(u64, String)>, u64) {
         let mut beyond = None;
-        while let Some(next) = self.next.take() {
-            if next.size > self.log_size {
-                beyond = Some((next.size, kept_path(next.size)));
-            } else {
-                self.unchecked += 1;
+        while self.next.is_some() {
+            match self.take_next(keys, findings) {
+                Some(next) if next.size > self.log_size => beyond = Some((next.size, kept_path(next.size))),
+                Some(_) => self.unchecked += 1,
+                None => {}
             }
-            self.advance(findings, warnings);
+            self.advance(warnings);
         }
+        self.flush_unreadable(findings);
+        let earlier = self.settle_unknown(keys, findings);
         self.flush_differing(false, findings);
-        beyond
+        (beyond, earlier)
     }
 
     /// Kept checkpoints whose signature verified.

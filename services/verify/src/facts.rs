@@ -1,5 +1,6 @@
 //! What the rules of the log need to know of an entry. Small, so that many fit in memory at once.
 
+use crate::keys::Change;
 use model::entry::{Entry, EntryError, Kind, Place};
 use model::erasure::Event;
 use model::{OrganisationId, Timestamp, Value};
@@ -20,6 +21,8 @@ pub struct Facts {
     pub incarnation: Option<Box<Value>>,
     /// Which policies are in use, as far as an entry speaks of that.
     pub ruled: Option<Ruled>,
+    /// What is said of a key of the log; or the member that cannot be understood.
+    pub key: Option<Box<Result<Change, &'static str>>>,
     /// Stands for the text of `boot`; two runs of a broker are told apart, no more.
     pub boot: u64,
 }
@@ -65,6 +68,7 @@ impl Facts {
             erasure: Event::read(0, entry).map(Box::new),
             incarnation: is_incarnation(entry).then(|| Box::new(entry.value().clone())),
             ruled: Ruled::of(entry),
+            key: Change::read(entry).map(Box::new),
             boot: fingerprint(entry.text("boot").unwrap_or_default()),
             kind: entry.kind,
             time: entry.time,

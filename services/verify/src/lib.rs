@@ -14,6 +14,7 @@ pub mod disclosed;
 mod facts;
 mod findings;
 pub mod incarnation;
+pub mod keys;
 pub mod log;
 pub mod monitor;
 pub mod proof;

@@ -1,7 +1,8 @@
 //! The check of a published log: every entry, the tree, every kept checkpoint.
 //!
 //! What passes:
-//! 1. `checkpoint` is signed by the log's key and of its origin;
+//! 1. `checkpoint` is signed by the log's key and of its origin, or by a key that an entry announces under a checkpoint that
+//!    is signed so ([`crate::keys`]);
 //! 2. every entry bundle up to its size is there, and every entry has the form of an entry;
 //! 3. every hash tile up to its size is there and follows from the entries, byte for byte;
 //! 4. the entries hash to the root of `checkpoint`, and at their sizes to those of all kept checkpoints and of the
@@ -13,10 +14,11 @@
 //! right one, so that a single damage is a single finding.
 
 use crate::bundle::{Bundle, Problem, differences};
-use crate::checkpoints::{Checkpoints, kept_path, load, newest_kept};
+use crate::checkpoints::{Checkpoints, kept_path, load, load_judged, newest_kept};
 use crate::facts::Facts;
 use crate::findings::Findings;
 use crate::incarnation::Incarnation;
+use crate::keys::{KeyRing, Refusal, is_signed_by_name};
 use crate::report::{Report, count};
 use crate::rules::Rules;
 use crate::store::Store;
@@ -68,7 +70,13 @@ impl Remembered {
     /// # Errors
     /// When the note is not a checkpoint signed by this key.
     pub fn open(name: &str, note: &str, key: &VerifierKey) -> Result<Self, CheckpointError> {
-        Ok(Self { name: name.to_owned(), checkpoint: Checkpoint::open(note, key)? })
+        Self::open_any(name, note, std::slice::from_ref(key))
+    }
+
+    /// # Errors
+    /// When the note is not a checkpoint signed by one of these keys.
+    pub fn open_any(name: &str, note: &str, keys: &[VerifierKey]) -> Result<Self, CheckpointError> {
+        Ok(Self { name: name.to_owned(), checkpoint: Checkpoint::open_any(note, keys)?.0 })
     }
 }
 
@@ -77,42 +85,63 @@ impl Remembered {
 /// # Errors
 /// Only when there is no log to check. What is wrong with it is in the report.
 pub fn check(dir: &Path, key: &VerifierKey, remembered: Option<&Remembered>) -> Result<Report, Unusable> {
-    check_with_progress(dir, key, remembered, &mut |_, _| {})
+    check_with_progress(dir, std::slice::from_ref(key), remembered, &mut |_, _| {})
 }
 
-/// The same, telling how many entries of how many have been read, every few thousand.
+/// The same by several keys of the log, telling how many entries of how many have been read, every few thousand.
 ///
 /// # Errors
 /// As [`check`].
 pub fn check_with_progress(
     dir: &Path,
-    key: &VerifierKey,
+    keys: &[VerifierKey],
     remembered: Option<&Remembered>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Report, Unusable> {
     std::fs::read_dir(dir).map_err(|source| Unusable::Directory { dir: dir.to_owned(), source })?;
     let store = Store::new(dir);
-    let mut findings = Findings::default();
-    let published = match load(&store, "checkpoint", key) {
-        Ok(checkpoint) => Ok(checkpoint),
+    let (mut findings, ring) = (Findings::default(), KeyRing::new(keys));
+    let note = match load(&store, "checkpoint") {
+        Ok(note) => Ok(note),
         Err(None) => return Err(Unusable::NoCheckpoint(dir.to_owned())),
-        Err(Some(why)) => {
-            findings.add(0..0, format!("`checkpoint`: {why}"));
-            newest_kept(&store, key).ok_or(())
+        Err(Some(why)) => Err(Refusal::Other(why)),
+    };
+    let why = match note.as_ref().map_err(Clone::clone).and_then(|note| ring.judge(note)) {
+        Ok(published) => {
+            let note = note.unwrap_or_default();
+            return Ok(Check::new(&store, ring, &published, remembered, findings).run(&note, progress).0);
         }
+        Err(why) => why,
     };
-    let Ok(published) = published else {
+    let kept = newest_kept(&store, &ring);
+    if let Some(note) = note.ok().filter(|_| why == Refusal::Unknown && kept.is_some())
+        && let Some(published) = unverified(&note)
+        && published.origin == ring.name()
+    {
+        // Perhaps by a key that the entries announce. Whether it is, the walk along them tells.
+        let check = Check::new(&store, ring.clone(), &published, remembered, Findings::default());
+        if let (report, true) = check.run(&note, progress) {
+            return Ok(report);
+        }
+    }
+    findings.add(0..0, format!("`checkpoint`: {why}"));
+    let Some(published) = kept else {
         findings.add(0..0, "no kept checkpoint verifies either, so nothing else was checked; is it the right key?");
-        return Ok(Report { origin: key.name().to_owned(), findings: findings.finish().0, ..Report::default() });
+        return Ok(Report { origin: ring.name().to_owned(), findings: findings.finish().0, ..Report::default() });
     };
-    let mut check = Check::new(&store, key, &published, remembered, findings);
-    check.walk(progress);
-    Ok(check.finish())
+    let note = load(&store, &kept_path(published.size)).unwrap_or_default();
+    Ok(Check::new(&store, ring, &published, remembered, findings).run(&note, progress).0)
+}
+
+/// The checkpoint in a note that says to be signed by the log, whoever did.
+fn unverified(note: &str) -> Option<Checkpoint> {
+    let checkpoint = Checkpoint::parse(tlog::note::Note::parse(note).ok()?.text).ok()?;
+    is_signed_by_name(note, &checkpoint.origin).then_some(checkpoint)
 }
 
 struct Check<'a> {
     store: &'a Store,
-    key: &'a VerifierKey,
+    keys: KeyRing,
     published: &'a Checkpoint,
     remembered: Option<&'a Remembered>,
     tree: Tree,
@@ -143,13 +172,13 @@ enum Verdict {
 impl<'a> Check<'a> {
     fn new(
         store: &'a Store,
-        key: &'a VerifierKey,
+        keys: KeyRing,
         published: &'a Checkpoint,
         remembered: Option<&'a Remembered>,
-        mut findings: Findings,
+        findings: Findings,
     ) -> Self {
         let mut warnings = Findings::default();
-        let checkpoints = Checkpoints::new(store, key, published.size, &mut findings, &mut warnings);
+        let checkpoints = Checkpoints::new(store, published.size, &mut warnings);
         let report = Report {
             origin: published.origin.clone(),
             size: published.size,
@@ -158,7 +187,7 @@ impl<'a> Check<'a> {
         };
         Self {
             store,
-            key,
+            keys,
             published,
             remembered,
             tree: Tree::new(),
@@ -170,6 +199,12 @@ impl<'a> Check<'a> {
             absent: 0,
             report,
         }
+    }
+
+    /// The report, and whether `note`, which the published checkpoint was read from, is signed by a key that counts.
+    fn run(mut self, note: &str, progress: &mut dyn FnMut(u64, u64)) -> (Report, bool) {
+        self.walk(progress);
+        self.finish(note)
     }
 
     fn walk(&mut self, progress: &mut dyn FnMut(u64, u64)) {
@@ -311,6 +346,9 @@ impl<'a> Check<'a> {
         match facts {
             Ok(facts) => {
                 self.report.entries += 1;
+                if let Some(change) = &facts.key {
+                    self.keys.said(index, change, &mut self.findings);
+                }
                 if let Some(first) = facts.incarnation.as_ref().filter(|_| index == 0) {
                     self.report.incarnation = Incarnation::read(first);
                 }
@@ -367,7 +405,7 @@ impl<'a> Check<'a> {
             return;
         }
         let root = self.tree.root();
-        self.checkpoints.reach(size, root, &mut self.findings, &mut self.warnings);
+        self.checkpoints.reach(size, root, &mut self.keys, (&mut self.findings, &mut self.warnings));
         if self.published.size == size {
             self.checkpoints.compare("checkpoint", self.published, root, &mut self.findings);
         }
@@ -377,24 +415,43 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn finish(mut self) -> Report {
+    fn finish(mut self, note: &str) -> (Report, bool) {
         if self.lost.is_none() {
             self.check_tiles(Tree::take_partial);
         }
         self.finish_checkpoints();
+        let is_signed = self.finish_published(note);
         self.report.open = self.rules.finish(&mut self.warnings);
         self.report.organisations = self.rules.organisations();
         self.report.checkpoints = self.checkpoints.verified();
         (self.report.findings, self.report.findings_left_off) = self.findings.finish();
         (self.report.warnings, self.report.warnings_left_off) = self.warnings.finish();
-        self.report
+        (self.report, is_signed)
+    }
+
+    /// Whether `checkpoint` is signed by a key that counts at its size, which is known when the entries are.
+    fn finish_published(&mut self, note: &str) -> bool {
+        match self.keys.judge(note) {
+            Ok(_) => true,
+            // Nobody's is told by whoever asked for this.
+            Err(Refusal::Unknown) => false,
+            Err(Refusal::Other(why)) => {
+                self.findings.add(0..0, format!("`checkpoint`: {why}"));
+                false
+            }
+        }
     }
 
     fn finish_checkpoints(&mut self) {
         let size = self.published.size;
-        if let Some((beyond, path)) = self.checkpoints.finish(&mut self.findings, &mut self.warnings) {
+        let (beyond, earlier) = self.checkpoints.finish(&self.keys, &mut self.findings, &mut self.warnings);
+        self.report.keys = self.keys.report(earlier);
+        if let Some(warning) = self.report.keys.warning() {
+            self.warnings.add(0..0, warning);
+        }
+        if let Some((beyond, path)) = beyond {
             // A log that is being written to may have grown since its checkpoint was read.
-            let now = load(self.store, "checkpoint", self.key).map_or(size, |checkpoint| checkpoint.size);
+            let now = load_judged(self.store, "checkpoint", &self.keys).map_or(size, |checkpoint| checkpoint.size);
             if now < beyond {
                 self.tell_cut(&path, beyond);
             }
@@ -411,7 +468,7 @@ impl<'a> Check<'a> {
         if self.lost.is_some() {
             self.findings.add(from..size, "the published checkpoint could not be compared with the entries");
         }
-        if size > 0 && load(self.store, &kept_path(size), self.key).is_err() {
+        if size > 0 && load_judged(self.store, &kept_path(size), &self.keys).is_err() {
             self.warnings.add(0..0, format!("`checkpoint` is not kept as `{}`", kept_path(size)));
         }
     }
@@ -454,6 +511,8 @@ fn read_parallel(store: &Store, paths: &[TilePath], threads: usize) -> Vec<Bundl
 
 #[cfg(test)]
 mod attacks;
+#[cfg(test)]
+mod keys_tests;
 #[cfg(test)]
 pub(crate) mod published;
 #[cfg(test)]

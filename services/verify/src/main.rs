@@ -22,7 +22,7 @@ usage: millgate-verify log DIR TRUST [--checkpoint FILE] [--json]
        millgate-verify receipt FILE TRUST [--proof FILE] [--json]
        millgate-verify [log | archive | proof | receipt] --help | --version
 
-TRUST is `--key VKEY`, the log's public key, or `--policy FILE`, a trust policy (C2SP tlog-policy) that names the log and the
+TRUST is `--key VKEY`, the log's public key, several times if it has had several, or `--policy FILE`, a trust policy (C2SP tlog-policy) that names the log and the
 witnesses that must have cosigned.
 
 `millgate-verify log --help` and so on say more.
@@ -35,7 +35,7 @@ every outcome belongs to one allowed exchange, and that every decision names pol
 usage: millgate-verify log DIR TRUST [--checkpoint FILE] [--json]
 
   DIR                the directory the log is published to, or a copy of it
-  --key VKEY         the log's public key, written `name+hash+key`; or
+  --key VKEY         the log's public key, written `name+hash+key`; again for each that the log has had since; or
   --policy FILE      a trust policy (C2SP tlog-policy) that names the log, and the witnesses that must have cosigned
   --checkpoint FILE  a checkpoint of this log that you have put aside earlier: shows a log that was cut or rewritten
                      together with all the checkpoints it has kept
@@ -114,7 +114,7 @@ enum Command {
 
 #[derive(Debug, PartialEq, Eq)]
 enum TrustArgument {
-    Key(String),
+    Keys(Vec<String>),
     Policy(PathBuf),
 }
 
@@ -254,14 +254,16 @@ impl Given {
         own: Option<&str>,
         mut arguments: impl Iterator<Item = OsString>,
     ) -> Result<Option<Self>, String> {
-        let (mut found, mut key, mut policy, mut beside, mut json) = (None, None, None, None, false);
+        let (mut found, mut keys, mut policy, mut beside, mut json) = (None, Vec::new(), None, None, false);
         while let Some(argument) = arguments.next() {
             let (option, mut inline) = split_option(&argument);
             let mut value =
                 |name: &str| inline.take().or_else(|| arguments.next()).ok_or(format!("`{name}` needs a value"));
             match option.as_deref() {
                 Some("--help" | "-h") => return Ok(None),
-                Some("--key") => set(&mut key, value("--key")?, "--key")?,
+                Some("--key") => {
+                    keys.push(value("--key")?.into_string().map_err(|_| "the key is not text".to_owned())?);
+                }
                 Some("--policy") => set(&mut policy, value("--policy")?, "--policy")?,
                 Some(option) if Some(option) == own => set(&mut beside, value(option)?, option)?,
                 Some("--json") if inline.is_none() => json = true,
@@ -272,11 +274,11 @@ impl Given {
                 None => set(&mut found, argument, what)?,
             }
         }
-        let trust = match (key, policy) {
-            (Some(key), None) => TrustArgument::Key(key.into_string().map_err(|_| "the key is not text".to_owned())?),
-            (None, Some(policy)) => TrustArgument::Policy(policy.into()),
-            (None, None) => return Err(lacks(command, "`--key` or `--policy`")),
-            (Some(_), Some(_)) => return Err("`--key` and `--policy` are given; one says whom to trust".to_owned()),
+        let trust = match (keys.as_slice(), policy) {
+            ([_, ..], None) => TrustArgument::Keys(keys),
+            ([], Some(policy)) => TrustArgument::Policy(policy.into()),
+            ([], None) => return Err(lacks(command, "`--key` or `--policy`")),
+            ([_, ..], Some(_)) => return Err("`--key` and `--policy` are given; one says whom to trust".to_owned()),
         };
         Ok(Some(Self { what: found, trust, beside, json }))
     }
@@ -312,28 +314,39 @@ fn now() -> u64 {
 
 /// Whom the caller trusts.
 struct Trust {
-    key: VerifierKey,
+    /// Of one log, which may have had several.
+    keys: Vec<VerifierKey>,
     policy: TrustPolicy,
 }
 
 impl Trust {
     fn of(argument: &TrustArgument) -> Result<Self, String> {
         match argument {
-            TrustArgument::Key(key) => {
-                let key = VerifierKey::parse(key.trim())
-                    .map_err(|error| format!("the key given with `--key` cannot be used: {error}"))?;
-                Ok(Self { policy: TrustPolicy::of_log(key.clone()), key })
+            TrustArgument::Keys(keys) => {
+                let keys: Result<Vec<_>, _> = keys.iter().map(|key| VerifierKey::parse(key.trim())).collect();
+                let keys = keys.map_err(|error| format!("the key given with `--key` cannot be used: {error}"))?;
+                Self::of_policy(TrustPolicy::of_keys(keys), || String::from("the keys given with `--key` are those of"))
             }
             TrustArgument::Policy(file) => {
                 let name = file.display();
                 let policy = TrustPolicy::parse(&small_text(file)?)
                     .map_err(|error| format!("`{name}` is no trust policy: {error}"))?;
-                match policy.logs.as_slice() {
-                    [log] => Ok(Self { key: log.key.clone(), policy }),
-                    logs => Err(format!("`{name}` names {} logs; one is verified at a time", logs.len())),
-                }
+                Self::of_policy(policy, || format!("`{name}` names"))
             }
         }
+    }
+
+    fn of_policy(policy: TrustPolicy, named: impl Fn() -> String) -> Result<Self, String> {
+        if policy.one_log().is_none() {
+            return Err(format!("{} {} logs; one is verified at a time", named(), policy.logs.len()));
+        }
+        Ok(Self { keys: policy.logs.iter().map(|log| log.key.clone()).collect(), policy })
+    }
+
+    /// The one of its keys that has signed the note.
+    fn signer(&self, note: &str) -> Result<&VerifierKey, String> {
+        let key = tlog::note::signer(note, &self.keys).or_else(|| self.keys.first());
+        key.ok_or_else(|| String::from("there is no key"))
     }
 
     /// The witnesses that cosigned the checkpoint, and a finding if they are too few.
@@ -351,7 +364,7 @@ impl Trust {
 
 fn verify_archive(arguments: &FileArguments) -> Result<ArchiveReport, String> {
     let trust = Trust::of(&arguments.trust)?;
-    let key = &trust.key;
+    let keys = &trust.keys;
     let name = arguments.file.display();
     let shown = std::io::stderr().is_terminal();
     let mut told = 0;
@@ -362,10 +375,10 @@ fn verify_archive(arguments: &FileArguments) -> Result<ArchiveReport, String> {
         }
     };
     let report = if arguments.file == Path::new("-") {
-        archive::check(std::io::stdin().lock(), key, progress)
+        archive::check_by(std::io::stdin().lock(), keys, progress)
     } else {
         let file = std::fs::File::open(&arguments.file).map_err(|error| format!("`{name}` cannot be read: {error}"))?;
-        archive::check(std::io::BufReader::with_capacity(1 << 20, file), key, progress)
+        archive::check_by(std::io::BufReader::with_capacity(1 << 20, file), keys, progress)
     };
     if shown {
         let _ = write!(std::io::stderr(), "\r\u{1b}[K");
@@ -379,9 +392,10 @@ fn verify_archive(arguments: &FileArguments) -> Result<ArchiveReport, String> {
 
 fn verify_proof(arguments: &FileArguments) -> Result<ProofReport, String> {
     let trust = Trust::of(&arguments.trust)?;
-    let key = &trust.key;
     let entry = arguments.beside.as_deref().map(small_file).transpose()?;
-    let mut report = proof::check(&small_text(&arguments.file)?, entry.as_deref(), key)
+    let text = small_text(&arguments.file)?;
+    let note = tlog::Evidence::parse(&text).map(|evidence| evidence.note).unwrap_or_default();
+    let mut report = proof::check(&text, entry.as_deref(), trust.signer(&note)?)
         .map_err(|error| format!("`{}` is no proof: {error}", arguments.file.display()))?;
     let (cosigned, finding) = trust.witnessed(&report.note);
     report.cosigned = cosigned;
@@ -391,9 +405,8 @@ fn verify_proof(arguments: &FileArguments) -> Result<ProofReport, String> {
 
 fn verify_receipt(arguments: &FileArguments) -> Result<ReceiptReport, String> {
     let trust = Trust::of(&arguments.trust)?;
-    let key = &trust.key;
     let proof = arguments.beside.as_deref().map(small_text).transpose()?;
-    receipt::check(&small_text(&arguments.file)?, proof.as_deref(), key)
+    receipt::check_by(&small_text(&arguments.file)?, proof.as_deref(), &trust.keys)
         .map_err(|error| format!("`{}`: {error}", arguments.file.display()))
 }
 
@@ -412,11 +425,11 @@ fn small_file(file: &Path) -> Result<Vec<u8>, String> {
 
 fn verify_log(arguments: &LogArguments) -> Result<Report, String> {
     let trust = Trust::of(&arguments.trust)?;
-    let key = &trust.key;
-    let remembered = arguments.checkpoint.as_deref().map(|file| remembered(file, key)).transpose()?;
+    let keys = &trust.keys;
+    let remembered = arguments.checkpoint.as_deref().map(|file| remembered(file, keys)).transpose()?;
     let mut shown = std::io::stderr().is_terminal().then_some(u64::MAX);
     let mut progress = |done: u64, total: u64| show_progress(&mut shown, done, total);
-    let report = log::check_with_progress(&arguments.dir, key, remembered.as_ref(), &mut progress);
+    let report = log::check_with_progress(&arguments.dir, keys, remembered.as_ref(), &mut progress);
     if shown.is_some() {
         let _ = write!(std::io::stderr(), "\r\u{1b}[K");
     }
@@ -428,14 +441,14 @@ fn verify_log(arguments: &LogArguments) -> Result<Report, String> {
     Ok(report)
 }
 
-fn remembered(file: &Path, key: &VerifierKey) -> Result<Remembered, String> {
+fn remembered(file: &Path, keys: &[VerifierKey]) -> Result<Remembered, String> {
     let name = file.display().to_string();
     let size = std::fs::metadata(file).map_err(|error| format!("checkpoint `{name}` cannot be read: {error}"))?.len();
     if size > NOTE_BYTES_MAX {
         return Err(format!("`{name}` has {size} bytes: that is no checkpoint"));
     }
     let note = std::fs::read_to_string(file).map_err(|error| format!("checkpoint `{name}` cannot be read: {error}"))?;
-    Remembered::open(&name, &note, key).map_err(|error| format!("`{name}` is no checkpoint of this log: {error}"))
+    Remembered::open_any(&name, &note, keys).map_err(|error| format!("`{name}` is no checkpoint of this log: {error}"))
 }
 
 /// One line that is written over, once per per cent.
@@ -459,7 +472,7 @@ mod tests {
     fn arguments_are_taken_in_any_order_and_both_spellings() {
         let expected = Command::Log(LogArguments {
             dir: "d".into(),
-            trust: TrustArgument::Key("a+b+c=".into()),
+            trust: TrustArgument::Keys(vec!["a+b+c=".into()]),
             checkpoint: Some("f".into()),
             json: true,
         });
@@ -481,7 +494,7 @@ mod tests {
             ("log d --key", "`--key` needs a value"),
             ("log d --key k --policy p", "`--key` and `--policy` are given; one says whom to trust"),
             ("log d e --key k", "`DIR` is given twice"),
-            ("log d --key k --key k", "`--key` is given twice"),
+            ("log d --policy k --policy k", "`--policy` is given twice"),
             ("log d --keys k", "`--keys` is no option of `log`; try `millgate-verify log --help`"),
             ("log d --json=1 --key k", "`--json` is no option of `log`; try `millgate-verify log --help`"),
         ] {

@@ -1,7 +1,8 @@
 //! Watching a log from outside: each look continues from what the last one has seen, entry by entry.
 //!
 //! A look passes when
-//! 1. the published checkpoint is signed by the log's key, and cosigned as the trust policy asks;
+//! 1. the published checkpoint is signed by the log's key, or one that entries seen before announce ([`crate::keys`]), and
+//!    cosigned as the trust policy asks;
 //! 2. it is of no smaller tree than the last good one, and of the same if it is of the same size;
 //! 3. the entries between the two are there, have the form of entries, and together with those seen before make its root, so
 //!    that what was seen before is unchanged in it;
@@ -19,6 +20,7 @@ use crate::bundle::Bundle;
 use crate::checkpoints::NOTE_BYTES_MAX;
 use crate::facts::Facts;
 use crate::findings::Findings;
+use crate::keys::{Event, KeyRing};
 use crate::report::Finding;
 use crate::rules::Rules;
 use model::canonical::{hex, unhex};
@@ -54,6 +56,7 @@ pub trait Files {
 #[derive(Clone, Debug)]
 pub struct Watch {
     pub key: VerifierKey,
+    /// Its logs are all the keys of this one log.
     pub policy: TrustPolicy,
     /// A log that writes nothing for longer is not running, or somebody keeps it back.
     pub silence_ms: i64,
@@ -69,6 +72,14 @@ pub struct Seen {
     latest: Option<Timestamp>,
     /// Findings about entries that were taken over.
     unresolved: Vec<String>,
+    /// Which keys of the log count, as far as it has said.
+    keys: KeyRing,
+}
+
+impl Watch {
+    fn given(&self) -> Vec<VerifierKey> {
+        self.policy.logs.iter().map(|log| log.key.clone()).collect()
+    }
 }
 
 /// Two signed notes that do not go together.
@@ -151,6 +162,7 @@ impl Seen {
             rules: Rules::default(),
             latest: None,
             unresolved: Vec::new(),
+            keys: KeyRing::new(&[]),
         }
     }
 
@@ -159,7 +171,8 @@ impl Seen {
     /// # Errors
     /// When it is not signed by the key, or its hash tiles are not there.
     pub fn from_now(watch: &Watch, files: &mut dyn Files, clock: &dyn Clock) -> Result<Self, Unreachable> {
-        let (note, checkpoint) = match published(watch, files)? {
+        let keys = KeyRing::new(&watch.given());
+        let (note, checkpoint) = match published(&keys, files)? {
             Ok(published) => published,
             Err(why) => return Err(Unreachable(format!("`checkpoint`: {why}"))),
         };
@@ -177,7 +190,7 @@ impl Seen {
         }
         let mut rules = Rules::default();
         rules.hole(0..checkpoint.size);
-        Ok(Self { note, range, rules, latest: Some(clock.now()), unresolved: Vec::new() })
+        Ok(Self { note, range, rules, latest: Some(clock.now()), unresolved: Vec::new(), keys })
     }
 
     /// Entries that have been seen.
@@ -195,6 +208,7 @@ impl Seen {
             "latest": self.latest.map(Timestamp::millis),
             "rules": self.rules.to_json(),
             "unresolved": self.unresolved,
+            "keys": self.keys.to_json(),
         })
     }
 
@@ -213,12 +227,16 @@ impl Seen {
         let range = CompactRange::from_bytes(value.get("size")?.as_u64()?, &unhex(text("range")?)?)?;
         let latest = value.get("latest").and_then(Value::as_i64).map(Timestamp);
         let rules = Rules::from_json(value.get("rules")?)?;
+        let keys = match value.get("keys") {
+            Some(keys) => KeyRing::from_json(&watch.given(), keys)?,
+            None => KeyRing::new(&watch.given()),
+        };
         let note = text("note")?.to_owned();
         let unresolved = value.get("unresolved")?.as_array()?.iter().map(|text| Some(text.as_str()?.to_owned()));
         let unresolved = unresolved.collect::<Option<Vec<_>>>()?;
-        let signed = Checkpoint::open(&note, &watch.key).ok().map(|signed| (signed.size, signed.root));
+        let signed = keys.judge(&note).ok().map(|signed| (signed.size, signed.root));
         let is_signed = signed == Some((range.size(), range.root())) || (note.is_empty() && range.size() == 0);
-        is_signed.then_some(Self { note, range, rules, latest, unresolved })
+        is_signed.then_some(Self { note, range, rules, latest, unresolved, keys })
     }
 
     /// Looks once.
@@ -229,7 +247,8 @@ impl Seen {
         let (mut findings, mut warnings) = (Findings::default(), Findings::default());
         let mut look = Look { is_first: self.note.is_empty(), unresolved: self.unresolved.clone(), ..Look::default() };
         let now = clock.now();
-        match published(watch, files)? {
+        self.keys.trust(watch.given());
+        match published(&self.keys, files)? {
             Err(why) => findings.add(0..0, format!("`checkpoint`: {why}")),
             Ok((note, checkpoint)) => {
                 look.size = checkpoint.size;
@@ -274,7 +293,13 @@ impl Seen {
             findings.add(0..0, format!("the checkpoint claims {claimed} new entries, more than a look goes through"));
             return Ok(());
         }
-        let mut next = Next { range: self.range.clone(), rules: self.rules.clone(), latest: self.latest, newest: None };
+        let mut next = Next {
+            range: self.range.clone(),
+            rules: self.rules.clone(),
+            latest: self.latest,
+            newest: None,
+            keys: self.keys.clone(),
+        };
         let (mut of_entries, mut beside) = (Findings::default(), Findings::default());
         let read = next.read(files, checkpoint.size, look, (&mut of_entries, &mut beside));
         let of_entries = of_entries.finish().0;
@@ -292,6 +317,12 @@ impl Seen {
             look.new = 0;
             return Ok(());
         }
+        next.keys.confirm(checkpoint.size);
+        if let Err(why) = next.keys.judge(note) {
+            findings.add(0..0, format!("`checkpoint`: {why}"));
+            look.new = 0;
+            return Ok(());
+        }
         look.new = checkpoint.size - seen;
         if look.new > 0 {
             next.rules.finish(warnings);
@@ -299,7 +330,7 @@ impl Seen {
         next.clocks(now, look, findings);
         // What nobody of those who are trusted has cosigned may yet be replaced by what they have.
         if is_met {
-            (self.range, self.rules, self.latest) = (next.range, next.rules, next.latest);
+            (self.range, self.rules, self.latest, self.keys) = (next.range, next.rules, next.latest, next.keys);
             self.note = note.to_owned();
             self.unresolved.extend(of_entries.iter().map(ToString::to_string));
             self.unresolved.truncate(UNRESOLVED_MAX);
@@ -337,6 +368,7 @@ struct Next {
     latest: Option<Timestamp>,
     /// The latest time of the new entries, with its entry: not always the last one's.
     newest: Option<(Timestamp, u64)>,
+    keys: KeyRing,
 }
 
 impl Next {
@@ -415,6 +447,17 @@ impl Next {
             self.newest = Some((facts.time, index));
         }
         self.rules.entry(index, facts, findings, warnings, |_| None);
+        if let Some(change) = &facts.key {
+            self.keys.said(index, change, findings);
+            if let Ok(change) = change.as_ref() {
+                let key = change.key.to_text();
+                let what = match change.event {
+                    Event::Announced => "announces a key that will take the place of the log's",
+                    Event::Retired => "retires a key of the log",
+                };
+                warnings.add(index..index + 1, format!("{what}: {key}"));
+            }
+        }
         if facts.kind == Kind::Gap {
             warnings.add(index..index + 1, "says that something is not recorded");
         }
@@ -435,12 +478,12 @@ fn sample(samples: &mut Vec<(u64, Vec<u8>)>, index: u64, entry: &[u8]) {
 
 type Published = Result<(String, Checkpoint), String>;
 
-fn published(watch: &Watch, files: &mut dyn Files) -> Result<Published, Unreachable> {
+fn published(keys: &KeyRing, files: &mut dyn Files) -> Result<Published, Unreachable> {
     let bytes = files.read("checkpoint", NOTE_BYTES_MAX).map_err(|why| Unreachable(format!("`checkpoint`: {why}")))?;
     let bytes = bytes
         .ok_or_else(|| Unreachable(String::from("`checkpoint` is not there: is this where a log is published?")))?;
     let Ok(note) = String::from_utf8(bytes) else { return Ok(Err(String::from("not UTF-8"))) };
-    Ok(match Checkpoint::open(&note, &watch.key) {
+    Ok(match keys.judge(&note) {
         Ok(checkpoint) => Ok((note, checkpoint)),
         Err(error) => Err(error.to_string()),
     })

@@ -25,13 +25,25 @@ pub struct ReceiptReport {
 /// # Errors
 /// When the text is no receipt.
 pub fn check(text: &str, proof: Option<&str>, key: &VerifierKey) -> Result<ReceiptReport, ReceiptError> {
+    check_by(text, proof, std::slice::from_ref(key))
+}
+
+/// The same by several keys of the log: what one has promised another may keep.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_by(text: &str, proof: Option<&str>, keys: &[VerifierKey]) -> Result<ReceiptReport, ReceiptError> {
     let receipt = Receipt::of_header(text)?;
     let mut report = ReceiptReport { receipt, redeemed: None, is_contradicted: false, findings: Vec::new() };
-    if let Err(error) = report.receipt.verify(key) {
+    let signed = keys.iter().map(|key| report.receipt.verify(key)).reduce(Result::or);
+    if let Some(Err(error)) = signed {
         report.finding(format!("it binds nobody: {error}"));
-    } else if let Some(proof) = proof {
+    } else if let (Some(proof), Some(first)) = (proof, keys.first()) {
         match Evidence::parse(proof) {
-            Ok(proof) => report.redeem(&proof, key),
+            Ok(proof) => {
+                let key = tlog::note::signer(&proof.note, keys).unwrap_or(first);
+                report.redeem(&proof, key);
+            }
             Err(error) => report.finding(format!("the proof is none: {error}")),
         }
     }

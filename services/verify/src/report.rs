@@ -1,6 +1,7 @@
 //! What a check has found, for people and for scripts.
 
 use crate::incarnation::Incarnation;
+use crate::keys::Keys;
 use model::Timestamp;
 use serde_json::{Value, json};
 use std::fmt;
@@ -34,6 +35,8 @@ pub struct Report {
     pub cosigned: Vec<(String, u64)>,
     /// The log that this one takes the place of, as its operator says.
     pub incarnation: Option<Incarnation>,
+    /// What its entries say of its keys.
+    pub keys: Keys,
     pub findings: Vec<Finding>,
     /// Findings beyond those that are listed.
     pub findings_left_off: u64,
@@ -60,6 +63,7 @@ impl Report {
             "organisations": self.organisations,
             "open": self.open,
             "cosigned": cosigned_json(&self.cosigned),
+            "keys": self.keys.to_json(),
             "incarnation": self.incarnation.as_ref().map(Incarnation::to_json),
             "findings": self.findings.iter().map(Finding::to_json).collect::<Vec<_>>(),
             "findings_left_off": self.findings_left_off,
@@ -117,6 +121,7 @@ impl fmt::Display for Report {
         writeln!(f, "  organisations  {}", self.organisations)?;
         writeln!(f, "  open           {}", count(self.open, "exchange without outcome", "exchanges without outcome"))?;
         cosigned_lines(f, &self.cosigned)?;
+        self.keys.fmt(f)?;
         self.incarnation.as_ref().map_or(Ok(()), |incarnation| incarnation.fmt(f))
     }
 }

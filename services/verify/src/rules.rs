@@ -301,6 +301,7 @@ mod tests {
             erasure: None,
             incarnation: None,
             ruled: None,
+            key: None,
             boot: 1,
         }
     }

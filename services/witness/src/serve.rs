@@ -65,7 +65,9 @@ impl Witness {
         let text = std::str::from_utf8(body).map_err(|_| NotCosigned::Malformed("not UTF-8"))?;
         let request = AddCheckpoint::parse(text)?;
         let origin = request.origin();
-        let log = self.logs.iter().find(|log| log.name() == origin);
+        // A log has two keys while one takes the place of the other. One that has signed is enough.
+        let keys = || self.logs.iter().filter(|log| log.name() == origin);
+        let log = tlog::note::signer(&request.note, keys()).or_else(|| keys().next());
         let log = log.ok_or_else(|| NotCosigned::UnknownLog(origin.chars().take(128).collect()))?;
         let judged = self.store.advance(origin, |seen| request.judge(log, seen));
         if let Err(NotAdvanced::Judged(NotCosigned::Inconsistent | NotCosigned::Conflict(_))) = &judged {
@@ -139,6 +141,25 @@ mod tests {
         assert_eq!(add(&w, 1, Vec::new(), &one), Err(409));
         assert_eq!(add(&w, 2, Vec::new(), &note(&[b"a", b"c"])), Err(409), "the same size, another tree");
         assert_eq!(add(&w, 2, vec![leaf_hash(b"x")], &note(&[b"a", b"c", b"d"])), Err(422));
+    }
+
+    #[test]
+    fn a_log_that_changes_its_key_is_known_by_either() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = |seed| SigningKey::generate(ORIGIN, [seed; 32]).unwrap();
+        let logs = [9, 8].map(|seed| key(seed).verifier().clone()).to_vec();
+        let w = Witness { logs, ..witness(dir.path()) };
+        let note = |keys: &[u8]| {
+            let keys: Vec<SigningKey> = keys.iter().map(|seed| key(*seed)).collect();
+            Checkpoint::new(ORIGIN, 0, tlog::empty_root()).sign_all(&keys.iter().collect::<Vec<_>>()).unwrap()
+        };
+        for keys in [&[9][..], &[9, 8], &[8], &[7, 8]] {
+            assert!(add(&w, 0, Vec::new(), &note(keys)).is_ok(), "{keys:?}");
+        }
+        assert_eq!(add(&w, 0, Vec::new(), &note(&[7])), Err(403));
+        let of_old = Witness { logs: vec![key(9).verifier().clone()], ..w };
+        assert!(add(&of_old, 0, Vec::new(), &note(&[9, 8])).is_ok(), "the new key is not known there yet");
+        assert_eq!(add(&of_old, 0, Vec::new(), &note(&[8])), Err(403));
     }
 
     #[test]

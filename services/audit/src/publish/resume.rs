@@ -17,10 +17,8 @@ impl Task {
         let dir = self.options.dir.clone();
         let tree = blocking(move || open_tree(&dir)).await?;
         let last = self.reader().last_checkpoint().await?;
-        if let Some(last) = &last
-            && Checkpoint::open(&last.note, self.key.verifier()).is_err()
-        {
-            return Err(PublishError::OtherKey(self.key.verifier().to_text()));
+        if let Some(last) = &last {
+            self.keys.check_last(&last.note)?;
         }
         let named = self.named_checkpoint(&tree)?;
         if let Some(named) = &named {

@@ -15,7 +15,7 @@ use audit::incarnation::{
     ASIDE_DIR, NEW_DIR, Previous, READY_FILE, Seen, Standstill, free_name, is_same, is_to_be_put_in_place, plain_name,
     put_in_place, relocate, set_aside,
 };
-use audit::{Incarnation, Log, LogOptions, Publication, Random, Stored, signer};
+use audit::{Incarnation, Keys, Log, LogOptions, Publication, Random, Stored, signer};
 use clap::Args;
 use runtime::clock::SystemClock;
 use runtime::config::{Audit, Config};
@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use tlog::{Checkpoint, SigningKey};
+use tlog::Checkpoint;
 
 #[derive(Debug, Args)]
 pub struct IncarnateArgs {
@@ -79,8 +79,8 @@ struct Cited {
 }
 
 impl Cited {
-    async fn now(audit: &Audit, key: Option<&SigningKey>) -> anyhow::Result<Self> {
-        let Previous { size, checkpoint, .. } = previous(audit, key).await;
+    async fn now(audit: &Audit, keys: Option<&Keys>) -> anyhow::Result<Self> {
+        let Previous { size, checkpoint, .. } = previous(audit, keys).await;
         let marked = Mark::read(audit)?.map(|mark| mark.contradictions).unwrap_or_default();
         Ok(Self { size, checkpoint, marked })
     }
@@ -156,10 +156,10 @@ fn is_unused(args: &IncarnateArgs, audit: &Audit) -> anyhow::Result<()> {
 
 /// Makes the new log, if there is a reason to. `None`: there is none, which has been said.
 async fn begin(args: &IncarnateArgs, audit: &Audit, new: &Path) -> anyhow::Result<Option<Ready>> {
-    let key = old_key(audit)?;
+    let keys = old_keys(audit)?;
     // Before others are asked: what changes behind it is found to have changed.
-    let cited_now = Cited::now(audit, key.as_ref()).await;
-    let (seen, silent) = contradictions(args, audit, key.as_ref()).await?;
+    let cited_now = Cited::now(audit, keys.as_ref()).await;
+    let (seen, silent) = contradictions(args, audit, keys.as_ref()).await?;
     if seen.is_empty() && !args.force {
         let silent = if silent.is_empty() { String::new() } else { format!(" ({} did not say)", silent.join(", ")) };
         let what = format!(
@@ -182,7 +182,7 @@ async fn begin(args: &IncarnateArgs, audit: &Audit, new: &Path) -> anyhow::Resul
     }
     .context("the key of the new log cannot be used")?;
     let incarnation = Incarnation {
-        previous: previous(audit, key.as_ref()).await,
+        previous: previous(audit, keys.as_ref()).await,
         forced: seen.is_empty(),
         reason: args.reason.trim().to_owned(),
         seen: seen.iter().map(cited).collect(),
@@ -209,24 +209,22 @@ async fn begin(args: &IncarnateArgs, audit: &Audit, new: &Path) -> anyhow::Resul
     Ok(Some(ready))
 }
 
-/// That the old log signs with; none is made.
-fn old_key(audit: &Audit) -> anyhow::Result<Option<SigningKey>> {
+/// That the old log signs with and has signed with; none is made.
+fn old_keys(audit: &Audit) -> anyhow::Result<Option<Keys>> {
     if !audit.key_file.exists() {
         return Ok(None);
     }
-    let random: Random = Arc::new(runtime::random::fill);
-    let key = signer::load_or_create(&audit.key_file, &audit.origin, &random);
-    key.map(Some).context("the key of the old log cannot be used")
+    crate::keys::load(audit).map(Some).context("the keys of the old log cannot be used")
 }
 
 /// Who has seen more or something else, by what is marked, what is asked now and what is given; and who did not say.
 async fn contradictions(
     args: &IncarnateArgs,
     audit: &Audit,
-    key: Option<&SigningKey>,
+    keys: Option<&Keys>,
 ) -> anyhow::Result<(Vec<Contradiction>, Vec<String>)> {
     let witnesses = Witnessing::new(audit, Arc::new(SystemClock))?;
-    let views = match Views::ask(audit, key, witnesses.as_deref()).await {
+    let views = match Views::ask(audit, keys, witnesses.as_deref()).await {
         Ok(views) => views,
         // What cannot be read any longer is a reason of its own, which the operator gives.
         Err(error) if args.force => {
@@ -240,16 +238,17 @@ async fn contradictions(
     let mut all: Vec<Contradiction> = marked.into_iter().filter(is_new).collect();
     all.extend(views.contradictions.iter().cloned());
     for file in &args.seen {
-        let key = key.context("without the key of the old log a checkpoint of it cannot be judged")?;
-        all.extend(kept(audit, file, key).await?);
+        let keys = keys.context("without the key of the old log a checkpoint of it cannot be judged")?;
+        all.extend(kept(audit, file, keys).await?);
     }
     Ok((all, views.silent))
 }
 
 /// The checkpoint in `file`, unless the store has signed it.
-async fn kept(audit: &Audit, file: &Path, key: &SigningKey) -> anyhow::Result<Option<Contradiction>> {
+async fn kept(audit: &Audit, file: &Path, keys: &Keys) -> anyhow::Result<Option<Contradiction>> {
     let note = std::fs::read_to_string(file).with_context(|| format!("`{}` cannot be read", file.display()))?;
-    let checkpoint = Checkpoint::open(&note, key.verifier())
+    let known = keys.verifiers();
+    let (checkpoint, _) = Checkpoint::open_any(&note, &known)
         .with_context(|| format!("`{}` is no checkpoint of the old log", file.display()))?;
     if Stored::signed_root(store::of(audit)?, checkpoint.size).await? == Some(checkpoint.root) {
         return Ok(None);
@@ -263,7 +262,7 @@ fn cited(one: &Contradiction) -> Seen {
     Seen { by: one.by.clone(), size: one.seen, checkpoint: one.checkpoint.clone() }
 }
 
-async fn previous(audit: &Audit, key: Option<&SigningKey>) -> Previous {
+async fn previous(audit: &Audit, keys: Option<&Keys>) -> Previous {
     let stored = match store::of(audit) {
         Ok(store) => Stored::find(store).await.ok().flatten(),
         Err(_) => None,
@@ -271,7 +270,7 @@ async fn previous(audit: &Audit, key: Option<&SigningKey>) -> Previous {
     let published = || Publication::open(&audit.publish_directory).ok().map(|published| published.note().to_owned());
     Previous {
         origin: audit.origin.clone(),
-        key: key.map(|key| key.verifier().to_text()),
+        key: keys.map(|keys| keys.current().verifier().to_text()),
         size: stored.as_ref().map(|stored| stored.size),
         checkpoint: stored.and_then(|stored| stored.checkpoint).or_else(published),
     }
@@ -285,8 +284,8 @@ impl Ready {
         if !is_in_place {
             return Ok(false);
         }
-        let key = old_key(audit)?;
-        let now = Cited::now(audit, key.as_ref()).await.ok();
+        let keys = old_keys(audit)?;
+        let now = Cited::now(audit, keys.as_ref()).await.ok();
         Ok(self.cited != now)
     }
 

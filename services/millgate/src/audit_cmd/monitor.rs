@@ -22,9 +22,9 @@ pub struct MonitorArgs {
     /// Where the log is published: a folder, or an http or https URL
     #[arg(value_name = "LOG")]
     log: String,
-    /// The log's public key
+    /// The log's public key; again for each that it has had since
     #[arg(long, value_name = "VKEY", required_unless_present = "policy", conflicts_with = "policy")]
-    key: Option<String>,
+    key: Vec<String>,
     /// A trust policy (C2SP tlog-policy) that names the log and the witnesses that count
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
@@ -116,14 +116,17 @@ fn watch(args: &MonitorArgs) -> anyhow::Result<Watch> {
     if let Some(file) = &args.policy {
         let text = std::fs::read_to_string(file).with_context(|| format!("`{}` cannot be read", file.display()))?;
         let policy = TrustPolicy::parse(&text).with_context(|| format!("`{}` is no trust policy", file.display()))?;
-        let [log] = policy.logs.as_slice() else {
+        let Some(key) = policy.one_log().map(|log| log.key.clone()) else {
             bail!("`{}` names {} logs; one is watched at a time", file.display(), policy.logs.len());
         };
-        return Ok(Watch { key: log.key.clone(), policy, silence_ms });
+        return Ok(Watch { key, policy, silence_ms });
     }
-    let key = args.key.as_deref().unwrap_or_default();
-    let key = VerifierKey::parse(key.trim()).context("the key given with `--key` cannot be used")?;
-    Ok(Watch { policy: TrustPolicy::of_log(key.clone()), key, silence_ms })
+    let keys = args.key.iter().map(|key| VerifierKey::parse(key.trim())).collect::<Result<Vec<_>, _>>();
+    let policy = TrustPolicy::of_keys(keys.context("the key given with `--key` cannot be used")?);
+    let Some(key) = policy.one_log().map(|log| log.key.clone()) else {
+        bail!("the keys given with `--key` are those of several logs; one is watched at a time");
+    };
+    Ok(Watch { key, policy, silence_ms })
 }
 
 fn load(args: &MonitorArgs, watch: &Watch) -> anyhow::Result<Option<Seen>> {

@@ -81,6 +81,28 @@ fn a_key_file_that_verifies_nothing() {
     assert_eq!(plant.problems(), [""; 0]);
 }
 
+/// Before the plant is stopped for it.
+#[test]
+fn a_key_of_the_log_that_is_not_there_or_stands_twice() {
+    let plant = Plant::new();
+    let config = plant.folder.path().join("millgate.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let (head, rest) = text.split_once("[audit]\n").unwrap();
+    let with = |more: &str| std::fs::write(&config, format!("{head}[audit]\n{more}\n{rest}")).unwrap();
+    with("next_key_file = \"next.key\"");
+    let problems = plant.problems();
+    assert!(problems.len() == 1 && problems[0].contains("next.key"), "{problems:?}");
+    let origin = Config::load(&config).unwrap().audit.origin;
+    let random: audit::Random = std::sync::Arc::new(|bytes| bytes.fill(7));
+    let key = audit::signer::create(&plant.folder.path().join("next.key"), &origin, &random).unwrap();
+    assert_eq!(plant.problems(), [""; 0]);
+    assert!(!Config::load(&config).unwrap().audit.key_file.exists(), "nothing is made by a check");
+    std::fs::write(plant.folder.path().join("old.key"), key.verifier().to_text()).unwrap();
+    with("key_file = \"next.key\"\nprevious_key_files = [\"old.key\"]");
+    let problems = plant.problems();
+    assert!(problems.len() == 1 && problems[0].contains("is named twice"), "{problems:?}");
+}
+
 #[test]
 fn a_revocation_list_past_its_next_update() {
     let plant = Plant::new();

@@ -11,7 +11,7 @@ fn audit(dir: &Path) -> Audit {
     Audit::new(dir.join("audit"), String::from("plant.example/log"))
 }
 
-fn key(audit: &Audit) -> SigningKey {
+fn key(audit: &Audit) -> tlog::SigningKey {
     let random: Random = Arc::new(runtime::random::fill);
     audit::signer::load_or_create(&audit.key_file, &audit.origin, &random).unwrap()
 }
@@ -70,7 +70,7 @@ async fn a_quarantine_does_not_end_because_an_older_copy_was_published_again() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     let audit = audit(dir.path());
-    let guarded = async || guard(&audit, &key(&audit), None, &SystemClock).await.unwrap();
+    let guarded = async || guard(&audit, &key(&audit).into(), None, &SystemClock).await.unwrap();
     let (store, published) = (audit.directory.join("log.db"), audit.publish_directory.clone());
     grow(&audit).await;
     copy(&published, &at("published-1"));

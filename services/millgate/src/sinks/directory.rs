@@ -68,19 +68,19 @@ impl Directory {
         written.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
     }
 
-    /// The largest checkpoint that is kept here and signed by `key`; `None` if there is no file of this log.
+    /// The largest checkpoint that is kept here and signed by one of `keys`; `None` if there is no file of this log.
     ///
     /// # Errors
     /// When the directory cannot be read, or nothing in its files counts, or not all could be read that may count.
-    pub(crate) fn largest(path: &Path, origin: &str, key: &VerifierKey) -> io::Result<Option<(Checkpoint, String)>> {
-        Self::largest_until(path, origin, key, &day_of(SystemClock.now()))
+    pub(crate) fn largest(path: &Path, origin: &str, keys: &[VerifierKey]) -> io::Result<Option<(Checkpoint, String)>> {
+        Self::largest_until(path, origin, keys, &day_of(SystemClock.now()))
     }
 
     /// As it is on this day.
     fn largest_until(
         path: &Path,
         origin: &str,
-        key: &VerifierKey,
+        keys: &[VerifierKey],
         today: &str,
     ) -> io::Result<Option<(Checkpoint, String)>> {
         let (files, mut is_ours) = (files(path, origin)?, false);
@@ -94,7 +94,7 @@ impl Directory {
             }
             let (notes, is_named) = (read(&path.join(name), origin)?, name.starts_with(&prefix(origin)));
             is_ours |= is_named || !notes.is_empty();
-            let Some(found) = largest_of(notes, key, name)? else { continue };
+            let Some(found) = largest_of(notes, keys, name)? else { continue };
             // A day that has not come yet may be of a clock that went wrong, and so counts; that it is one of the last does not.
             days += usize::from(day.as_str() <= today);
             if largest.as_ref().is_none_or(|(known, _)| known.size < found.0.size) {
@@ -177,7 +177,7 @@ fn read(path: &Path, origin: &str) -> io::Result<Vec<(u64, String)>> {
 /// The largest that was signed.
 fn largest_of(
     mut notes: Vec<(u64, String)>,
-    key: &VerifierKey,
+    keys: &[VerifierKey],
     name: &str,
 ) -> io::Result<Option<(Checkpoint, String)>> {
     notes.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
@@ -185,7 +185,7 @@ fn largest_of(
         if n == TRIED_MAX {
             return Err(hidden(&format!("`{name}` begins with {TRIED_MAX} checkpoints that the log has not signed")));
         }
-        if let Ok(checkpoint) = Checkpoint::open(&note, key) {
+        if let Ok((checkpoint, _)) = Checkpoint::open_any(&note, keys) {
             return Ok(Some((checkpoint, note)));
         }
     }
@@ -236,7 +236,7 @@ mod tests {
     }
 
     fn read_all(dir: &Path) -> io::Result<Option<(Checkpoint, String)>> {
-        Directory::largest_until(dir, ORIGIN, key(1).verifier(), "2026-12-01")
+        Directory::largest_until(dir, ORIGIN, &[key(1).verifier().clone()], "2026-12-01")
     }
 
     fn day(n: i64) -> Timestamp {

@@ -80,6 +80,8 @@ directory = "/var/lib/millgate"
 publish_directory = "/srv/log"
 origin = "plant.example/broker-1"
 key_file = "keys/log.key"
+next_key_file = "keys/log-2.key"
+previous_key_files = ["keys/log-0.pub"]
 checkpoint_interval = "500ms"
 heartbeat = "5m"
 queue_max = 100
@@ -169,6 +171,8 @@ follow_callers = false
             publish_directory: "/srv/log".into(),
             origin: String::from("plant.example/broker-1"),
             key_file: at("keys/log.key"),
+            next_key_file: Some(at("keys/log-2.key")),
+            previous_key_files: vec![at("keys/log-0.pub")],
             checkpoint_interval: Duration::from_millis(500),
             heartbeat: seconds(300),
             queue_max: 100,

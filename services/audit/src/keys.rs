@@ -1,0 +1,224 @@
+//! The keys of a log, of which one takes the place of another without the log losing its name.
+//!
+//! A log keeps its origin for life; only its key changes, in two steps. First the new key is *announced* by an entry, and
+//! from then on both sign every checkpoint, the old one first: whoever has only the old key verifies the checkpoint that the
+//! announcement is under, and learns the new one from it. Then the old key is *retired* by an entry, and the new one signs
+//! alone. Both entries are durable before the first checkpoint that needs them, so no signature is without its reason.
+//!
+//! What the log stands at is read from its latest checkpoint (who signed it) and the entries behind that, never remembered
+//! beside it. What this does **not** do: it makes no key and deletes none.
+
+use crate::append::Log;
+use crate::error::ReadError;
+use crate::options::Random;
+use crate::publish::PublishError;
+use crate::signer::{self, SignerError};
+use crate::{frames, store::Bundle};
+use model::Value;
+use model::entry::{Draft, Entry, Kind};
+use std::path::PathBuf;
+use tlog::note::Note;
+use tlog::{Checkpoint, SigningKey, VerifierKey};
+
+/// In the bytes of each entry of the kind.
+const KIND: &str = "\"kind\":\"key\"";
+
+/// Where they are.
+#[derive(Clone, Debug)]
+pub struct KeyFiles {
+    /// Signs. Created if absent.
+    pub current: PathBuf,
+    /// Signs beside it, before it takes its place.
+    pub next: Option<PathBuf>,
+    /// Have signed. The public key is enough.
+    pub previous: Vec<PathBuf>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Keys {
+    current: SigningKey,
+    next: Option<SigningKey>,
+    previous: Vec<VerifierKey>,
+}
+
+impl From<SigningKey> for Keys {
+    fn from(current: SigningKey) -> Self {
+        Self { current, next: None, previous: Vec::new() }
+    }
+}
+
+/// What an entry of the kind `key` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// From here on the key signs beside the current one.
+    Announced,
+    /// From here on the key signs no more.
+    Retired,
+}
+
+impl Event {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Announced => "announced",
+            Self::Retired => "retired",
+        }
+    }
+}
+
+/// The event and the key that it is about; `None` for an entry of another kind.
+pub fn read(entry: &Entry) -> Option<(Event, VerifierKey)> {
+    if entry.kind != Kind::Key {
+        return None;
+    }
+    let event = [Event::Announced, Event::Retired].into_iter().find(|e| entry.text("event") == Some(e.as_str()))?;
+    Some((event, VerifierKey::parse(entry.text("key")?).ok()?))
+}
+
+impl Keys {
+    /// The keys of the log `origin` in their files.
+    ///
+    /// # Errors
+    /// When a file cannot be used, or one key is in two places.
+    pub fn load(files: &KeyFiles, origin: &str, random: &Random) -> Result<Self, SignerError> {
+        let current = signer::load_or_create(&files.current, origin, random)?;
+        let next = files.next.as_ref().map(|path| signer::load(path, origin)).transpose()?;
+        let mut known = vec![current.verifier().clone()];
+        let mut once = |path: &PathBuf, key: &VerifierKey| {
+            if known.contains(key) {
+                return Err(SignerError::Twice { path: path.clone() });
+            }
+            known.push(key.clone());
+            Ok(())
+        };
+        if let Some((path, next)) = files.next.as_ref().zip(next.as_ref()) {
+            once(path, next.verifier())?;
+        }
+        let mut previous = Vec::new();
+        for path in &files.previous {
+            let key = signer::load_public(path, origin)?;
+            once(path, &key)?;
+            previous.push(key);
+        }
+        Ok(Self { current, next, previous })
+    }
+
+    /// Signs receipts, and the checkpoints that carry one signature.
+    pub fn current(&self) -> &SigningKey {
+        &self.current
+    }
+
+    pub fn next(&self) -> Option<&SigningKey> {
+        self.next.as_ref()
+    }
+
+    pub fn previous(&self) -> &[VerifierKey] {
+        &self.previous
+    }
+
+    /// Whoever signs checkpoints, the older one first.
+    pub fn signing(&self) -> Vec<&SigningKey> {
+        std::iter::once(&self.current).chain(&self.next).collect()
+    }
+
+    /// Whoever signs or has signed.
+    pub fn verifiers(&self) -> Vec<VerifierKey> {
+        let signing = self.signing().into_iter().map(|key| key.verifier().clone());
+        signing.chain(self.previous.iter().cloned()).collect()
+    }
+
+    /// The latest checkpoint must be signed by the current key, alone or beside another.
+    pub(crate) fn check_last(&self, note: &str) -> Result<(), PublishError> {
+        if Checkpoint::open(note, self.current.verifier()).is_ok() {
+            return Ok(());
+        }
+        let current = self.current.verifier().to_text();
+        let known = self.verifiers();
+        Err(match Checkpoint::open_any(note, &known) {
+            Ok((_, keys)) => {
+                let signed = keys.first().map(|key| key.to_text()).unwrap_or_default();
+                PublishError::NotAnnounced { signed, current }
+            }
+            Err(_) => PublishError::OtherKey(current),
+        })
+    }
+
+    /// Writes down what has changed since the latest checkpoint was signed.
+    pub(crate) async fn settle(&self, log: &Log) -> Result<(), PublishError> {
+        let reader = &log.inner.reader;
+        let (mut signed, from) = match reader.last_checkpoint().await? {
+            Some(last) => (self.signed(&last.note)?, last.range.size()),
+            None => (vec![self.current.verifier().clone()], log.size()),
+        };
+        for (at, event, key) in events(log, from).await? {
+            match event {
+                Event::Announced => signed.push(key),
+                Event::Retired if key == *self.current.verifier() => {
+                    return Err(PublishError::Retired { key: key.to_text(), at });
+                }
+                Event::Retired => signed.retain(|known| *known != key),
+            }
+        }
+        let next = self.next.as_ref().map(SigningKey::verifier);
+        let signs = |key: &VerifierKey| key == self.current.verifier() || Some(key) == next;
+        for key in signed.iter().filter(|key| !signs(key)) {
+            self.tell(log, Event::Retired, key).await?;
+        }
+        if let Some(next) = next.filter(|next| !signed.contains(next)) {
+            // Once in the life of a key, everything is looked through: what was retired must not come back.
+            let told = events(log, 0).await?;
+            let retired = told.iter().find(|(_, event, key)| *event == Event::Retired && key == next);
+            if let Some((at, _, key)) = retired {
+                return Err(PublishError::Retired { key: key.to_text(), at: *at });
+            }
+            self.tell(log, Event::Announced, next).await?;
+        }
+        Ok(())
+    }
+
+    /// The log's own keys that have signed the note, all of which must be known here.
+    fn signed(&self, note: &str) -> Result<Vec<VerifierKey>, PublishError> {
+        let known = self.verifiers();
+        let (_, keys) = Checkpoint::open_any(note, &known)?;
+        let name = self.current.verifier().name();
+        let lines = Note::parse(note).map(|note| note.signatures).unwrap_or_default();
+        let unknown = lines.iter().find(|line| line.name == name && known.iter().all(|k| k.key_id() != line.key_id));
+        match unknown {
+            Some(line) => Err(PublishError::UnknownKey(line.key_id)),
+            None => Ok(keys.into_iter().cloned().collect()),
+        }
+    }
+
+    async fn tell(&self, log: &Log, event: Event, key: &VerifierKey) -> Result<(), PublishError> {
+        let (key, signer) = (key.to_text(), self.current.verifier().to_text());
+        tracing::warn!(key, event = event.as_str(), "the keys of the log change");
+        let members =
+            [("event", Value::text(event.as_str())), ("key", Value::text(&key)), ("signer", Value::text(&signer))];
+        let draft = Draft::new(Kind::Key, &log.common(), None, members, Vec::new())
+            .map_err(|error| PublishError::Mismatch(format!("no entry can be made of a change of keys: {error}")))?;
+        log.append(draft).await.map(drop).map_err(PublishError::NotAnnouncedNow)
+    }
+}
+
+/// What the entries from `from` on say of keys.
+async fn events(log: &Log, mut from: u64) -> Result<Vec<(u64, Event, VerifierKey)>, PublishError> {
+    let (size, mut events) = (log.size(), Vec::new());
+    while from < size {
+        let bundles = log.inner.reader.bundles(from).await.map_err(ReadError::from)?;
+        let Some(last) = bundles.last() else { return Ok(events) };
+        let end = last.first_index + last.count;
+        bundles.iter().for_each(|bundle| read_bundle(bundle, from, &mut events));
+        from = end.max(from + 1);
+    }
+    Ok(events)
+}
+
+fn read_bundle(bundle: &Bundle, from: u64, events: &mut Vec<(u64, Event, VerifierKey)>) {
+    let entries = (bundle.first_index..).zip(frames::iter(&bundle.bytes)).filter(|(index, _)| *index >= from);
+    let read = |(index, bytes): (u64, Result<&[u8], _>)| {
+        // Most are something else, and a log is long. Canonical entries have no white space.
+        let bytes = bytes.ok().filter(|bytes| std::str::from_utf8(bytes).is_ok_and(|text| text.contains(KIND)))?;
+        let (event, key) = read(&Entry::parse(bytes).ok()?)?;
+        Some((index, event, key))
+    };
+    events.extend(entries.filter_map(read));
+}

@@ -1,0 +1,188 @@
+//! Logs whose key has changed, for whoever has the old key, the new one, or both.
+
+use super::published::{self, Published, Told, kept_path, key, root, seal, story, told};
+use super::*;
+use crate::report::Finding;
+use model::Value;
+use model::entry::Kind as EntryKind;
+use tlog::SigningKey;
+
+const SIZE: usize = 600;
+const ANNOUNCED: usize = 150;
+const RETIRED: usize = 350;
+
+fn change(event: &str, about: u8, signer: u8) -> Told {
+    let text = |seed: u8| Value::text(key(seed).verifier().to_text());
+    let members = vec![("event", Value::text(event)), ("key", text(about)), ("signer", text(signer))];
+    Told { organisation: None, members, ..told(EntryKind::Key, "") }
+}
+
+/// Key 1 signs alone, then with 2, then 2 alone.
+fn entries() -> Vec<Vec<u8>> {
+    let mut story = story(SIZE as u64);
+    // In the place of entries without consequence.
+    story[ANNOUNCED + 1] = change("announced", 2, 1);
+    story[RETIRED + 1] = change("retired", 1, 2);
+    seal(&story)
+}
+
+fn note(entries: &[Vec<u8>], keys: &[u8]) -> String {
+    let keys: Vec<SigningKey> = keys.iter().map(|seed| key(*seed)).collect();
+    let keys: Vec<&SigningKey> = keys.iter().collect();
+    Checkpoint::new(published::ORIGIN, entries.len() as u64, root(entries)).sign_all(&keys).unwrap()
+}
+
+fn publish(entries: &[Vec<u8>], kept: &[(usize, &[u8])]) -> Published {
+    let log = Published::of(entries, &[], &key(9));
+    for (size, keys) in kept {
+        let note = note(&entries[..*size], keys);
+        log.write(&kept_path(*size as u64), &note);
+        log.write("checkpoint", &note);
+    }
+    log
+}
+
+fn rotated() -> Published {
+    publish(&entries(), &[(100, &[1]), (256, &[1, 2]), (300, &[1, 2]), (400, &[2]), (SIZE, &[2])])
+}
+
+fn check_by(log: &Published, keys: &[u8]) -> Report {
+    let keys: Vec<VerifierKey> = keys.iter().map(|seed| key(*seed).verifier().clone()).collect();
+    check_with_progress(log.dir.path(), &keys, None, &mut |_, _| {}).unwrap()
+}
+
+fn told_of(report: &Report) -> Vec<String> {
+    report.findings.iter().map(Finding::to_string).collect()
+}
+
+fn vkey(seed: u8) -> String {
+    key(seed).verifier().to_text()
+}
+
+#[test]
+fn whoever_has_the_old_key_learns_the_new_one_from_the_log() {
+    let report = check_by(&rotated(), &[1]);
+    assert_eq!((told_of(&report), report.warnings.len()), (vec![], 0), "{report}");
+    assert_eq!((report.size, report.entries, report.checkpoints), (600, 600, 5));
+    assert_eq!(report.keys.learned, [(vkey(2), ANNOUNCED as u64 + 1)]);
+    assert_eq!(report.keys.retired, [(vkey(1), RETIRED as u64 + 1)]);
+    assert!(report.to_string().contains(&format!("new key        {}, by entry 151\n", vkey(2))), "{report}");
+    assert_eq!(report.to_json()["keys"]["learned"][0]["entry"], 151);
+}
+
+#[test]
+fn whoever_has_both_keys_needs_to_learn_none() {
+    let report = check_by(&rotated(), &[1, 2]);
+    assert_eq!((told_of(&report), report.warnings.len(), report.checkpoints), (vec![], 0, 5));
+    assert!(report.keys.learned.is_empty() && report.keys.retired.len() == 1);
+}
+
+#[test]
+fn whoever_has_the_new_key_alone_is_told_of_the_old_one() {
+    let report = check_by(&rotated(), &[2]);
+    assert_eq!((told_of(&report), report.checkpoints), (vec![], 4), "{report}");
+    let [warning] = report.warnings.as_slice() else { panic!("{report}") };
+    assert!(warning.what.starts_with("1 kept checkpoint is signed by an earlier key of this log"), "{warning}");
+    assert!(report.to_string().contains(&format!("earlier key    {}", vkey(1))), "{report}");
+    assert_eq!(report.to_json()["keys"]["unverified_checkpoints"], 1);
+    // By somebody else, it is not called one of before.
+    let log = rotated();
+    log.write(&kept_path(50), note(&entries()[..50], &[7]));
+    log.write(&kept_path(60), note(&entries()[..60], &[1]));
+    let report = check_by(&log, &[2]);
+    assert_eq!(
+        told_of(&report),
+        [format!(
+            "entries 0 to 99: kept checkpoint `{}`: not a signed note: no signature is by a known key",
+            kept_path(50)
+        )]
+    );
+    assert_eq!(report.keys.unverified, 2);
+}
+
+#[test]
+fn an_announcement_counts_under_a_signature_that_counts_only() {
+    // The thief of nothing: key 2 announces itself.
+    let log = publish(&entries(), &[(100, &[1]), (256, &[2]), (SIZE, &[2])]);
+    let found = told_of(&check_by(&log, &[1]));
+    assert!(found[0].starts_with("`checkpoint`: not a signed note: no signature is by a known key"), "{found:?}");
+    // The announcement stands behind all that the old key signed.
+    let log = publish(&entries(), &[(100, &[1]), (151, &[1]), (SIZE, &[2])]);
+    assert!(!check_by(&log, &[1]).is_ok());
+    let log = publish(&entries(), &[(100, &[1]), (152, &[1]), (SIZE, &[2])]);
+    assert!(check_by(&log, &[1]).is_ok(), "one entry on, it is under its signature");
+    // The old key signed, but another tree.
+    let log = publish(&entries(), &[(100, &[1]), (SIZE, &[2])]);
+    let mut others = entries();
+    others.swap(3, 4);
+    log.write(&kept_path(256), note(&others[..256], &[1]));
+    let report = check_by(&log, &[1]);
+    assert!(!report.is_ok() && report.keys.learned.is_empty(), "{report}");
+}
+
+#[test]
+fn a_stolen_key_neither_signs_nor_announces_after_it_was_retired() {
+    for keys in [&[1][..], &[1, 2], &[2, 1]] {
+        // It goes on as if nothing had been said.
+        let log = publish(&entries(), &[(256, &[1, 2]), (400, &[2]), (SIZE, &[1])]);
+        let found = told_of(&check_by(&log, keys));
+        assert!(
+            found.iter().any(|what| what.contains("signed by a key that entry 351 retired")),
+            "{keys:?}: {found:?}"
+        );
+        // It announces a key of the thief's.
+        let mut story = story(SIZE as u64);
+        story[ANNOUNCED + 1] = change("announced", 2, 1);
+        story[RETIRED + 1] = change("retired", 1, 2);
+        story[500 + 1] = change("announced", 3, 1);
+        let log = publish(&seal(&story), &[(256, &[1, 2]), (400, &[2]), (520, &[1, 3]), (SIZE, &[3])]);
+        let report = check_by(&log, keys);
+        assert!(!report.is_ok() && report.keys.learned.iter().all(|(key, _)| *key != vkey(3)), "{keys:?}: {report}");
+    }
+    // What was retired does not come back.
+    let mut story = story(SIZE as u64);
+    story[ANNOUNCED + 1] = change("announced", 2, 1);
+    story[RETIRED + 1] = change("retired", 1, 2);
+    story[500 + 1] = change("announced", 1, 2);
+    let log = publish(&seal(&story), &[(256, &[1, 2]), (400, &[2]), (SIZE, &[2, 1])]);
+    assert_eq!(told_of(&check_by(&log, &[1])), ["entry 501: announces a key that was retired before"]);
+}
+
+#[test]
+fn a_chain_of_keys_is_followed() {
+    let mut story = story(SIZE as u64);
+    story[ANNOUNCED + 1] = change("announced", 2, 1);
+    story[RETIRED + 1] = change("retired", 1, 2);
+    story[400 + 1] = change("announced", 3, 2);
+    story[500 + 1] = change("retired", 2, 3);
+    let entries = seal(&story);
+    let log = publish(&entries, &[(100, &[1]), (256, &[1, 2]), (400, &[2]), (450, &[2, 3]), (SIZE, &[3])]);
+    let report = check_by(&log, &[1]);
+    assert_eq!((told_of(&report), report.keys.learned.len(), report.checkpoints), (vec![], 2, 5), "{report}");
+}
+
+#[test]
+fn a_signature_that_was_changed_refuses_the_note_whatever_the_other_says() {
+    for line in [4, 5] {
+        let log = publish(&entries(), &[(100, &[1]), (256, &[1, 2]), (SIZE, &[1, 2])]);
+        log.change(&kept_path(256), |bytes| {
+            let text = String::from_utf8(std::mem::take(bytes)).unwrap();
+            let mut lines: Vec<String> = text.split('\n').map(str::to_owned).collect();
+            let at = lines[line].len() - 10;
+            let other = if lines[line].as_bytes()[at] == b'A' { "B" } else { "A" };
+            lines[line].replace_range(at..=at, other);
+            *bytes = lines.join("\n").into_bytes();
+        });
+        let found = told_of(&check_by(&log, &[1, 2]));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("the signature of key `plant.example/log` does not verify"), "{found:?}");
+    }
+}
+
+#[test]
+fn what_is_said_of_keys_is_understood_or_a_finding() {
+    let mut story = story(SIZE as u64);
+    story[151] = Told { members: vec![("event", Value::text("announced"))], ..change("announced", 2, 1) };
+    let log = publish(&seal(&story), &[(SIZE, &[1])]);
+    assert_eq!(told_of(&check_by(&log, &[1])), ["entry 151: a change of keys whose member `key` cannot be understood"]);
+}
