@@ -41,7 +41,7 @@ impl Log {
     /// From here to the end nothing is written that holds values of the person; whoever comes in that name is told to come
     /// back, and is then somebody new. What an interruption leaves undone, a second call does.
     ///
-    /// Entries in which somebody takes part who is on hold keep their values, and so does whoever is erased in them.
+    /// Entries in which somebody takes part who is on hold keep all their values, those of whoever is erased among them.
     ///
     /// # Errors
     /// When the store cannot be read, or an entry cannot be written: what has no entry has not been erased. When the request
