@@ -320,8 +320,8 @@ async fn a_store_that_would_not_keep_its_word_is_not_opened() {
         server.run(&format!("CREATE ROLE {made} PASSWORD '{PASSWORD}'")).await.unwrap();
     }
     let mut superuser = connect(&server.store("plant", SUPERUSER, SUPERUSER_PASSWORD)).await;
-    let grant = "GRANT USAGE ON SCHEMA millgate_audit TO erases;
-        GRANT SELECT ON ALL TABLES IN SCHEMA millgate_audit TO erases; GRANT DELETE ON millgate_audit.disclosure TO erases";
+    let grant = "GRANT USAGE ON SCHEMA millgate_audit TO erases, lurks;
+        GRANT SELECT ON ALL TABLES IN SCHEMA millgate_audit TO erases, lurks; GRANT DELETE ON millgate_audit.disclosure TO erases";
     superuser.execute(sqlx::raw_sql(grant)).await.unwrap();
     for (role, password) in
         [(SUPERUSER, SUPERUSER_PASSWORD), ("owns", PASSWORD), ("lurks", PASSWORD), ("erases", PASSWORD)]

@@ -98,7 +98,6 @@ on_every_store! {
         a_caller_gone_during_the_commit_leaves_a_decision_not_forwarded
         a_caller_gone_after_the_commit_leaves_a_decision_not_forwarded
         a_full_queue_is_told_at_once
-        a_caller_does_not_wait_beyond_the_deadline
         a_log_that_is_idle_says_that_it_lives
         large_entries_are_spread_over_batches;
 }
