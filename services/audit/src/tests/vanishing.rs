@@ -6,9 +6,9 @@ use crate::{AppendError, LogOptions};
 use futures_util::poll;
 use model::entry::Kind;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
-use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 
 pub async fn a_permission_nobody_waits_for_is_not_written(stand: &Stand) {
     let dir = stand.home().await;
@@ -28,24 +28,28 @@ pub async fn a_permission_nobody_waits_for_is_not_written(stand: &Stand) {
 
 pub async fn a_caller_gone_during_the_commit_leaves_a_decision_not_forwarded(stand: &Stand) {
     let dir = stand.home().await;
-    let committing = Arc::new(Notify::new());
+    // Who goes with the next commit. However quick the store is, its answer comes too late.
+    let going: Arc<Mutex<Option<AbortHandle>>> = Arc::default();
     let plan = {
-        let committing = Arc::clone(&committing);
+        let going = Arc::clone(&going);
         move |step| {
-            if step == Step::BeforeCommit {
-                committing.notify_one();
+            if step == Step::BeforeCommit
+                && let Some(caller) = going.lock().unwrap().take()
+            {
+                caller.abort();
             }
             None
         }
     };
     let log = open_failing(&options(dir.path()), plan).await.unwrap();
-    committing.notified().await;
-    let caller = tokio::spawn({
+    let caller = {
+        // Held, so that the commit does not come first.
+        let mut going = going.lock().unwrap();
         let log = log.clone();
-        async move { log.append(allow(&log, "acme", "r1")).await }
-    });
-    committing.notified().await;
-    caller.abort();
+        let caller = tokio::spawn(async move { log.append(allow(&log, "acme", "r1")).await });
+        *going = Some(caller.abort_handle());
+        caller
+    };
     assert!(caller.await.unwrap_err().is_cancelled());
     log.grown_beyond(2).await;
     assert_eq!((log.status().not_forwarded, log.status().open), (1, 0));
