@@ -233,6 +233,10 @@ impl Indexer {
         self.lend(Some(Index::open(&self.dir, Arc::clone(&self.size)).await?)).await;
         loop {
             let began = Instant::now();
+            // A question failed with it, or somebody has deleted it.
+            if self.log.index().is_none() || !self.dir.join(DATABASE_FILE).exists() {
+                return Err(ReadError::IndexLost { dir: self.dir.clone() });
+            }
             if building.advance().await? {
                 self.size.store(building.size(), Ordering::Release);
                 // Half of one core at most: those who are served come first.

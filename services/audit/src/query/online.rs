@@ -10,7 +10,7 @@ use crate::frames;
 use crate::index::{Index, OpenAt, Search};
 use crate::reader::{CHUNK_BYTES_MAX, Reader, Span};
 use crate::recover::entry_bytes;
-use crate::store::Bundle;
+use crate::store::{Bundle, StoreError};
 use model::{Digest, Timestamp};
 use std::ops::ControlFlow;
 use std::sync::PoisonError;
@@ -24,6 +24,26 @@ impl Log {
     /// # Errors
     /// When the store cannot be read, or a bundle is damaged.
     pub async fn query(&self, query: &Query) -> Result<Page, ReadError> {
+        match self.search(query).await {
+            Err(ReadError::Store(error)) if self.lose_index(&error) => self.search(query).await,
+            answer => answer,
+        }
+    }
+
+    /// After a failure that may be the index's: from now on questions do without it, until it is kept anew. `false`: there is
+    /// none that could have failed.
+    pub(super) fn lose_index(&self, error: &StoreError) -> bool {
+        let lost = self.inner.index.write().unwrap_or_else(PoisonError::into_inner).take();
+        if lost.is_some() {
+            tracing::warn!(
+                error = error.chain(),
+                "a question failed with the index of the audit log; it is asked without it"
+            );
+        }
+        lost.is_some()
+    }
+
+    async fn search(&self, query: &Query) -> Result<Page, ReadError> {
         let reader = &self.inner.reader;
         let size = self.size();
         let empty = Page { size, ..Page::default() };

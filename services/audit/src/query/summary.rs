@@ -33,6 +33,13 @@ impl Log {
     /// # Errors
     /// When the time is not a number of whole days, most of the log is not indexed yet, or it cannot be read.
     pub async fn summary(&self, summary: &Summary) -> Result<Table, SummaryError> {
+        match self.count(summary).await {
+            Err(SummaryError::Read(ReadError::Store(error))) if self.lose_index(&error) => self.count(summary).await,
+            answer => answer,
+        }
+    }
+
+    async fn count(&self, summary: &Summary) -> Result<Table, SummaryError> {
         let (reader, size) = (&self.inner.reader, self.size());
         let mut summary = summary.clone();
         for (dimension, value) in &mut summary.only {
