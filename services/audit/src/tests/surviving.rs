@@ -328,6 +328,14 @@ async fn an_index_that_is_wiped_under_a_running_log_costs_no_answer_and_is_built
     assert!(wiped > 0);
     fill(&log, 200).await;
     assert_eq!(log.query(&query).await.unwrap().entries.len(), 200);
+    // Nothing more is written, and the index comes back all the same.
+    let until = async {
+        while !dir.path().join("index.db").exists() || log.index().is_none_or(|index| index.size() < 384) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), until).await.unwrap();
+    assert_eq!(log.query(&query).await.unwrap().entries.len(), 200);
     log.close().await;
     indexer.await.unwrap();
     // What was left is a log like any other; its index is made from it.
