@@ -1,14 +1,14 @@
 //! Durable entries per second of the audit writer, with entries of about 700 bytes: see README.md.
 //!
-//! `cargo bench --workspace --bench append -- [SECONDS] [CALLERS] [DIRECTORY] [sqlite | postgresql]`. PostgreSQL is started
-//! here, with its data in the same directory and its settings as they come.
+//! `cargo bench --workspace --bench append -- [SECONDS] [CALLERS] [DIRECTORY] [sqlite | postgresql] [LOGS]`. PostgreSQL is
+//! started here, with its data in the same directory and its settings as they come; several logs are several origins there.
 #![expect(clippy::print_stdout, reason = "the figures are the program's output")]
 
 use acceptance::postgres::{Postgres, SUPERUSER, SUPERUSER_PASSWORD};
 use anyhow::Context as _;
 use audit::postgres::Access;
 use audit::postgres::init::{Roles, init};
-use audit::{AppendError, Log, LogOptions};
+use audit::{AppendError, Log, LogOptions, LogStatus};
 use model::entry::{Draft, Kind};
 use model::{OrganisationId, Value};
 use runtime::SystemClock;
@@ -22,20 +22,24 @@ fn main() -> anyhow::Result<()> {
     let callers: usize = arguments.next().map_or(Ok(1024), |a| a.parse()).context("CALLERS is a whole number")?;
     let parent = arguments.next().unwrap_or_else(|| String::from(env!("CARGO_TARGET_TMPDIR")));
     let folder = tempfile::tempdir_in(parent)?;
+    let path = folder.path().to_owned();
     let store = arguments.next().unwrap_or_else(|| String::from("sqlite"));
+    let logs: usize = arguments.next().map_or(Ok(1), |a| a.parse()).context("LOGS is a whole number")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let random: audit::Random = Arc::new(runtime::random::fill);
-        let directory = folder.path().join("log");
-        let mut options = LogOptions::new(directory, "bench.example/append", Arc::new(SystemClock), random);
-        options.queue_max = callers;
+        let options = |n: usize, store: Option<Access>| {
+            let random: audit::Random = Arc::new(runtime::random::fill);
+            let (directory, origin) = (path.join(format!("log-{n}")), format!("bench.example/append-{n}"));
+            let options = LogOptions::new(directory, &origin, Arc::new(SystemClock), random);
+            LogOptions { queue_max: callers, store, ..options }
+        };
         let length = Duration::from_secs(seconds);
         match store.as_str() {
-            "sqlite" => measure(options, length, callers).await,
+            "sqlite" => measure((0..logs).map(|n| options(n, None)).collect(), length, callers).await,
             "postgresql" => {
                 let server = Postgres::start_durable_in(folder, &[]).await?;
-                options.store = Some(ready(&server).await?);
-                measure(options, length, callers).await
+                let access = ready(&server).await?;
+                measure((0..logs).map(|n| options(n, Some(access.clone()))).collect(), length, callers).await
             }
             other => anyhow::bail!("`{other}` is neither `sqlite` nor `postgresql`"),
         }
@@ -51,21 +55,33 @@ async fn ready(server: &Postgres) -> anyhow::Result<Access> {
     Ok(server.store("plant", "broker", "of the bench"))
 }
 
-async fn measure(options: LogOptions, length: Duration, callers: usize) -> anyhow::Result<()> {
-    let (log, _) = Log::open(options).await?;
-    let (before, cpu, begun) = (log.status(), cpu_seconds()?, Instant::now());
-    let tasks: Vec<_> = (0..callers).map(|n| tokio::spawn(append_until(log.clone(), n, begun + length))).collect();
+/// As many callers for each log.
+async fn measure(options: Vec<LogOptions>, length: Duration, callers: usize) -> anyhow::Result<()> {
+    let mut logs = Vec::new();
+    for options in options {
+        logs.push(Log::open(options).await?.0);
+    }
+    let sum = |of: fn(&LogStatus) -> u64| logs.iter().map(|log| of(&log.status())).sum::<u64>();
+    let counts = || (sum(|status| status.entries), sum(|status| status.batches), sum(|status| status.bytes));
+    let (before, cpu, begun) = (counts(), cpu_seconds()?, Instant::now());
+    let of_log = |log: &Log| {
+        (0..callers).map(|n| tokio::spawn(append_until(log.clone(), n, begun + length))).collect::<Vec<_>>()
+    };
+    let tasks: Vec<_> = logs.iter().flat_map(of_log).collect();
     for task in tasks {
         task.await??;
     }
-    let (after, cpu, elapsed) = (log.status(), cpu_seconds()? - cpu, begun.elapsed().as_secs_f64());
-    let entries = (after.entries - before.entries) as f64;
-    let batches = (after.batches - before.batches) as f64;
-    println!("{:.0} durable entries/s with {callers} callers over {elapsed:.1} s", entries / elapsed);
+    let (after, cpu, elapsed) = (counts(), cpu_seconds()? - cpu, begun.elapsed().as_secs_f64());
+    let entries = (after.0 - before.0) as f64;
+    let batches = (after.1 - before.1) as f64;
+    let (logs_count, all) = (logs.len(), callers * logs.len());
+    println!("{:.0} durable entries/s in {logs_count} logs with {all} callers over {elapsed:.1} s", entries / elapsed);
     println!("{:.1} us CPU per entry, whole process: encoding, hashing, writing, waking", cpu * 1e6 / entries);
     println!("{:.0} entries per batch, {:.2} ms per batch", entries / batches, elapsed * 1e3 / batches);
-    println!("{:.0} bytes per entry", (after.bytes - before.bytes) as f64 / entries);
-    log.close().await;
+    println!("{:.0} bytes per entry", (after.2 - before.2) as f64 / entries);
+    for log in logs {
+        log.close().await;
+    }
     Ok(())
 }
 
