@@ -1,6 +1,7 @@
 //! A long log: how fast it grows, is published, opened after a crash, indexed, asked and verified: see README.md.
 //!
-//! `cargo bench --workspace --bench questions -- [ENTRIES] [DIRECTORY]`
+//! `cargo bench --workspace --bench questions -- [ENTRIES] [DIRECTORY]`; or one part alone, on the folder that the first has
+//! filled: `-- fill ENTRIES FOLDER`, `-- ask FOLDER`, `-- verify FOLDER`.
 #![expect(clippy::print_stdout, reason = "the figures are the program's output")]
 
 use anyhow::{Context as _, bail};
@@ -31,8 +32,10 @@ fn main() -> anyhow::Result<()> {
     if let (Some("fill"), Some(entries), Some(folder)) = (text(0), text(1), text(2)) {
         return runtime.block_on(fill(Path::new(folder), entries.parse()?));
     }
-    if let (Some("verify"), Some(folder)) = (text(0), text(1)) {
-        return verify(Path::new(folder));
+    match (text(0), text(1)) {
+        (Some("ask"), Some(folder)) => return runtime.block_on(ask(Path::new(folder))),
+        (Some("verify"), Some(folder)) => return verify(Path::new(folder)),
+        _ => {}
     }
     let entries: u64 = text(0).map_or(Ok(1_000_000), str::parse).context("ENTRIES is a whole number")?;
     let folder = match text(1) {
@@ -78,6 +81,7 @@ async fn fill(folder: &Path, entries: u64) -> anyhow::Result<()> {
     let clock = Arc::new(Passing { done: AtomicU64::new(0), total: entries });
     let (log, _) = Log::open(options(folder, clock.clone())).await?;
     let publisher = Publisher::start(&log, key()?, PublishOptions::new(folder.join("published"))).await?;
+    activate(&log).await?;
     let (cpu, begun) = (cpu_seconds()?, Instant::now());
     let tasks: Vec<_> = (0..CALLERS).map(|n| tokio::spawn(exchanges(log.clone(), clock.clone(), n as u64))).collect();
     for task in tasks {
@@ -96,6 +100,16 @@ async fn fill(folder: &Path, entries: u64) -> anyhow::Result<()> {
     std::process::abort()
 }
 
+const DIGEST: &str = "6b1f0c0de5a4c2b39d8e7f60718293a4b5c6d7e8f90a1b2c3d4e5f6071829300";
+
+/// The policies that all decisions are made by.
+async fn activate(log: &Log) -> anyhow::Result<()> {
+    let members = [("digest", DIGEST), ("event", "activated"), ("schema", DIGEST)];
+    let members = members.map(|(name, text)| (name, Value::text(text)));
+    log.append(Draft::new(Kind::Policy, &log.common(), None, members, Vec::new())?).await?;
+    Ok(())
+}
+
 async fn exchanges(log: Log, clock: Arc<Passing>, caller: u64) -> anyhow::Result<()> {
     let mut random = caller.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut next = move |below: u64| {
@@ -105,25 +119,30 @@ async fn exchanges(log: Log, clock: Arc<Passing>, caller: u64) -> anyhow::Result
         random % below
     };
     while clock.done.fetch_add(2, Ordering::Relaxed) < clock.total {
-        let organisation = OrganisationId::new(&format!("supplier-{}", next(40)))?;
-        let principal = format!("{:032x}", next(400));
+        // Ten people and machines of each organisation, which has one agreement or two, of three products each, of ten resources.
+        let of = next(40);
+        let organisation = OrganisationId::new(&format!("supplier-{of}"))?;
+        let principal = format!("{:032x}", of + 40 * next(10));
+        let agreement = if of < 20 { of + 40 * next(2) } else { of };
+        let product = (agreement * 7 + next(3)) % 30;
+        let resource = product * 10 + next(10);
         let request = uuid(next(u64::MAX), clock.now());
         let refused = next(20) == 0;
-        let digest = || Value::text("6b1f0c0de5a4c2b39d8e7f60718293a4b5c6d7e8f90a1b2c3d4e5f6071829300");
+        let digest = || Value::text(DIGEST);
         let digests =
             Value::object(["catalog", "policies", "registry", "schema", "slice"].map(|name| (name, digest())));
         let commit = Value::object(["network", "payload", "subject"].map(|name| (name, digest())));
         let mut members = vec![
             ("action", Value::text("readSeries")),
-            ("agreement", Value::text(format!("agreement-{}", next(60)))),
+            ("agreement", Value::text(format!("agreement-{agreement}"))),
             ("committed", commit),
             ("decision", Value::text(if refused { "deny" } else { "allow" })),
             ("digests", digests),
             ("policies", Value::texts(["read-series-under-agreement", "reveal-under-agreement"])),
             ("principal", Value::text(principal)),
-            ("product", Value::text(format!("product-{}", next(30)))),
+            ("product", Value::text(format!("product-{product}"))),
             ("request", Value::text(request.as_str())),
-            ("resource", Value::text(format!("Signal/press-{}.vibration", next(300)))),
+            ("resource", Value::text(format!("Signal/press-{resource}.vibration"))),
             ("route", Value::text("series")),
         ];
         if refused {

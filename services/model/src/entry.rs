@@ -8,7 +8,7 @@
 //! be guessed), `time`, `boot` (one run of one broker). Entries that concern an organisation have `org`, `org_seq`
 //! (1, 2, 3, … per organisation) and, from the second on, `org_prev` (index of that organisation's previous entry).
 
-use crate::canonical::{self, Encoded, Members, RawObject, Value};
+use crate::canonical::{self, Encoded, Members, Raw, RawObject, Value};
 use crate::{Digest, OrganisationId, Timestamp};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -466,28 +466,31 @@ impl<'a> Outline<'a> {
             return Err(EntryError::TooLarge(bytes.len()));
         }
         let members = RawObject::read(bytes)?;
-        let text = |name: &'static str| members.text(name).ok_or(EntryError::Member(name));
-        let version = text("v")?;
+        let common = members.several(["v", "kind", "time", "nonce", "boot", "org", "org_seq", "org_prev"]);
+        let [version, kind, time, nonce, boot, organisation, sequence, previous] = common;
+        let text =
+            |raw: Option<Raw<'a>>, name: &'static str| raw.and_then(Raw::as_text).ok_or(EntryError::Member(name));
+        let version = text(version, "v")?;
         if version.split('.').next() != VERSION.split('.').next() {
             return Err(EntryError::Version(version.into_owned()));
         }
-        let kind = Kind::parse(&text("kind")?).ok_or(EntryError::Member("kind"))?;
-        let time = text("time")?;
-        let time =
-            Timestamp::parse_rfc3339(&time).filter(|t| t.to_rfc3339() == time).ok_or(EntryError::Member("time"))?;
-        if canonical::unhex(&text("nonce")?).is_none_or(|n| n.len() != 16) {
+        let kind = Kind::parse(&text(kind, "kind")?).ok_or(EntryError::Member("kind"))?;
+        let time = text(time, "time")?;
+        let time = Timestamp::parse_canonical(&time).ok_or(EntryError::Member("time"))?;
+        let nonce = text(nonce, "nonce")?;
+        if nonce.len() != 32 || !nonce.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             return Err(EntryError::Member("nonce"));
         }
-        text("boot")?;
-        let organisation = match members.get("org") {
+        text(boot, "boot")?;
+        let organisation = match organisation {
             None => None,
-            Some(_) => Some(OrganisationId::new(&text("org")?).map_err(|_| EntryError::Member("org"))?),
+            Some(_) => Some(OrganisationId::new(&text(organisation, "org")?).map_err(|_| EntryError::Member("org"))?),
         };
-        let index = |name: &'static str| match members.get(name) {
+        let index = |raw: Option<Raw<'a>>, name: &'static str| match raw {
             None => Ok(None),
             Some(v) => v.as_int().and_then(|n| u64::try_from(n).ok()).map(Some).ok_or(EntryError::Member(name)),
         };
-        let (sequence, previous) = (index("org_seq")?, index("org_prev")?);
+        let (sequence, previous) = (index(sequence, "org_seq")?, index(previous, "org_prev")?);
         let place = match (&organisation, sequence, previous) {
             (Some(_), Some(1), None) => Some(Place { sequence: 1, previous: None }),
             (Some(_), Some(sequence @ 2..), Some(_)) => Some(Place { sequence, previous }),

@@ -66,6 +66,53 @@ impl Timestamp {
         let ms = i64::try_from(t.unix_timestamp_nanos().div_euclid(1_000_000)).ok()?;
         (0..=LAST_MS).contains(&ms).then_some(Self(ms))
     }
+
+    /// Reads what [`Self::to_rfc3339`] writes, and nothing else that means the same.
+    pub fn parse_canonical(text: &str) -> Option<Self> {
+        let bytes: &[u8; 24] = text.as_bytes().try_into().ok()?;
+        let [
+            y1,
+            y2,
+            y3,
+            y4,
+            b'-',
+            m1,
+            m2,
+            b'-',
+            d1,
+            d2,
+            b'T',
+            h1,
+            h2,
+            b':',
+            n1,
+            n2,
+            b':',
+            s1,
+            s2,
+            b'.',
+            f1,
+            f2,
+            f3,
+            b'Z',
+        ] = *bytes
+        else {
+            return None;
+        };
+        let date = (digits(&[y1, y2, y3, y4])?, digits(&[m1, m2])?, digits(&[d1, d2])?);
+        let (hour, minute, second) = (digits(&[h1, h2])?, digits(&[n1, n2])?, digits(&[s1, s2])?);
+        let days = days(date);
+        // A day that a month does not have is one of the next.
+        if days < 0 || civil(days) != date || hour > 23 || minute > 59 || second > 59 {
+            return None;
+        }
+        Some(Self(days * DAY_MS + ((hour * 60 + minute) * 60 + second) * 1000 + digits(&[f1, f2, f3])?))
+    }
+}
+
+/// What decimal digits say.
+fn digits(bytes: &[u8]) -> Option<i64> {
+    bytes.iter().try_fold(0, |n, b| b.is_ascii_digit().then(|| n * 10 + i64::from(b - b'0')))
 }
 
 /// Year, month and day of a day since 1970-01-01 in the proleptic Gregorian calendar. `days` is not negative.
@@ -81,6 +128,14 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let day = of_year - (153 * from_march + 2) / 5 + 1;
     let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
     (era * 400 + year + i64::from(month <= 2), month, day)
+}
+
+/// The inverse, for any month and day that are as small as two digits can be.
+fn days((year, month, day): (i64, i64, i64)) -> i64 {
+    let (from_march, year) = if month > 2 { (month - 3, year) } else { (month + 9, year - 1) };
+    let of_year = (153 * from_march + 2) / 5 + day - 1;
+    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
 }
 
 /// `width` decimal digits.
@@ -147,6 +202,29 @@ mod tests {
             let theirs = OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).unwrap();
             prop_assert_eq!(Timestamp(ms).to_rfc3339(), theirs.format(format).unwrap());
             prop_assert_eq!(Timestamp::parse_rfc3339(&Timestamp(ms).to_rfc3339()), Some(Timestamp(ms)));
+        }
+    }
+
+    /// What was read in two steps before.
+    fn slowly(text: &str) -> Option<Timestamp> {
+        Timestamp::parse_rfc3339(text).filter(|time| time.to_rfc3339() == text)
+    }
+
+    proptest! {
+        #[test]
+        fn only_what_is_written_is_canonical(ms in 0..=LAST_MS, place in 0_usize..24, byte in b' '..=b'~') {
+            let text = Timestamp(ms).to_rfc3339();
+            prop_assert_eq!(Timestamp::parse_canonical(&text), Some(Timestamp(ms)));
+            let mut other = text.into_bytes();
+            other[place] = byte;
+            let other = String::from_utf8(other).unwrap();
+            prop_assert_eq!(Timestamp::parse_canonical(&other), slowly(&other), "{}", other);
+        }
+
+        #[test]
+        fn days_that_are_none_are_refused(year in 0_u16..10_000, month in 0_u8..20, day in 0_u8..40, time in "[0-2][0-9]:[0-6][0-9]:[0-6][0-9]") {
+            let text = format!("{year:04}-{month:02}-{day:02}T{time}.000Z");
+            prop_assert_eq!(Timestamp::parse_canonical(&text), slowly(&text), "{}", text);
         }
     }
 

@@ -23,7 +23,7 @@ use crate::report::{Finding, cosigned_json, cosigned_lines, count, list};
 use crate::rules::{Rules, Worth};
 use missing::Missing;
 use model::canonical::{self, Value};
-use model::entry::{CommitmentClass, Entry, Place};
+use model::entry::{CommitmentClass, Entry, Outline, Place};
 use model::erasure::{Erasure, Erasures, Event, People};
 use model::{Digest, OrganisationId, Timestamp};
 use serde_json::json;
@@ -331,8 +331,9 @@ impl<'k> Check<'k> {
         let is_beside = self.asked.as_ref().is_some_and(|asked| asked.erasures.contains(&index));
         self.report.entries += u64::from(!is_beside);
         let at = index..index + 1;
-        let entry = match Entry::parse(bytes) {
-            Ok(entry) => entry,
+        let read = Outline::read(bytes).and_then(|outline| Ok((outline.entry()?, Facts::of(outline)?)));
+        let (entry, facts) = match read {
+            Ok(read) => read,
             Err(error) => return self.findings.add(at, error.to_string()),
         };
         if is_beside {
@@ -369,7 +370,6 @@ impl<'k> Check<'k> {
         for digest in entry.contents() {
             self.named.entry(digest).or_insert(index);
         }
-        let facts = Facts::of(&entry);
         let Self { rules, findings, warnings, allowed, .. } = self;
         let one_that_opens = |earlier| allowed.contains(&earlier).then(|| Facts { opens: true, ..facts.clone() });
         let worth = rules.entry(index, &facts, findings, warnings, one_that_opens);

@@ -1,7 +1,8 @@
 //! What the rules of the log need to know of an entry. Small, so that many fit in memory at once.
 
 use crate::keys::Change;
-use model::entry::{Entry, EntryError, Kind, Place};
+use model::canonical::{Raw, unhex};
+use model::entry::{Entry, EntryError, Kind, Outline, Place};
 use model::erasure::Event;
 use model::{OrganisationId, Timestamp, Value};
 
@@ -39,41 +40,50 @@ pub enum Ruled {
 }
 
 impl Ruled {
-    fn of(entry: &Entry) -> Option<Self> {
+    fn of(entry: &Outline<'_>) -> Option<Self> {
+        let is = |event: &str| entry.text("event").is_some_and(|text| text == event);
         match entry.kind {
-            Kind::System => (entry.text("event") == Some("opened")).then_some(Self::Nothing),
-            Kind::Policy if entry.text("event") == Some("activated") => {
-                digest(entry.get("digest")).map(Self::Activated)
+            Kind::System => is("opened").then_some(Self::Nothing),
+            Kind::Policy if is("activated") => digest(entry.members.get("digest")?).map(Self::Activated),
+            Kind::Decision | Kind::AuditRead => {
+                digest(entry.members.get("digests")?.object()?.get("policies")?).map(Self::Asked)
             }
-            Kind::Decision | Kind::AuditRead => digest(entry.get("digests")?.get("policies")).map(Self::Asked),
             _ => None,
         }
     }
 }
 
-fn digest(value: Option<&Value>) -> Option<model::Digest> {
-    model::canonical::unhex(value?.as_text()?)?.try_into().ok().map(model::Digest)
+fn digest(value: Raw<'_>) -> Option<model::Digest> {
+    unhex(&value.as_text()?)?.try_into().ok().map(model::Digest)
 }
 
 impl Facts {
     pub fn of_entry(bytes: &[u8]) -> Result<Self, EntryError> {
-        Ok(Self::of(&Entry::parse(bytes)?))
+        Self::of(Outline::read(bytes)?)
     }
 
-    pub fn of(entry: &Entry) -> Self {
+    /// # Errors
+    /// None: it was checked.
+    pub fn of(entry: Outline<'_>) -> Result<Self, EntryError> {
         let recorded = matches!(entry.kind, Kind::Decision | Kind::AuditRead);
-        Self {
-            opens: recorded && entry.text("decision") == Some("allow"),
-            of: entry.get("of").and_then(Value::as_int).and_then(|of| u64::try_from(of).ok()),
-            erasure: Event::read(0, entry).map(Box::new),
-            incarnation: is_incarnation(entry).then(|| Box::new(entry.value().clone())),
-            ruled: Ruled::of(entry),
-            key: Change::read(entry).map(Box::new),
-            boot: fingerprint(entry.text("boot").unwrap_or_default()),
+        // Most are of other kinds, and a tree of one costs more than all the rest.
+        let whole = match entry.kind {
+            Kind::System | Kind::Erasure | Kind::Key => Some(entry.entry()?),
+            _ => None,
+        };
+        let whole = whole.as_ref();
+        Ok(Self {
+            opens: recorded && entry.text("decision").is_some_and(|decision| decision == "allow"),
+            of: entry.members.get("of").and_then(Raw::as_int).and_then(|of| u64::try_from(of).ok()),
+            erasure: whole.and_then(|whole| Event::read(0, whole)).map(Box::new),
+            incarnation: whole.filter(|whole| is_incarnation(whole)).map(|whole| Box::new(whole.value().clone())),
+            ruled: Ruled::of(&entry),
+            key: whole.and_then(Change::read).map(Box::new),
+            boot: fingerprint(&entry.text("boot").unwrap_or_default()),
             kind: entry.kind,
             time: entry.time,
-            organisation: entry.organisation.clone().zip(entry.place),
-        }
+            organisation: entry.organisation.zip(entry.place),
+        })
     }
 }
 

@@ -38,9 +38,7 @@ impl Positions {
 
     /// Ascending.
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = u16> + '_ {
-        (0..64_u16)
-            .zip(&self.0)
-            .flat_map(|(at, word)| (0..64_u16).filter(move |bit| word >> bit & 1 == 1).map(move |bit| at * 64 + bit))
+        (0..64_u16).zip(self.0).flat_map(|(at, word)| Bits(word).map(move |bit| at * 64 + bit))
     }
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
@@ -67,6 +65,28 @@ impl Positions {
     }
 }
 
+/// The places of the bits that are set, from both ends.
+struct Bits(u64);
+
+impl Iterator for Bits {
+    type Item = u16;
+
+    fn next(&mut self) -> Option<u16> {
+        let bit = self.0.trailing_zeros();
+        // The lowest goes; none of none.
+        self.0 &= self.0.wrapping_sub(1);
+        u16::try_from(bit).ok().filter(|bit| *bit < 64)
+    }
+}
+
+impl DoubleEndedIterator for Bits {
+    fn next_back(&mut self) -> Option<u16> {
+        let bit = 63_u32.checked_sub(self.0.leading_zeros())?;
+        self.0 &= !(1 << bit);
+        u16::try_from(bit).ok()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +99,7 @@ mod tests {
             positions.iter().for_each(|position| all.insert(*position));
             prop_assert_eq!(Positions::from_bytes(&all.to_bytes()), Some(all.clone()));
             prop_assert_eq!(all.iter().collect::<Vec<_>>(), positions.iter().copied().collect::<Vec<_>>());
+            prop_assert_eq!(all.iter().rev().collect::<Vec<_>>(), positions.iter().rev().copied().collect::<Vec<_>>());
             prop_assert_eq!(all.len(), positions.len());
         }
 

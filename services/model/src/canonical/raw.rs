@@ -107,7 +107,23 @@ impl<'a> RawObject<'a> {
 
     pub fn get(&self, key: &str) -> Option<Raw<'a>> {
         // They are sorted by what they read, which is not always how they are spelt.
-        self.members.iter().find(|(name, _)| *name == key).map(|(_, value)| *value)
+        let first = key.as_bytes().first();
+        let is_it = |name: &str| name.as_bytes().first() == first && name == key;
+        self.members.iter().find(|(name, _)| is_it(name)).map(|(_, value)| *value)
+    }
+
+    /// Several at once, each where its key is, in one pass.
+    pub fn several<const N: usize>(&self, keys: [&str; N]) -> [Option<Raw<'a>>; N] {
+        let mut found = [None; N];
+        for (name, value) in &self.members {
+            let first = name.as_bytes().first();
+            for (key, place) in keys.iter().zip(&mut found) {
+                if first == key.as_bytes().first() && name == key {
+                    *place = Some(*value);
+                }
+            }
+        }
+        found
     }
 
     /// All of it.
@@ -183,12 +199,7 @@ impl<'a> Reader<'a> {
             if !key.is_ascii() {
                 return Err(self.error("key is not ASCII"));
             }
-            let order = match last {
-                Some(last) if last.contains('\\') || key.contains('\\') => unescaped(last).cmp(&unescaped(key)),
-                Some(last) => last.cmp(key),
-                None => std::cmp::Ordering::Less,
-            };
-            if order.is_ge() {
+            if !last.is_none_or(|last| is_before(last, key)) {
                 return Err(self.error("keys not sorted or not unique"));
             }
             last = Some(key);
@@ -253,8 +264,7 @@ impl<'a> Reader<'a> {
         let bytes = self.text.as_bytes();
         loop {
             let rest = bytes.get(self.at..).unwrap_or_default();
-            let plain = rest.iter().position(|b| *b < 0x20 || matches!(b, b'"' | b'\\'));
-            self.at += plain.ok_or_else(|| self.error("string without end"))?;
+            self.at += special(rest).ok_or_else(|| self.error("string without end"))?;
             if self.take(b'"') {
                 return Ok(());
             }
@@ -278,6 +288,35 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Whether one key sorts before another, by what they read.
+fn is_before(one: &str, other: &str) -> bool {
+    // Most pairs are decided here, without a call.
+    match (one.as_bytes().first(), other.as_bytes().first()) {
+        (Some(a), Some(b)) if a != b && *a != b'\\' && *b != b'\\' => a < b,
+        _ if one.contains('\\') || other.contains('\\') => unescaped(one) < unescaped(other),
+        _ => one < other,
+    }
+}
+
+/// Where the first byte is that does not stand for itself in a string: `"`, `\`, or a control character.
+fn special(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (n, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        // The highest bit of a byte is set in the first that is below a bound, and beyond that one in some that are not.
+        let below = |word: u64, bound: u64| word.wrapping_sub(ONES * bound) & !word & HIGH;
+        let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+        let found = below(word, 0x20) | is(b'"') | is(b'\\');
+        if found != 0 {
+            return Some(n * 8 + found.trailing_zeros() as usize / 8);
+        }
+    }
+    let in_rest = rest.iter().position(|b| *b < 0x20 || matches!(b, b'"' | b'\\'))?;
+    Some(words.len() * 8 + in_rest)
+}
+
 /// What stands between the quotes of a canonical string.
 fn unescaped(inner: &str) -> String {
     match super::tree(Raw(&format!("\"{inner}\""))) {
@@ -291,6 +330,21 @@ mod tests {
     use super::super::{self as canonical, Value};
     use super::*;
     use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_first_special_byte_is_found_wherever_it_is(bytes in proptest::collection::vec(0_u8..=255, 0..40), plain in 0_usize..40) {
+            let bytes: Vec<u8> = bytes.iter().enumerate().map(|(n, b)| if n < plain { b | 0x80 } else { *b }).collect();
+            let slowly = bytes.iter().position(|b| *b < 0x20 || matches!(b, b'"' | b'\\'));
+            prop_assert_eq!(special(&bytes), slowly);
+        }
+
+        #[test]
+        fn among_letters_too(text in "[ -~]{0,40}") {
+            let slowly = text.bytes().position(|b| b < 0x20 || matches!(b, b'"' | b'\\'));
+            prop_assert_eq!(special(text.as_bytes()), slowly);
+        }
+    }
 
     /// Canonical is what is written as it was read: said without the reader that is tried here.
     fn is_canonical(bytes: &[u8]) -> bool {
