@@ -226,3 +226,34 @@ async fn a_caller_holds_the_log_to_its_receipts() {
     assert_eq!((said["kept"].as_u64(), said["broken"].as_array().map(Vec::len)), (Some(0), Some(20)));
     plant.stop().await;
 }
+
+#[test]
+fn a_witness_passes_the_conformance_suite_of_others() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = tempfile::tempdir().unwrap();
+    let suite = folder.path().join("witness-conformance");
+    // It writes beside itself.
+    let copied = Command::new("cp").arg("-r").arg(tests.join(".tools/siglog/witness-conformance")).arg(&suite).status();
+    assert!(copied.unwrap().success(), "`bash tests/run` installs what this needs");
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(python());
+        command
+            .current_dir(&suite)
+            .args(arguments)
+            .env("MILLGATE", acceptance::process::executable("millgate").unwrap());
+        let output = command.output().unwrap();
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        (output.status.success(), said)
+    };
+    let (made, said) = run(&["generate_cases.py"]);
+    assert!(made, "{said}");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let entrypoint = format!("--entrypoint={}", here().join("siglog_witness.py").display());
+    // It wants 422 for another root of the same size, where C2SP tlog-witness wants 409, which is what our own tests ask for.
+    let but = "--deselect=test/test_witness.py::test_witness_conformance[same_size_different_root_fail]";
+    let (passed, said) = run(&["-m", "pytest", "-p", "no:cacheprovider", but, &entrypoint, &format!("--port={port}")]);
+    assert!(passed, "{said}");
+    // That nothing else was left out.
+    let count = said.lines().rev().find(|line| line.contains(" passed")).unwrap_or_default();
+    assert!(count.contains("27 passed, 1 deselected") && !count.contains("skipped"), "{said}");
+}

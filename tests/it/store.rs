@@ -11,6 +11,7 @@ use runtime::config::Config;
 use serde_json::Value;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
+use std::path::PathBuf;
 
 const PASSWORD: &str = "of a role";
 
@@ -440,12 +441,9 @@ async fn a_database_is_made_ready_by_a_command_and_only_by_that() {
     assert!(status == 2 && errors.contains("has format 2"), "{errors}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_broker_serves_from_postgresql_and_its_log_is_checked_exported_and_decided_again() {
-    let server = server(&[]).await;
-    let plant = Plant::start().await.unwrap();
-    let folder = plant.directory.path();
-    std::fs::write(folder.join("db.password"), PASSWORD).unwrap();
+/// The configuration of a broker with its log in `plant`.
+fn configured(plant: &Plant, server: &Postgres) -> PathBuf {
+    std::fs::write(plant.directory.path().join("db.password"), PASSWORD).unwrap();
     let store = format!(
         "[audit.store]\nurl = \"postgresql://127.0.0.1:{}/plant\"\nusername = \"broker_1\"\ntls = false\n\
          password = {{ file = \"db.password\" }}\n",
@@ -457,17 +455,121 @@ async fn a_broker_serves_from_postgresql_and_its_log_is_checked_exported_and_dec
     assert!(text.contains(audit), "{text}");
     let section = format!("[audit]\ndirectory = \"beside\"\norigin = \"munich.example/beside\"\n{store}");
     std::fs::write(&file, format!("{}\n{section}", text.replace(audit, ""))).unwrap();
+    file
+}
+
+async fn ask(facts: &Value, plant: &Plant) -> http::Answer {
+    let series = "/series/press-3.vibration?from=2026-11-22T08:00:00Z&to=2026-11-22T08:05:00Z&resolution=1m";
+    let bearer = format!("Bearer {}", plant.token("acme"));
+    let headers = [("authorization", bearer.as_str()), ("millgate-purpose", "predictive-maintenance")];
+    http::get(&format!("{}{series}", facts["data"].as_str().unwrap()), &headers).await.unwrap()
+}
+
+async fn ended(mut process: process::Guard) {
+    process.signal("TERM").unwrap();
+    wait::until("the end of a process", async || process.0.try_wait().ok().flatten()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_was_put_back_quarantines_the_broker_and_an_incarnation_goes_on_beside_the_old_log() {
+    let server = server(&[]).await;
+    let plant = Plant::start().await.unwrap();
+    let at = |name: &str| plant.directory.path().join(name);
+    let file = configured(&plant, &server);
+    let config = file.to_str().unwrap();
+    let mut administrator = connect(&server.store("postgres", SUPERUSER, SUPERUSER_PASSWORD)).await;
+    // Sessions of a broker that has just ended are let go of in a moment.
+    let mut alter = async |sql: &str| {
+        wait::until(sql, async || administrator.execute(sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))).await.ok()).await
+    };
+    let (broker, facts) = process::serve(&file, "").unwrap();
+    assert_eq!(ask(&facts, &plant).await.status, 200);
+    // While a broker has the log, none takes its place.
+    let incarnate = |more: &[&str]| {
+        let given = ["audit", "incarnate", "--config", config, "--reason", "the database was put back", "--json"];
+        millgate(&[&given[..], more].concat())
+    };
+    let new = ["--origin", "munich.example/beside.2"];
+    let (status, said, errors) = incarnate(&new);
+    assert!(status == 2 && errors.contains("stop the broker first"), "{said} {errors}");
+    ended(broker).await;
+    alter("CREATE DATABASE kept TEMPLATE plant").await.unwrap();
+    // Here is nothing that anybody contradicts.
+    let (status, said, errors) = incarnate(&new);
+    assert!(status == 1 && said.contains("start the broker"), "{said} {errors}");
+    let (broker, facts) = process::serve(&file, "").unwrap();
+    assert_eq!(ask(&facts, &plant).await.status, 200);
+    let old_key = facts["log_key"].as_str().unwrap().to_owned();
+    ended(broker).await;
+    let lost = std::fs::read_to_string(at("beside/published/checkpoint")).unwrap();
+    alter("ALTER DATABASE plant RENAME TO newer").await.unwrap();
+    alter("ALTER DATABASE kept RENAME TO plant").await.unwrap();
+
+    let (broker, facts) = process::serve(&file, "").unwrap();
+    assert_eq!(ask(&facts, &plant).await.reason(), "quarantined");
+    let (status, _, errors) = incarnate(&new);
+    assert!(status == 2 && errors.contains("stop the broker first"), "{errors}");
+    ended(broker).await;
+    // The database refuses in the middle; nobody goes on with the old log meanwhile.
+    let append = "FUNCTION millgate_audit.append";
+    server.run(&format!("REVOKE EXECUTE ON {append} FROM broker_1")).await.unwrap();
+    let (status, _, errors) = incarnate(&new);
+    assert!(status == 2 && errors.contains("the new log cannot be begun"), "{errors}");
+    let (status, _, errors) = millgate(&["serve", "--config", config]);
+    assert!(status == 2 && errors.contains("`millgate audit incarnate` was interrupted"), "{errors}");
+    server.run(&format!("GRANT EXECUTE ON {append} TO broker_1")).await.unwrap();
+    // The new log is begun, and what is to be set aside cannot be.
+    std::fs::write(at("beside/aside"), "in the way").unwrap();
+    let (status, _, errors) = incarnate(&new);
+    assert!(status == 2 && errors.contains("cannot be set aside"), "{errors}");
+    let begun = "SELECT count(*) FROM millgate_audit.bundle b JOIN millgate_audit.log l ON l.id = b.log
+                 WHERE l.origin = 'munich.example/beside.2'";
+    assert_eq!(server.count(begun).await.unwrap(), 1);
+    let (status, _, errors) = incarnate(&["--origin", "munich.example/beside.3"]);
+    assert!(status == 2 && errors.contains("go on with `--origin munich.example/beside.2`"), "{errors}");
+    std::fs::remove_file(at("beside/aside")).unwrap();
+    let (status, said, errors) = incarnate(&new);
+    assert_eq!(status, 0, "{said} {errors}");
+    assert_eq!(server.count(begun).await.unwrap(), 1, "it was begun twice");
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert!(said["old_log_in"].as_str().unwrap().contains("/plant"), "{said}");
+    let aside = at("beside/published/aside/munich.example_beside");
+    assert_eq!(said["published_aside"].as_str(), aside.to_str());
+    assert!(aside.join("checkpoint").exists() && !at("beside/published/checkpoint").exists());
+
+    // The old configuration would go on with the old log, under a key that it never had.
+    let (status, _, errors) = millgate(&["serve", "--config", config]);
+    assert!(status == 2 && errors.contains("belongs to the log `munich.example/beside.2`"), "{errors}");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("munich.example/beside\"", "munich.example/beside.2\"")).unwrap();
+    let (broker, facts) = process::serve(&file, "").unwrap();
+    assert_eq!(ask(&facts, &plant).await.status, 200);
+    let entries = || acceptance::entries(&at("beside/published")).ok()?.into_iter().next();
+    let first = wait::until("the first entry", async || entries()).await.unwrap();
+    assert_eq!((&first["event"], &first["previous"]["key"]), (&"incarnation".into(), &old_key.into()));
+    assert_eq!(first["seen"][0]["checkpoint"].as_str(), Some(&*lost));
+    ended(broker).await;
+    // Its name is taken now, and the old log is still there to be read.
+    let (status, _, errors) = incarnate(&["--origin", "munich.example/beside", "--force"]);
+    assert!(status == 2 && errors.contains("was set aside"), "{errors}");
+    let access = server.store("plant", "auditor", PASSWORD);
+    assert!(Stored::find(crate::store::at(access, "munich.example/beside")).await.unwrap().is_some());
+    plant.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_serves_from_postgresql_and_its_log_is_checked_exported_and_decided_again() {
+    let server = server(&[]).await;
+    let plant = Plant::start().await.unwrap();
+    let folder = plant.directory.path();
+    let file = configured(&plant, &server);
     let config = file.to_str().unwrap();
     let (status, said, _) = millgate(&["check", "--config", config]);
     assert_eq!(status, 0, "{said}");
 
     let (mut process, facts) = process::serve(&file, "").unwrap();
-    let series = "/series/press-3.vibration?from=2026-11-22T08:00:00Z&to=2026-11-22T08:05:00Z&resolution=1m";
-    let bearer = format!("Bearer {}", plant.token("acme"));
-    let headers = [("authorization", bearer.as_str()), ("millgate-purpose", "predictive-maintenance")];
     for _ in 0..3 {
-        let url = format!("{}{series}", facts["data"].as_str().unwrap());
-        assert_eq!(http::get(&url, &headers).await.unwrap().status, 200);
+        assert_eq!(ask(&facts, &plant).await.status, 200);
     }
     let auditor = format!("Bearer {}", plant.token("auditor"));
     let url = format!("{}/v1/audit/entries?kind=outcome&organisation=acme", facts["api"].as_str().unwrap());

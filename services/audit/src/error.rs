@@ -20,6 +20,8 @@ pub enum OpenError {
          give the command again, with the same `--origin`", .0.display()
     )]
     Unfinished(PathBuf),
+    #[error("there is a log `{0}` already, and it does not begin with what it is to cite now; choose another origin")]
+    Another(String),
     #[error("this directory holds the log `{found}`, not `{expected}`; a log keeps its origin for life")]
     Origin { found: String, expected: String },
     #[error("`{0}` cannot be the origin of a log: use 1 to 128 printable characters without spaces and `+`")]

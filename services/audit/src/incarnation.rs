@@ -6,18 +6,25 @@
 //!
 //! What this does **not** do: it judges no contradiction and asks nobody. Who calls it has an operator behind it.
 
+use crate::append::Log;
 use crate::error::{OpenError, ReadError};
 use crate::frames;
+use crate::options::LogOptions;
+use crate::postgres::{Access, Held};
 use crate::publish::{CHECKPOINT_FILE, CHECKPOINTS_DIR};
 use crate::reader::{Reader, StoreAt};
+use crate::recover::entry_bytes;
 use crate::sqlite::{DATABASE_FILE, LOCK_FILE};
+use crate::store::StoreError;
 use model::Value;
+use model::entry::{Entry, Kind};
+use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
 use tlog::{CompactRange, Hash};
 
 /// What the first entry of such a log cites.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Incarnation {
     pub previous: Previous,
     pub seen: Vec<Seen>,
@@ -28,7 +35,7 @@ pub struct Incarnation {
 }
 
 /// The old log as it was left.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Previous {
     pub origin: String,
     /// That it signed with, as verifiers name it.
@@ -40,7 +47,7 @@ pub struct Previous {
 }
 
 /// What somebody else has seen of the old log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
     pub by: String,
     pub size: u64,
@@ -157,15 +164,33 @@ pub const ASIDE_DIR: &str = "aside";
 
 /// Holds the store of a log that nobody else may open meanwhile.
 #[derive(Debug)]
-pub struct Standstill {
-    _lock: std::fs::File,
+pub struct Standstill(Lock);
+
+#[derive(Debug)]
+enum Lock {
+    File {
+        _lock: std::fs::File,
+    },
+    /// `None`: there is no such log.
+    Session {
+        _lock: Option<Held>,
+    },
 }
 
 impl Standstill {
     /// # Errors
     /// When a process has the log.
     pub fn of(dir: &Path) -> Result<Self, OpenError> {
-        crate::sqlite::hold(dir).map(|lock| Self { _lock: lock })
+        crate::sqlite::hold(dir).map(|lock| Self(Lock::File { _lock: lock }))
+    }
+
+    /// The same of a log in a database, for as long as the session lives.
+    ///
+    /// # Errors
+    /// When a session has the log, or the database cannot be reached.
+    pub async fn of_database(access: &Access, origin: &str) -> Result<Self, OpenError> {
+        let held = Held::log(access, origin).await?;
+        Ok(Self(Lock::Session { _lock: held }))
     }
 }
 
@@ -195,6 +220,45 @@ pub fn unfinished(directory: &Path) -> Option<PathBuf> {
     let ready = directory.join(NEW_DIR).join(READY_FILE);
     // What cannot be looked at may be there.
     ready.try_exists().unwrap_or(true).then_some(ready)
+}
+
+/// Begins the log of `options` with an entry that says what they say of its incarnation, or finds that it was begun so.
+///
+/// # Errors
+/// When there is a log of that name that begins otherwise, or it cannot be opened.
+pub async fn begin(options: LogOptions) -> Result<(), OpenError> {
+    // Opening writes, and another log is not written to.
+    if let Some(first) = first_entry(options.store_at()).await? {
+        let origin = options.origin;
+        let is_it = options.incarnation.is_some_and(|incarnation| is_cited(&first, &origin, &incarnation));
+        return if is_it { Ok(()) } else { Err(OpenError::Another(origin)) };
+    }
+    let (log, _) = Log::open(options).await?;
+    log.seal().await;
+    log.close().await;
+    Ok(())
+}
+
+/// Of the log in a store, if there is one.
+async fn first_entry(store: StoreAt) -> Result<Option<Vec<u8>>, OpenError> {
+    let Some(reader) = Reader::open_if_there(store).await.map_err(not_read)? else { return Ok(None) };
+    let first = entry_bytes(&reader, 0).await.map_err(not_read);
+    reader.close().await;
+    first
+}
+
+fn not_read(error: ReadError) -> OpenError {
+    match error {
+        ReadError::Store(error) => error.into(),
+        error => StoreError::Failed(error.into()).into(),
+    }
+}
+
+/// Whether `entry`, the first of a log, says that it takes the place of another one in just this way.
+fn is_cited(entry: &[u8], origin: &str, incarnation: &Incarnation) -> bool {
+    let Ok(entry) = Entry::parse(entry) else { return false };
+    let mut members = incarnation.members(origin).into_iter().filter(|(name, _)| *name != "version");
+    entry.kind == Kind::System && members.all(|(name, value)| entry.get(name) == Some(&value))
 }
 
 /// Moves the old log's files into `aside/NAME` below `directory`, and what it published into `aside/NAME` below `published`,
@@ -256,6 +320,14 @@ pub fn put_in_place(from: &Path, directory: &Path) -> Result<(), OpenError> {
         relocate(&from.join(&name), &directory.join(&name))?;
     }
     flush(directory)?;
+    over(from)
+}
+
+/// Takes away, durably, that the new log in `from` is [`unfinished`]: it is in its place.
+///
+/// # Errors
+/// When that cannot be written.
+pub fn over(from: &Path) -> Result<(), OpenError> {
     let ready = from.join(READY_FILE);
     match std::fs::remove_file(&ready) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -185,6 +185,29 @@ impl Store for PostgresStore {
     fn abandon(self) {}
 }
 
+/// A session that does nothing but keep everybody from writing to a log while it lives.
+#[derive(Debug)]
+pub(crate) struct Held {
+    _connection: PgConnection,
+}
+
+impl Held {
+    /// `None` if there is no such log. None is made.
+    ///
+    /// # Errors
+    /// When another session has it, or the database cannot be used.
+    pub(crate) async fn log(access: &Access, origin: &str) -> Result<Option<Self>, OpenError> {
+        let mut connection = access.connect().await?;
+        connection.execute(sqlx::raw_sql(SETTINGS)).await.map_err(StoreError::from)?;
+        access.assert_schema(&mut connection).await?;
+        let find = sqlx::query_scalar("SELECT id FROM millgate_audit.log WHERE origin = $1").bind(origin);
+        let log: Option<i32> = find.fetch_optional(&mut connection).await.map_err(|e| access.refused(e))?;
+        let Some(log) = log else { return Ok(None) };
+        lock(&mut connection, log, access, origin).await?;
+        Ok(Some(Self { _connection: connection }))
+    }
+}
+
 /// What the server said.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message} (SQLSTATE {code})")]

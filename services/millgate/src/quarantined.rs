@@ -28,13 +28,13 @@ pub struct Quarantined {
     connections: TaskTracker,
     drain: Duration,
     /// So that nobody begins another log while this one runs.
-    _standstill: Option<Standstill>,
+    _standstill: Standstill,
 }
 
 impl Quarantined {
     /// # Errors
     /// When the certificate of the listeners cannot be used, or another process has the log.
-    pub(crate) fn start(
+    pub(crate) async fn start(
         config: &Config,
         shutdown: Shutdown,
         clock: Arc<dyn Clock>,
@@ -53,10 +53,9 @@ impl Quarantined {
             shutdown,
             connections: TaskTracker::new(),
             drain: config.limits.drain_timeout,
-            _standstill: match config.audit.store {
-                None => Some(Standstill::of(&config.audit.directory)?),
-                // Nothing sets aside a log in a database.
-                Some(_) => None,
+            _standstill: match &config.audit.store {
+                None => Standstill::of(&config.audit.directory)?,
+                Some(store) => Standstill::of_database(&crate::store::access(store)?, &config.audit.origin).await?,
             },
         };
         this.listen(&Bounds::of(&config.limits), sockets, tls.map(Tls::Anybody).as_ref());

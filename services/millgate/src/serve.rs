@@ -152,7 +152,8 @@ pub async fn begin(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
     let witnesses = Witnessing::new(&config.audit, clock.clone())?;
     let why = Box::pin(quarantine::guard(&config.audit, &keys, witnesses.as_deref(), &*clock)).await?;
     if !why.is_empty() {
-        return Quarantined::start(config, shutdown, clock, sockets, &why).map(Started::Quarantined);
+        let quarantined = Box::pin(Quarantined::start(config, shutdown, clock, sockets, &why)).await?;
+        return Ok(Started::Quarantined(quarantined));
     }
     let is_witnessed = witnesses.as_ref().is_some_and(|witnesses| witnesses.asks_for_witnesses());
     let sinks = Sinks::new(&config.audit)?;

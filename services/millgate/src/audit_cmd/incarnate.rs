@@ -2,7 +2,8 @@
 //!
 //! The broker is stopped. What is left of the old log is set aside, and the first entry of the new one cites what the old one
 //! last signed, what others have seen of it, and the operator's reason. The new log is whole before anything is moved; an
-//! interrupted command goes on where it was when it is given again.
+//! interrupted command goes on where it was when it is given again. In PostgreSQL the old log stays where it is, under its
+//! origin, and the new one begins beside it: set aside are only its key and what it published.
 //!
 //! What this does **not** do: it changes no configuration and tells no witness. It prints what is to be changed.
 
@@ -12,10 +13,10 @@ use crate::store;
 use crate::witnessing::Witnessing;
 use anyhow::{Context as _, bail, ensure};
 use audit::incarnation::{
-    ASIDE_DIR, NEW_DIR, Previous, READY_FILE, Seen, Standstill, free_name, is_same, is_to_be_put_in_place, plain_name,
-    put_in_place, relocate, set_aside,
+    ASIDE_DIR, NEW_DIR, Previous, READY_FILE, Seen, Standstill, free_name, is_same, is_to_be_put_in_place, over,
+    plain_name, put_in_place, relocate, set_aside,
 };
-use audit::{Incarnation, Keys, Log, LogOptions, Publication, Random, Stored, signer};
+use audit::{Incarnation, Keys, LogOptions, Publication, Random, StoreAt, Stored, signer};
 use clap::Args;
 use runtime::clock::SystemClock;
 use runtime::config::{Audit, Config};
@@ -68,6 +69,9 @@ struct Ready {
     /// The old log as the new one cites it.
     #[serde(default)]
     cited: Option<Cited>,
+    /// Both logs are in PostgreSQL, where the new one is begun with this, once it stands here.
+    #[serde(default)]
+    in_database: Option<Incarnation>,
 }
 
 /// What may have changed between two attempts, if somebody went on with the old log.
@@ -97,14 +101,11 @@ pub(super) async fn run(args: &IncarnateArgs) -> anyhow::Result<ExitCode> {
     })?;
     let audit = &config.audit;
     check(args, audit)?;
-    if audit.store.is_some() {
-        bail!(
-            "the log is in PostgreSQL, where nothing is set aside: this command knows logs in a directory alone. The old log stays in \
-             the database under its origin; a new `origin` in `[audit]`, with another `key_file` and `publish_directory`, begins \
-             one beside it that does not cite the old one"
-        );
-    }
-    let standstill = Standstill::of(&audit.directory).context("stop the broker first")?;
+    let standstill = match &audit.store {
+        None => Standstill::of(&audit.directory),
+        Some(store) => Standstill::of_database(&store::access(store)?, &audit.origin).await,
+    };
+    let standstill = standstill.context("stop the broker first")?;
     let new = audit.directory.join(NEW_DIR);
     let ready = match Ready::read(&new)? {
         Some(ready) => {
@@ -122,14 +123,17 @@ pub(super) async fn run(args: &IncarnateArgs) -> anyhow::Result<ExitCode> {
             }
         }
         None => {
-            is_unused(args, audit)?;
+            is_unused(args, audit).await?;
             begin(args, audit, &new).await?
         }
     };
     let Some(ready) = ready else { return Ok(ExitCode::from(1)) };
+    if let Some(incarnation) = &ready.in_database {
+        begin_log(&ready.origin, audit, &new, incarnation.clone()).await?;
+    }
     let places = settle(&ready, audit, &new)?;
     drop(standstill);
-    report(args, &ready, &places)?;
+    report(args, audit, &ready, &places)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -148,9 +152,13 @@ fn check(args: &IncarnateArgs, audit: &Audit) -> anyhow::Result<()> {
 }
 
 /// To be called under the standstill.
-fn is_unused(args: &IncarnateArgs, audit: &Audit) -> anyhow::Result<()> {
+async fn is_unused(args: &IncarnateArgs, audit: &Audit) -> anyhow::Result<()> {
     let used = audit.directory.join(ASIDE_DIR).join(plain_name(&args.origin));
     ensure!(!used.exists(), "a log `{}` was set aside in `{}`; choose another origin", args.origin, used.display());
+    if audit.store.is_some() {
+        let there = Stored::find(store_of(audit, &args.origin)?).await.context("the store cannot be read")?;
+        ensure!(there.is_none(), "the database has a log `{}` already; choose another origin", args.origin);
+    }
     Ok(())
 }
 
@@ -175,7 +183,7 @@ async fn begin(args: &IncarnateArgs, audit: &Audit, new: &Path) -> anyhow::Resul
         std::fs::remove_dir_all(new).with_context(|| format!("`{}` cannot be removed", new.display()))?;
     }
     let random: Random = Arc::new(runtime::random::fill);
-    std::fs::create_dir(new).with_context(|| format!("`{}` cannot be created", new.display()))?;
+    std::fs::create_dir_all(new).with_context(|| format!("`{}` cannot be created", new.display()))?;
     let new_key = match &args.key {
         Some(file) => signer::load_or_create(file, &args.origin, &random),
         None => signer::load_or_create(&new.join(KEY_FILE), &args.origin, &random),
@@ -187,14 +195,11 @@ async fn begin(args: &IncarnateArgs, audit: &Audit, new: &Path) -> anyhow::Resul
         reason: args.reason.trim().to_owned(),
         seen: seen.iter().map(cited).collect(),
     };
-    let options = LogOptions {
-        incarnation: Some(incarnation),
-        heartbeat_ms: 0,
-        ..LogOptions::new(new, &args.origin, Arc::new(SystemClock), random)
-    };
-    let (log, _) = Log::open(options).await.context("the new log cannot be begun")?;
-    log.seal().await;
-    log.close().await;
+    // In a database it is in its place at once, so that it is to be begun is written down before.
+    let in_database = audit.store.is_some().then(|| incarnation.clone());
+    if in_database.is_none() {
+        begin_log(&args.origin, audit, new, incarnation).await?;
+    }
     let ready = Ready {
         origin: args.origin.clone(),
         aside: free_name(&audit.origin, [&audit.directory, &audit.publish_directory]),
@@ -204,9 +209,26 @@ async fn begin(args: &IncarnateArgs, audit: &Audit, new: &Path) -> anyhow::Resul
         reason: args.reason.trim().to_owned(),
         seen_files: args.seen.clone(),
         cited: cited_now.ok(),
+        in_database,
     };
     ready.write(new).with_context(|| format!("`{}` cannot be written", new.join(READY_FILE).display()))?;
     Ok(Some(ready))
+}
+
+/// The log `origin` in the store that the configuration names, if that is a database.
+fn store_of(audit: &Audit, origin: &str) -> anyhow::Result<StoreAt> {
+    store::of(&Audit { origin: origin.to_owned(), ..audit.clone() })
+}
+
+/// Makes the new log; in a directory, in `new`.
+async fn begin_log(origin: &str, audit: &Audit, new: &Path, incarnation: Incarnation) -> anyhow::Result<()> {
+    let options = LogOptions {
+        store: audit.store.as_ref().map(store::access).transpose()?,
+        incarnation: Some(incarnation),
+        heartbeat_ms: 0,
+        ..LogOptions::new(new, origin, Arc::new(SystemClock), Arc::new(runtime::random::fill))
+    };
+    audit::incarnation::begin(options).await.context("the new log cannot be begun")
 }
 
 /// That the old log signs with and has signed with; none is made.
@@ -279,8 +301,13 @@ async fn previous(audit: &Audit, keys: Option<&Keys>) -> Previous {
 impl Ready {
     /// Whether the old log, while it is still in its place, is no longer what the new one cites.
     async fn is_stale(&self, audit: &Audit, new: &Path) -> anyhow::Result<bool> {
-        let aside = audit.directory.join(ASIDE_DIR).join(&self.aside).join("log.db");
-        let is_in_place = audit.directory.join("log.db").exists() && !aside.exists() && is_to_be_put_in_place(new);
+        let is_in_place = if self.in_database.is_some() {
+            // Once the new one is begun it is not taken back, and no broker goes on with the old one from here.
+            Stored::find(store_of(audit, &self.origin)?).await.context("the store cannot be read")?.is_none()
+        } else {
+            let aside = audit.directory.join(ASIDE_DIR).join(&self.aside).join("log.db");
+            audit.directory.join("log.db").exists() && !aside.exists() && is_to_be_put_in_place(new)
+        };
         if !is_in_place {
             return Ok(false);
         }
@@ -334,7 +361,8 @@ fn settle(ready: &Ready, audit: &Audit, new: &Path) -> anyhow::Result<[PathBuf; 
     }
     // Behind a first attempt it may be the new key that stands there, and the new log.
     let takes_place = ready.key.is_none() && new_key.exists();
-    let places = if is_to_be_put_in_place(new) {
+    // What a log in a database publishes comes from a broker, and none starts before this is over.
+    let places = if ready.in_database.is_some() || is_to_be_put_in_place(new) {
         let old_key = takes_place.then_some(audit.key_file.as_path());
         set_aside(&audit.directory, &audit.publish_directory, old_key, &ready.aside)
             .context("the old log cannot be set aside; give the command again when it can")?
@@ -345,19 +373,24 @@ fn settle(ready: &Ready, audit: &Audit, new: &Path) -> anyhow::Result<[PathBuf; 
         relocate(&new_key, &audit.key_file)
             .with_context(|| format!("the new key cannot be put to `{}`", audit.key_file.display()))?;
     }
-    put_in_place(new, &audit.directory).context("the new log cannot be put into its place; give the command again")?;
+    match ready.in_database {
+        None => put_in_place(new, &audit.directory),
+        Some(_) => over(new),
+    }
+    .context("the new log cannot be put into its place; give the command again")?;
     std::fs::remove_dir_all(new).with_context(|| format!("`{}` cannot be removed", new.display()))?;
     Ok(places)
 }
 
-fn report(args: &IncarnateArgs, ready: &Ready, [own, open]: &[PathBuf; 2]) -> anyhow::Result<()> {
+fn report(args: &IncarnateArgs, audit: &Audit, ready: &Ready, [own, open]: &[PathBuf; 2]) -> anyhow::Result<()> {
     let Ready { origin, vkey, key, seen, .. } = ready;
     if args.json {
         let mut config = serde_json::Map::new();
         config.insert("origin".into(), origin.clone().into());
         config.extend(key.iter().map(|key| (String::from("key_file"), key.display().to_string().into())));
         say(serde_json::to_string(&serde_json::json!({
-            "ok": true, "origin": origin, "key": vkey, "seen": seen, "store_aside": own, "published_aside": open,
+            "ok": true, "origin": origin, "key": vkey, "seen": seen, "store_aside": own.exists().then_some(own),
+            "published_aside": open.exists().then_some(open), "old_log_in": audit.store.as_ref().map(|s| s.url.to_string()),
             "change": { "audit": config },
         }))?);
         return Ok(());
@@ -366,11 +399,15 @@ fn report(args: &IncarnateArgs, ready: &Ready, [own, open]: &[PathBuf; 2]) -> an
         "The log `{origin}` begins. Its first entry cites the old one's last checkpoint and your reason."
     )];
     lines.extend(seen.iter().map(|seen| format!("  cited: {seen}")));
-    lines.push(format!(
-        "The old log is set aside: `{}`; what it published, for auditors: `{}`.",
-        own.display(),
-        open.display()
-    ));
+    let published = format!("what it published, for auditors: `{}`", open.display());
+    lines.push(match &audit.store {
+        None => format!("The old log is set aside: `{}`; {published}.", own.display()),
+        Some(store) => format!(
+            "The old log stays in `{}` under its origin; its key, where it was replaced, is in `{}`; {published}.",
+            store.url,
+            own.display()
+        ),
+    });
     lines.push(format!("\nNow change `{}`:\n  [audit]\n  origin = \"{origin}\"", args.config.display()));
     lines.extend(key.iter().map(|key| format!("  key_file = \"{}\"", key.display())));
     lines.push(format!(

@@ -18,6 +18,7 @@ fn ready(cited: Option<Cited>) -> Ready {
         reason: String::from("the disk failed"),
         seen_files: Vec::new(),
         cited,
+        in_database: None,
     }
 }
 
