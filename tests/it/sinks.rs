@@ -290,3 +290,166 @@ async fn a_printed_checkpoint_is_read_from_its_code_and_finds_a_log_that_was_cut
     assert_eq!(print(&other).status.code(), Some(2));
     plant.stop().await;
 }
+
+/// An S3 store of another make, that checks signatures by a third one.
+struct Bucket {
+    folder: tempfile::TempDir,
+    address: String,
+    _process: Guard,
+}
+
+impl Bucket {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("secret"), "only for tests\n").unwrap();
+        std::fs::write(folder.path().join("requests"), "").unwrap();
+        let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut command = Command::new(tests.join(".tools/venv/bin/python"));
+        command.arg(tests.join("receivers/s3.py")).arg(folder.path());
+        let mut process = Guard(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(process.0.stdout.take().unwrap()), &mut line).unwrap();
+        Self { folder, address: format!("http://127.0.0.1:{}", line.trim()), _process: process }
+    }
+
+    fn section(&self, bucket: &str) -> String {
+        let secret = self.folder.path().join("secret");
+        format!(
+            "s3 = {{ endpoint = \"{}\", bucket = \"{bucket}\", region = \"eu-central-1\", prefix = \"plant/munich/\", retain = \"30d\", \
+             access_key_id = \"broker\", secret_access_key = {{ file = \"{}\" }}, interval = \"1s\" }}",
+            self.address,
+            secret.display()
+        )
+    }
+
+    /// As the owner of the account, who may do everything that a bucket allows.
+    async fn owner(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> http::Answer {
+        let url = format!("{}/locked{path}", self.address);
+        let headers = [&[("x-test-owner", "1")], headers].concat();
+        http::send(method, &url, &headers, body.to_vec().into()).await.unwrap()
+    }
+
+    /// Names and versions of what is there, the largest first.
+    async fn versions(&self) -> Vec<(String, String)> {
+        let text = self.owner("GET", "?versions", &[], b"").await.text();
+        let of = |part: &str, name: &str| part.split(&format!("<{name}>")).nth(1)?.split('<').next().map(str::to_owned);
+        text.split("<Version>").skip(1).filter_map(|part| Some((of(part, "Key")?, of(part, "VersionId")?))).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn checkpoints_in_a_locked_bucket_cannot_be_taken_away_and_find_a_log_that_was_put_back() {
+    let plant = Plant::start().await.unwrap();
+    let bucket = Bucket::start();
+    let at = |name: &str| plant.directory.path().join(name);
+    let config = configured(&plant, &bucket.section("locked"));
+    let check = process::run("millgate", &["check", "--config", config.to_str().unwrap()]).unwrap();
+    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stdout));
+    let (broker, facts) = process::serve(&config, "").unwrap();
+    assert_eq!(ask(&facts, &plant).await.status, 200);
+    wait::until("a checkpoint that is kept", async || (!bucket.versions().await.is_empty()).then_some(()))
+        .await
+        .unwrap();
+    let text = wait::until("the metric", async || {
+        let text = metrics(&facts).await;
+        text.contains("sink=\"s3://locked/plant/munich/\",result=\"kept\"} 1").then_some(text)
+    });
+    text.await.unwrap();
+    ended(broker).await;
+    // The last one is kept on the way out, whatever the interval says.
+    let (name, version) = bucket.versions().await.remove(0);
+    assert_eq!(
+        name,
+        format!(
+            "plant/munich/munich.example%2Fsecond/{:020}.{:020}",
+            u64::MAX - published(&plant).size,
+            published(&plant).size
+        )
+    );
+    // Not even the owner takes it away; what may be done hides nothing.
+    let path = format!("/{}", name.replace('%', "%25"));
+    let taken = bucket
+        .owner("DELETE", &format!("{path}?versionId={version}"), &[("x-amz-bypass-governance-retention", "true")], b"")
+        .await;
+    assert_eq!(taken.status, 403, "{}", taken.text());
+    assert_eq!(bucket.owner("DELETE", &path, &[], b"").await.status, 204);
+    assert_eq!(bucket.owner("PUT", &path, &[], b"nothing that anybody signed").await.status, 200);
+    let first = format!("/plant/munich/munich.example%252Fsecond/{:020}.{:020}", 7, u64::MAX - 7);
+    assert_eq!(bucket.owner("PUT", &first, &[], b"nothing").await.status, 200);
+
+    let copy = |from: &str, to: &str| {
+        let copied = Command::new("cp").args(["-a", at(from).to_str().unwrap(), at(to).to_str().unwrap()]).status();
+        assert!(copied.unwrap().success());
+    };
+    copy("second", "kept");
+    let (broker, facts) = process::serve(&config, "").unwrap();
+    assert_eq!(ask(&facts, &plant).await.status, 200, "what was kept is what is there");
+    ended(broker).await;
+    let lost = published(&plant).size;
+    std::fs::rename(at("second"), at("newer")).unwrap();
+    copy("kept", "second");
+    let (broker, facts) = process::serve(&config, "").unwrap();
+    let why = facts["quarantined"][0].as_str().unwrap();
+    assert!(
+        why.contains("the sink `s3://locked/plant/munich/`") && why.contains(&format!("has seen {lost} entries")),
+        "{why}"
+    );
+    ended(broker).await;
+    // The newer copy ends it.
+    std::fs::rename(at("second"), at("older")).unwrap();
+    std::fs::rename(at("newer"), at("second")).unwrap();
+    std::fs::copy(at("older/quarantine.json"), at("second/quarantine.json")).unwrap();
+    let (broker, facts) = process::serve(&config, "").unwrap();
+    assert_eq!(ask(&facts, &plant).await.status, 200);
+    ended(broker).await;
+    plant.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_locks_nothing_refuses_or_is_down_is_a_sink_that_fails_and_holds_nobody_up() {
+    let plant = Plant::start().await.unwrap();
+    let bucket = Bucket::start();
+    let failed = async |facts: &Value, sink: &str| {
+        let text = metrics(facts).await;
+        let line = text.lines().find(|line| line.contains("result=\"failed\"") && line.contains(sink));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).filter(|n| *n > 0)
+    };
+    let config = configured(&plant, &bucket.section("plain"));
+    let (broker, facts) = process::serve(&config, "").unwrap();
+    assert_eq!(ask(&facts, &plant).await.status, 200);
+    wait::until("a bucket without locks", async || failed(&facts, "s3://plain").await).await.unwrap();
+    ended(broker).await;
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("bucket = \"plain\"", "bucket = \"locked\"")).unwrap();
+    // A secret that is another one, then the right one, which is read without a start; then a store that is down.
+    std::fs::write(bucket.folder.path().join("secret"), "only for tests").unwrap();
+    let secret = plant.directory.path().join("other.secret");
+    std::fs::write(&secret, "another").unwrap();
+    let text = std::fs::read_to_string(&config).unwrap();
+    let of_bucket = bucket.folder.path().join("secret").display().to_string();
+    std::fs::write(&config, text.replace(&of_bucket, secret.to_str().unwrap())).unwrap();
+    let (broker, facts) = process::serve(&config, "").unwrap();
+    wait::until("a refusal", async || {
+        assert_eq!(ask(&facts, &plant).await.status, 200);
+        failed(&facts, "s3://locked").await
+    })
+    .await
+    .unwrap();
+    std::fs::write(&secret, "only for tests").unwrap();
+    wait::until("a checkpoint that is kept", async || {
+        assert_eq!(ask(&facts, &plant).await.status, 200);
+        (!bucket.versions().await.is_empty()).then_some(())
+    })
+    .await
+    .unwrap();
+    std::fs::write(bucket.folder.path().join("down"), "").unwrap();
+    let before = failed(&facts, "s3://locked").await.unwrap();
+    wait::until("a failure more", async || {
+        assert_eq!(ask(&facts, &plant).await.status, 200);
+        failed(&facts, "s3://locked").await.filter(|now| *now > before)
+    })
+    .await
+    .unwrap();
+    ended(broker).await;
+    plant.stop().await;
+}

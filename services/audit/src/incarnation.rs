@@ -241,7 +241,7 @@ pub async fn begin(options: LogOptions) -> Result<(), OpenError> {
 
 /// Of the log in a store, if there is one.
 async fn first_entry(store: StoreAt) -> Result<Option<Vec<u8>>, OpenError> {
-    let Some(reader) = Reader::open_if_there(store).await.map_err(not_read)? else { return Ok(None) };
+    let Some(reader) = Reader::open_if_there(store).await? else { return Ok(None) };
     let first = entry_bytes(&reader, 0).await.map_err(not_read);
     reader.close().await;
     first

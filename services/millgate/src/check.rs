@@ -2,6 +2,7 @@
 
 use crate::out::say;
 use crate::serve::{assertion_keys, folders};
+use crate::sinks::s3::S3;
 use broker::upstream::Upstreams;
 use broker::{Parts, World};
 use model::Clock as _;
@@ -149,6 +150,12 @@ fn examine(args: &Args) -> Result<Counts, Vec<String>> {
             directory.display()
         )
     }));
+    if let Some(s3) = &config.audit.sinks.s3 {
+        let secret =
+            secret::read(&s3.secret_access_key).err().map(|error| anyhow::anyhow!("secret_access_key: {error}"));
+        let problem = secret.or_else(|| S3::new(s3, &config.audit.origin).err());
+        problems.extend(problem.map(|error| format!("{}: [audit.sinks.s3] {error:#}", args.config.display())));
+    }
     let key = &config.masks.key_file;
     if key.exists()
         && let Err(error) = secret::key(key)

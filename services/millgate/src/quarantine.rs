@@ -8,6 +8,7 @@
 //! What this does **not** do: it serves nothing (`quarantined`), and it cannot know what nobody kept.
 
 use crate::sinks::directory::Directory;
+use crate::sinks::s3::S3;
 use crate::store;
 use crate::witnessing::Witnessing;
 use anyhow::{Context as _, bail};
@@ -98,7 +99,14 @@ impl Views {
         if let Some(keys) = keys {
             views.published(audit, keys, stored).await?;
             for directory in &audit.sinks.directories {
-                views.sink(audit, directory, keys, stored).await?;
+                let (path, origin, known) = (directory.clone(), audit.origin.clone(), keys.verifiers());
+                let reading = tokio::task::spawn_blocking(move || Directory::largest(&path, &origin, &known));
+                let found = async { reading.await.unwrap_or_else(|_| Err(std::io::Error::other("not read"))) };
+                views.sink(audit, &directory.display().to_string(), found, stored).await?;
+            }
+            if let Some(settings) = &audit.sinks.s3 {
+                let (s3, known) = (S3::new(settings, &audit.origin).context("[audit.sinks.s3]")?, keys.verifiers());
+                views.sink(audit, &s3.name(), s3.largest(&known), stored).await?;
             }
             if let Some(witnesses) = witnesses {
                 witnesses.views(audit, keys, stored, &mut views).await?;
@@ -107,26 +115,30 @@ impl Views {
         Ok(views)
     }
 
-    /// What was kept on another mount. A mount that is missing or hangs says nothing.
-    async fn sink(&mut self, audit: &Audit, directory: &Path, keys: &Keys, stored: u64) -> anyhow::Result<()> {
-        let by = format!("the sink `{}`", directory.display());
-        let (path, origin, known) = (directory.to_owned(), audit.origin.clone(), keys.verifiers());
-        let reading = tokio::task::spawn_blocking(move || Directory::largest(&path, &origin, &known));
+    /// What was kept in another place. A place that is missing or hangs says nothing.
+    async fn sink(
+        &mut self,
+        audit: &Audit,
+        name: &str,
+        reading: impl Future<Output = std::io::Result<Option<(Checkpoint, String)>>>,
+        stored: u64,
+    ) -> anyhow::Result<()> {
+        let by = format!("the sink `{name}`");
         let found = match tokio::time::timeout(SINK_PATIENCE, reading).await {
-            Ok(Ok(Ok(found))) => found,
+            Ok(Ok(found)) => found,
             failed => {
                 let why = match failed {
-                    Ok(Ok(Err(error))) => error.to_string(),
+                    Ok(Err(error)) => error.to_string(),
                     _ => format!("not within {} s", SINK_PATIENCE.as_secs()),
                 };
-                tracing::error!(sink = %directory.display(), why, "a sink of the log cannot be read, so it is not compared");
+                tracing::error!(sink = name, why, "a sink of the log cannot be read, so it is not compared");
                 self.silent.push(by);
                 return Ok(());
             }
         };
         // One that is new, and empty, contradicts nobody.
         let Some((Checkpoint { size, root, .. }, note)) = found else {
-            tracing::warn!(sink = %directory.display(), "a sink has kept no file of this log: a new one, or one that was emptied");
+            tracing::warn!(sink = name, "a sink has kept nothing of this log: a new one, or one that was emptied");
             return Ok(());
         };
         let signed =

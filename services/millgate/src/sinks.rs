@@ -4,16 +4,23 @@
 //! loses the oldest, which the next one it gets stands for, because every checkpoint covers all before it. What a sink is doing is
 //! a metric; that it begins or ceases to fail is one line in the log.
 //!
-//! What this does **not** do: it keeps no entries, and no sink can stop a request. At the next start directories are read
-//! again (`quarantine`); what went to syslog is for others to compare.
+//! What this does **not** do: it keeps no entries, and no sink can stop a request. At the next start directories and buckets
+//! are read again (`quarantine`); what went to syslog is for others to compare.
 
 pub(crate) mod directory;
+pub(crate) mod s3;
 mod syslog;
 
+use anyhow::Context as _;
 use audit::Published;
+use broker::tls::Roots;
 use directory::Directory;
 use runtime::config::Audit;
 use runtime::metrics::Registry;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use s3::S3;
+use std::path::Path;
 use std::time::Duration;
 use syslog::Syslog;
 use tokio::sync::broadcast;
@@ -34,6 +41,7 @@ pub(crate) struct Sinks {
 enum Sink {
     Directory(Directory),
     Syslog(Box<Syslog>),
+    S3(Box<S3>),
 }
 
 impl Sink {
@@ -41,20 +49,51 @@ impl Sink {
         match self {
             Self::Directory(directory) => directory.name(),
             Self::Syslog(syslog) => syslog.name(),
+            Self::S3(s3) => s3.name(),
         }
     }
 
-    /// Why it was not kept, in words.
-    async fn keep(&mut self, published: &Published) -> Result<(), String> {
+    /// `false`: it will be later, or another one that stands for it. Why it was not kept, in words.
+    async fn keep(&mut self, published: &Published) -> Result<bool, String> {
         let kept = async {
             match self {
-                Self::Directory(directory) => directory.keep(published).await,
-                Self::Syslog(syslog) => syslog.send(published).await,
+                Self::Directory(directory) => directory.keep(published).await.map(|()| true),
+                Self::Syslog(syslog) => syslog.send(published).await.map(|()| true),
+                Self::S3(s3) => s3.keep(published).await,
             }
         };
-        let late = || Err(format!("not within {} s", PATIENCE.as_secs()));
-        tokio::time::timeout(PATIENCE, kept).await.unwrap_or_else(|_| late())
+        tokio::time::timeout(PATIENCE, kept).await.unwrap_or_else(|_| Err(late()))
     }
+
+    /// What was to be kept later is kept now; `None` if there is nothing.
+    async fn keep_waiting(&mut self) -> Option<(u64, Result<(), String>)> {
+        let Self::S3(s3) = self else { return None };
+        match tokio::time::timeout(PATIENCE, s3.keep_waiting()).await {
+            Ok(kept) => kept,
+            Err(_) => Some((0, Err(late()))),
+        }
+    }
+
+    /// Waits until something is to be kept that was to be kept later.
+    async fn due(&self) {
+        match self {
+            Self::S3(s3) if let Some(due) = s3.due() => tokio::time::sleep_until(due.into()).await,
+            _ => std::future::pending().await,
+        }
+    }
+}
+
+fn late() -> String {
+    format!("not within {} s", PATIENCE.as_secs())
+}
+
+/// Whom a receiver over TLS is trusted by.
+fn roots(ca_file: Option<&Path>) -> anyhow::Result<Roots> {
+    let Some(file) = ca_file else { return Ok(Roots::Machine) };
+    let certificates = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let certificates = certificates.with_context(|| format!("`{}`", file.display()))?;
+    anyhow::ensure!(!certificates.is_empty(), "`{}` holds no certificate", file.display());
+    Ok(Roots::Own(certificates))
 }
 
 impl Sinks {
@@ -67,6 +106,9 @@ impl Sinks {
             directories.map(|path| Sink::Directory(Directory::new(path.clone(), &audit.origin))).collect();
         if let Some(settings) = &audit.sinks.syslog {
             all.push(Sink::Syslog(Box::new(Syslog::new(settings, &audit.origin)?)));
+        }
+        if let Some(settings) = &audit.sinks.s3 {
+            all.push(Sink::S3(Box::new(S3::new(settings, &audit.origin).context("[audit.sinks.s3]")?)));
         }
         Ok(Self { all: all.into_iter().map(|sink| (sink, ring.subscribe())).collect(), ring })
     }
@@ -97,21 +139,32 @@ impl Sinks {
             tracker.spawn(async move {
                 // Unknown at first, so that the first line says what it is.
                 let mut fails = None;
-                loop {
-                    let published = match ring.recv().await {
-                        Ok(published) => published,
-                        Err(RecvError::Lagged(n)) => {
+                let mut is_open = true;
+                while is_open {
+                    let received = tokio::select! {
+                        received = ring.recv() => Some(received),
+                        () = sink.due() => None,
+                    };
+                    let kept_now = match received {
+                        Some(Ok(published)) => Some((published.size, sink.keep(&published).await)),
+                        Some(Err(RecvError::Lagged(n))) => {
                             skipped.add(n);
                             continue;
                         }
-                        Err(RecvError::Closed) => return,
+                        closed_or_due => {
+                            is_open = closed_or_due.is_none();
+                            sink.keep_waiting().await.map(|(size, kept)| (size, kept.map(|()| true)))
+                        }
                     };
-                    let outcome = sink.keep(&published).await;
+                    let (size, outcome) = match kept_now {
+                        None | Some((_, Ok(false))) => continue,
+                        Some((size, outcome)) => (size, outcome),
+                    };
                     let before = fails.replace(outcome.is_err());
                     match outcome {
-                        Ok(()) => {
+                        Ok(_) => {
                             kept.increment();
-                            last.set(i64::try_from(published.size).unwrap_or(i64::MAX));
+                            last.set(i64::try_from(size).unwrap_or(i64::MAX));
                             if before != Some(false) {
                                 tracing::info!(sink = name, "a sink keeps the checkpoints of the log");
                             }

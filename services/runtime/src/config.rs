@@ -5,6 +5,7 @@
 
 mod problem;
 mod section;
+mod sinks;
 
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use model::party::SecretRef;
 use model::url::DatabaseUrl;
 use problem::{Problems, nearest};
 use section::Section;
+pub use sinks::{S3, Sinks, Syslog, Transport};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -145,70 +147,6 @@ pub struct Store {
     pub connect_timeout: Duration,
     /// Nothing is signed before a synchronous standby has flushed it.
     pub standby: bool,
-}
-
-/// Where checkpoints go beside the published directory.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sinks {
-    /// On other mounts. Each must be there: it is never made.
-    pub directories: Vec<PathBuf>,
-    pub syslog: Option<Syslog>,
-}
-
-/// A receiver of syslog (RFC 5424).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Syslog {
-    pub transport: Transport,
-    pub host: String,
-    pub port: u16,
-    /// Whom a receiver over TLS is trusted by; the machine's authorities if there is none.
-    pub ca_file: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    Udp,
-    Tcp,
-    Tls,
-}
-
-impl Transport {
-    /// With the port that is meant where none is named.
-    const ALL: [(&'static str, Self, u16); 3] =
-        [("udp", Self::Udp, 514), ("tcp", Self::Tcp, 601), ("tls", Self::Tls, 6514)];
-}
-
-impl Syslog {
-    /// `tls://siem.example:6514`, `udp://[2001:db8::1]`.
-    fn parse(text: &str) -> Option<Self> {
-        let (scheme, rest) = text.split_once("://")?;
-        let (_, transport, default) = Transport::ALL.into_iter().find(|(name, ..)| *name == scheme)?;
-        let (host, port) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-            Some((host, port)) => (host.parse::<std::net::Ipv6Addr>().ok()?.to_string(), port),
-            None => {
-                let at = rest.find(':').unwrap_or(rest.len());
-                let (host, port) = rest.split_at(at);
-                let is_host =
-                    !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
-                (is_host.then(|| host.to_owned())?, port)
-            }
-        };
-        let port = match port.strip_prefix(':') {
-            Some(port) => port.parse().ok().filter(|port| *port > 0)?,
-            None if port.is_empty() => default,
-            None => return None,
-        };
-        Some(Self { transport, host, port, ca_file: None })
-    }
-}
-
-impl std::fmt::Display for Syslog {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let scheme =
-            Transport::ALL.into_iter().find(|(_, known, _)| *known == self.transport).map_or("", |(name, ..)| name);
-        let Self { host, port, .. } = self;
-        if host.contains(':') { write!(f, "{scheme}://[{host}]:{port}") } else { write!(f, "{scheme}://{host}:{port}") }
-    }
 }
 
 /// What sources are told of callers, and the keys that sign it.
@@ -539,7 +477,7 @@ fn read_audit(mut section: Section<'_, '_, '_>) -> Option<Audit> {
             Duration::from_millis(50)..=seconds(60),
             default.witness_timeout,
         ),
-        sinks: read_sinks(section.within("sinks", "audit.sinks")),
+        sinks: sinks::read(section.within("sinks", "audit.sinks")),
         receipts: section.flag("receipts", default.receipts),
         receipt_deadline: section.duration("receipt_deadline", seconds(1)..=seconds(86_400), default.receipt_deadline),
         index: section.flag("index", default.index),
@@ -573,22 +511,6 @@ fn read_audit(mut section: Section<'_, '_, '_>) -> Option<Audit> {
     }
     section.close();
     directory.and(origin).map(|_| audit)
-}
-
-fn read_sinks(mut section: Section<'_, '_, '_>) -> Sinks {
-    let directories = section.paths("directories");
-    let rule = "`udp://`, `tcp://` or `tls://` and a host, with a port if it is another than 514, 601 or 6514";
-    let syslog = section.parsed("syslog", rule, Syslog::parse);
-    let ca_file = section.file("syslog_ca_file");
-    if section.has("syslog_ca_file") && syslog.as_ref().is_some_and(|syslog| syslog.transport != Transport::Tls) {
-        section.problem(
-            "syslog_ca_file",
-            "nobody shows a certificate without TLS",
-            "write `tls://` in `syslog`, or remove it",
-        );
-    }
-    section.close();
-    Sinks { directories, syslog: syslog.map(|syslog| Syslog { ca_file, ..syslog }) }
 }
 
 /// The same words as for a database that is a source.
@@ -641,12 +563,14 @@ fn legal_hold(text: &str) -> Option<String> {
     is_good.then(|| text.to_owned())
 }
 
+const DAYS: &str = "whole days, from `\"1d\"` to `\"36500d\"`";
+
+fn days(text: &str) -> Option<u32> {
+    text.strip_suffix('d')?.parse().ok().filter(|days| (1..=36_500).contains(days))
+}
+
 fn read_retention(mut section: Section<'_, '_, '_>) -> Retention {
-    let mut days = |key| {
-        section.parsed(key, "whole days, from `\"1d\"` to `\"36500d\"`", |text| {
-            text.strip_suffix('d')?.parse().ok().filter(|days| (1..=36_500).contains(days))
-        })
-    };
+    let mut days = |key| section.parsed(key, DAYS, days);
     let retention = Retention { subject: days("subject"), network: days("network"), payload: days("payload") };
     section.close();
     retention

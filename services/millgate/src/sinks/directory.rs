@@ -108,12 +108,12 @@ impl Directory {
     }
 }
 
-fn hidden(what: &str) -> io::Error {
+pub(super) fn hidden(what: &str) -> io::Error {
     io::Error::other(format!("{what}; look at who writes there"))
 }
 
 /// What the names of a log's files begin with: no two logs have the same, and none is the beginning of another's before a date.
-fn prefix(origin: &str) -> String {
+pub(super) fn prefix(origin: &str) -> String {
     let mut name = String::new();
     for (n, c) in origin.chars().enumerate() {
         // Hidden files are passed over by those who copy.

@@ -7,14 +7,12 @@
 
 use anyhow::Context as _;
 use audit::Published;
-use broker::tls::{Roots, client_config};
+use broker::tls::client_config;
 use model::Clock as _;
 use runtime::clock::SystemClock;
 use runtime::config::{Syslog as Settings, Transport};
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::ServerName;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket};
@@ -38,8 +36,9 @@ impl Syslog {
     /// # Errors
     /// When the receiver's authority cannot be read.
     pub(crate) fn new(settings: &Settings, origin: &str) -> anyhow::Result<Self> {
+        let roots = super::roots(settings.ca_file.as_deref()).context("[audit.sinks] syslog_ca_file")?;
         let tls = match settings.transport {
-            Transport::Tls => Some(TlsConnector::from(Arc::new(client_config(&roots(settings.ca_file.as_deref())?)))),
+            Transport::Tls => Some(TlsConnector::from(Arc::new(client_config(&roots)))),
             Transport::Udp | Transport::Tcp => None,
         };
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
@@ -126,18 +125,6 @@ async fn is_open(stream: &mut Box<dyn Stream>) -> bool {
         read = stream.read(&mut bytes) => matches!(read, Ok(n) if n > 0),
         () = std::future::ready(()) => true,
     }
-}
-
-fn roots(ca_file: Option<&Path>) -> anyhow::Result<Roots> {
-    let Some(file) = ca_file else { return Ok(Roots::Machine) };
-    let certificates = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let certificates = certificates.with_context(|| format!("[audit.sinks] syslog_ca_file: `{}`", file.display()))?;
-    anyhow::ensure!(
-        !certificates.is_empty(),
-        "[audit.sinks] syslog_ca_file: `{}` holds no certificate",
-        file.display()
-    );
-    Ok(Roots::Own(certificates))
 }
 
 /// Printable ASCII without spaces, at most 255 of it; `-` for nothing (RFC 5424 section 6).

@@ -6,7 +6,7 @@ fn plant() -> tempfile::TempDir {
     for name in ["catalog", "registry", "base", "own", "cases"] {
         std::fs::create_dir(folder.path().join(name)).unwrap();
     }
-    for name in ["plant.cedarschema", "tls.pem", "tls.key", "siem.pem"] {
+    for name in ["plant.cedarschema", "tls.pem", "tls.key", "siem.pem", "s3.pem"] {
         std::fs::write(folder.path().join(name), "x").unwrap();
     }
     folder
@@ -109,6 +109,17 @@ network = "90d"
 directories = ["mount", "/mnt/worm"]
 syslog = "tls://siem.example"
 syslog_ca_file = "siem.pem"
+[audit.sinks.s3]
+endpoint = "https://s3.plant.example:9000"
+bucket = "checkpoints"
+region = "eu-central-1"
+prefix = "munich/"
+path_style = false
+access_key_id = "broker-1"
+secret_access_key = { env = "S3_SECRET" }
+retain = "3650d"
+interval = "10s"
+ca_file = "s3.pem"
 [assertion]
 issuer = "https://millgate.plant.example"
 key_file = "keys/assertion.key"
@@ -186,6 +197,18 @@ follow_callers = false
                     host: String::from("siem.example"),
                     port: 6514,
                     ca_file: Some(at("siem.pem")),
+                }),
+                s3: Some(S3 {
+                    endpoint: "https://s3.plant.example:9000".parse().unwrap(),
+                    bucket: String::from("checkpoints"),
+                    region: String::from("eu-central-1"),
+                    prefix: String::from("munich/"),
+                    path_style: false,
+                    access_key_id: String::from("broker-1"),
+                    secret_access_key: SecretRef::Environment(String::from("S3_SECRET")),
+                    retain: 3650,
+                    interval: seconds(10),
+                    ca_file: Some(at("s3.pem")),
                 }),
             },
             receipts: false,
@@ -523,6 +546,34 @@ fn what_is_wrong_with_the_store_is_said_and_no_password_repeated() {
         problems(&format!("{SMALLEST}store = \"postgresql://broker:hunter2@db/audit\"\n")),
         ["millgate.toml:10:9: `store` is a string; make it a section, `[audit.store]`"]
     );
+}
+
+#[test]
+fn what_is_wrong_with_a_bucket_is_said() {
+    let section = |lines: &str| format!("{SMALLEST}[audit.sinks.s3]\n{lines}");
+    assert_eq!(problems(&section("")).len(), 5, "{:?}", problems(&section("")));
+    let good = "endpoint = \"http://127.0.0.1:9000\"\nbucket = \"kept.for-long\"\naccess_key_id = \"a\"\n\
+                secret_access_key = { file = \"s\" }\nretain = \"1d\"\n";
+    let path = plant().path().join("millgate.toml");
+    let config = Config::parse(&path, &section(good)).unwrap();
+    let s3 = config.audit.sinks.s3.unwrap();
+    assert_eq!((s3.region.as_str(), s3.prefix.as_str(), s3.path_style), ("us-east-1", "", true));
+    for (line, changed, said) in [
+        ("http://127.0.0.1:9000", "http://s3.example", "`endpoint` is `\"http://s3.example\"`"),
+        ("http://127.0.0.1:9000", "https://a:b@s3.example", "`endpoint` is"),
+        ("kept.for-long", "Kept", "`bucket` is"),
+        ("kept.for-long", "kept-", "`bucket` is"),
+        ("\"1d\"", "\"1h\"", "`retain` is"),
+        ("{ file = \"s\" }", "\"secret\"", "`secret_access_key` is written inline"),
+        ("retain", "prefix = \"a/../\"\nretain", "`prefix` is"),
+        ("retain", "prefix = \"a\"\nretain", "`prefix` is"),
+        ("retain", "region = \"EU\"\nretain", "`region` is"),
+        ("retain", "interval = \"2h\"\nretain", "`interval` is"),
+        ("retain", "retention = 3\nretain", "unknown key `retention`"),
+    ] {
+        let found = problems(&section(&good.replace(line, changed)));
+        assert!(found.len() == 1 && found[0].contains(said), "{changed}: {found:?}");
+    }
 }
 
 #[test]
