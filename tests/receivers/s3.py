@@ -38,7 +38,7 @@ def is_signed(environ):
     given = query.pop("X-Amz-Signature", None)
     if given is None:
         return False
-    secret = (folder / "secret").read_text()
+    secret = (folder / "secret").read_text().rstrip("\n")
     access, day, region, service, kind = query["X-Amz-Credential"].split("/")
     if (access, region, service, kind) != ("broker", "eu-central-1", "s3", "aws4_request"):
         return False

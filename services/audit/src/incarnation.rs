@@ -164,7 +164,9 @@ pub const ASIDE_DIR: &str = "aside";
 
 /// Holds the store of a log that nobody else may open meanwhile.
 #[derive(Debug)]
-pub struct Standstill(Lock);
+pub struct Standstill {
+    _lock: Lock,
+}
 
 #[derive(Debug)]
 enum Lock {
@@ -181,7 +183,7 @@ impl Standstill {
     /// # Errors
     /// When a process has the log.
     pub fn of(dir: &Path) -> Result<Self, OpenError> {
-        crate::sqlite::hold(dir).map(|lock| Self(Lock::File { _lock: lock }))
+        crate::sqlite::hold(dir).map(|lock| Self { _lock: Lock::File { _lock: lock } })
     }
 
     /// The same of a log in a database, for as long as the session lives.
@@ -190,7 +192,7 @@ impl Standstill {
     /// When a session has the log, or the database cannot be reached.
     pub async fn of_database(access: &Access, origin: &str) -> Result<Self, OpenError> {
         let held = Held::log(access, origin).await?;
-        Ok(Self(Lock::Session { _lock: held }))
+        Ok(Self { _lock: Lock::Session { _lock: held } })
     }
 }
 

@@ -232,7 +232,9 @@ impl S3 {
         query.insert("max-keys", "500");
         if let Some((key, version)) = after {
             query.insert("key-marker", key.as_str());
-            version.iter().for_each(|version| drop(query.insert("version-id-marker", version.as_str())));
+            if let Some(version) = version {
+                query.insert("version-id-marker", version.as_str());
+            }
         }
         let url = action.sign(SIGNED_FOR);
         let answer = self.ask(Method::GET, url.as_str(), &[], Bytes::new(), PAGE_BYTES_MAX).await?.or_refused()?;

@@ -554,8 +554,7 @@ fn what_is_wrong_with_a_bucket_is_said() {
     assert_eq!(problems(&section("")).len(), 5, "{:?}", problems(&section("")));
     let good = "endpoint = \"http://127.0.0.1:9000\"\nbucket = \"kept.for-long\"\naccess_key_id = \"a\"\n\
                 secret_access_key = { file = \"s\" }\nretain = \"1d\"\n";
-    let path = plant().path().join("millgate.toml");
-    let config = Config::parse(&path, &section(good)).unwrap();
+    let config = Config::parse(&plant().path().join("millgate.toml"), &section(good)).unwrap();
     let s3 = config.audit.sinks.s3.unwrap();
     assert_eq!((s3.region.as_str(), s3.prefix.as_str(), s3.path_style), ("us-east-1", "", true));
     for (line, changed, said) in [

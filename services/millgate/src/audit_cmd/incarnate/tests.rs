@@ -1,6 +1,7 @@
 //! An incarnation that was interrupted, given again: what each point of it leaves behind.
 
 use super::*;
+use audit::Log;
 
 struct Stand {
     dir: tempfile::TempDir,
