@@ -36,6 +36,8 @@ pub enum Ruled {
     Activated(model::Digest),
     /// These were asked.
     Asked(model::Digest),
+    /// An exchange was allowed, by policies that the entry does not say.
+    Unnamed,
 }
 
 impl Ruled {
@@ -45,10 +47,18 @@ impl Ruled {
             Kind::Policy if entry.text("event") == Some("activated") => {
                 digest(entry.get("digest")).map(Self::Activated)
             }
-            Kind::Decision | Kind::AuditRead => digest(entry.get("digests")?.get("policies")).map(Self::Asked),
+            Kind::Decision | Kind::AuditRead => {
+                let asked = entry.get("digests").and_then(|digests| digest(digests.get("policies")));
+                // What is refused may be refused before any policy is asked; nothing is allowed without one.
+                asked.map(Self::Asked).or_else(|| allows(entry).then_some(Self::Unnamed))
+            }
             _ => None,
         }
     }
+}
+
+fn allows(entry: &Entry) -> bool {
+    matches!(entry.kind, Kind::Decision | Kind::AuditRead) && entry.text("decision") == Some("allow")
 }
 
 fn digest(value: Option<&Value>) -> Option<model::Digest> {
@@ -61,9 +71,8 @@ impl Facts {
     }
 
     pub fn of(entry: &Entry) -> Self {
-        let recorded = matches!(entry.kind, Kind::Decision | Kind::AuditRead);
         Self {
-            opens: recorded && entry.text("decision") == Some("allow"),
+            opens: allows(entry),
             of: entry.get("of").and_then(Value::as_int).and_then(|of| u64::try_from(of).ok()),
             erasure: Event::read(0, entry).map(Box::new),
             incarnation: is_incarnation(entry).then(|| Box::new(entry.value().clone())),
