@@ -399,9 +399,9 @@ async fn a_database_is_made_ready_by_a_command_and_only_by_that() {
         said["steps"].as_array().unwrap().iter().map(|step| step["changed"].as_bool().unwrap()).collect()
     };
     let (status, first, errors) = command(&["--writer", "broker_1", "--reader", "auditor"]);
-    assert_eq!((status, changed(&first)), (0, vec![true, true, true, true, true]), "{first} {errors}");
+    assert_eq!((status, changed(&first)), (0, vec![true; 6]), "{first} {errors}");
     let (status, again, _) = command(&["--writer", "broker_1", "--reader", "auditor"]);
-    assert_eq!((status, changed(&again)), (0, vec![false; 4]), "{again}");
+    assert_eq!((status, changed(&again)), (0, vec![false; 5]), "{again}");
     PostgresStore::open(&server.store("plant", "broker_1", PASSWORD), ORIGIN).await.unwrap().close().await.unwrap();
     // Somebody who may create roles and is no superuser does it as well, and is no member of the owner afterwards.
     server.run("CREATE DATABASE other").await.unwrap();

@@ -218,6 +218,13 @@ impl Log {
         answer.await.unwrap_or_else(|_| Err(gone(&self.inner.shared)))
     }
 
+    /// Whether the store has the head that was committed last. If not, the log stops for good.
+    pub(crate) async fn compare_head(&self) -> Result<(), AppendError> {
+        let (done, answer) = oneshot::channel();
+        let _ = self.inner.urgent.send(Urgent::Compare(done));
+        answer.await.unwrap_or_else(|_| Err(gone(&self.inner.shared)))
+    }
+
     fn overloaded(&self) -> AppendError {
         Counters::add(&self.inner.shared.counters.overloaded, 1);
         AppendError::Overloaded

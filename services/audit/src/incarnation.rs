@@ -40,6 +40,8 @@ pub struct Previous {
     pub origin: String,
     /// That it signed with, as verifiers name it.
     pub key: Option<String>,
+    /// Others of its keys: an earlier one may have signed what is cited, and so may the next one.
+    pub other_keys: Vec<String>,
     /// Entries in its store; `None` if there was none, or it could not be read.
     pub size: Option<u64>,
     /// Its last signed note.
@@ -63,9 +65,12 @@ impl Incarnation {
     /// The members of the entry.
     pub(crate) fn members(&self, origin: &str) -> Vec<(&'static str, Value)> {
         let Self { previous, seen, reason, forced } = self;
-        let Previous { origin: old, key, size, checkpoint } = previous;
+        let Previous { origin: old, key, other_keys, size, checkpoint } = previous;
         let mut of = vec![("origin", Value::text(old))];
         of.extend(key.iter().map(|key| ("key", Value::text(key))));
+        if !other_keys.is_empty() {
+            of.push(("other_keys", Value::texts(other_keys)));
+        }
         of.extend(size.map(|size| ("size", count(size))));
         of.extend(checkpoint.iter().map(|note| ("checkpoint", Value::text(note))));
         let seen = seen.iter().map(|Seen { by, size, checkpoint }| {

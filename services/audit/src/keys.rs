@@ -5,8 +5,8 @@
 //! announcement is under, and learns the new one from it. Then the old key is *retired* by an entry, and the new one signs
 //! alone. Both entries are durable before the first checkpoint that needs them, so no signature is without its reason.
 //!
-//! What the log stands at is read from its latest checkpoint (who signed it) and the entries behind that, never remembered
-//! beside it. What this does **not** do: it makes no key and deletes none.
+//! What the log stands at is read from its latest checkpoint (who signed it) and its entries, never remembered beside them. What
+//! this does **not** do: it makes no key and deletes none.
 
 use crate::append::Log;
 use crate::error::ReadError;
@@ -16,6 +16,7 @@ use crate::signer::{self, SignerError};
 use crate::{frames, store::Bundle};
 use model::Value;
 use model::entry::{Draft, Entry, Kind};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use tlog::note::Note;
 use tlog::{Checkpoint, SigningKey, VerifierKey};
@@ -127,9 +128,9 @@ impl Keys {
     }
 
     /// The latest checkpoint must be signed by the current key, alone or beside another.
-    pub(crate) fn check_last(&self, note: &str) -> Result<(), PublishError> {
-        if Checkpoint::open(note, self.current.verifier()).is_ok() {
-            return Ok(());
+    pub(crate) fn check_last(&self, note: &str) -> Result<Checkpoint, PublishError> {
+        if let Ok(checkpoint) = Checkpoint::open(note, self.current.verifier()) {
+            return Ok(checkpoint);
         }
         let current = self.current.verifier().to_text();
         let known = self.verifiers();
@@ -142,37 +143,39 @@ impl Keys {
         })
     }
 
-    /// Writes down what has changed since the latest checkpoint was signed.
+    /// Writes down what has changed of the keys, before anything is signed.
+    ///
+    /// Whatever entries announce that no key file here has is retired: a verifier would take it for a key of this log as soon
+    /// as a checkpoint covers the entry, and it may be somebody else who has written that into the store.
     pub(crate) async fn settle(&self, log: &Log) -> Result<(), PublishError> {
-        let reader = &log.inner.reader;
-        let (mut signed, from) = match reader.last_checkpoint().await? {
+        let (signed, from) = match log.inner.reader.last_checkpoint().await? {
             Some(last) => (self.signed(&last.note)?, last.range.size()),
-            None => (vec![self.current.verifier().clone()], log.size()),
+            // Nothing was signed yet, so everything is still to be.
+            None => (vec![self.current.verifier().clone()], 0),
         };
-        for (at, event, key) in events(log, from).await? {
-            match event {
-                Event::Announced => signed.push(key),
-                Event::Retired if key == *self.current.verifier() => {
-                    return Err(PublishError::Retired { key: key.to_text(), at });
-                }
-                Event::Retired => signed.retain(|known| *known != key),
+        let standing = Standing::of(signed, &told(log, from).await?, from, log.origin())?;
+        let next = self.next.as_ref().map(SigningKey::verifier);
+        let signing = || [self.current.verifier()].into_iter().chain(next);
+        for key in signing() {
+            if let Some(at) = standing.retired_by(key) {
+                return Err(PublishError::Retired { key: key.to_text(), at });
             }
         }
-        let next = self.next.as_ref().map(SigningKey::verifier);
-        let signs = |key: &VerifierKey| key == self.current.verifier() || Some(key) == next;
-        for key in signed.iter().filter(|key| !signs(key)) {
+        for (key, announced) in standing.keys.iter().filter(|(key, _)| signing().all(|signs| signs != key)) {
+            if let Some(entry) = announced.filter(|_| !self.previous.contains(key)) {
+                tracing::error!(
+                    key = key.to_text(),
+                    entry,
+                    "an entry announces a key of the log that no key file here has; it is retired before it counts. Unless you had \
+                     named it as `next_key_file` and taken that back, somebody else has written to the store"
+                );
+            }
             self.tell(log, Event::Retired, key).await?;
         }
-        if let Some(next) = next.filter(|next| !signed.contains(next)) {
-            // Once in the life of a key, everything is looked through: what was retired must not come back.
-            let told = events(log, 0).await?;
-            let retired = told.iter().find(|(_, event, key)| *event == Event::Retired && key == next);
-            if let Some((at, _, key)) = retired {
-                return Err(PublishError::Retired { key: key.to_text(), at: *at });
-            }
-            self.tell(log, Event::Announced, next).await?;
+        match next.filter(|next| standing.keys.iter().all(|(key, _)| key != *next)) {
+            Some(next) => self.tell(log, Event::Announced, next).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// The log's own keys that have signed the note, all of which must be known here.
@@ -199,26 +202,87 @@ impl Keys {
     }
 }
 
-/// What the entries from `from` on say of keys.
-async fn events(log: &Log, mut from: u64) -> Result<Vec<(u64, Event, VerifierKey)>, PublishError> {
-    let (size, mut events) = (log.size(), Vec::new());
+/// What an entry of the kind says; `None` for what no program of ours writes.
+type Said = Option<(Event, VerifierKey)>;
+
+/// What entries say of keys, by index: those of the whole log that the store's index finds, and, whatever that says, those
+/// from `from` on. What stands there no key has vouched for, and whoever put it there may have changed the index too.
+async fn told(log: &Log, mut from: u64) -> Result<BTreeMap<u64, Said>, PublishError> {
+    let (reader, size, mut told) = (&log.inner.reader, log.size(), BTreeMap::new());
+    for first in reader.bundles_of_keys().await? {
+        let bundle = reader.bundle_from(first).await?;
+        bundle.iter().for_each(|bundle| read_bundle(bundle, &mut told));
+    }
     while from < size {
-        let bundles = log.inner.reader.bundles(from).await.map_err(ReadError::from)?;
-        let Some(last) = bundles.last() else { return Ok(events) };
+        let bundles = reader.bundles(from).await.map_err(ReadError::from)?;
+        let Some(last) = bundles.last() else { break };
         let end = last.first_index + last.count;
-        bundles.iter().for_each(|bundle| read_bundle(bundle, from, &mut events));
+        bundles.iter().for_each(|bundle| read_bundle(bundle, &mut told));
         from = end.max(from + 1);
     }
-    Ok(events)
+    Ok(told)
 }
 
-fn read_bundle(bundle: &Bundle, from: u64, events: &mut Vec<(u64, Event, VerifierKey)>) {
-    let entries = (bundle.first_index..).zip(frames::iter(&bundle.bytes)).filter(|(index, _)| *index >= from);
+fn read_bundle(bundle: &Bundle, told: &mut BTreeMap<u64, Said>) {
     let read = |(index, bytes): (u64, Result<&[u8], _>)| {
         // Most are something else, and a log is long. Canonical entries have no white space.
         let bytes = bytes.ok().filter(|bytes| std::str::from_utf8(bytes).is_ok_and(|text| text.contains(KIND)))?;
-        let (event, key) = read(&Entry::parse(bytes).ok()?)?;
-        Some((index, event, key))
+        let entry = Entry::parse(bytes).ok().filter(|entry| entry.kind == Kind::Key)?;
+        Some((index, read(&entry)))
     };
-    events.extend(entries.filter_map(read));
+    told.extend((bundle.first_index..).zip(frames::iter(&bundle.bytes)).filter_map(read));
+}
+
+/// Where a log stands with its keys.
+#[derive(Debug)]
+struct Standing {
+    /// Signed the latest checkpoint, or were announced, by which entry; and not retired.
+    keys: Vec<(VerifierKey, Option<u64>)>,
+    retired: Vec<(VerifierKey, u64)>,
+}
+
+impl Standing {
+    /// `from`: the first entry that no checkpoint covers.
+    fn of(signed: Vec<VerifierKey>, told: &BTreeMap<u64, Said>, from: u64, origin: &str) -> Result<Self, PublishError> {
+        let keys = signed.into_iter().map(|key| (key, None)).collect();
+        let mut standing = Self { keys, retired: Vec::new() };
+        for (&at, said) in told {
+            let said = said.as_ref().filter(|(_, key)| key.name() == origin);
+            let is_good = said.is_some_and(|(event, key)| standing.hear(at, *event, key));
+            if is_good {
+                continue;
+            }
+            if at >= from {
+                return Err(PublishError::Forged { at });
+            }
+            tracing::error!(
+                entry = at,
+                "an entry that is signed speaks of a key of the log in a way in which no broker does"
+            );
+        }
+        Ok(standing)
+    }
+
+    /// `false`: no broker says that.
+    fn hear(&mut self, at: u64, event: Event, key: &VerifierKey) -> bool {
+        let was_retired = self.retired_by(key).is_some();
+        match event {
+            Event::Announced if was_retired => return false,
+            Event::Announced => match self.keys.iter_mut().find(|(known, _)| known == key) {
+                Some((_, announced)) => _ = announced.get_or_insert(at),
+                None => self.keys.push((key.clone(), Some(at))),
+            },
+            Event::Retired => {
+                self.keys.retain(|(known, _)| known != key);
+                if !was_retired {
+                    self.retired.push((key.clone(), at));
+                }
+            }
+        }
+        true
+    }
+
+    fn retired_by(&self, key: &VerifierKey) -> Option<u64> {
+        self.retired.iter().find(|(known, _)| known == key).map(|(_, at)| *at)
+    }
 }

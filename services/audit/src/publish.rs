@@ -1,7 +1,8 @@
 //! Publishing: what was committed is read again, hashed again, written as tiles and signed.
 //!
-//! A checkpoint is a promise that cannot be taken back, so nothing of what the writer had in memory goes into it. In
-//! order: new bundles are read from storage and hashed; the root must be the head's; tiles and bundles are written and
+//! A checkpoint is a promise that cannot be taken back, so neither memory nor storage is believed alone. In order: new bundles
+//! are read from storage and hashed, up to what the writer has committed; the root must be the one that the writer got from
+//! what it wrote, so that nothing is signed which somebody else has put into the store; tiles and bundles are written and
 //! flushed; the note is signed, kept in the database and as a file of its own; last, `checkpoint` names the new tree.
 //! Whoever reads `checkpoint` finds everything under it.
 
@@ -119,6 +120,14 @@ pub enum PublishError {
          or in `next_key_file`"
     )]
     UnknownKey(u32),
+    #[error("whether the store is where this log's writer left it could not be told")]
+    NotCompared(#[source] AppendError),
+    /// No program of ours has written this.
+    #[error(
+        "entry {at} speaks of a key of this log in a way in which no broker does, and no checkpoint covers it yet: somebody else \
+         has written to the store. Bring back a copy of it from before that, or begin a new incarnation"
+    )]
+    Forged { at: u64 },
     #[error("a change of keys could not be written to the log")]
     NotAnnouncedNow(#[source] AppendError),
     /// The store is older than what is published: it was restored or cut. Going on would fork the log.
@@ -300,17 +309,23 @@ impl Task {
         if self.work.is_none() {
             self.resume().await?;
         }
+        let stored = self.reader().head().await?;
+        if stored.range != *self.shared().committed.borrow() {
+            // A batch may have been committed between the two looks. The writer knows.
+            self.log.compare_head().await.map_err(PublishError::NotCompared)?;
+        }
+        let committed = self.shared().committed.borrow().clone();
         let Some(mut work) = self.work.take() else { return Err(PublishError::Stopped) };
-        let head = self.reader().head().await?;
-        if head.size() > work.published.size {
+        if committed.size() > work.published.size {
+            let size = committed.size();
             if !self.reader().is_replicated().await? {
                 self.work = Some(work);
-                return Err(PublishError::NotReplicated(head.size()));
+                return Err(PublishError::NotReplicated(size));
             }
-            work = self.absorb(work, head.size()).await?;
-            if *work.builder.range() != head.range {
-                let size = head.size();
-                let what = format!("the first {size} entries as stored do not hash to the head; nothing was signed");
+            work = self.absorb(work, size).await?;
+            if *work.builder.range() != committed {
+                let what =
+                    format!("the first {size} entries as stored do not hash to what was written; nothing was signed");
                 return Err(PublishError::Mismatch(what));
             }
             work = self.sign(work).await?;

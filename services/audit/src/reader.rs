@@ -202,6 +202,11 @@ impl Reader {
         either!(self.first_index_from(index))
     }
 
+    /// Where bundles begin that may hold changes of keys, ascending, by an index of the store's own over their bytes.
+    pub(crate) async fn bundles_of_keys(&self) -> Result<Vec<u64>, StoreError> {
+        either!(self.bundles_of_keys())
+    }
+
     /// The bundle that holds this entry.
     pub(crate) async fn bundle_of(&self, index: u64) -> Result<Option<Bundle>, StoreError> {
         either!(self.bundle_of(index))

@@ -26,6 +26,8 @@ pub struct Recovered {
     /// Entries that the log had.
     pub size: u64,
     /// Entries from this one on were hashed again; those before stand under a signed checkpoint.
+    /// Those may be what the last run wrote and did not come to sign, or what somebody has put into the store since: nobody
+    /// can tell the two apart.
     pub verified_from: u64,
     /// Allowed exchanges of the last run that were open: each got the outcome `unknown_after_crash`.
     pub unknown_outcomes: u64,
@@ -56,19 +58,27 @@ impl Log {
         let reader = Reader::open(options.store_at()).await?;
         let (verified_from, checkpoint) = verify_tail(&reader, &head).await?;
         let directory = Directory::load(reader.directory().await?);
-        let shared = Arc::new(Shared::new(options, head.size(), directory));
+        let shared = Arc::new(Shared::new(options, head.range.clone(), directory));
         shared.counters.checkpoint_size.store(checkpoint, std::sync::atomic::Ordering::Relaxed);
 
         let (drafts, drafts_lane) = mpsc::channel(options.queue_max.max(1));
         let (urgent, urgent_lane) = mpsc::unbounded_channel();
         let lanes = Lanes { drafts: drafts_lane, urgent: urgent_lane, back: urgent.downgrade() };
-        let debts = debts(&reader, &head, &shared, options.incarnation.as_ref()).await?;
+        let debts = debts(&reader, &head, head.size() - verified_from, &shared, options.incarnation.as_ref()).await?;
         let unknown_outcomes = head.open.len() as u64;
         let recovered = Recovered { size: head.size(), verified_from, unknown_outcomes };
         let mut writer = Writer::new(store, State::new(head, organisations), Arc::clone(&shared), lanes);
         debts.into_iter().for_each(|draft| writer.owe(draft));
         writer.settle_debts().await.map_err(OpenError::NotWritten)?;
         tokio::spawn(writer.run());
+        if verified_from < recovered.size {
+            tracing::warn!(
+                log = options.origin,
+                from = verified_from,
+                size = recovered.size,
+                "the last run did not come to sign its last entries; they are taken over as the store has them"
+            );
+        }
         tracing::info!(
             log = options.origin,
             size = recovered.size,
@@ -84,6 +94,7 @@ impl Log {
 async fn debts(
     reader: &Reader,
     head: &Head,
+    unsigned: u64,
     shared: &Shared,
     incarnation: Option<&Incarnation>,
 ) -> Result<Vec<Draft>, OpenError> {
@@ -100,6 +111,7 @@ async fn debts(
         drafts.extend(outcome);
     }
     let number = |n: u64| Value::int(i64::try_from(n).unwrap_or(i64::MAX));
+    let unsigned = (unsigned > 0).then(|| ("unsigned", number(unsigned)));
     let members = [
         ("event", Value::text("opened")),
         ("origin", Value::text(&*shared.origin)),
@@ -107,6 +119,7 @@ async fn debts(
         ("unknown_outcomes", number(head.open.len() as u64)),
         ("version", Value::text(env!("CARGO_PKG_VERSION"))),
     ];
+    let members: Vec<_> = members.into_iter().chain(unsigned).collect();
     drafts.extend(Draft::new(Kind::System, &shared.common(), None, members, Vec::new()));
     Ok(drafts)
 }

@@ -10,6 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tlog::CompactRange;
 use tokio::sync::watch;
 
 /// Whether the log takes entries.
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     pub directory: Directory,
     /// Entries that are durable.
     pub size: watch::Sender<u64>,
+    /// The tree over them as the writer has made it, whatever the store says by now: nothing else may be signed.
+    pub committed: watch::Sender<CompactRange>,
     pub health: watch::Sender<Health>,
     pub counters: Counters,
     /// Held by the one erasure at a time; what it has come to, by class, for retention.
@@ -66,7 +69,7 @@ impl Counters {
 }
 
 impl Shared {
-    pub(crate) fn new(options: &LogOptions, size: u64, directory: Directory) -> Self {
+    pub(crate) fn new(options: &LogOptions, range: CompactRange, directory: Directory) -> Self {
         let mut boot = [0; 8];
         (options.random)(&mut boot);
         Self {
@@ -74,7 +77,8 @@ impl Shared {
             deadline: Duration::from_millis(options.deadline_ms),
             heartbeat: (options.heartbeat_ms > 0).then(|| Duration::from_millis(options.heartbeat_ms)),
             directory,
-            size: watch::Sender::new(size),
+            size: watch::Sender::new(range.size()),
+            committed: watch::Sender::new(range),
             health: watch::Sender::new(Health::Serving),
             counters: Counters::default(),
             erasing: tokio::sync::Mutex::default(),

@@ -54,6 +54,11 @@ UPDATE head SET size = ?, root = ?, range = ?, open = ? WHERE id = 1 AND size = 
 /// In stores of this format from the beginning, and put into older ones as they are opened.
 const ERASURE_TABLE: &str = "CREATE TABLE IF NOT EXISTS erasure (entry_index INTEGER PRIMARY KEY) STRICT";
 
+/// Which bundles hold entries of kind `key`, found by `kind":"key"` in their bytes: so it holds whoever put them there, and is
+/// made of what is there where a store does not have it yet.
+const KEY_INDEX: &str = "CREATE INDEX IF NOT EXISTS bundle_of_keys ON bundle (first_index)
+    WHERE instr(bytes, x'6b696e64223a226b657922') > 0";
+
 /// Contents up to this size are written together.
 const SMALL_BYTES: usize = 64 * 1024;
 
@@ -97,7 +102,14 @@ impl SqliteStore {
         let mut connection = options.connect().await.map_err(StoreError::from)?;
         assert_durable(&mut connection).await?;
         migrate(&mut connection).await?;
-        sqlx::raw_sql(ERASURE_TABLE).execute(&mut connection).await.map_err(StoreError::from)?;
+        let needs_index = "SELECT EXISTS (SELECT 1 FROM bundle)
+            AND NOT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'bundle_of_keys')";
+        if pragma::<bool>(&mut connection, needs_index).await? {
+            tracing::info!("the log's store gets an index of changes of keys; all of it is read for that, once");
+        }
+        for made_later in [ERASURE_TABLE, KEY_INDEX] {
+            sqlx::raw_sql(made_later).execute(&mut connection).await.map_err(StoreError::from)?;
+        }
         bind_origin(&mut connection, origin).await?;
         wipe_leftovers(&mut connection).await?;
         let place = Place::of(&path).map_err(|source| OpenError::File { path, source })?;

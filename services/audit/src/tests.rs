@@ -80,6 +80,7 @@ on_every_store! {
         files_that_are_gone_are_built_again
         a_failed_round_is_made_up_for
         nothing_is_signed_over_a_store_that_changed
+        nothing_is_signed_that_somebody_else_put_into_the_store
         a_key_signs_for_its_own_log_only;
     querying:
         a_search_finds_what_a_reader_of_everything_finds
@@ -92,6 +93,10 @@ on_every_store! {
         a_key_that_was_retired_does_not_come_back
         a_key_is_announced_before_it_signs_also_when_the_process_ends_in_between
         a_key_that_was_announced_is_withdrawn_by_name
+        a_key_that_nobody_here_has_is_retired_before_it_counts
+        an_announcement_that_was_signed_is_found_in_a_store_of_before_too
+        an_announcement_before_the_first_checkpoint_is_not_forgotten
+        what_no_broker_says_of_keys_is_not_signed
         one_key_has_one_place;
     vanishing:
         a_permission_nobody_waits_for_is_not_written

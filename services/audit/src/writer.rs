@@ -68,6 +68,8 @@ pub(crate) enum Urgent {
         row: CheckpointRow,
         done: oneshot::Sender<Result<(), AppendError>>,
     },
+    /// Is the store where this writer left it?
+    Compare(oneshot::Sender<Result<(), AppendError>>),
     /// From now on nothing is written that holds values of this reference. The answer is the size of the log.
     Retire {
         reference: String,
@@ -106,6 +108,7 @@ pub(crate) struct Writer<S> {
     /// Received, but without a place yet.
     held: Option<Pending>,
     checkpoints: Vec<(CheckpointRow, oneshot::Sender<Result<(), AppendError>>)>,
+    compares: Vec<oneshot::Sender<Result<(), AppendError>>>,
     scrubs: Vec<oneshot::Sender<bool>>,
     sealing: Option<oneshot::Sender<()>>,
     closing: Option<oneshot::Sender<()>>,
@@ -137,6 +140,7 @@ impl<S: Store> Writer<S> {
             owed: VecDeque::new(),
             held: None,
             checkpoints: Vec::new(),
+            compares: Vec::new(),
             scrubs: Vec::new(),
             sealing: None,
             closing: None,
@@ -205,9 +209,34 @@ impl<S: Store> Writer<S> {
 
     async fn turn(&mut self) -> Result<(), Poison> {
         self.write_batch().await?;
+        self.compare().await?;
         self.write_checkpoints().await?;
         self.scrub().await?;
         self.store.maintain().await.map_err(|e| Poison(e.chain()))
+    }
+
+    /// Between two batches the store is where the last one left it, or somebody else writes there.
+    async fn compare(&mut self) -> Result<(), Poison> {
+        if self.compares.is_empty() {
+            return Ok(());
+        }
+        let answer = match self.store.head().await {
+            Ok(head) if head == self.state.head => Ok(()),
+            Ok(head) => {
+                let (stored, written) = (head.size(), self.state.head.size());
+                return Err(Poison(format!(
+                    "the head of the log in the store, at {stored} entries, is not the one that was written here, at {written}: \
+                     somebody else writes there, and nothing is signed over that"
+                )));
+            }
+            Err(error @ StoreError::Failed(_)) => return Err(Poison(error.chain())),
+            Err(StoreError::Full(_)) => Err(AppendError::Full),
+            Err(StoreError::Busy(_)) => Err(AppendError::Overloaded),
+        };
+        for done in std::mem::take(&mut self.compares) {
+            let _ = done.send(answer);
+        }
+        Ok(())
     }
 
     async fn scrub(&mut self) -> Result<(), Poison> {
@@ -279,7 +308,8 @@ impl<S: Store> Writer<S> {
 
     /// There is something to write, and nobody waits for it. Of what is owed only the latest is new.
     fn only_outcomes(&self) -> bool {
-        let nobody_waits = self.held.is_none() && self.checkpoints.is_empty() && self.scrubs.is_empty();
+        let nobody_waits = self.held.is_none() && self.checkpoints.is_empty() && self.compares.is_empty();
+        let nobody_waits = nobody_waits && self.scrubs.is_empty();
         let told = self.sealing.is_some() || self.closing.is_some() || self.rollbacks > 0;
         let room = (self.owed.len() as u64) < ENTRIES_MAX / 2;
         nobody_waits && !told && room && self.owed.back().is_some_and(Owed::can_wait)
@@ -296,6 +326,7 @@ impl<S: Store> Writer<S> {
             Urgent::Owed(owed) => self.owed.push_back(owed),
             Urgent::Abandoned { index, draft } => self.owe_not_forwarded(index, &draft),
             Urgent::Checkpoint { row, done } => self.checkpoints.push((row, done)),
+            Urgent::Compare(done) => self.compares.push(done),
             Urgent::Retire { reference, done } => {
                 self.state.retired.insert(reference);
                 let _ = done.send(self.state.head.size());
@@ -405,6 +436,8 @@ impl<S: Store> Writer<S> {
         Counters::add(&counters.batches, 1);
         Counters::add(&counters.entries, (taken.owed.len() + taken.drafts.len()) as u64);
         counters.open.store(self.state.head.open.len() as u64, Ordering::Relaxed);
+        // Whoever sees the size may sign up to it.
+        self.shared.committed.send_replace(self.state.head.range.clone());
         self.shared.size.send_replace(self.state.head.size());
         let pledged = self.shared.receipts.as_ref().map(|options| (self.pledged(&taken), options.clone()));
         for (placed, owed) in taken.owed {

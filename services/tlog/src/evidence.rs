@@ -87,9 +87,22 @@ impl Evidence {
     /// # Errors
     /// Whatever of it does not hold.
     pub fn verify(&self, leaf: Hash, key: &VerifierKey) -> Result<Checkpoint, DoesNotHold> {
-        let checkpoint = Checkpoint::open(&self.note, key)?;
+        Ok(self.verify_any(leaf, std::slice::from_ref(key))?.0)
+    }
+
+    /// The same of a log that has had several keys, with those that have signed. A line in the name of any of them that is not its
+    /// signature refuses the note.
+    ///
+    /// # Errors
+    /// As [`Evidence::verify`].
+    pub fn verify_any<'k>(
+        &self,
+        leaf: Hash,
+        keys: &'k [VerifierKey],
+    ) -> Result<(Checkpoint, Vec<&'k VerifierKey>), DoesNotHold> {
+        let (checkpoint, signers) = Checkpoint::open_any(&self.note, keys)?;
         verify_inclusion(leaf, self.index, checkpoint.size, &self.proof, checkpoint.root)?;
-        Ok(checkpoint)
+        Ok((checkpoint, signers))
     }
 }
 

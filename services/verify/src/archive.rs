@@ -1,7 +1,7 @@
 //! The check of an archive: a stretch of a log, with hashes in the place of everything that is not shown.
 //!
 //! What passes:
-//! 1. `checkpoint` is signed by the log's key and of its origin;
+//! 1. `checkpoint` is signed by the log's key and of its origin, and not by one alone that an entry here retires;
 //! 2. entries and hashes have its root, and there are as many as it says;
 //! 3. between the first and the last entry none is missing: none at all, or, where the archive is one organisation's, none of
 //!    that organisation, and there is no other's;
@@ -19,7 +19,8 @@ mod missing;
 use crate::disclosed::{self, Salts, Verdict};
 use crate::facts::Facts;
 use crate::findings::{Findings, printable};
-use crate::report::{Finding, cosigned_json, cosigned_lines, count, list};
+use crate::keys::KeyRing;
+use crate::report::{Finding, cosigned_json, cosigned_lines, count, list, signed_lines};
 use crate::rules::{Rules, Worth};
 use missing::Missing;
 use model::canonical::{self, Value};
@@ -76,6 +77,8 @@ pub struct ArchiveReport {
     /// The signed note of the checkpoint, and the witnesses of the trust policy that cosigned it.
     pub note: String,
     pub cosigned: Vec<(String, u64)>,
+    /// The log's keys that signed it.
+    pub signed_by: Vec<String>,
     /// What the archive says that it holds; nobody has signed that.
     pub organisation: Option<String>,
     pub from: String,
@@ -182,6 +185,8 @@ struct Asked {
 
 struct Check<'k> {
     keys: &'k [VerifierKey],
+    /// What entries here say of them.
+    ring: KeyRing,
     asked: Option<Asked>,
     signed: Option<Checkpoint>,
     walk: Walk,
@@ -214,6 +219,7 @@ impl<'k> Check<'k> {
     fn new(keys: &'k [VerifierKey]) -> Self {
         Self {
             keys,
+            ring: KeyRing::new(keys),
             asked: None,
             signed: None,
             walk: Walk::default(),
@@ -287,10 +293,9 @@ impl<'k> Check<'k> {
     fn checkpoint(&mut self, bytes: &[u8]) {
         let note = String::from_utf8(bytes.to_vec()).map_err(|_| String::from("not UTF-8"));
         self.report.note = note.clone().unwrap_or_default();
-        match note.and_then(|note| {
-            Checkpoint::open_any(&note, self.keys).map(|(checkpoint, _)| checkpoint).map_err(|e| e.to_string())
-        }) {
-            Ok(checkpoint) => {
+        match note.and_then(|note| Checkpoint::open_any(&note, self.keys).map_err(|e| e.to_string())) {
+            Ok((checkpoint, signers)) => {
+                self.report.signed_by = signers.iter().map(|key| key.to_text()).collect();
                 self.report.tree = Some((checkpoint.size, checkpoint.root.to_base64()));
                 if self.signed.replace(checkpoint).is_some() {
                     self.findings.add(0..0, "has two checkpoints");
@@ -369,6 +374,9 @@ impl<'k> Check<'k> {
         }
         for digest in entry.contents() {
             self.named.entry(digest).or_insert(index);
+        }
+        if let Some(change) = &facts.key {
+            self.ring.said(index, change, &mut self.findings);
         }
         let Self { rules, findings, warnings, allowed, .. } = self;
         let one_that_opens = |earlier| allowed.contains(&earlier).then(|| Facts { opens: true, ..facts.clone() });
@@ -536,6 +544,17 @@ impl<'k> Check<'k> {
         let Some(signed) = &self.signed else {
             return self.findings.add(0..0, "no checkpoint verifies, so nothing is proven");
         };
+        if let Err(why) = self.ring.judge(&self.report.note) {
+            self.findings.add(0..0, format!("`checkpoint`: {why}"));
+        }
+        for key in self.ring.strangers(&self.report.note) {
+            let what = format!(
+                "`checkpoint` is not signed by the key {}, which you gave, and no entry here names that: if it was the log's key by \
+                 then, whoever has an older one made this",
+                key.to_text()
+            );
+            self.warnings.add(0..0, what);
+        }
         if self.is_broken {
             return;
         }
@@ -608,6 +627,7 @@ impl ArchiveReport {
             "erased": self.erased.iter().map(|(under, count)| (under.to_string(), json!(count))).collect::<serde_json::Map<_, _>>(),
             "open": self.open,
             "cosigned": cosigned_json(&self.cosigned),
+            "signed_by": self.signed_by,
             "not_proven": self.limits,
             "findings": self.findings.iter().map(Finding::to_json).collect::<Vec<_>>(),
             "findings_left_off": self.findings_left_off,
@@ -643,6 +663,7 @@ impl fmt::Display for ArchiveReport {
             writeln!(f, "  erased         {} under entry {under}", count(*values, "value", "values"))?;
         }
         writeln!(f, "  open           {}", count(self.open, "exchange without outcome", "exchanges without outcome"))?;
+        signed_lines(f, &self.signed_by)?;
         cosigned_lines(f, &self.cosigned)?;
         self.limits.iter().try_for_each(|limit| writeln!(f, "  not proven     {limit}"))
     }

@@ -193,14 +193,14 @@ impl<'a> Checkpoints<'a> {
         self.next = self.kept.next(self.store, warnings).map(|size| (size, load_kept(self.store, size)));
     }
 
-    /// The next one, if it counts by the keys that are known now.
-    fn take_next(&mut self, keys: &KeyRing, findings: &mut Findings) -> Option<Checkpoint> {
+    /// The next one with its note, if it counts by the keys that are known now.
+    fn take_next(&mut self, keys: &KeyRing, findings: &mut Findings) -> Option<(Checkpoint, String)> {
         let (size, note) = self.next.take()?;
         match judge(&note, size, keys) {
             Ok(checkpoint) => {
                 self.flush_unreadable(findings);
                 self.verified += 1;
-                Some(checkpoint)
+                Some((checkpoint, note.unwrap_or_default()))
             }
             Err(why) => {
                 self.unreadable(size, why, findings);
@@ -273,12 +273,12 @@ impl<'a> Checkpoints<'a> {
         (findings, warnings): (&mut Findings, &mut Findings),
     ) {
         while self.next_size().is_some_and(|next| next <= size) {
-            if let Some(next) = self.take_next(keys, findings) {
+            if let Some((next, note)) = self.take_next(keys, findings) {
                 if next.size == size {
-                    self.compare(&kept_path(size), &next, root, findings);
-                    if next.root == root {
-                        keys.confirm(size);
-                    }
+                    let path = kept_path(size);
+                    self.compare(&path, &next, root, findings);
+                    let unsigned = if next.root == root { keys.confirm(size, &note) } else { Vec::new() };
+                    unsigned.iter().for_each(|what| findings.add(0..0, format!("kept checkpoint `{path}`: {what}")));
                 } else {
                     self.unchecked += 1;
                 }
@@ -321,7 +321,7 @@ impl<'a> Checkpoints<'a> {
         let mut beyond = None;
         while self.next.is_some() {
             match self.take_next(keys, findings) {
-                Some(next) if next.size > self.log_size => beyond = Some((next.size, kept_path(next.size))),
+                Some((next, _)) if next.size > self.log_size => beyond = Some((next.size, kept_path(next.size))),
                 Some(_) => self.unchecked += 1,
                 None => {}
             }

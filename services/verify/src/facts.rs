@@ -37,6 +37,8 @@ pub enum Ruled {
     Activated(model::Digest),
     /// These were asked.
     Asked(model::Digest),
+    /// An exchange was allowed, by policies that the entry does not say.
+    Unnamed,
 }
 
 impl Ruled {
@@ -46,11 +48,17 @@ impl Ruled {
             Kind::System => is("opened").then_some(Self::Nothing),
             Kind::Policy if is("activated") => digest(entry.members.get("digest")?).map(Self::Activated),
             Kind::Decision | Kind::AuditRead => {
-                digest(entry.members.get("digests")?.object()?.get("policies")?).map(Self::Asked)
+                let asked = || digest(entry.members.get("digests")?.object()?.get("policies")?);
+                // What is refused may be refused before any policy is asked; nothing is allowed without one.
+                asked().map(Self::Asked).or_else(|| allows(entry).then_some(Self::Unnamed))
             }
             _ => None,
         }
     }
+}
+
+fn allows(entry: &Outline<'_>) -> bool {
+    matches!(entry.kind, Kind::Decision | Kind::AuditRead) && entry.text("decision").is_some_and(|text| text == "allow")
 }
 
 fn digest(value: Raw<'_>) -> Option<model::Digest> {
@@ -65,7 +73,6 @@ impl Facts {
     /// # Errors
     /// None: it was checked.
     pub fn of(entry: Outline<'_>) -> Result<Self, EntryError> {
-        let recorded = matches!(entry.kind, Kind::Decision | Kind::AuditRead);
         // Most are of other kinds, and a tree of one costs more than all the rest.
         let whole = match entry.kind {
             Kind::System | Kind::Erasure | Kind::Key => Some(entry.entry()?),
@@ -73,7 +80,7 @@ impl Facts {
         };
         let whole = whole.as_ref();
         Ok(Self {
-            opens: recorded && entry.text("decision").is_some_and(|decision| decision == "allow"),
+            opens: allows(&entry),
             of: entry.members.get("of").and_then(Raw::as_int).and_then(|of| u64::try_from(of).ok()),
             erasure: whole.and_then(|whole| Event::read(0, whole)).map(Box::new),
             incarnation: whole.filter(|whole| is_incarnation(whole)).map(|whole| Box::new(whole.value().clone())),

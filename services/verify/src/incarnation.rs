@@ -1,11 +1,14 @@
 //! What a log says of the one whose place it takes. Its operator says it; of what is cited there it is verified here whether it
-//! was signed by the key that is cited with it. That this was the old log's key, whoever trusts that log knows.
+//! was signed by a key that is cited with it. That this was the old log's key, whoever trusts that log knows.
 
 use crate::findings::printable;
 use model::Value;
 use serde_json::json;
 use std::fmt;
 use tlog::{Checkpoint, VerifierKey};
+
+/// More keys than any log has had.
+const KEYS_MAX: usize = 100;
 
 /// As the first entry of a log has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,6 +19,8 @@ pub struct Incarnation {
     /// Its last signed note.
     pub checkpoint: Option<String>,
     pub key: Option<String>,
+    /// Earlier ones, and the next, as far as there were any.
+    pub other_keys: Vec<String>,
     pub reason: String,
     pub forced: bool,
     pub seen: Vec<Seen>,
@@ -49,6 +54,10 @@ impl Incarnation {
             size: number(previous, "size"),
             checkpoint: text(previous, "checkpoint"),
             key: text(previous, "key"),
+            other_keys: match previous.get("other_keys") {
+                Some(Value::Array(keys)) => keys.iter().filter_map(|key| Some(key.as_text()?.to_owned())).collect(),
+                _ => Vec::new(),
+            },
             reason: text(entry, "reason").unwrap_or_default(),
             forced: entry.get("forced") == Some(&Value::Bool(true)),
             seen: seen
@@ -60,26 +69,28 @@ impl Incarnation {
         })
     }
 
-    /// Whether the key that is cited has signed this as a checkpoint of the old log, of that size if one is named; `None` where
+    /// Whether a key that is cited has signed this as a checkpoint of the old log, of that size if one is named; `None` where
     /// no note is cited.
     fn is_signed(&self, note: Option<&str>, size: Option<u64>) -> Option<bool> {
         let note = note?;
         let signed = || {
-            let key = VerifierKey::parse(self.key.as_deref()?).ok()?;
-            let checkpoint = Checkpoint::open(note, &key).ok()?;
+            let keys = self.key.iter().chain(&self.other_keys).take(KEYS_MAX);
+            let keys: Vec<_> = keys.filter_map(|key| VerifierKey::parse(key).ok()).collect();
+            let (checkpoint, _) = Checkpoint::open_any(note, &keys).ok()?;
             Some(checkpoint.origin == self.origin && size.is_none_or(|size| size == checkpoint.size))
         };
         Some(signed().unwrap_or(false))
     }
 
     pub(crate) fn to_json(&self) -> serde_json::Value {
-        let Self { origin, size, checkpoint, key, reason, forced, seen } = self;
+        let Self { origin, size, checkpoint, key, other_keys, reason, forced, seen } = self;
         let seen = seen.iter().map(|one| {
             let signed = self.is_signed(one.checkpoint.as_deref(), Some(one.size));
             json!({ "by": one.by, "size": one.size, "checkpoint": one.checkpoint, "signed": signed })
         });
         json!({
-            "origin": origin, "size": size, "checkpoint": checkpoint, "key": key, "reason": reason, "forced": forced,
+            "origin": origin, "size": size, "checkpoint": checkpoint, "key": key, "other_keys": other_keys, "reason": reason,
+            "forced": forced,
             "signed": self.is_signed(checkpoint.as_deref(), None), "seen": seen.collect::<Vec<_>>(),
         })
     }
@@ -87,8 +98,8 @@ impl Incarnation {
 
 fn in_words(is_signed: Option<bool>) -> &'static str {
     match is_signed {
-        Some(true) => ": signed by the key that is cited",
-        Some(false) => ": NOT signed by the key that is cited, so nothing but the operator's word",
+        Some(true) => ": signed by a key that is cited",
+        Some(false) => ": NOT signed by a key that is cited, so nothing but the operator's word",
         None => ": the operator's word, without a checkpoint",
     }
 }
@@ -156,6 +167,13 @@ mod tests {
         assert_eq!(signed(&cited), (Some(true), vec![Some(true), Some(false), Some(false), None]));
         let said = cited.to_string();
         assert_eq!(said.matches("NOT signed").count(), 2, "{said}");
+        // After a restore it is the key of before that has signed last.
+        let rotated = Incarnation {
+            key: Some(other.verifier().to_text()),
+            other_keys: vec![String::from("nonsense"), old.verifier().to_text()],
+            ..cited.clone()
+        };
+        assert_eq!(signed(&rotated), (Some(true), vec![Some(true), Some(true), Some(false), None]));
         let others = Incarnation { origin: String::from("p.example/2"), ..cited.clone() };
         let without = Incarnation { key: None, ..cited };
         for bad in [others, without] {

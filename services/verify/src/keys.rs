@@ -5,19 +5,24 @@
 //! that of the entries. A key that an entry *retires* counts no more for any tree that has this entry in it, whoever
 //! trusts it: it can neither sign what comes behind nor announce another.
 //!
-//! What this does **not** do: it does not find out that a retired key is used beside the log, for a tree without the entry
-//! that retires it. Whoever still trusts such a key for new things is told by others: witnesses, or the new key.
+//! A retired key can still sign a tree without the entry that retires it. Who trusts the key that took its place as well is told:
+//! such a tree neither is signed by that one nor names it; or it announces it, and it has not signed; or it takes it back while
+//! the older one goes on ([`KeyRing::doubts`], [`KeyRing::said`]). Who trusts the retired key alone can be deceived by it.
 
 use crate::findings::Findings;
 use crate::report::count;
+use model::canonical::{hex, unhex};
 use model::entry::{Entry, Kind};
 use serde_json::{Value, json};
+use std::collections::HashSet;
 use std::fmt;
 use tlog::note::{Note, NoteError};
 use tlog::{Checkpoint, CheckpointError, VerifierKey};
 
 /// More than any log changes its keys; a hostile one could have one per entry.
 const CHANGES_MAX: usize = 1_000;
+/// Keys of one sort that are printed.
+const PRINTED_MAX: usize = 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -77,14 +82,48 @@ pub struct KeyRing {
     /// Announced, and not yet under one.
     pending: Vec<(VerifierKey, u64)>,
     retired: Vec<(VerifierKey, u64)>,
+    /// Announced, whoever trusts it: from that entry on it signs beside the others, until it is retired.
+    announced: Vec<(VerifierKey, u64)>,
     /// Entries say that they signed before.
     earlier: Vec<VerifierKey>,
+    /// The public keys that entries name. `None` where not all entries were read.
+    named: Option<HashSet<[u8; 32]>>,
+    /// Entries that speak of keys.
+    changes: usize,
 }
 
 impl KeyRing {
     pub fn new(given: &[VerifierKey]) -> Self {
-        let given = given.to_vec();
-        Self { given, learned: Vec::new(), pending: Vec::new(), retired: Vec::new(), earlier: Vec::new() }
+        Self {
+            given: given.to_vec(),
+            learned: Vec::new(),
+            pending: Vec::new(),
+            retired: Vec::new(),
+            announced: Vec::new(),
+            earlier: Vec::new(),
+            named: Some(HashSet::new()),
+            changes: 0,
+        }
+    }
+
+    /// The keys of a log whose entries are read from the checkpoint of `size` entries in `note` on. Which were retired before
+    /// nobody says; so those count that have signed this one, and no other.
+    ///
+    /// # Errors
+    /// When the last of the keys, the newest, has not signed it: an older one alone may be a stolen one.
+    pub fn begin_at(&mut self, note: &str, size: u64) -> Result<(), String> {
+        let signs = |key: &VerifierKey| Checkpoint::open(note, key).is_ok();
+        if let Some(newest) = self.given.last().filter(|newest| !signs(newest)) {
+            return Err(format!(
+                "not signed by `{}`, the last of the keys that were given and so the newest: give the newest one last, and \
+                 leave one away that this log has not announced yet",
+                newest.to_text()
+            ));
+        }
+        let others = self.given.iter().filter(|key| !signs(key));
+        self.retired.extend(others.map(|key| (key.clone(), size.saturating_sub(1))));
+        self.named = None;
+        Ok(())
     }
 
     /// From now on these are trusted, in place of those before.
@@ -110,23 +149,99 @@ impl KeyRing {
         if key.name() != self.name() || signer.name() != self.name() {
             return findings.add(at, "speaks of the key of another log");
         }
-        if self.retired.len().max(self.pending.len()).max(self.learned.len()) >= CHANGES_MAX {
+        self.changes += 1;
+        // What an earlier look has kept counts as well.
+        if self.changes.max(self.retired.len()).max(self.announced.len()) > CHANGES_MAX {
             return findings.add(at, format!("more than {CHANGES_MAX} changes of keys"));
         }
+        self.named.iter_mut().for_each(|named| named.extend([*key.as_bytes(), *signer.as_bytes()]));
         if !self.earlier.contains(signer) {
             self.earlier.push(signer.clone());
         }
-        let is_retired = self.retired.iter().any(|(known, _)| known == key);
         match event {
-            Event::Announced if is_retired => findings.add(at, "announces a key that was retired before"),
+            Event::Announced if self.is_retired(key) => findings.add(at, "announces a key that was retired before"),
             Event::Announced => {
+                if self.announced_at(key).is_none() {
+                    self.announced.push((key.clone(), index));
+                }
                 if !self.pending.iter().chain(&self.learned).any(|(known, _)| known == key) {
                     self.pending.push((key.clone(), index));
                 }
             }
-            Event::Retired if is_retired => {}
-            Event::Retired => self.retired.push((key.clone(), index)),
+            Event::Retired if self.is_retired(key) => {}
+            Event::Retired => {
+                if self.given.contains(key) && self.is_taken_back(key) {
+                    let what = format!(
+                        "takes the key {} back, which you gave, and one from before it goes on. Leave it away if the log's operator \
+                         has told you so; otherwise this is another history, by whoever has that one",
+                        key.to_text()
+                    );
+                    findings.add(at, what);
+                }
+                self.retired.push((key.clone(), index));
+            }
         }
+    }
+
+    fn is_retired(&self, key: &VerifierKey) -> bool {
+        self.retired.iter().any(|(known, _)| known == key)
+    }
+
+    fn announced_at(&self, key: &VerifierKey) -> Option<u64> {
+        self.announced.iter().find(|(known, _)| known == key).map(|(_, at)| *at)
+    }
+
+    /// Whether an older key is still in use where this one is retired: one that was announced before it, or needed no announcing.
+    fn is_taken_back(&self, key: &VerifierKey) -> bool {
+        let Some(announced) = self.announced_at(key) else { return false };
+        let needed_none = self.given.iter().filter(|one| self.announced_at(one).is_none());
+        let before = self.announced.iter().filter(|(_, at)| *at < announced).map(|(one, _)| one);
+        needed_none.chain(before).any(|one| one != key && !self.is_retired(one))
+    }
+
+    /// What is wrong with who has signed the note of a checkpoint that counts, of `size` entries whose root it has: each
+    /// key that they announce signs as long as it is not retired.
+    fn unsigned(&self, note: &str, size: u64) -> Vec<String> {
+        let retired = |key: &VerifierKey| self.retired.iter().any(|(known, at)| known == key && *at < size);
+        let missing =
+            |(key, at): &&(VerifierKey, u64)| *at < size && !retired(key) && Checkpoint::open(note, key).is_err();
+        let missing = self.announced.iter().filter(missing);
+        missing
+            .map(|(key, at)| {
+                format!(
+                    "entry {at} announces the key {}, which has not signed: who has announced it does not have it, or it is another \
+                     history, by whoever has an older key",
+                    key.to_text()
+                )
+            })
+            .collect()
+    }
+
+    /// What is wrong with who has signed the latest checkpoint of a log, one that counts, of `size` entries whose root it has.
+    pub fn doubts(&self, note: &str, size: u64) -> Vec<String> {
+        let mut doubts = self.unsigned(note, size);
+        if self.named.is_some() {
+            doubts.extend(self.strangers(note).map(|key| {
+                format!(
+                    "neither is signed by the key {}, which you gave, nor does any entry name that: leave it away for a log or a \
+                     copy of one from before it was announced; otherwise this is another history, by whoever has an older key",
+                    key.to_text()
+                )
+            }));
+        }
+        doubts
+    }
+
+    /// The keys that the caller gave that neither signed the note nor are named by entries.
+    pub fn strangers<'r>(&'r self, note: &'r str) -> impl Iterator<Item = &'r VerifierKey> {
+        let is_named = |key: &VerifierKey| self.named.as_ref().is_some_and(|named| named.contains(key.as_bytes()));
+        self.given.iter().filter(move |key| !is_named(key) && Checkpoint::open(note, key).is_err())
+    }
+
+    /// The keys that count at some size and have signed the note.
+    pub fn signers(&self, note: &str) -> Vec<VerifierKey> {
+        let known = self.given.iter().chain(self.learned.iter().map(|(key, _)| key));
+        known.filter(|key| Checkpoint::open(note, key).is_ok()).cloned().collect()
     }
 
     /// The checkpoint in a note, if a key signed it that counts for a tree of its size.
@@ -158,12 +273,18 @@ impl KeyRing {
         })
     }
 
-    /// A checkpoint of `size` entries that counts has the root of the entries: what is announced in them counts too.
-    pub fn confirm(&mut self, size: u64) {
+    /// The checkpoint of `size` entries in `note`, which counts, has the root of the entries: what is announced in them counts
+    /// too. Comes back with what is wrong with who has signed it, where it is the first over an announcement.
+    pub fn confirm(&mut self, size: u64, note: &str) -> Vec<String> {
+        if self.pending.iter().all(|(_, at)| *at >= size) {
+            return Vec::new();
+        }
+        let unsigned = self.unsigned(note, size);
         let (confirmed, pending) = std::mem::take(&mut self.pending).into_iter().partition(|(_, at)| *at < size);
         self.pending = pending;
         let confirmed: Vec<_> = confirmed;
         self.learned.extend(confirmed.into_iter().filter(|(key, _)| !self.given.contains(key)));
+        unsigned
     }
 
     /// Whether entries name keys of before that the caller does not trust.
@@ -191,7 +312,17 @@ impl KeyRing {
         let texts = |keys: &[(VerifierKey, u64)]| -> Value {
             keys.iter().map(|(key, at)| json!({ "key": key.to_text(), "entry": at })).collect()
         };
-        json!({ "learned": texts(&self.learned), "retired": texts(&self.retired) })
+        let named = self.named.as_ref().map(|named| {
+            let mut named: Vec<String> = named.iter().map(|key| hex(key)).collect();
+            named.sort_unstable();
+            named
+        });
+        json!({
+            "learned": texts(&self.learned),
+            "retired": texts(&self.retired),
+            "announced": texts(&self.announced),
+            "named": named,
+        })
     }
 
     /// The inverse of [`KeyRing::to_json`], beside the keys that the caller trusts.
@@ -203,7 +334,17 @@ impl KeyRing {
             });
             keys.collect()
         };
-        Some(Self { learned: keys("learned")?, retired: keys("retired")?, ..Self::new(given) })
+        let (learned, retired) = (keys("learned")?, keys("retired")?);
+        // What was kept by a version of before lacks both.
+        let announced = if value.get("announced").is_some() { keys("announced")? } else { learned.clone() };
+        let named = match value.get("named").and_then(Value::as_array) {
+            Some(named) => {
+                let named = named.iter().map(|key| unhex(key.as_str()?)?.try_into().ok());
+                Some(named.collect::<Option<HashSet<[u8; 32]>>>()?)
+            }
+            None => None,
+        };
+        Some(Self { learned, retired, announced, named, ..Self::new(given) })
     }
 }
 
@@ -250,11 +391,16 @@ impl Keys {
 
 impl fmt::Display for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut list = |what: &str, keys: &[(String, u64)]| {
-            keys.iter().try_for_each(|(key, at)| writeln!(f, "  {what}    {key}, by entry {at}"))
+        let mut list = |what: &str, keys: Vec<String>| {
+            keys.iter().take(PRINTED_MAX).try_for_each(|key| writeln!(f, "  {what}    {key}"))?;
+            match keys.len().checked_sub(PRINTED_MAX) {
+                Some(more @ 1..) => writeln!(f, "  {what}    and {more} more"),
+                _ => Ok(()),
+            }
         };
-        list("new key    ", &self.learned)?;
-        list("retired key", &self.retired)?;
-        self.earlier.iter().try_for_each(|key| writeln!(f, "  earlier key    {key}, which entries name"))
+        let by_entry = |keys: &[(String, u64)]| keys.iter().map(|(key, at)| format!("{key}, by entry {at}")).collect();
+        list("new key    ", by_entry(&self.learned))?;
+        list("retired key", by_entry(&self.retired))?;
+        list("earlier key", self.earlier.iter().map(|key| format!("{key}, which entries name")).collect())
     }
 }

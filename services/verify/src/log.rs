@@ -203,6 +203,7 @@ impl<'a> Check<'a> {
 
     /// The report, and whether `note`, which the published checkpoint was read from, is signed by a key that counts.
     fn run(mut self, note: &str, progress: &mut dyn FnMut(u64, u64)) -> (Report, bool) {
+        self.report.note = note.to_owned();
         self.walk(progress);
         self.finish(note)
     }
@@ -432,7 +433,12 @@ impl<'a> Check<'a> {
     /// Whether `checkpoint` is signed by a key that counts at its size, which is known when the entries are.
     fn finish_published(&mut self, note: &str) -> bool {
         match self.keys.judge(note) {
-            Ok(_) => true,
+            Ok(checkpoint) => {
+                for what in self.keys.doubts(note, checkpoint.size) {
+                    self.findings.add(0..0, format!("`checkpoint`: {what}"));
+                }
+                true
+            }
             // Nobody's is told by whoever asked for this.
             Err(Refusal::Unknown) => false,
             Err(Refusal::Other(why)) => {

@@ -343,12 +343,6 @@ impl Trust {
         Ok(Self { keys: policy.logs.iter().map(|log| log.key.clone()).collect(), policy })
     }
 
-    /// The one of its keys that has signed the note.
-    fn signer(&self, note: &str) -> Result<&VerifierKey, String> {
-        let key = tlog::note::signer(note, &self.keys).or_else(|| self.keys.first());
-        key.ok_or_else(|| String::from("there is no key"))
-    }
-
     /// The witnesses that cosigned the checkpoint, and a finding if they are too few.
     fn witnessed(&self, note: &str) -> (Vec<(String, u64)>, Option<Finding>) {
         let cosigned = self.policy.cosigned(note);
@@ -394,8 +388,7 @@ fn verify_proof(arguments: &FileArguments) -> Result<ProofReport, String> {
     let trust = Trust::of(&arguments.trust)?;
     let entry = arguments.beside.as_deref().map(small_file).transpose()?;
     let text = small_text(&arguments.file)?;
-    let note = tlog::Evidence::parse(&text).map(|evidence| evidence.note).unwrap_or_default();
-    let mut report = proof::check(&text, entry.as_deref(), trust.signer(&note)?)
+    let mut report = proof::check_by(&text, entry.as_deref(), &trust.keys)
         .map_err(|error| format!("`{}` is no proof: {error}", arguments.file.display()))?;
     let (cosigned, finding) = trust.witnessed(&report.note);
     report.cosigned = cosigned;
@@ -434,8 +427,8 @@ fn verify_log(arguments: &LogArguments) -> Result<Report, String> {
         let _ = write!(std::io::stderr(), "\r\u{1b}[K");
     }
     let mut report = report.map_err(|error| error.to_string())?;
-    let note = std::fs::read_to_string(arguments.dir.join("checkpoint")).unwrap_or_default();
-    let (cosigned, finding) = trust.witnessed(&note);
+    // The one that was verified, not whatever stands there by now.
+    let (cosigned, finding) = trust.witnessed(&report.note);
     report.cosigned = cosigned;
     report.findings.extend(finding);
     Ok(report)

@@ -74,6 +74,8 @@ pub struct Seen {
     unresolved: Vec<String>,
     /// Which keys of the log count, as far as it has said.
     keys: KeyRing,
+    /// Those that had signed `note`, so that it is still known as the log's when one of them is no longer trusted.
+    signers: Vec<VerifierKey>,
 }
 
 impl Watch {
@@ -163,19 +165,23 @@ impl Seen {
             latest: None,
             unresolved: Vec::new(),
             keys: KeyRing::new(&[]),
+            signers: Vec::new(),
         }
     }
 
-    /// Begins at the checkpoint that is published now, and believes what is before it.
+    /// Begins at the checkpoint that is published now, and believes what is before it. Of several keys those count from then on
+    /// that have signed it.
     ///
     /// # Errors
-    /// When it is not signed by the key, or its hash tiles are not there.
+    /// When it is not signed by the key, or by the last of several, or its hash tiles are not there.
     pub fn from_now(watch: &Watch, files: &mut dyn Files, clock: &dyn Clock) -> Result<Self, Unreachable> {
-        let keys = KeyRing::new(&watch.given());
+        let mut keys = KeyRing::new(&watch.given());
         let (note, checkpoint) = match published(&keys, files)? {
             Ok(published) => published,
             Err(why) => return Err(Unreachable(format!("`checkpoint`: {why}"))),
         };
+        keys.begin_at(&note, checkpoint.size).map_err(|why| Unreachable(format!("`checkpoint`: {why}")))?;
+        let signers = keys.signers(&note);
         let mut range = CompactRange::new();
         for (level, index) in tlog::range::cover(0, checkpoint.size) {
             let path =
@@ -190,7 +196,7 @@ impl Seen {
         }
         let mut rules = Rules::default();
         rules.hole(0..checkpoint.size);
-        Ok(Self { note, range, rules, latest: Some(clock.now()), unresolved: Vec::new(), keys })
+        Ok(Self { note, range, rules, latest: Some(clock.now()), unresolved: Vec::new(), keys, signers })
     }
 
     /// Entries that have been seen.
@@ -209,6 +215,7 @@ impl Seen {
             "rules": self.rules.to_json(),
             "unresolved": self.unresolved,
             "keys": self.keys.to_json(),
+            "signers": self.signers.iter().map(VerifierKey::to_text).collect::<Vec<_>>(),
         })
     }
 
@@ -234,9 +241,15 @@ impl Seen {
         let note = text("note")?.to_owned();
         let unresolved = value.get("unresolved")?.as_array()?.iter().map(|text| Some(text.as_str()?.to_owned()));
         let unresolved = unresolved.collect::<Option<Vec<_>>>()?;
-        let signed = keys.judge(&note).ok().map(|signed| (signed.size, signed.root));
+        // What was judged good then stays what was seen, also when a key is trusted no longer. What is published is judged anew.
+        let signers = value.get("signers").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let signers = signers.iter().map(|key| VerifierKey::parse(key.as_str()?).ok());
+        let signers = signers.collect::<Option<Vec<_>>>()?;
+        let signed = keys.judge(&note).ok().or_else(|| Some(Checkpoint::open_any(&note, &signers).ok()?.0));
+        let signed = signed.filter(|signed| signed.origin == watch.key.name());
+        let signed = signed.map(|signed| (signed.size, signed.root));
         let is_signed = signed == Some((range.size(), range.root())) || (note.is_empty() && range.size() == 0);
-        is_signed.then_some(Self { note, range, rules, latest, unresolved, keys })
+        is_signed.then_some(Self { note, range, rules, latest, unresolved, keys, signers })
     }
 
     /// Looks once.
@@ -317,9 +330,16 @@ impl Seen {
             look.new = 0;
             return Ok(());
         }
-        next.keys.confirm(checkpoint.size);
+        next.keys.confirm(checkpoint.size, note);
         if let Err(why) = next.keys.judge(note) {
             findings.add(0..0, format!("`checkpoint`: {why}"));
+            look.new = 0;
+            return Ok(());
+        }
+        let doubts = next.keys.doubts(note, checkpoint.size);
+        if !doubts.is_empty() {
+            // It may be another history, by whoever has an older key: what was seen stays what the next look begins with.
+            doubts.iter().for_each(|what| findings.add(0..0, format!("`checkpoint`: {what}")));
             look.new = 0;
             return Ok(());
         }
@@ -331,6 +351,7 @@ impl Seen {
         // What nobody of those who are trusted has cosigned may yet be replaced by what they have.
         if is_met {
             (self.range, self.rules, self.latest, self.keys) = (next.range, next.rules, next.latest, next.keys);
+            self.signers = self.keys.signers(note);
             self.note = note.to_owned();
             self.unresolved.extend(of_entries.iter().map(ToString::to_string));
             self.unresolved.truncate(UNRESOLVED_MAX);

@@ -3,8 +3,9 @@
 //! In `extra` stand one or two lines: the entry, and the values that are shown of what it commits to.
 
 use crate::disclosed::{self, Disclosed};
-use crate::findings::printable;
-use crate::report::{Finding, cosigned_json, cosigned_lines};
+use crate::findings::{Findings, printable};
+use crate::keys::{Change, KeyRing};
+use crate::report::{Finding, cosigned_json, cosigned_lines, signed_lines};
 use model::entry::Entry;
 use serde_json::{Value, json};
 use std::fmt;
@@ -24,6 +25,8 @@ pub struct ProofReport {
     /// The signed note of the checkpoint, and the witnesses of the trust policy that cosigned it.
     pub note: String,
     pub cosigned: Vec<(String, u64)>,
+    /// The log's keys that signed it.
+    pub signed_by: Vec<String>,
     pub findings: Vec<Finding>,
 }
 
@@ -32,8 +35,16 @@ pub struct ProofReport {
 /// # Errors
 /// When the text is no proof.
 pub fn check(text: &str, entry: Option<&[u8]>, key: &VerifierKey) -> Result<ProofReport, EvidenceError> {
+    check_by(text, entry, std::slice::from_ref(key))
+}
+
+/// The same by several keys of the log, any of which may have signed.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_by(text: &str, entry: Option<&[u8]>, keys: &[VerifierKey]) -> Result<ProofReport, EvidenceError> {
     let evidence = Evidence::parse(text)?;
-    let (origin, note) = (key.name().to_owned(), evidence.note.clone());
+    let (origin, note) = (keys.first().map(VerifierKey::name).unwrap_or_default().to_owned(), evidence.note.clone());
     let mut report = ProofReport { origin, note, index: evidence.index, ..ProofReport::default() };
     let extra = evidence.extra.as_deref().unwrap_or_default();
     let mut lines = extra.splitn(2, |byte| *byte == b'\n');
@@ -47,11 +58,23 @@ pub fn check(text: &str, entry: Option<&[u8]>, key: &VerifierKey) -> Result<Proo
         report.finding("the proof holds another entry than the one that was named");
     }
     report.entry = String::from_utf8_lossy(bytes).into_owned();
-    match evidence.verify(leaf_hash(bytes), key) {
-        Ok(checkpoint) => report.tree = Some((checkpoint.size, checkpoint.root.to_base64())),
+    match evidence.verify_any(leaf_hash(bytes), keys) {
+        Ok((checkpoint, signers)) => {
+            report.signed_by = signers.iter().map(|key| key.to_text()).collect();
+            report.tree = Some((checkpoint.size, checkpoint.root.to_base64()));
+        }
         Err(error) => report.finding(error.to_string()),
     }
-    match Entry::parse(bytes) {
+    let entry = Entry::parse(bytes);
+    if let (Some(_), Some(change)) = (&report.tree, entry.as_ref().ok().and_then(Change::read)) {
+        // A tree that retires a key is not signed by it.
+        let mut ring = KeyRing::new(keys);
+        ring.said(evidence.index, &change, &mut Findings::default());
+        if let Err(why) = ring.judge(&evidence.note) {
+            report.finding(format!("the checkpoint: {why}"));
+        }
+    }
+    match entry {
         Ok(entry) => match disclosed::compare(&entry, values) {
             Ok(disclosed) => {
                 for one in disclosed.iter().filter(|one| one.verdict.is_fault()) {
@@ -92,6 +115,7 @@ impl ProofReport {
             "root": self.tree.as_ref().map(|(_, root)| root),
             "entry": value(&self.entry),
             "cosigned": cosigned_json(&self.cosigned),
+            "signed_by": self.signed_by,
             "disclosed": disclosed.collect::<serde_json::Map<_, _>>(),
             "findings": self.findings.iter().map(Finding::to_json).collect::<Vec<_>>(),
         })
@@ -106,6 +130,7 @@ impl fmt::Display for ProofReport {
         if let Some((size, root)) = &self.tree {
             writeln!(f, "  tree           {size} entries, root {root}")?;
         }
+        signed_lines(f, &self.signed_by)?;
         cosigned_lines(f, &self.cosigned)?;
         for one in &self.disclosed {
             let values = one.values.as_ref().map(|values| String::from_utf8_lossy(&values.encode()).into_owned());
@@ -119,7 +144,8 @@ impl fmt::Display for ProofReport {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::log::published::{checkpoint, key, seal, story};
+    use crate::log::published::{ORIGIN, Told, checkpoint, key, root, seal, story, told};
+    use model::entry::Kind;
 
     /// Of entry `index` of a log that holds these.
     pub(crate) fn proof_of(entries: &[Vec<u8>], index: u64) -> Evidence {
@@ -173,5 +199,49 @@ pub(crate) mod tests {
         assert!(check("nonsense", None, key(1).verifier()).is_err());
         let (shown, _) = proof(|entry| Some([entry, b"\n{\"subject\":{\"salt\":\"00\",\"values\":{}}}"].concat()));
         assert_eq!(findings(&shown, None), ["what is shown as `subject` is not what was recorded"]);
+    }
+
+    /// Its note signed by these.
+    pub(crate) fn signed_by(evidence: Evidence, entries: &[Vec<u8>], keys: &[u8]) -> Evidence {
+        let keys: Vec<tlog::SigningKey> = keys.iter().map(|seed| key(*seed)).collect();
+        let checkpoint = tlog::Checkpoint::new(ORIGIN, entries.len() as u64, root(entries));
+        Evidence { note: checkpoint.sign_all(&keys.iter().collect::<Vec<_>>()).unwrap(), ..evidence }
+    }
+
+    pub(crate) fn public(keys: &[u8]) -> Vec<VerifierKey> {
+        keys.iter().map(|seed| key(*seed).verifier().clone()).collect()
+    }
+
+    #[test]
+    fn a_retired_key_does_not_prove_that_it_was_retired() {
+        let mut story = story(300);
+        let text = |seed: u8| model::Value::text(key(seed).verifier().to_text());
+        let members = vec![("event", model::Value::text("retired")), ("key", text(1)), ("signer", text(2))];
+        story[151] = Told { organisation: None, members, ..told(Kind::Key, "") };
+        let entries = seal(&story);
+        let by = |keys: &[u8]| {
+            let proof = Evidence { extra: Some(entries[151].clone()), ..proof_of(&entries, 151) };
+            check_by(&signed_by(proof, &entries, keys).to_text(), None, &public(&[1, 2])).unwrap()
+        };
+        let by_old = by(&[1]);
+        assert_eq!(by_old.findings.len(), 1, "{by_old}");
+        assert!(by_old.findings[0].what.contains("signed by a key that entry 151 retired"), "{by_old}");
+        let by_new = by(&[2]);
+        assert!(by_new.is_ok() && by_new.signed_by == [key(2).verifier().to_text()], "{by_new}");
+        assert_eq!(by_new.to_json()["signed_by"][0], key(2).verifier().to_text());
+    }
+
+    #[test]
+    fn a_signature_that_was_changed_refuses_a_proof_whatever_the_other_says() {
+        let entries = seal(&story(300));
+        let good = Evidence { extra: Some(entries[7].clone()), ..signed_by(proof_of(&entries, 7), &entries, &[1, 2]) };
+        let report = |text: &str| check_by(text, None, &public(&[1, 2])).unwrap();
+        assert_eq!(report(&good.to_text()).signed_by.len(), 2);
+        let lines: Vec<&str> = good.note.split('\n').collect();
+        let forged = signed_by(proof_of(&entries[..299], 7), &entries[..299], &[2]).note;
+        let bad = forged.split('\n').nth(4).unwrap();
+        let mixed = Evidence { note: format!("{}\n{bad}\n", lines[..5].join("\n")), ..good };
+        let mixed = report(&mixed.to_text());
+        assert!(mixed.findings[0].what.contains("the signature of key `plant.example/log` does not verify"), "{mixed}");
     }
 }

@@ -1,7 +1,7 @@
 //! The check of a receipt: does it bind the log, and has the log kept the promise?
 
 use crate::findings::printable;
-use crate::report::Finding;
+use crate::report::{Finding, signed_lines};
 use model::Timestamp;
 use serde_json::{Value, json};
 use std::fmt;
@@ -15,8 +15,12 @@ pub struct ReceiptReport {
     pub receipt: Receipt,
     /// Entries under the checkpoint that covers the entry, if a proof was shown.
     pub redeemed: Option<u64>,
-    /// The log has signed that another entry stands there: receipt and proof are evidence against whoever holds its key.
+    /// The log has signed that another entry stands there: receipt and proof are evidence against whoever holds its key, or its
+    /// keys.
     pub is_contradicted: bool,
+    /// The key of the log that has signed the receipt, and those that have signed the proof.
+    pub signed_by: Option<String>,
+    pub proof_signed_by: Vec<String>,
     pub findings: Vec<Finding>,
 }
 
@@ -34,18 +38,26 @@ pub fn check(text: &str, proof: Option<&str>, key: &VerifierKey) -> Result<Recei
 /// As [`check`].
 pub fn check_by(text: &str, proof: Option<&str>, keys: &[VerifierKey]) -> Result<ReceiptReport, ReceiptError> {
     let receipt = Receipt::of_header(text)?;
-    let mut report = ReceiptReport { receipt, redeemed: None, is_contradicted: false, findings: Vec::new() };
-    let signed = keys.iter().map(|key| report.receipt.verify(key)).reduce(Result::or);
-    if let Some(Err(error)) = signed {
-        report.finding(format!("it binds nobody: {error}"));
-    } else if let (Some(proof), Some(first)) = (proof, keys.first()) {
-        match Evidence::parse(proof) {
-            Ok(proof) => {
-                let key = tlog::note::signer(&proof.note, keys).unwrap_or(first);
-                report.redeem(&proof, key);
+    let mut report = ReceiptReport {
+        receipt,
+        redeemed: None,
+        is_contradicted: false,
+        signed_by: None,
+        proof_signed_by: Vec::new(),
+        findings: Vec::new(),
+    };
+    let signed = keys.iter().map(|key| report.receipt.verify(key).map(|()| key)).reduce(Result::or);
+    match signed {
+        Some(Err(error)) => report.finding(format!("it binds nobody: {error}")),
+        Some(Ok(key)) => {
+            report.signed_by = Some(key.to_text());
+            match proof.map(Evidence::parse) {
+                Some(Ok(proof)) => report.redeem(&proof, keys),
+                Some(Err(error)) => report.finding(format!("the proof is none: {error}")),
+                None => {}
             }
-            Err(error) => report.finding(format!("the proof is none: {error}")),
         }
+        None => report.finding("there is no key to judge it by"),
     }
     Ok(report)
 }
@@ -55,25 +67,42 @@ impl ReceiptReport {
         self.findings.push(Finding { what: printable(&what.into()), entries: None });
     }
 
-    fn redeem(&mut self, proof: &Evidence, key: &VerifierKey) {
+    fn redeem(&mut self, proof: &Evidence, keys: &[VerifierKey]) {
         if proof.index != self.receipt.index {
             return self.finding(format!("the proof is of entry {}, not of {}", proof.index, self.receipt.index));
         }
-        match proof.verify(self.receipt.leaf, key) {
-            Ok(checkpoint) => self.redeemed = Some(checkpoint.size),
+        let texts = |signers: Vec<&VerifierKey>| signers.iter().map(|key| key.to_text()).collect();
+        match proof.verify_any(self.receipt.leaf, keys) {
+            Ok((checkpoint, signers)) => {
+                (self.redeemed, self.proof_signed_by) = (Some(checkpoint.size), texts(signers))
+            }
             Err(error) => {
                 let other = proof.extra.as_deref().and_then(|extra| extra.split(|byte| *byte == b'\n').next());
-                if other.is_some_and(|other| proof.verify(leaf_hash(other), key).is_ok()) {
-                    self.is_contradicted = true;
-                    self.finding(
-                        "the log has signed that another entry stands there: receipt and proof together are evidence against \
-                         whoever holds its key",
-                    );
-                } else {
-                    self.finding(format!("the proof does not hold for the promised entry: {error}"));
+                match other.and_then(|other| proof.verify_any(leaf_hash(other), keys).ok()) {
+                    Some((_, signers)) => {
+                        self.proof_signed_by = texts(signers);
+                        self.contradicted();
+                    }
+                    None => self.finding(format!("the proof does not hold for the promised entry: {error}")),
                 }
             }
         }
+    }
+
+    /// Says by whom: of a log that has had two keys, one of which may be somebody else's by now.
+    fn contradicted(&mut self) {
+        self.is_contradicted = true;
+        let by = self.signed_by.clone().unwrap_or_default();
+        let evidence =
+            "the log has signed that another entry stands there: receipt and proof together are evidence against";
+        if self.proof_signed_by.contains(&by) {
+            return self.finding(format!("{evidence} whoever holds its key"));
+        }
+        let others = self.proof_signed_by.join(", ");
+        self.finding(format!(
+            "{evidence} whoever holds its keys, and two have signed: {by} the receipt, {others} the proof. If one of them was stolen, \
+             or retired by then, whoever has that one may have made its part"
+        ));
     }
 
     pub fn is_ok(&self) -> bool {
@@ -90,6 +119,8 @@ impl ReceiptReport {
             "checkpoint_by": Timestamp(self.receipt.by_ms).to_rfc3339(),
             "redeemed": self.redeemed,
             "contradicted": self.is_contradicted,
+            "signed_by": self.signed_by,
+            "proof_signed_by": self.proof_signed_by,
             "findings": self.findings.iter().map(Finding::to_json).collect::<Vec<_>>(),
         })
     }
@@ -109,6 +140,7 @@ impl fmt::Display for ReceiptReport {
         writeln!(f, "  hash           {leaf}")?;
         writeln!(f, "  durable        {}", Timestamp(*time_ms).to_rfc3339())?;
         writeln!(f, "  checkpoint by  {}", Timestamp(*by_ms).to_rfc3339())?;
+        signed_lines(f, self.signed_by.as_slice())?;
         match self.redeemed {
             Some(size) => writeln!(f, "  redeemed       under a checkpoint of {size} entries"),
             None => Ok(()),
@@ -120,7 +152,7 @@ impl fmt::Display for ReceiptReport {
 mod tests {
     use super::*;
     use crate::log::published::{key, seal, story};
-    use crate::proof::tests::proof_of;
+    use crate::proof::tests::{proof_of, public, signed_by};
     use tlog::receipt::Signed;
 
     fn receipt(entries: &[Vec<u8>]) -> String {
@@ -157,6 +189,36 @@ mod tests {
         assert!(!unclear.is_ok() && !unclear.is_contradicted);
         let other = checked(&text, Some(&proof(&entries, 8, None)));
         assert_eq!(other.findings[0].what, "the proof is of entry 8, not of 7");
+    }
+
+    #[test]
+    fn two_keys_that_contradict_each_other_are_both_named() {
+        let entries = seal(&story(300));
+        // By key 1, which is the log's; and by key 2, which was retired and is somebody else's by now.
+        let text = receipt(&entries);
+        let mut forged = entries.clone();
+        forged[7] = entries[8].clone();
+        let proof = |keys: &[u8]| {
+            let proof = signed_by(proof_of(&forged, 7), &forged, keys);
+            Evidence { extra: Some(forged[7].clone()), ..proof }.to_text()
+        };
+        let [own, other] = [1, 2].map(|seed| key(seed).verifier().to_text());
+        let known = public(&[2, 1]);
+        let broken = check_by(&text, Some(&proof(&[2])), &known).unwrap();
+        assert!(broken.is_contradicted && broken.findings[0].what.contains("two have signed"), "{broken}");
+        assert!([&own, &other].iter().all(|key| broken.findings[0].what.contains(key.as_str())), "{broken}");
+        let json = broken.to_json();
+        assert_eq!((&json["signed_by"], &json["proof_signed_by"]), (&serde_json::json!(own), &serde_json::json!([other])));
+        for keys in [&[1][..], &[2, 1]] {
+            let broken = check_by(&text, Some(&proof(keys)), &known).unwrap();
+            assert!(broken.is_contradicted && !broken.findings[0].what.contains("two have signed"), "{broken}");
+        }
+        // A line in a known key's name that is not its signature refuses the whole note.
+        let good = signed_by(proof_of(&entries, 7), &entries, &[1]);
+        let bad = signed_by(proof_of(&forged, 7), &forged, &[2]).note;
+        let mixed = Evidence { note: format!("{}{}\n", good.note, bad.split('\n').nth(4).unwrap()), ..good };
+        let mixed = check_by(&text, Some(&mixed.to_text()), &known).unwrap();
+        assert!(!mixed.is_ok() && mixed.findings[0].what.contains("does not verify"), "{mixed}");
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub struct Report {
     pub organisations: u64,
     /// Allowed exchanges that have no outcome yet.
     pub open: u64,
+    /// The signed note of that checkpoint, as it was read once and verified.
+    pub note: String,
     /// Witnesses of the trust policy that cosigned the published checkpoint, and when, in seconds since 1970.
     pub cosigned: Vec<(String, u64)>,
     /// The log that this one takes the place of, as its operator says.
@@ -129,6 +131,11 @@ impl fmt::Display for Report {
 pub(crate) fn cosigned_json(cosigned: &[(String, u64)]) -> Value {
     let time = |seconds: u64| Timestamp(i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000)).to_rfc3339();
     cosigned.iter().map(|(name, seconds)| json!({ "witness": name, "time": time(*seconds) })).collect()
+}
+
+/// The log's keys that signed a checkpoint, which may have had several.
+pub(crate) fn signed_lines(f: &mut fmt::Formatter<'_>, keys: &[String]) -> fmt::Result {
+    keys.iter().try_for_each(|key| writeln!(f, "  signed         by {key}"))
 }
 
 pub(crate) fn cosigned_lines(f: &mut fmt::Formatter<'_>, cosigned: &[(String, u64)]) -> fmt::Result {

@@ -111,6 +111,9 @@ impl Rules {
         if index == 0 || ruled == Some(Ruled::Nothing) {
             self.in_use = Some(BTreeSet::new());
         }
+        if ruled == Some(Ruled::Unnamed) {
+            findings.add(index..index + 1, "allowed, and does not say by which policies");
+        }
         let Some(in_use) = &mut self.in_use else { return };
         match ruled {
             Some(Ruled::Activated(digest)) => drop(in_use.insert(digest)),
@@ -429,6 +432,11 @@ mod tests {
         assert_eq!(findings([activated(1), asked(2), activated(2)]), [format!("entry 1: {}", never(2))]);
         // A start says anew what is in use.
         assert_eq!(findings([opened(), activated(1), opened(), asked(1)]), [format!("entry 3: {}", never(1))]);
+        // Also where nothing is known of what is in use.
+        assert_eq!(
+            tell([None, Some(ruled(Ruled::Unnamed))]).0,
+            ["entry 1: allowed, and does not say by which policies"]
+        );
         // Where entries are missing, one of them may have said it, until the next start.
         let (found, ..) = tell([None, Some(asked(7)), Some(opened()), Some(activated(1)), Some(asked(7))]);
         assert_eq!(found, [format!("entry 4: {}", never(7))]);

@@ -81,3 +81,23 @@ fn cosignatures_count_by_the_callers_policy() {
         assert_eq!((said.0, said.1.contains("in the future")), (code, code == Some(1)), "{said:?}");
     }
 }
+
+/// The quorum is that of the note that was verified, not of what is found under the name `checkpoint` another time.
+#[test]
+fn the_quorum_is_looked_for_on_the_note_that_was_verified() {
+    let entries = seal(&story(20));
+    let log = Published::of(&entries, &[10], &key(1));
+    let witness = tlog::CosigningKey::generate("witness.example/w1", [3; 32]).unwrap();
+    let vkeys = (key(1).verifier().to_text(), witness.verifier().to_text());
+    log.write("policy", format!("log {}\nwitness w1 {}\nquorum w1\n", vkeys.0, vkeys.1));
+    // By somebody else and cosigned; what verifies is the kept one, which is not.
+    let note = checkpoint(&entries, &key(2));
+    let text = format!("{}\n", note.split("\n\n").next().unwrap());
+    log.write("checkpoint", format!("{note}{}", witness.cosign(&text, 1_700_000_000)));
+    let (dir, policy) = (log.dir.path().to_str().unwrap(), log.path("policy"));
+    let output = run(&["log", dir, "--policy", policy.to_str().unwrap(), "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let told: Vec<&str> = json["findings"].as_array().unwrap().iter().filter_map(|one| one["what"].as_str()).collect();
+    assert_eq!((output.status.code(), &json["cosigned"]), (Some(1), &serde_json::json!([])), "{told:?}");
+    assert!(told.iter().any(|what| what.contains("no quorum")), "{told:?}");
+}

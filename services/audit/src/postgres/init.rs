@@ -9,6 +9,9 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
 const SCHEMA: &str = include_str!("schema.sql");
+/// Which bundles hold entries of kind `key`, found by `kind":"key"` in their bytes: so it holds whoever put them there.
+const KEY_INDEX: &str = "CREATE INDEX bundle_of_keys ON millgate_audit.bundle (log, first_index)
+    WHERE position('\\x6b696e64223a226b657922'::bytea IN bytes) > 0";
 
 /// Who owns the tables, who writes and who reads.
 #[derive(Clone, Debug)]
@@ -68,6 +71,7 @@ pub async fn init(access: &Access, roles: &Roles) -> Result<Vec<Step>, InitError
     let mut steps = vec![make_owner(&mut transaction, roles).await?];
     let joined = join(&mut transaction, &roles.owner).await?;
     steps.push(make_schema(&mut transaction, access, roles).await?);
+    steps.push(make_key_index(&mut transaction, &roles.owner).await?);
     for (names, may) in [(&roles.writers, May::Write), (&roles.readers, May::Read)] {
         for name in names {
             steps.extend(make_login(&mut transaction, name, &roles.owner).await?);
@@ -145,6 +149,19 @@ async fn make_schema(connection: &mut PgConnection, access: &Access, roles: &Rol
         None => install(connection, owner).await?,
     }
     Ok(Step { what: format!("the schema `millgate_audit` has format {FORMAT}"), changed })
+}
+
+/// Made of what is there, which takes its time in a large store; nobody can append meanwhile.
+async fn make_key_index(connection: &mut PgConnection, owner: &str) -> Result<Step, InitError> {
+    let there = "SELECT EXISTS (SELECT FROM pg_indexes
+                     WHERE schemaname = 'millgate_audit' AND indexname = 'bundle_of_keys')";
+    let is_there: bool = sqlx::query_scalar(there).fetch_one(&mut *connection).await?;
+    if !is_there {
+        act_as(connection, Some(owner)).await?;
+        run(connection, KEY_INDEX.to_owned()).await?;
+        act_as(connection, None).await?;
+    }
+    Ok(Step { what: String::from("changes of keys are found by an index"), changed: !is_there })
 }
 
 async fn install(connection: &mut PgConnection, owner: &str) -> Result<(), InitError> {

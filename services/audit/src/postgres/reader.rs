@@ -113,6 +113,23 @@ impl Reader {
         row.as_ref().map(bundle).transpose()
     }
 
+    pub(crate) async fn bundles_of_keys(&self) -> Result<Vec<u64>, StoreError> {
+        // In the words of the index (`init.rs`), or it is not used. Without it the answer is the same, and takes its time.
+        let sql = "SELECT first_index FROM millgate_audit.bundle
+                   WHERE log = $1 AND position('\\x6b696e64223a226b657922'::bytea IN bytes) > 0 ORDER BY first_index";
+        let there = "SELECT EXISTS (SELECT FROM pg_indexes
+                         WHERE schemaname = 'millgate_audit' AND indexname = 'bundle_of_keys')";
+        let is_there: bool = sqlx::query_scalar(there).fetch_one(&self.pool).await?;
+        if !is_there {
+            tracing::warn!(
+                "the store has no index over changes of keys, so all of the log is searched for them at each start; \
+                 `millgate audit store init` makes it"
+            );
+        }
+        let rows = sqlx::query(sql).bind(self.log).fetch_all(&self.pool).await?;
+        rows.iter().map(|row| unsigned(row, "first_index")).collect()
+    }
+
     pub(crate) async fn first_index_from(&self, index: u64) -> Result<Option<u64>, StoreError> {
         let sql = "SELECT first_index FROM millgate_audit.bundle WHERE log = $1 AND first_index >= $2
                    ORDER BY first_index LIMIT 1";

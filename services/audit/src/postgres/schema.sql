@@ -30,6 +30,7 @@ CREATE TABLE millgate_audit.bundle (
 );
 ALTER TABLE millgate_audit.bundle ALTER COLUMN bytes SET STORAGE EXTERNAL;
 CREATE INDEX bundle_by_time ON millgate_audit.bundle (log, time_first, time_last, first_index);
+-- And `bundle_of_keys` (`init.rs`), which stores of before get as well.
 
 -- One row per log, replaced with every batch: room on its page lets that happen in place.
 CREATE TABLE millgate_audit.head (

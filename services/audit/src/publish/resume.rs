@@ -18,7 +18,18 @@ impl Task {
         let tree = blocking(move || open_tree(&dir)).await?;
         let last = self.reader().last_checkpoint().await?;
         if let Some(last) = &last {
-            self.keys.check_last(&last.note)?;
+            let signed = self.keys.check_last(&last.note)?;
+            let (size, written) = (last.range.size(), self.log.size());
+            if (signed.size, signed.root) != (size, last.range.root()) {
+                let what =
+                    format!("the tree that is kept with the checkpoint of {size} entries is not the one it is of");
+                return Err(PublishError::Mismatch(what));
+            }
+            if size > written {
+                let what =
+                    format!("a checkpoint of {size} entries is kept, and this log's writer has written {written}");
+                return Err(PublishError::Mismatch(what));
+            }
         }
         let named = self.named_checkpoint(&tree)?;
         if let Some(named) = &named {

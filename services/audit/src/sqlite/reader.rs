@@ -93,6 +93,15 @@ impl Reader {
         row.map(|row| unsigned(&row, "first_index")).transpose()
     }
 
+    /// Where bundles begin that may hold changes of keys.
+    pub(crate) async fn bundles_of_keys(&self) -> Result<Vec<u64>, StoreError> {
+        // In the words of the index, or it is not used.
+        let sql = "SELECT first_index FROM bundle INDEXED BY bundle_of_keys
+                   WHERE instr(bytes, x'6b696e64223a226b657922') > 0 ORDER BY first_index";
+        let rows = sqlx::query(sql).fetch_all(&self.pool).await?;
+        rows.iter().map(|row| unsigned(row, "first_index")).collect()
+    }
+
     /// The bundle that holds this entry.
     pub(crate) async fn bundle_of(&self, index: u64) -> Result<Option<Bundle>, StoreError> {
         let sql = bundles!("WHERE first_index <= ? ORDER BY first_index DESC LIMIT 1");

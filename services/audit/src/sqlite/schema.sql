@@ -16,6 +16,7 @@ CREATE TABLE bundle (
     bytes BLOB NOT NULL
 ) STRICT;
 CREATE INDEX bundle_by_time ON bundle (time_first, time_last);
+-- And `bundle_of_keys`, which is made as a store is opened that does not have it.
 
 -- One row: the tree over all bundles. `range`: roots of its complete subtrees, 32 bytes each. `open`: indices of allowed
 -- decisions without an outcome.

@@ -6,7 +6,7 @@ use crate::reader::Reader;
 use crate::sqlite::SqliteStore;
 use crate::{Appended, Log, LogOptions, OpenError, Random, frames};
 
-pub use super::stand::{Home, Stand, rewrite, vandalise};
+pub use super::stand::{Home, Stand, forget_key_index, intrude, rewrite, vandalise};
 pub use crate::StoreAt;
 use model::entry::{Draft, Effect, Entry, Kind, Place};
 use model::{Clock, OrganisationId, Timestamp, Value};

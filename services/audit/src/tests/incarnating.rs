@@ -12,7 +12,13 @@ use std::path::Path;
 fn incarnation(reason: &str) -> Incarnation {
     let checkpoint = Some(String::from("old.example/log\n7\nroot\n"));
     Incarnation {
-        previous: Previous { origin: String::from("old.example/log"), key: None, size: Some(7), checkpoint },
+        previous: Previous {
+            origin: String::from("old.example/log"),
+            key: None,
+            other_keys: vec![String::from("an earlier one")],
+            size: Some(7),
+            checkpoint,
+        },
         seen: vec![Seen { by: String::from("the witness `w`"), size: 9, checkpoint: None }],
         reason: reason.to_owned(),
         forced: false,
@@ -33,6 +39,7 @@ async fn the_first_entry_cites_the_old_log_and_no_later_one_does() {
     assert_eq!(events, ["incarnation", "opened", "closed", "opened", "closed"]);
     let first = &stored.of_kind(Kind::System)[0];
     assert_eq!(first.get("previous").unwrap().get("size"), Some(&Value::int(7)));
+    assert_eq!(first.get("previous").unwrap().get("other_keys"), Some(&Value::texts(["an earlier one"])));
     assert_eq!(
         first.get("seen"),
         Some(&Value::Array(vec![Value::object([("by", Value::text("the witness `w`")), ("size", Value::int(9))])]))

@@ -4,6 +4,8 @@ use super::harness::*;
 use crate::evidence::EvidenceError;
 use crate::publish::{CHECKPOINT_FILE, CHECKPOINTS_DIR, checkpoint_path};
 use crate::{PublishError, PublishOptions, Publisher};
+use model::Value;
+use model::entry::{Draft, Kind as ModelKind};
 use std::fs;
 use std::path::Path;
 use tlog::tile::{Kind, TilePath, tiles_for_size};
@@ -169,6 +171,36 @@ pub async fn nothing_is_signed_over_a_store_that_changed(stand: &Stand) {
         assert_eq!(fs::read_to_string(out.path().join(CHECKPOINT_FILE)).unwrap(), before.note);
         assert_eq!(log.inner.reader.last_checkpoint().await.unwrap().unwrap().note, before.note);
         log.poisoned().await;
+        assert_eq!(log.append(deny(&log, "acme", "late")).await, Err(crate::AppendError::Poisoned));
+    }
+}
+
+pub async fn nothing_is_signed_that_somebody_else_put_into_the_store(stand: &Stand) {
+    for in_motion in [false, true] {
+        let (dir, out) = (stand.home().await, tempfile::tempdir().unwrap());
+        let log = open(dir.path()).await;
+        let publisher = publisher(&log, out.path()).await;
+        fill(&log, 10).await;
+        let before = publisher.publish_now().await.unwrap();
+        if in_motion {
+            // Something of the log's own is waiting for a signature.
+            fill(&log, 3).await;
+        }
+        let written = log.size();
+        let evil = tlog::SigningKey::generate(ORIGIN, [66; 32]).unwrap();
+        let text = |key: &tlog::SigningKey| Value::text(key.verifier().to_text());
+        let members = [("event", Value::text("announced")), ("key", text(&evil)), ("signer", text(&key()))];
+        let forged = Draft::new(ModelKind::Key, &log.common(), None, members, vec![]).unwrap().seal(None);
+        intrude(dir.path(), &[forged]).await;
+        // Everything in the store fits together. Only the writer knows that it was not the one who wrote it.
+        assert_eq!(read_all(dir.path()).await.entries.len() as u64, written + 1);
+        let error = publisher.publish_now().await.unwrap_err();
+        assert!(matches!(error, PublishError::NotCompared(crate::AppendError::Poisoned)), "{error:?}");
+        assert_eq!(fs::read_to_string(out.path().join(CHECKPOINT_FILE)).unwrap(), before.note);
+        assert_eq!(log.inner.reader.last_checkpoint().await.unwrap().unwrap().note, before.note);
+        log.poisoned().await;
+        let reason = log.poison_reason().unwrap();
+        assert!(reason.contains("somebody else writes there"), "{reason}");
         assert_eq!(log.append(deny(&log, "acme", "late")).await, Err(crate::AppendError::Poisoned));
     }
 }

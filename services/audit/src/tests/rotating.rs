@@ -4,7 +4,8 @@ use super::harness::*;
 use super::stand::Stand;
 use crate::keys::{self, Event, KeyFiles, Keys};
 use crate::{Log, PublishError, PublishOptions, Publisher, Random, StoreAt, signer};
-use model::entry::Entry;
+use model::Value;
+use model::entry::{Common, Draft, Entry, Kind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tlog::{Checkpoint, VerifierKey};
@@ -158,6 +159,110 @@ pub async fn a_key_that_was_announced_is_withdrawn_by_name(stand: &Stand) {
     let told: Vec<_> = told(dir).await.into_iter().map(|(_, event, key)| (event, key)).collect();
     let expected = [(Event::Announced, 2), (Event::Retired, 2), (Event::Announced, 3)];
     assert_eq!(told, expected.map(|(event, n)| (event, files.public(n))));
+}
+
+/// An entry as somebody makes it who can write to the store.
+fn forged(event: &'static str, about: &VerifierKey, signer: &VerifierKey) -> Vec<u8> {
+    let members = [
+        ("event", Value::text(event)),
+        ("key", Value::text(about.to_text())),
+        ("signer", Value::text(signer.to_text())),
+    ];
+    let common = Common { nonce: [66; 16], time: START.plus_millis(3_600_000), boot: "b".into() };
+    Draft::new(Kind::Key, &common, None, members, vec![]).unwrap().seal(None)
+}
+
+pub async fn a_key_that_nobody_here_has_is_retired_before_it_counts(stand: &Stand) {
+    let (dir, out, files) = (stand.home().await, tempfile::tempdir().unwrap(), Files::new());
+    let (dir, out) = (dir.path(), out.path());
+    let [own, evil] = [1, 4].map(|n| files.public(n));
+    run(dir, out, files.keys(1, None, &[])).await.unwrap();
+    // While the broker is stopped, nobody can tell it from what it had not signed yet.
+    intrude(dir, &[forged("announced", &evil, &own)]).await;
+    let note = run(dir, out, files.keys(1, None, &[])).await.unwrap();
+    let told = told(dir).await;
+    let [(announced, Event::Announced, first), (retired, Event::Retired, second)] = told.as_slice() else {
+        panic!("{told:?}")
+    };
+    assert_eq!((first, second, signers(&note)), (&evil, &evil, vec![own.key_id()]));
+    // No checkpoint covers the one without the other.
+    let log = open(dir).await;
+    let rows = log.inner.reader.checkpoints_after(None).await.unwrap();
+    let sizes: Vec<u64> = rows.iter().map(|row| row.range.size()).collect();
+    assert!(sizes.iter().all(|size| size <= announced || size > retired), "{sizes:?} {announced} {retired}");
+    assert!(sizes.iter().any(|size| size > retired), "{sizes:?}");
+    log.close().await;
+    // That entries were taken over without a signature stands in the log: the one that closed it, and the forged one.
+    let opened = read_all(dir).await.entries;
+    let opened: Vec<_> = opened.iter().filter(|entry| entry.text("event") == Some("opened")).collect();
+    let unsigned: Vec<_> = opened.iter().map(|entry| entry.get("unsigned").and_then(Value::as_int)).collect();
+    assert_eq!(unsigned, [None, Some(2), Some(1)]);
+}
+
+pub async fn an_announcement_that_was_signed_is_found_in_a_store_of_before_too(stand: &Stand) {
+    for of_before in [false, true] {
+        let (dir, out, files) = (stand.home().await, tempfile::tempdir().unwrap(), Files::new());
+        let (dir, out) = (dir.path(), out.path());
+        let [own, evil] = [1, 4].map(|n| files.public(n));
+        run(dir, out, files.keys(1, None, &[])).await.unwrap();
+        let log = open(dir).await;
+        let publisher = start(&log, out, files.keys(1, None, &[])).await.unwrap();
+        let members = [
+            ("event", Value::text("announced")),
+            ("key", Value::text(evil.to_text())),
+            ("signer", Value::text(own.to_text())),
+        ];
+        log.append(Draft::new(Kind::Key, &log.common(), None, members, vec![]).unwrap()).await.unwrap();
+        fill(&log, 3).await;
+        publisher.publish_now().await.unwrap();
+        log.close().await;
+        if of_before {
+            forget_key_index(dir).await;
+        }
+        for _ in 0..2 {
+            run(dir, out, files.keys(1, None, &[])).await.unwrap();
+            let told: Vec<_> = told(dir).await.into_iter().map(|(_, event, key)| (event, key)).collect();
+            assert_eq!(told, [(Event::Announced, evil.clone()), (Event::Retired, evil.clone())]);
+        }
+    }
+}
+
+pub async fn an_announcement_before_the_first_checkpoint_is_not_forgotten(stand: &Stand) {
+    let (dir, out, files) = (stand.home().await, tempfile::tempdir().unwrap(), Files::new());
+    let (dir, out) = (dir.path(), out.path());
+    let log = open(dir).await;
+    start(&log, out, files.keys(1, Some(2), &[])).await.unwrap();
+    log.close().await;
+    let note = run(dir, out, files.keys(1, None, &[])).await.unwrap();
+    assert_eq!(signers(&note), [files.public(1).key_id()]);
+    let told: Vec<_> = told(dir).await.into_iter().map(|(_, event, key)| (event, key)).collect();
+    assert_eq!(told, [Event::Announced, Event::Retired].map(|event| (event, files.public(2))));
+}
+
+pub async fn what_no_broker_says_of_keys_is_not_signed(stand: &Stand) {
+    let foreign = tlog::SigningKey::generate("elsewhere.example/log", [4; 32]).unwrap();
+    for case in 0..3 {
+        let (dir, out, files) = (stand.home().await, tempfile::tempdir().unwrap(), Files::new());
+        let (dir, out) = (dir.path(), out.path());
+        let own = files.public(1);
+        let before = run(dir, out, files.keys(1, None, &[])).await.unwrap();
+        let entry = match case {
+            0 => forged("blessed", &files.public(4), &own),
+            1 => forged("announced", foreign.verifier(), &own),
+            _ => forged("retired", &own, &files.public(4)),
+        };
+        intrude(dir, &[entry]).await;
+        for _ in 0..2 {
+            let error = run(dir, out, files.keys(1, None, &[])).await.unwrap_err();
+            let expected = match case {
+                2 => matches!(error, PublishError::Retired { .. }),
+                _ => matches!(error, PublishError::Forged { .. }),
+            };
+            assert!(expected, "{case}: {error}");
+            let published = std::fs::read_to_string(out.join(crate::publish::CHECKPOINT_FILE)).unwrap();
+            assert_eq!(published, before, "nothing more was signed");
+        }
+    }
 }
 
 pub async fn one_key_has_one_place(_: &Stand) {

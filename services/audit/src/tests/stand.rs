@@ -1,8 +1,10 @@
 //! Where the logs of tests live, and how somebody with all rights changes them.
 
 use crate::postgres::Access;
+use crate::reader::Reader;
 use crate::sqlite::DATABASE_FILE;
-use crate::{StoreAt, tests::harness::ORIGIN};
+use crate::{StoreAt, frames, tests::harness::ORIGIN};
+use model::entry::Entry;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
@@ -154,6 +156,69 @@ pub async fn rewrite(at: impl Into<StoreAt>, first_index: u64, change: impl Fn(&
             let (bytes, digest) = changed(select.fetch_one(&mut connection).await.unwrap().get(0));
             let update = sqlx::query("UPDATE bundle SET bytes = $1, sha256 = $2 WHERE first_index = $3");
             update.bind(bytes).bind(digest).bind(first_index).execute(&mut connection).await.unwrap();
+            connection.close().await.unwrap();
+        }
+    }
+}
+
+/// Puts a batch into the store beside the writer, consistent with all that is there: no trigger has anything against it.
+pub async fn intrude(at: impl Into<StoreAt>, entries: &[Vec<u8>]) {
+    let at = at.into();
+    let reader = Reader::open(&at).await.unwrap();
+    let head = reader.head().await.unwrap();
+    reader.close().await;
+    let (mut range, mut bytes) = (head.range.clone(), Vec::new());
+    for entry in entries {
+        assert!(frames::push(&mut bytes, entry));
+        range.push(tlog::leaf_hash(entry));
+    }
+    let times: Vec<i64> = entries.iter().map(|entry| Entry::parse(entry).unwrap().time.millis()).collect();
+    let (first, last) = (*times.iter().min().unwrap(), *times.iter().max().unwrap());
+    let (from, to) = (i64::try_from(head.size()).unwrap(), i64::try_from(range.size()).unwrap());
+    let (digest, root) = (model::Digest::of(&bytes).0.to_vec(), range.root().0.to_vec());
+    match at {
+        StoreAt::Directory(dir) => {
+            let mut connection = SqliteConnectOptions::new().filename(dir.join(DATABASE_FILE)).connect().await.unwrap();
+            let insert = "INSERT INTO bundle (first_index, count, time_first, time_last, sha256, bytes)
+                          VALUES (?, ?, ?, ?, ?, ?)";
+            let insert = sqlx::query(insert).bind(from).bind(to - from).bind(first).bind(last).bind(digest).bind(bytes);
+            let head = sqlx::query("UPDATE head SET size = ?, root = ?, range = ?");
+            let head = head.bind(to).bind(root).bind(range.to_bytes());
+            let mut transaction = connection.begin().await.unwrap();
+            insert.execute(&mut *transaction).await.unwrap();
+            head.execute(&mut *transaction).await.unwrap();
+            transaction.commit().await.unwrap();
+            connection.close().await.unwrap();
+        }
+        StoreAt::Postgres { access, .. } => {
+            let mut connection = superuser(&access, &access.url.name).await;
+            let insert =
+                "INSERT INTO millgate_audit.bundle (log, first_index, count, time_first, time_last, sha256, bytes)
+                          SELECT id, $1, $2, $3, $4, $5, $6 FROM millgate_audit.log";
+            let insert = sqlx::query(insert).bind(from).bind(to - from).bind(first).bind(last).bind(digest).bind(bytes);
+            let head = sqlx::query("UPDATE millgate_audit.head SET size = $1, root = $2, range = $3");
+            let head = head.bind(to).bind(root).bind(range.to_bytes());
+            let mut transaction = connection.begin().await.unwrap();
+            insert.execute(&mut *transaction).await.unwrap();
+            head.execute(&mut *transaction).await.unwrap();
+            transaction.commit().await.unwrap();
+            connection.close().await.unwrap();
+        }
+    }
+}
+
+/// Takes from the store what stores of before did not have. Nobody may have it open.
+pub async fn forget_key_index(at: impl Into<StoreAt>) {
+    match at.into() {
+        StoreAt::Directory(dir) => {
+            let mut connection = SqliteConnectOptions::new().filename(dir.join(DATABASE_FILE)).connect().await.unwrap();
+            sqlx::raw_sql("DROP INDEX bundle_of_keys").execute(&mut connection).await.unwrap();
+            connection.close().await.unwrap();
+        }
+        StoreAt::Postgres { access, .. } => {
+            let mut connection = superuser(&access, &access.url.name).await;
+            let drop = sqlx::raw_sql("DROP INDEX millgate_audit.bundle_of_keys");
+            drop.execute(&mut connection).await.unwrap();
             connection.close().await.unwrap();
         }
     }

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use tlog::Checkpoint;
+use tlog::{Checkpoint, VerifierKey};
 
 #[derive(Debug, Args)]
 pub struct IncarnateArgs {
@@ -293,6 +293,10 @@ async fn previous(audit: &Audit, keys: Option<&Keys>) -> Previous {
     Previous {
         origin: audit.origin.clone(),
         key: keys.map(|keys| keys.current().verifier().to_text()),
+        // After a restore it may be the one of before that has signed last.
+        other_keys: keys
+            .map(|keys| keys.verifiers().iter().skip(1).map(VerifierKey::to_text).collect())
+            .unwrap_or_default(),
         size: stored.as_ref().map(|stored| stored.size),
         checkpoint: stored.and_then(|stored| stored.checkpoint).or_else(published),
     }
@@ -384,6 +388,7 @@ fn settle(ready: &Ready, audit: &Audit, new: &Path) -> anyhow::Result<[PathBuf; 
 
 fn report(args: &IncarnateArgs, audit: &Audit, ready: &Ready, [own, open]: &[PathBuf; 2]) -> anyhow::Result<()> {
     let Ready { origin, vkey, key, seen, .. } = ready;
+    let gone = no_longer(audit);
     if args.json {
         let mut config = serde_json::Map::new();
         config.insert("origin".into(), origin.clone().into());
@@ -391,7 +396,7 @@ fn report(args: &IncarnateArgs, audit: &Audit, ready: &Ready, [own, open]: &[Pat
         say(serde_json::to_string(&serde_json::json!({
             "ok": true, "origin": origin, "key": vkey, "seen": seen, "store_aside": own.exists().then_some(own),
             "published_aside": open.exists().then_some(open), "old_log_in": audit.store.as_ref().map(|s| s.url.to_string()),
-            "change": { "audit": config },
+            "change": { "audit": config }, "remove": { "audit": gone },
         }))?);
         return Ok(());
     }
@@ -410,12 +415,26 @@ fn report(args: &IncarnateArgs, audit: &Audit, ready: &Ready, [own, open]: &[Pat
     });
     lines.push(format!("\nNow change `{}`:\n  [audit]\n  origin = \"{origin}\"", args.config.display()));
     lines.extend(key.iter().map(|key| format!("  key_file = \"{}\"", key.display())));
+    if !gone.is_empty() {
+        let gone: Vec<String> = gone.iter().map(|name| format!("`{name}`")).collect();
+        lines.push(format!(
+            "and take {} out of it: those are keys of the old log, and stay with it.",
+            gone.join(" and ")
+        ));
+    }
     lines.push(format!(
         "In the trust policy (`audit.witnesses`), and at each witness (`--logs`), beside the old log's line or in its place:\n  log {vkey}"
     ));
     lines.push(String::from("Give auditors this key too, and tell them why. Then start the broker."));
     say(lines.join("\n"));
     Ok(())
+}
+
+/// What the configuration says of the old log's keys that the new one, which has another name, cannot use.
+fn no_longer(audit: &Audit) -> Vec<&'static str> {
+    let next = audit.next_key_file.as_ref().map(|_| "next_key_file");
+    let previous = (!audit.previous_key_files.is_empty()).then_some("previous_key_files");
+    next.into_iter().chain(previous).collect()
 }
 
 #[cfg(test)]

@@ -136,7 +136,11 @@ fn load(args: &MonitorArgs, watch: &Watch) -> anyhow::Result<Option<Seen>> {
             let value = serde_json::from_slice(&bytes).ok();
             let seen = value.and_then(|value| Seen::from_json(watch, &value));
             let seen = seen.with_context(|| {
-                format!("`{file}` is not what was seen of the log `{}`; name another `--state`", watch.key.name())
+                format!(
+                    "`{file}` is not what was seen of the log `{}`: name another `--state`, or give the key once more that was taken \
+                     off the list meanwhile",
+                    watch.key.name()
+                )
             })?;
             Ok(Some(seen))
         }

@@ -1,5 +1,7 @@
 use super::*;
-use crate::log::published::{Told, allow, checkpoint, key, outcome, ruled_story, seal, story, told};
+use crate::log::published::{
+    POLICIES, Told, allow, asked, checkpoint, key, outcome, policies, ruled_story, seal, story, told,
+};
 use model::entry::Kind;
 use std::collections::{BTreeSet, HashMap};
 use tlog::range::cover;
@@ -82,6 +84,9 @@ impl Made {
         add("checkpoint", self.checkpoint.as_bytes());
         add("tree/000000", &self.walk());
         self.more.iter().for_each(|(name, bytes)| add(name, bytes));
+        if self.manifest.iter().all(|(name, _)| *name != "organisation") {
+            add(&format!("content/{}", Digest::of(POLICIES).to_hex()), POLICIES);
+        }
         tar.into_inner().unwrap()
     }
 
@@ -240,7 +245,7 @@ fn contents_and_disclosures_are_what_entries_name() {
     let disclosed = (String::from("disclosed/000000"), line.clone());
     let report = with(vec![disclosed.clone(), (name.clone(), content.clone())]).check();
     assert!(report.is_ok(), "{report}");
-    assert_eq!((report.contents, report.disclosed), (1, 1));
+    assert_eq!((report.contents, report.disclosed), (2, 1));
 
     let missing = with(vec![disclosed]).findings();
     assert_eq!(missing.len(), 1);
@@ -356,7 +361,7 @@ fn with_anna(told: &[(usize, Told)]) -> (Vec<Vec<u8>>, Vec<u8>) {
     let text = String::from_utf8(decided[152].clone()).unwrap();
     let commit = text.split("\"commit\":").nth(1).unwrap().split('}').next().unwrap().to_owned();
     let mut entries = story(300);
-    let members = vec![("decision", Value::text("allow")), ("principal", Value::text("anna"))];
+    let members = vec![("decision", Value::text("allow")), asked(policies()), ("principal", Value::text("anna"))];
     entries[152] = Told { members, ..allow("acme") };
     told.iter().for_each(|(at, told)| entries[*at] = told.clone());
     let mut sealed = seal(&entries);
@@ -512,4 +517,32 @@ fn a_decision_by_policies_that_were_never_in_use_is_found_in_an_archive() {
 /// What the story names by digest is not in the archive; that is told, too.
 fn only_ruled(made: &Made) -> Vec<String> {
     made.findings().into_iter().filter(|finding| finding.contains("in use")).collect()
+}
+
+/// Whoever has stolen the old key goes on in a log that has retired it, and hands out a part of what it made.
+#[test]
+fn a_retired_key_signs_no_archive_of_a_tree_that_retires_it() {
+    let text = |seed: u8| Value::text(key(seed).verifier().to_text());
+    let change = |event: &str, about: u8, signer: u8| {
+        let members = vec![("event", Value::text(event)), ("key", text(about)), ("signer", text(signer))];
+        Told { organisation: None, members, ..told(Kind::Key, "") }
+    };
+    let mut entries = story(300);
+    entries[111] = change("announced", 2, 1);
+    entries[159] = change("retired", 1, 2);
+    let rotated = seal(&entries);
+    let signed = |entries: &[Vec<u8>], seed| checkpoint(entries, &key(seed));
+    let keys = [1, 2].map(|seed| key(seed).verifier().clone());
+    let check = |made: &Made| check_by(made.tar().as_slice(), &keys, |_| {}).unwrap();
+    let genuine = check(&Made { checkpoint: signed(&rotated, 2), ..Made::of(rotated.clone()) });
+    assert!(genuine.is_ok() && genuine.warnings.is_empty(), "{genuine}");
+    assert_eq!(genuine.signed_by, [key(2).verifier().to_text()]);
+    let forged = check(&Made { checkpoint: signed(&rotated, 1), ..Made::of(rotated) });
+    let told: Vec<_> = forged.findings.iter().map(|finding| finding.what.as_str()).collect();
+    let expected = "`checkpoint`: signed by a key that entry 159 retired, and by none that took its place: whoever has the old key \
+                    made it";
+    assert_eq!(told, [expected], "{forged}");
+    // One that shows neither announcement nor retirement does not tell, and says so.
+    let silent = check(&Made::of(seal(&story(300))));
+    assert!(silent.is_ok() && silent.warnings[0].what.contains("is not signed by the key"), "{silent}");
 }

@@ -3,6 +3,7 @@
 use super::published::{Published, key, ruled_story, seal, story};
 use super::*;
 use crate::report::Finding;
+use model::Value;
 
 const SIZE: u64 = 300;
 
@@ -65,6 +66,21 @@ fn a_decision_by_policies_that_were_never_in_use_is_found() {
         format!("decided by policies `{}`, and no entry says that these were in use", policies.repeat(64))
     };
     assert_eq!(findings, [format!("entry 80: {}", never("f")), format!("entry 128: {}", never("b"))]);
+}
+
+#[test]
+fn an_allowed_decision_that_names_no_policies_is_found() {
+    let unnamed = |digests: Option<Value>| {
+        let mut story = story(SIZE);
+        story[80].members.retain(|(name, _)| *name != "digests");
+        story[80].members.extend(digests.map(|digests| ("digests", digests)));
+        told(&seal(&story)).0
+    };
+    let schema = Value::object([("schema", Value::text("a".repeat(64)))]);
+    let unreadable = Value::object([("policies", Value::text("a"))]);
+    for digests in [None, Some(schema), Some(unreadable), Some(Value::text("a"))] {
+        assert_eq!(unnamed(digests), ["entry 80: allowed, and does not say by which policies"]);
+    }
 }
 
 /// An hour forward cannot be told from an hour of silence, and the way back can: order is proven, time is not.

@@ -109,7 +109,7 @@ fn an_announcement_counts_under_a_signature_that_counts_only() {
     // The announcement stands behind all that the old key signed.
     let log = publish(&entries(), &[(100, &[1]), (151, &[1]), (SIZE, &[2])]);
     assert!(!check_by(&log, &[1]).is_ok());
-    let log = publish(&entries(), &[(100, &[1]), (152, &[1]), (SIZE, &[2])]);
+    let log = publish(&entries(), &[(100, &[1]), (152, &[1, 2]), (SIZE, &[2])]);
     assert!(check_by(&log, &[1]).is_ok(), "one entry on, it is under its signature");
     // The old key signed, but another tree.
     let log = publish(&entries(), &[(100, &[1]), (SIZE, &[2])]);
@@ -146,6 +146,82 @@ fn a_stolen_key_neither_signs_nor_announces_after_it_was_retired() {
     story[500 + 1] = change("announced", 1, 2);
     let log = publish(&seal(&story), &[(256, &[1, 2]), (400, &[2]), (SIZE, &[2, 1])]);
     assert_eq!(told_of(&check_by(&log, &[1])), ["entry 501: announces a key that was retired before"]);
+}
+
+/// A retired, stolen key makes another history from before it was retired, for whoever trusts its successor as well.
+#[test]
+fn another_history_by_an_older_key_is_told_to_whoever_has_both() {
+    let with = |changes: &[(usize, Told)]| {
+        let mut story = story(SIZE as u64);
+        changes.iter().for_each(|(at, told)| story[*at] = told.clone());
+        publish(&seal(&story), &[(256, &[1]), (SIZE, &[1])])
+    };
+    let announced = || (151, change("announced", 2, 1));
+    // Its maker has the old key and no other; whatever it says, the new one has not signed.
+    for (fork, said) in [
+        (with(&[]), "neither is signed by the key"),
+        (with(&[announced()]), "entry 151 announces the key"),
+        (with(&[announced(), (159, change("retired", 2, 1))]), "takes the key"),
+        // Who signs first when it is written is what it says, no more.
+        (with(&[announced(), (159, change("retired", 2, 2))]), "takes the key"),
+    ] {
+        for keys in [&[1, 2][..], &[2, 1]] {
+            let found = told_of(&check_by(&fork, keys));
+            assert!(found.iter().any(|what| what.contains(said) && what.contains(&vkey(2))), "{said}: {found:?}");
+        }
+    }
+    // Who has the old key alone cannot know.
+    assert!(check_by(&with(&[]), &[1]).is_ok());
+    // The log as it was before the new key was announced is no other history for whoever leaves that away.
+    assert!(check_by(&rotated(), &[1, 2]).is_ok() && check_by(&rotated(), &[2, 1]).is_ok());
+}
+
+/// What a broker makes of a key that somebody has put into its store: no checkpoint covers the announcement alone.
+#[test]
+fn a_key_that_is_announced_and_retired_under_one_checkpoint_signs_nothing() {
+    let mut story = story(SIZE as u64);
+    story[151] = change("announced", 3, 1);
+    story[159] = change("retired", 3, 1);
+    let genuine = seal(&story);
+    let log = publish(&genuine, &[(100, &[1]), (256, &[1]), (SIZE, &[1])]);
+    let report = check_by(&log, &[1]);
+    assert_eq!((told_of(&report), report.keys.retired.len()), (vec![], 1), "{report}");
+    // Another history, from behind the announcement on and up to any size.
+    for size in [152, 156, SIZE] {
+        let mut forged = genuine[..size].to_vec();
+        forged[151 + 1..].reverse();
+        let log = publish(&forged, &[(100, &[1]), (size, &[3])]);
+        let report = check_by(&log, &[1]);
+        assert!(!report.is_ok() && report.keys.learned.is_empty(), "{size}: {report}");
+    }
+}
+
+#[test]
+fn hostile_entries_about_keys_cost_no_more_than_their_number() {
+    let mut ring = KeyRing::new(&[key(1).verifier().clone()]);
+    let mut findings = Findings::default();
+    let seed = |n: u64| {
+        let mut seed = [7; 32];
+        seed[..8].copy_from_slice(&n.to_be_bytes());
+        SigningKey::generate(published::ORIGIN, seed).unwrap().verifier().clone()
+    };
+    for n in 0..3_000_u64 {
+        let event = crate::keys::Event::Retired;
+        // The key is always the same; who says it is not.
+        ring.said(
+            n,
+            &Ok(crate::keys::Change { event, key: key(2).verifier().clone(), signer: seed(n) }),
+            &mut findings,
+        );
+    }
+    let report = ring.report(1);
+    assert_eq!(report.earlier.len(), 1_000);
+    assert!(report.to_string().lines().count() < 50 && report.to_string().contains("and 980 more"), "{report}");
+    let (told, _) = findings.finish();
+    assert_eq!(
+        told.iter().map(Finding::to_string).collect::<Vec<_>>(),
+        ["entries 1000 to 2999: more than 1000 changes of keys"]
+    );
 }
 
 #[test]

@@ -24,25 +24,52 @@ pub struct Told {
     pub members: Vec<(&'static str, Value)>,
 }
 
+/// What the exchanges of a story are allowed by.
+pub const POLICIES: &[u8] = b"the policies of the story";
+
+pub fn policies() -> Value {
+    Value::text(model::Digest::of(POLICIES).to_hex())
+}
+
+/// Names the policies that were asked.
+pub fn asked(policies: Value) -> (&'static str, Value) {
+    ("digests", Value::object([("policies", policies)]))
+}
+
 pub fn allow(organisation: &'static str) -> Told {
-    Told { members: vec![("decision", Value::text("allow"))], ..told(EntryKind::Decision, organisation) }
+    let members = vec![("decision", Value::text("allow")), asked(policies())];
+    Told { members, ..told(EntryKind::Decision, organisation) }
+}
+
+fn deny(organisation: &'static str) -> Told {
+    Told { members: vec![("decision", Value::text("deny"))], ..told(EntryKind::Decision, organisation) }
+}
+
+pub fn activated(policies: Value) -> Vec<(&'static str, Value)> {
+    vec![("event", Value::text("activated")), ("digest", policies)]
 }
 
 pub fn told(kind: EntryKind, organisation: &'static str) -> Told {
     Told { kind, organisation: Some(organisation), members: vec![] }
 }
 
-/// The story with a start of the broker at 103, policies in use since 111 of which a decision before speaks already, and others
-/// in their place at 128, which nothing says.
+/// The story with a start of the broker at 103, policies `a` in use since 111, and exchanges that were allowed by others, which
+/// nothing says: `f` at 80 and `b` at 128.
 pub fn ruled_story(count: u64) -> Vec<Told> {
     let mut story = story(count);
     let text = |text: &str| Value::text(text.repeat(64));
     let own = |kind, members| Told { members, organisation: None, ..told(kind, "") };
-    let asked = |policies: &str| ("digests", Value::object([("policies", text(policies))]));
+    for at in (112..count).step_by(8) {
+        story[usize::try_from(at).unwrap()].members.retain(|(name, _)| *name != "digests");
+        story[usize::try_from(at).unwrap()].members.push(asked(text("a")));
+    }
+    // Nothing is allowed between the two.
+    (story[104], story[107]) = (deny("bolt"), told(EntryKind::RefusedLogin, "bolt"));
     story[103] = own(EntryKind::System, vec![("event", Value::text("opened"))]);
-    story[111] = own(EntryKind::Policy, vec![("event", Value::text("activated")), ("digest", text("a"))]);
-    for (index, policies) in [(80, "f"), (120, "a"), (128, "b"), (144, "a")] {
-        story[index].members.push(asked(policies));
+    story[111] = own(EntryKind::Policy, activated(text("a")));
+    for (index, policies) in [(80, "f"), (128, "b")] {
+        story[index].members.retain(|(name, _)| *name != "digests");
+        story[index].members.push(asked(text(policies)));
     }
     story
 }
@@ -52,14 +79,16 @@ pub fn outcome(organisation: &'static str, of: u64) -> Told {
     Told { members, ..told(EntryKind::Outcome, organisation) }
 }
 
-/// Two suppliers in turn: an allowed exchange and its outcome three entries later, denials, heartbeats between.
+/// Two suppliers in turn: an allowed exchange and its outcome three entries later, denials, heartbeats between. The policies
+/// came into use at 1, after a first denial.
 pub fn story(count: u64) -> Vec<Told> {
     let entry = |i: u64| {
         let organisation = if i % 16 < 8 { "acme" } else { "bolt" };
         match i % 8 {
-            0 => allow(organisation),
-            3 => outcome(organisation, i - 3),
-            5 => Told { members: vec![("decision", Value::text("deny"))], ..told(EntryKind::Decision, organisation) },
+            _ if i == 1 => Told { members: activated(policies()), ..told(EntryKind::Policy, organisation) },
+            0 if i > 0 => allow(organisation),
+            3 if i > 3 => outcome(organisation, i - 3),
+            0 | 5 => deny(organisation),
             7 => Told { organisation: None, ..told(EntryKind::Heartbeat, "") },
             _ => told(EntryKind::RefusedLogin, organisation),
         }

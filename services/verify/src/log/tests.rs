@@ -1,7 +1,10 @@
-use super::published::{self, Published, allow, checkpoint, kept_path, key, outcome, seal, story};
+use super::published::{
+    self, Published, Told, activated, allow, checkpoint, kept_path, key, outcome, policies, seal, story, told,
+};
 use super::*;
 use crate::report::Finding;
 use model::Value;
+use model::entry::Kind as EntryKind;
 use std::fs;
 use tlog::note;
 
@@ -383,13 +386,15 @@ fn a_gap_in_an_organisations_sequence_is_found_in_a_signed_log() {
 
 #[test]
 fn two_outcomes_and_outcomes_of_nothing_are_found_in_a_signed_log() {
-    let entries = seal(&[allow("acme"), outcome("acme", 0), outcome("acme", 0), outcome("acme", 1), allow("acme")]);
+    let in_use = Told { members: activated(policies()), ..told(EntryKind::Policy, "acme") };
+    let rest = [allow("acme"), outcome("acme", 1), outcome("acme", 1), outcome("acme", 2), allow("acme")];
+    let entries = seal(&[&[in_use][..], &rest].concat());
     let log = signed(&entries);
     assert_findings(
         &log,
         [
-            "entry 2: second outcome of the decision in entry 0",
-            "entry 3: outcome of entry 1, which is no allowed exchange",
+            "entry 3: second outcome of the decision in entry 1",
+            "entry 4: outcome of entry 2, which is no allowed exchange",
         ],
     );
     assert_eq!(verify(&log).open, 1);

@@ -293,3 +293,102 @@ fn a_checkpoint_that_claims_more_than_can_be_read_ends_the_look() {
     let told = texts(&look(&mut seen(), &log, 300).findings);
     assert!(told.len() == 1 && told[0].contains("more than a look goes through"), "{told:?}");
 }
+
+fn watch_by(keys: &[u8]) -> Watch {
+    let keys: Vec<VerifierKey> = keys.iter().map(|seed| key(*seed).verifier().clone()).collect();
+    Watch { key: keys[0].clone(), policy: TrustPolicy::of_keys(keys), silence_ms: 300_000 }
+}
+
+/// A log of so many entries in which key 2 took the place of key 1, signed by these in the end.
+fn rotated(size: usize, signed: &[u8]) -> Published {
+    let text = |seed: u8| model::Value::text(key(seed).verifier().to_text());
+    let change = |event: &str, about: u8, signer: u8| crate::log::published::Told {
+        organisation: None,
+        members: vec![("event", model::Value::text(event)), ("key", text(about)), ("signer", text(signer))],
+        kind: Kind::Key,
+    };
+    let mut story = story(SIZE);
+    story[151] = change("announced", 2, 1);
+    story[351] = change("retired", 1, 2);
+    let entries = &seal(&story)[..size];
+    let log = Published::of(entries, &[], &key(1));
+    let keys: Vec<tlog::SigningKey> = signed.iter().map(|seed| key(*seed)).collect();
+    let root = crate::log::published::root(entries);
+    let note = Checkpoint::new("plant.example/log", size as u64, root).sign_all(&keys.iter().collect::<Vec<_>>());
+    log.write("checkpoint", note.unwrap());
+    log
+}
+
+fn look_by(seen: &mut Seen, keys: &[u8], log: &Published) -> Look {
+    seen.look(&watch_by(keys), &mut Folder(log.dir.path().to_owned()), &at(SIZE)).unwrap()
+}
+
+fn kept_by(seen: &Seen, before: &[u8], now: &[u8]) -> Option<Seen> {
+    let text = seen.to_json(&watch_by(before)).to_string();
+    Seen::from_json(&watch_by(now), &serde_json::from_str(&text).unwrap())
+}
+
+#[test]
+fn a_watch_that_begins_behind_a_retirement_takes_nothing_of_the_retired_key() {
+    let files = |log: &Published| Folder(log.dir.path().to_owned());
+    let log = rotated(400, &[2]);
+    let begin = |keys: &[u8], log: &Published| Seen::from_now(&watch_by(keys), &mut files(log), &at(400));
+    let mut seen = kept_by(&begin(&[1, 2], &log).unwrap(), &[1, 2], &[1, 2]).unwrap();
+    // A thief of the old key goes on with the genuine log.
+    let forged = texts(&look_by(&mut seen, &[1, 2], &rotated(450, &[1])).findings);
+    assert!(forged.len() == 1 && forged[0].contains("signed by a key that entry 399 retired"), "{forged:?}");
+    assert_eq!(seen.size(), 400);
+    let genuine = look_by(&mut seen, &[1, 2], &rotated(450, &[2]));
+    assert_eq!((texts(&genuine.findings), genuine.new), (vec![], 50));
+    // Nor does a watch begin with what the older key alone has signed.
+    for keys in [&[1, 2][..], &[2, 1]] {
+        let refused = begin(keys, &rotated(400, &keys[..1])).unwrap_err();
+        assert!(refused.0.contains("the last of the keys that were given"), "{refused}");
+    }
+    // While both sign, both count.
+    let mut seen = begin(&[1, 2], &rotated(300, &[1, 2])).unwrap();
+    let after = look_by(&mut seen, &[1, 2], &rotated(340, &[1, 2]));
+    assert_eq!((texts(&after.findings), after.new), (vec![], 40));
+    let after = look_by(&mut seen, &[1, 2], &rotated(400, &[2]));
+    assert_eq!((texts(&after.findings), after.new), (vec![], 60));
+}
+
+#[test]
+fn what_was_seen_stays_seen_when_its_key_is_taken_off_the_list() {
+    let mut seen = Seen::nothing();
+    let first = look_by(&mut seen, &[1], &rotated(100, &[1]));
+    assert_eq!((texts(&first.findings), first.new), (vec![], 100));
+    let mut after = kept_by(&seen, &[1], &[2]).unwrap();
+    let next = look_by(&mut after, &[2], &rotated(400, &[2]));
+    assert_eq!((texts(&next.findings), next.new), (vec![], 300));
+    // What is published now must be signed by a key that is trusted now.
+    let mut after = kept_by(&seen, &[1], &[2]).unwrap();
+    let next = texts(&look_by(&mut after, &[2], &rotated(140, &[1])).findings);
+    assert!(next.len() == 1 && next[0].starts_with("`checkpoint`: "), "{next:?}");
+    // A note of another key than the state says to be the log's is none that was seen.
+    let mut value = seen.to_json(&watch_by(&[1]));
+    value["signers"] = json!([key(3).verifier().to_text()]);
+    assert!(Seen::from_json(&watch_by(&[2]), &value).is_none());
+    // As it was kept before signers were.
+    value.as_object_mut().unwrap().remove("signers");
+    assert!(Seen::from_json(&watch_by(&[2]), &value).is_none() && Seen::from_json(&watch_by(&[1]), &value).is_some());
+}
+
+#[test]
+fn another_history_by_an_older_key_is_told_to_whoever_watches_with_both() {
+    let mut seen = Seen::nothing();
+    let first = look_by(&mut seen, &[1], &rotated(100, &[1]));
+    assert!(first.is_ok());
+    let mut seen = kept_by(&seen, &[1], &[1, 2]).unwrap();
+    // It goes on from before the announcement, and makes none; or makes it and cannot sign with the new key.
+    for (fork, said) in
+        [(publish(&entries(SIZE)), "neither is signed by"), (rotated(300, &[1]), "which has not signed")]
+    {
+        let told = texts(&look_by(&mut seen, &[1, 2], &fork).findings);
+        assert!(told.len() == 1 && told[0].contains(said), "{told:?}");
+        assert_eq!(seen.size(), 100);
+        seen = kept_by(&seen, &[1, 2], &[1, 2]).unwrap();
+    }
+    let genuine = look_by(&mut seen, &[1, 2], &rotated(300, &[1, 2]));
+    assert_eq!((texts(&genuine.findings), genuine.new), (vec![], 200));
+}
