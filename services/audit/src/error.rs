@@ -1,5 +1,6 @@
 //! What can go wrong, by who must act.
 
+use crate::index::IndexError;
 use crate::postgres::PostgresError;
 use crate::store::StoreError;
 use std::path::PathBuf;
@@ -69,6 +70,9 @@ pub enum AppendError {
 pub enum ReadError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Of whoever builds or checks an index. Questions are answered without it.
+    #[error(transparent)]
+    Index(#[from] IndexError),
     #[error("entries {first_index} to {last_index} are damaged; run `millgate audit fsck`")]
     Damaged { first_index: u64, last_index: u64 },
     #[error("cannot read `{}`", path.display())]

@@ -15,6 +15,7 @@ mod block;
 mod build;
 mod check;
 mod database;
+mod error;
 pub(crate) mod facts;
 mod open_at;
 pub(crate) mod positions;
@@ -23,13 +24,13 @@ mod summary;
 
 pub use build::{Building, Indexer, build};
 pub(crate) use check::check;
+pub use error::IndexError;
 pub use facts::Measures;
 pub(crate) use open_at::OpenAt;
 pub(crate) use search::Search;
 pub use summary::{BY_MAX, By, Dimension, ROWS_MAX, Summary, Table, TableRow};
 pub(crate) use summary::{Counting, TooMany};
 
-use crate::store::StoreError;
 use positions::BLOCK;
 use sqlx::sqlite::SqlitePool;
 use std::path::Path;
@@ -46,7 +47,7 @@ pub(crate) struct Index {
 
 impl Index {
     /// What is in `dir`, of which `size` entries are indexed and more will be.
-    pub(crate) async fn open(dir: &Path, size: Arc<AtomicU64>) -> Result<Self, StoreError> {
+    pub(crate) async fn open(dir: &Path, size: Arc<AtomicU64>) -> Result<Self, IndexError> {
         Ok(Self { readers: database::readers(&dir.join(database::DATABASE_FILE)).await?, size })
     }
 
@@ -65,10 +66,7 @@ fn place(index: u64) -> (u64, u16) {
     (index / BLOCK, u16::try_from(index % BLOCK).unwrap_or(u16::MAX))
 }
 
-fn integer(value: u64) -> Result<i64, StoreError> {
-    i64::try_from(value).map_err(|error| StoreError::Failed(error.into()))
-}
-
-fn damaged_posting() -> StoreError {
-    database::damaged("posting")
+/// SQLite counts in signed 64 bits; only a damaged index gets there.
+fn integer(value: u64) -> Result<i64, IndexError> {
+    i64::try_from(value).map_err(|error| IndexError::Damaged(error.into()))
 }

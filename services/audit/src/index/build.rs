@@ -2,6 +2,7 @@
 
 use super::block::{Memory, Rows};
 use super::database::{DATABASE_FILE, Database, LOCK_FILE, Standing};
+use super::error::{IndexError, damaged};
 use super::positions::BLOCK;
 use super::{Index, place};
 use crate::append::Log;
@@ -10,7 +11,6 @@ use crate::frames;
 use crate::reader::{Reader, StoreAt};
 use crate::recover::entry_bytes;
 use crate::sqlite::{create_private_dir, create_private_file};
-use crate::store::StoreError;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,17 +34,21 @@ pub struct Building {
 }
 
 impl Building {
-    /// Goes on with the index in `dir`, or begins one where there is none, or one of another log.
+    /// Goes on with the index in `dir`, or begins one where there is none, a damaged one, or one of another log.
+    ///
+    /// # Errors
+    /// When somebody else writes it, or the log or the index cannot be read for now: then the index stays as it is.
     pub(crate) async fn open(dir: &Path, reader: Reader, origin: &str) -> Result<Self, ReadError> {
         let lock = lock(dir)?;
         let path = dir.join(DATABASE_FILE);
         create_private_file(dir, &path).map_err(|source| ReadError::File { path: path.clone(), source })?;
         let kept = match kept(&path, &reader, origin).await {
             Ok(kept) => kept,
-            Err(error) => {
-                tracing::warn!(error = error.chain(), "the index cannot be read; it is built anew");
+            Err(ReadError::Index(error @ IndexError::Damaged(_))) => {
+                tracing::warn!(error = error.chain(), "the index is damaged; it is built anew");
                 None
             }
+            Err(error) => return Err(error),
         };
         if kept.is_none() {
             remove(&path)?;
@@ -54,7 +58,7 @@ impl Building {
             None => {
                 create_private_file(dir, &path).map_err(|source| ReadError::File { path: path.clone(), source })?;
                 let fresh = Database::open(&path, origin).await?;
-                (fresh.ok_or_else(|| super::database::damaged("meta"))?, 0, Memory::default())
+                (fresh.ok_or_else(|| damaged("meta"))?, 0, Memory::default())
             }
         };
         Ok(Self { reader, database, memory, size, pending: Vec::new(), _lock: lock })
@@ -157,7 +161,7 @@ pub(super) async fn build_into(
     mut progress: impl FnMut(u64, u64),
 ) -> Result<(), ReadError> {
     let origin = reader.origin().await?;
-    let database = Database::open(file, &origin).await?.ok_or_else(|| super::database::damaged("meta"))?;
+    let database = Database::open(file, &origin).await?.ok_or_else(|| damaged("meta"))?;
     let dir = file.parent().unwrap_or(Path::new("."));
     let lock =
         File::create(dir.join("rebuilt.lock")).map_err(|source| ReadError::File { path: file.into(), source })?;
@@ -253,25 +257,35 @@ impl Indexer {
 }
 
 /// What is there, with its size and what is remembered of it; `None` where there is nothing, or another log's.
-async fn kept(path: &Path, reader: &Reader, origin: &str) -> Result<Option<(Database, u64, Memory)>, StoreError> {
+async fn kept(path: &Path, reader: &Reader, origin: &str) -> Result<Option<(Database, u64, Memory)>, ReadError> {
     let Some(mut database) = Database::open(path, origin).await? else { return Ok(None) };
+    match remembered(&mut database, reader).await {
+        Ok(Some((size, memory))) => Ok(Some((database, size, memory))),
+        other => {
+            // Before its files are removed.
+            let _ = database.close().await;
+            other.map(|_| None)
+        }
+    }
+}
+
+async fn remembered(database: &mut Database, reader: &Reader) -> Result<Option<(u64, Memory)>, ReadError> {
     let standing = database.standing().await?;
     if !is_of(reader, standing).await? {
         tracing::warn!("the index is not one of this log as it is; it is built anew");
         return Ok(None);
     }
-    let memory = database.memory().await?;
-    Ok(Some((database, standing.size, memory)))
+    Ok(Some((standing.size, database.memory().await?)))
 }
 
-/// Whether the log has the entry that was indexed last where the index says.
-async fn is_of(reader: &Reader, standing: Standing) -> Result<bool, StoreError> {
+/// Whether the log has the entry that was indexed last where the index says. A log that cannot be read says nothing about
+/// its index, which took hours to build.
+async fn is_of(reader: &Reader, standing: Standing) -> Result<bool, ReadError> {
     if !standing.size.is_multiple_of(BLOCK) {
         return Ok(false);
     }
     let Some(last) = standing.size.checked_sub(1) else { return Ok(true) };
-    // What cannot be read of the log is found by whoever indexes on.
-    let entry = entry_bytes(reader, last).await.unwrap_or_default();
+    let entry = entry_bytes(reader, last).await?;
     Ok(entry.is_some_and(|entry| leaf_hash(&entry) == standing.leaf))
 }
 

@@ -1,9 +1,9 @@
 //! Counting: how many decisions, and what came of them, by day and by whatever they have in common.
 
 use super::block::CellKey;
+use super::error::{IndexError, damaged};
 use super::facts::{Alike, COLUMNS, Counted, DAY_MS, Facet, Facts, Measures, SEPARATOR};
 use super::{Index, database};
-use crate::store::StoreError;
 use model::{OrganisationId, Timestamp};
 use sqlx::{AssertSqlSafe, Row as _};
 use std::collections::{BTreeMap, HashMap};
@@ -256,7 +256,7 @@ impl Counting {
     }
 
     /// Takes over what the index has counted, and says of how many entries.
-    pub(crate) async fn indexed(&mut self, index: &Index) -> Result<u64, StoreError> {
+    pub(crate) async fn indexed(&mut self, index: &Index) -> Result<u64, IndexError> {
         let mut connection = index.readers.begin().await?;
         let size = database::standing(&mut connection).await?.size;
         let mut texts = Texts::default();
@@ -296,7 +296,7 @@ impl Counting {
     }
 
     /// The question to the cells; `None` where no cell can be meant. What stands in it are names of ours and numbers.
-    async fn sql(&self, connection: &mut sqlx::sqlite::SqliteConnection) -> Result<Option<String>, StoreError> {
+    async fn sql(&self, connection: &mut sqlx::sqlite::SqliteConnection) -> Result<Option<String>, IndexError> {
         let by_time = self.summary.by.iter().any(|by| !matches!(by, By::Of(_)));
         let column = |dimension: Dimension| COLUMNS.get(dimension.column()).map_or("kind", |facet| facet.as_str());
         // `min` is the only one of its kind, so that the other columns are those of its row. As long as what a group is called by, so that there are no more rows than groups, but for lists.
@@ -406,7 +406,7 @@ async fn ids(
     connection: &mut sqlx::sqlite::SqliteConnection,
     dimension: Dimension,
     wanted: &str,
-) -> Result<Vec<i64>, StoreError> {
+) -> Result<Vec<i64>, IndexError> {
     if wanted.is_empty() {
         return Ok(vec![0]);
     }
@@ -433,7 +433,7 @@ async fn ids(
 struct Texts(HashMap<i64, String>);
 
 impl Texts {
-    async fn of(&mut self, connection: &mut sqlx::sqlite::SqliteConnection, id: i64) -> Result<String, StoreError> {
+    async fn of(&mut self, connection: &mut sqlx::sqlite::SqliteConnection, id: i64) -> Result<String, IndexError> {
         if id == 0 {
             return Ok(String::new());
         }
@@ -441,7 +441,7 @@ impl Texts {
             return Ok(text.clone());
         }
         let row = sqlx::query("SELECT value FROM term WHERE id = ?").bind(id).fetch_optional(connection).await?;
-        let text: String = row.ok_or_else(|| database::damaged("cell"))?.try_get(0)?;
+        let text: String = row.ok_or_else(|| damaged("cell"))?.try_get(0)?;
         self.0.insert(id, text.clone());
         Ok(text)
     }
@@ -450,7 +450,7 @@ impl Texts {
         &mut self,
         connection: &mut sqlx::sqlite::SqliteConnection,
         cell: &CellKey,
-    ) -> Result<Alike, StoreError> {
+    ) -> Result<Alike, IndexError> {
         let mut alike =
             Alike { day: cell.first().copied().unwrap_or_default(), members: COLUMNS.map(|_| String::new()) };
         for (member, id) in alike.members.iter_mut().zip(cell.iter().skip(1)) {

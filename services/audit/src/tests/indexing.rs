@@ -451,12 +451,24 @@ async fn indexed(dir: &Path) {
 }
 
 async fn vandalise_index(dir: &Path, sql: &'static str) {
+    assert!(executed(&dir.join("index.db"), sql).await > 0, "{sql}");
+}
+
+async fn executed(database: &Path, sql: &'static str) -> u64 {
     use sqlx::{ConnectOptions as _, Connection as _};
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(dir.join("index.db"));
-    let mut connection = options.connect().await.unwrap();
+    let mut connection = sqlx::sqlite::SqliteConnectOptions::new().filename(database).connect().await.unwrap();
     let done = sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
-    assert!(done.rows_affected() > 0, "{sql}");
     connection.close().await.unwrap();
+    done.rows_affected()
+}
+
+/// The log's entries cannot be read until they are [`back`].
+async fn away(dir: &Path) {
+    executed(&dir.join("log.db"), "ALTER TABLE bundle RENAME TO away").await;
+}
+
+async fn back(dir: &Path) {
+    executed(&dir.join("log.db"), "ALTER TABLE away RENAME TO bundle").await;
 }
 
 #[tokio::test]
@@ -524,6 +536,20 @@ async fn the_index_of_another_log_or_of_nothing_is_built_anew() {
     assert_eq!(index(&log, dir.path(), usize::MAX).await, 192);
     log.close().await;
     assert_eq!(fsck::check(dir.path(), None, |_, _| {}).await.unwrap().findings, []);
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_read_for_a_moment_does_not_cost_its_index() {
+    let dir = tempfile::tempdir().unwrap();
+    indexed(dir.path()).await;
+    let log = open(dir.path()).await;
+    let opened = || Building::open(dir.path(), log.inner.reader.clone(), log.origin());
+    away(dir.path()).await;
+    let failed = opened().await;
+    assert!(matches!(failed, Err(ReadError::Store(_))), "{failed:?}");
+    back(dir.path()).await;
+    assert_eq!(opened().await.unwrap().size(), 192);
+    log.close().await;
 }
 
 #[tokio::test]
