@@ -36,24 +36,47 @@ use sqlx::sqlite::SqlitePool;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::watch;
 
-/// An index that can be asked; cheap to clone.
+/// An index that can be asked; cheap to clone. Whoever opens the files again has another one.
 #[derive(Clone, Debug)]
 pub(crate) struct Index {
     readers: SqlitePool,
     /// Entries that are indexed: whole blocks.
     size: Arc<AtomicU64>,
+    /// A question found something in it that its writer did not write.
+    damaged: Arc<watch::Sender<bool>>,
 }
 
 impl Index {
     /// What is in `dir`, of which `size` entries are indexed and more will be.
     pub(crate) async fn open(dir: &Path, size: Arc<AtomicU64>) -> Result<Self, IndexError> {
-        Ok(Self { readers: database::readers(&dir.join(database::DATABASE_FILE)).await?, size })
+        let readers = database::readers(&dir.join(database::DATABASE_FILE)).await?;
+        Ok(Self { readers, size, damaged: Arc::default() })
     }
 
     /// Entries that are indexed.
     pub(crate) fn size(&self) -> u64 {
         self.size.load(Ordering::Acquire)
+    }
+
+    /// After a question failed by it. One that is damaged is used by nobody from now on, and whoever keeps it builds
+    /// another; one that was busy, or was closed because there is a newer one, may answer the next question.
+    pub(crate) fn failed(&self, error: &IndexError) {
+        tracing::warn!(error = error.chain(), "a question failed with the index of the log; it is asked without it");
+        if matches!(error, IndexError::Damaged(_)) {
+            self.damaged.send_replace(true);
+        }
+    }
+
+    pub(crate) fn is_sound(&self) -> bool {
+        !*self.damaged.borrow()
+    }
+
+    /// Returns when it is found to be damaged.
+    async fn found_damaged(&self) {
+        // The sender lives as long as this does.
+        let _ = self.damaged.subscribe().wait_for(|damaged| *damaged).await;
     }
 
     pub(crate) async fn close(&self) {

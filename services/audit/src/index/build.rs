@@ -11,6 +11,7 @@ use crate::frames;
 use crate::reader::{Reader, StoreAt};
 use crate::recover::entry_bytes;
 use crate::sqlite::{create_private_dir, create_private_file};
+use std::convert::Infallible;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -72,21 +73,19 @@ impl Building {
     /// Indexes the next whole block, if the log has one. `false`: it has none.
     ///
     /// # Errors
-    /// When the log cannot be read, or the index not written.
+    /// When the log cannot be read, after which it can be tried again, or the index not written, after which it cannot.
     pub async fn advance(&mut self) -> Result<bool, ReadError> {
         let block = BLOCK as usize;
         while self.pending.len() < block {
             let next = self.size + self.pending.len() as u64;
             let Some(bundle) = self.reader.bundle_from(next).await? else { return Ok(false) };
             let last_index = bundle.first_index + bundle.count.max(1) - 1;
-            let damaged = ReadError::Damaged { first_index: next, last_index };
+            let damaged = |_| ReadError::Damaged { first_index: next, last_index };
             if bundle.first_index != next {
                 return self.first_within(next).await;
             }
-            for entry in frames::iter(&bundle.bytes) {
-                let Ok(entry) = entry else { return Err(damaged) };
-                self.pending.push(entry.to_vec());
-            }
+            let entries = frames::iter(&bundle.bytes).map(|entry| entry.map(<[u8]>::to_vec));
+            self.pending.extend(entries.collect::<Result<Vec<_>, _>>().map_err(damaged)?);
         }
         let behind = self.pending.split_off(block);
         let entries = std::mem::replace(&mut self.pending, behind);
@@ -102,9 +101,8 @@ impl Building {
         }
         let Some(bundle) = self.reader.bundle_of(next).await? else { return Err(damaged) };
         let skip = usize::try_from(next - bundle.first_index).unwrap_or(usize::MAX);
-        for entry in frames::iter(&bundle.bytes).skip(skip) {
-            self.pending.push(entry.map_err(|_| ReadError::Damaged { first_index: next, last_index: next })?.to_vec());
-        }
+        let entries = frames::iter(&bundle.bytes).skip(skip).map(|entry| entry.map(<[u8]>::to_vec));
+        self.pending = entries.collect::<Result<Vec<_>, _>>().map_err(|_| damaged)?;
         Box::pin(self.advance()).await
     }
 
@@ -121,6 +119,13 @@ impl Building {
         self.database.write(&rows, &self.memory, leaf).await?;
         self.size += BLOCK;
         Ok(())
+    }
+
+    /// Lets go of the index; a damaged one is removed before anybody else can have it.
+    async fn end(self, dir: &Path, is_damaged: bool) -> Result<(), ReadError> {
+        // Before its files are removed, or opened again: a connection that is closed later would take the new WAL along.
+        let _ = self.database.close().await;
+        if is_damaged { remove(&dir.join(DATABASE_FILE)) } else { Ok(()) }
     }
 }
 
@@ -185,7 +190,6 @@ pub(super) async fn build_into(
 pub struct Indexer {
     log: Log,
     dir: PathBuf,
-    size: Arc<AtomicU64>,
 }
 
 impl Log {
@@ -194,7 +198,7 @@ impl Log {
     /// # Errors
     /// When there is a database that cannot be opened.
     pub fn indexer(&self, dir: &Path) -> Indexer {
-        Indexer { log: self.clone(), dir: dir.into(), size: Arc::default() }
+        Indexer { log: self.clone(), dir: dir.into() }
     }
 }
 
@@ -203,10 +207,9 @@ impl Indexer {
     pub async fn run(self) {
         loop {
             tokio::select! {
-                failed = self.keep() => {
-                    if let Err(error) = failed {
-                        tracing::error!(%error, "the index of the audit log is not kept; questions take longer");
-                    }
+                Err(error) = self.keep() => {
+                    let error = crate::store::chain(&error);
+                    tracing::error!(error, "the index of the audit log is not kept; questions take longer");
                 }
                 () = self.log.ended() => break,
             }
@@ -229,29 +232,57 @@ impl Indexer {
         }
     }
 
-    async fn keep(&self) -> Result<(), ReadError> {
-        // What is there may be put aside.
-        self.lend(None).await;
+    /// Keeps one index until there is something wrong with it.
+    async fn keep(&self) -> Result<Infallible, ReadError> {
         let mut building = Building::open(&self.dir, self.log.inner.reader.clone(), self.log.origin()).await?;
-        self.size.store(building.size(), Ordering::Release);
-        self.lend(Some(Index::open(&self.dir, Arc::clone(&self.size)).await?)).await;
+        let failed = self.go_on(&mut building).await;
+        // Whoever has a question at it now asks again without it.
+        self.lend(None).await;
+        let is_damaged = matches!(failed, Err(ReadError::Index(IndexError::Damaged(_))));
+        building.end(&self.dir, is_damaged).await?;
+        failed
+    }
+
+    async fn go_on(&self, building: &mut Building) -> Result<Infallible, ReadError> {
+        let size = Arc::new(AtomicU64::new(building.size()));
+        let index = Index::open(&self.dir, Arc::clone(&size)).await?;
+        self.lend(Some(index.clone())).await;
+        let mut is_readable = true;
         loop {
             let began = Instant::now();
-            // A question failed with it, or somebody has deleted it.
-            if self.log.index().is_none() || !self.dir.join(DATABASE_FILE).exists() {
+            if !index.is_sound() {
+                return Err(IndexError::Damaged("a question came upon it".into()).into());
+            }
+            // Somebody has deleted it.
+            if !self.dir.join(DATABASE_FILE).exists() {
                 return Err(ReadError::IndexLost { dir: self.dir.clone() });
             }
-            if building.advance().await? {
-                self.size.store(building.size(), Ordering::Release);
-                // Half of one core at most: those who are served come first.
-                tokio::time::sleep(began.elapsed()).await;
-            } else {
-                // A log that is idle looks as well whether its index is still there.
-                tokio::select! {
-                    () = self.log.grown_beyond(building.size() + BLOCK - 1) => {}
-                    () = tokio::time::sleep(AGAIN) => {}
+            match building.advance().await {
+                Ok(true) => {
+                    size.store(building.size(), Ordering::Release);
+                    // Half of one core at most: those who are served come first.
+                    tokio::time::sleep(began.elapsed()).await;
                 }
+                // A log that is idle looks as well whether its index is still there.
+                Ok(false) => {
+                    tokio::select! {
+                        () = self.log.grown_beyond(building.size() + BLOCK - 1) => {}
+                        () = index.found_damaged() => {}
+                        () = tokio::time::sleep(AGAIN) => {}
+                    }
+                }
+                // What the log's own store fails at says nothing against the index, which goes on answering.
+                Err(error @ (ReadError::Store(_) | ReadError::Damaged { .. })) => {
+                    if std::mem::take(&mut is_readable) {
+                        let error = crate::store::chain(&error);
+                        tracing::error!(error, "the audit log cannot be read for its index; it is tried again");
+                    }
+                    tokio::time::sleep(AGAIN).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
             }
+            is_readable = true;
         }
     }
 }

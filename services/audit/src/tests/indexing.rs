@@ -552,6 +552,85 @@ async fn a_log_that_cannot_be_read_for_a_moment_does_not_cost_its_index() {
     log.close().await;
 }
 
+/// Waits until questions use an index over so many entries.
+async fn until_kept(log: &Log, size: u64) -> Index {
+    let kept = async {
+        loop {
+            match log.index().filter(|index| index.size() >= size) {
+                Some(index) => break index,
+                None => tokio::task::yield_now().await,
+            }
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), kept).await.unwrap()
+}
+
+fn of_acme() -> Query {
+    Query { organisation: Some(organisation("acme")), limit: 1000, ..Query::default() }
+}
+
+/// Nothing that a question of acme's needs can be read any longer.
+const DAMAGE: &str = "UPDATE posting SET positions = x'010203'";
+
+#[tokio::test]
+async fn questions_that_fail_together_with_a_damaged_index_are_all_answered_and_it_is_built_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    let indexer = tokio::spawn(log.indexer(dir.path()).run());
+    fill(&log, 200).await;
+    until_kept(&log, 128).await;
+    vandalise_index(dir.path(), DAMAGE).await;
+    let query = of_acme();
+    let pages = tokio::join!(log.query(&query), log.query(&query), log.query(&query));
+    for page in [pages.0, pages.1, pages.2] {
+        assert_eq!(page.unwrap().entries.len(), 100);
+    }
+    // The one that comes in its place is another one, and not the same once more.
+    let anew = until_kept(&log, 128).await;
+    assert_eq!(log.query(&query).await.unwrap().entries.len(), 100);
+    assert!(anew.is_sound());
+    log.close().await;
+    indexer.await.unwrap();
+    assert_eq!(fsck::check(dir.path(), None, |_, _| {}).await.unwrap().findings, []);
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_read_takes_its_index_from_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    let indexer = tokio::spawn(log.indexer(dir.path()).run());
+    fill(&log, 200).await;
+    let index = until_kept(&log, 128).await;
+    away(dir.path()).await;
+    assert!(matches!(log.query(&of_acme()).await, Err(ReadError::Store(_))));
+    assert!(matches!(log.summary(&Summary::default()).await, Err(SummaryError::Read(ReadError::Store(_)))));
+    assert!(log.index().is_some(), "it goes on being used");
+    back(dir.path()).await;
+    assert_eq!(log.query(&of_acme()).await.unwrap().entries.len(), 100);
+    fill(&log, 200).await;
+    until_kept(&log, 384).await;
+    assert_eq!(index.size(), 384, "by the same one");
+    log.close().await;
+    indexer.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_question_that_began_with_an_index_which_was_replaced_is_answered_and_harms_nothing() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let log = open(dir.path()).await;
+    fill(&log, 200).await;
+    index(&log, other.path(), usize::MAX).await;
+    let closed = log.index();
+    index(&log, dir.path(), usize::MAX).await;
+    assert_eq!(log.query_with(&of_acme(), closed).await.unwrap().entries.len(), 100);
+    assert!(log.index().is_some(), "the one that is in use was not what failed");
+    vandalise_index(other.path(), DAMAGE).await;
+    let damaged = Index::open(other.path(), Arc::new(AtomicU64::new(192))).await.unwrap();
+    assert_eq!(log.query_with(&of_acme(), Some(damaged.clone())).await.unwrap().entries.len(), 100);
+    assert!(!damaged.is_sound() && log.index().is_some());
+    log.close().await;
+}
+
 #[tokio::test]
 async fn two_do_not_write_one_index() {
     let dir = tempfile::tempdir().unwrap();
@@ -570,15 +649,7 @@ async fn an_open_log_keeps_its_index_and_lets_go_of_it() {
     let indexer = tokio::spawn(log.indexer(dir.path()).run());
     fill(&log, 300).await;
     // What is written goes on being indexed.
-    let until = async {
-        loop {
-            if log.index().is_some_and(|index| index.size() >= 256) {
-                break;
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(20), until).await.unwrap();
+    until_kept(&log, 256).await;
     let query = Query { organisation: Some(organisation("acme")), limit: 1000, ..Query::default() };
     assert_eq!(log.query(&query).await.unwrap().entries.len(), 150);
     log.close().await;
