@@ -288,14 +288,8 @@ impl Default for Readers {
 }
 
 impl Readers {
-    /// A search waits its turn; a tail, which may never end, does not.
-    async fn place(&self, follow: bool) -> Result<OwnedSemaphorePermit, Refusal> {
-        let place = if follow { self.tails.clone().try_acquire_owned().ok() } else { turn(&self.searches).await };
-        let busy = || Refusal::new(Reason::OVERLOADED, "others are reading the audit log; try again").retry_after(5);
-        place.ok_or_else(busy)
-    }
-
-    /// A place for somebody of this organisation, as [`Readers::place`].
+    /// A place for somebody of this organisation: there is no other way to one. A search waits its turn; a tail, which may
+    /// never end, does not.
     async fn place_of(&self, follow: bool, organisation: &OrganisationId) -> Result<Place, Refusal> {
         let own = {
             let mut of_each = self.of_each.lock().unwrap_or_else(PoisonError::into_inner);
@@ -303,12 +297,15 @@ impl Readers {
             let [searches, tails] = of_each.entry(organisation.clone()).or_insert_with(places);
             Arc::clone(if follow { tails } else { searches })
         };
-        let place = if follow { own.try_acquire_owned().ok() } else { turn(&own).await };
-        let busy = || {
+        let all = if follow { &self.tails } else { &self.searches };
+        let own = if follow { own.try_acquire_owned().ok() } else { turn(&own).await };
+        let own = own.ok_or_else(|| {
             let detail = "your organisation is reading the audit log in as many places as it has; try again";
             Refusal::new(Reason::OVERLOADED, detail).retry_after(5)
-        };
-        Ok(Place { _among_own: place.ok_or_else(busy)?, _among_all: self.place(follow).await? })
+        })?;
+        let all = if follow { all.clone().try_acquire_owned().ok() } else { turn(all).await };
+        let busy = || Refusal::new(Reason::OVERLOADED, "others are reading the audit log; try again").retry_after(5);
+        Ok(Place { _among_own: own, _among_all: all.ok_or_else(busy)? })
     }
 
     async fn catalogue(&self) -> Result<OwnedSemaphorePermit, Refusal> {

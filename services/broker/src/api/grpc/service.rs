@@ -190,7 +190,7 @@ async fn proven(broker: &Broker, call: &Call, message: &ProveRequest) -> Result<
 async fn checkpoint(broker: &Broker, call: &Call, message: &CheckpointRequest) -> Result<CheckpointResponse, Refusal> {
     let reader = call.reader(broker, message, Vec::new()).await?;
     reader.unrevoked()?;
-    let _place = broker.readers.place(false).await?;
+    let _place = broker.readers.place_of(false, reader.organisation()).await?;
     let published = broker.published.clone();
     let read = tokio::task::spawn_blocking(move || Publication::open(&published).map(|tree| tree.note().to_owned()));
     match read.await.unwrap_or(Err(ReadError::Closed)) {
