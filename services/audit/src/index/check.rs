@@ -1,7 +1,7 @@
 //! Comparing an index with the log: it is built a second time, and must have the same rows.
 
 use super::build::build_into;
-use super::database::{DATABASE_FILE, standing};
+use super::database::{DATABASE_FILE, FORMAT, format, standing};
 use super::error::IndexError;
 use super::positions::BLOCK;
 use crate::error::ReadError;
@@ -33,7 +33,8 @@ enum Place {
     Nowhere,
 }
 
-/// What is wrong with the index in `dir`, each with the entries it is about; nothing where there is no index.
+/// What is wrong with the index in `dir`, each with the entries it is about; nothing where there is no index, or one of
+/// another format.
 ///
 /// # Errors
 /// When the log or the index cannot be read, or there is no room to build it a second time.
@@ -54,6 +55,10 @@ pub(crate) async fn check(
     sqlx::query("VACUUM INTO ?").bind(text(&kept)).execute(&mut connection).await.map_err(IndexError::from)?;
     connection.close().await.map_err(IndexError::from)?;
     let mut connection = open(&kept).await?;
+    if format(&mut connection).await? != FORMAT {
+        tracing::warn!("the index has another format than this program's; the broker builds it anew");
+        return Ok(Vec::new());
+    }
     let size = standing(&mut connection).await?.size;
     if size > log || !size.is_multiple_of(BLOCK) {
         return Ok(vec![(

@@ -10,7 +10,7 @@ use model::canonical::{encode_text, hex};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions as _, Connection as _, Row as _};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
@@ -18,7 +18,8 @@ use tlog::Hash;
 
 pub(super) const DATABASE_FILE: &str = "index.db";
 pub(super) const LOCK_FILE: &str = "index.lock";
-const FORMAT: i64 = 1;
+/// `PRAGMA user_version`. 2: refused readings of the log have their resource in cells.
+pub(super) const FORMAT: i64 = 2;
 const SCHEMA: &str = include_str!("schema.sql");
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS: u32 = 3;
@@ -162,7 +163,7 @@ impl Database {
 
 /// Whether it is the index of this log, in this format. One that is empty becomes it.
 async fn is_of(connection: &mut SqliteConnection, origin: &str) -> Result<bool, IndexError> {
-    let format: i64 = sqlx::query("PRAGMA user_version").fetch_one(&mut *connection).await?.try_get(0)?;
+    let format = format(&mut *connection).await?;
     if format == 0 {
         let mut transaction = connection.begin().await?;
         sqlx::raw_sql(SCHEMA).execute(&mut *transaction).await?;
@@ -174,13 +175,17 @@ async fn is_of(connection: &mut SqliteConnection, origin: &str) -> Result<bool, 
             .bind([0_u8; 32].to_vec())
             .execute(&mut *transaction)
             .await?;
-        sqlx::raw_sql("PRAGMA user_version = 1").execute(&mut *transaction).await?;
+        sqlx::raw_sql(AssertSqlSafe(format!("PRAGMA user_version = {FORMAT}"))).execute(&mut *transaction).await?;
         transaction.commit().await?;
     } else if format != FORMAT {
         return Ok(false);
     }
     let found = sqlx::query("SELECT value FROM meta WHERE key = 'origin'").fetch_one(connection).await?;
     Ok(found.try_get::<String, _>(0)? == origin)
+}
+
+pub(super) async fn format(connection: &mut SqliteConnection) -> Result<i64, IndexError> {
+    Ok(sqlx::query("PRAGMA user_version").fetch_one(connection).await?.try_get(0)?)
 }
 
 /// For those who ask.

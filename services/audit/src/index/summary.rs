@@ -6,7 +6,7 @@ use super::facts::{Alike, COLUMNS, Counted, DAY_MS, Facet, Facts, Measures, SEPA
 use super::{Index, database};
 use model::{OrganisationId, Timestamp};
 use sqlx::{AssertSqlSafe, Row as _};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// What decisions are told apart by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -245,6 +245,8 @@ pub(crate) struct Counting {
     rows: HashMap<Vec<String>, Measures>,
     /// Exchanges without an outcome so far.
     open: BTreeMap<u64, Alike>,
+    /// Organisations that have entries so far.
+    organisations: HashSet<String>,
     too_many: bool,
 }
 
@@ -252,7 +254,14 @@ impl Counting {
     /// `None` for a time that is not a whole number of days.
     pub(crate) fn new(summary: Summary) -> Option<Self> {
         let days = summary.days()?;
-        Some(Self { summary, days, rows: HashMap::new(), open: BTreeMap::new(), too_many: false })
+        Some(Self {
+            summary,
+            days,
+            rows: HashMap::new(),
+            open: BTreeMap::new(),
+            organisations: HashSet::new(),
+            too_many: false,
+        })
     }
 
     /// Takes over what the index has counted, and says of how many entries.
@@ -263,6 +272,10 @@ impl Counting {
         for (decision, open) in database::open_rows(&mut connection).await? {
             let alike = texts.alike(&mut connection, &open.cell).await?;
             self.open.insert(decision, alike);
+        }
+        let known = sqlx::query("SELECT value FROM term WHERE facet = ?").bind(Facet::Organisation.number());
+        for row in known.fetch_all(&mut *connection).await? {
+            self.organisations.insert(row.try_get(0)?);
         }
         let Some(sql) = self.sql(&mut connection).await? else { return Ok(size) };
         let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut *connection).await?;
@@ -350,9 +363,14 @@ impl Counting {
     /// The next entry of the log that is in no cell.
     pub(crate) fn see(&mut self, index: u64, bytes: &[u8]) {
         let Some(facts) = Facts::of(bytes) else { return };
+        let organisation = facts.terms.iter().find(|(facet, _)| *facet == Facet::Organisation).map(|(_, value)| value);
+        if let Some(organisation) = organisation.filter(|name| !self.organisations.contains(&***name)) {
+            self.organisations.insert(organisation.to_string());
+        }
         match facts.counted {
             Counted::No => {}
-            Counted::Decided { alike, times, opens } => {
+            Counted::Decided { mut alike, times, opens } => {
+                alike.settle(|organisation| self.organisations.contains(organisation));
                 self.decided(index, facts.time, &alike, times);
                 if opens {
                     self.open.insert(index, *alike);

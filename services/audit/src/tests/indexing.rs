@@ -727,6 +727,50 @@ async fn organisations_that_a_stranger_makes_up_do_not_fill_the_index() {
 }
 
 #[tokio::test]
+async fn refused_readings_are_counted_by_what_they_were_to_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    let scopes = ["AuditScope/*", "AuditScope/borealis", "AuditScope/acme", "AuditScope/made-up", "Dataset/d"];
+    let many = || refused(&log, std::iter::repeat_n(START, 50), |n| scopes[n % 5].to_owned());
+    // Borealis has no entries by then.
+    many().await;
+    log.append(deny(&log, "borealis", "r1")).await.unwrap();
+    many().await;
+    let counted = async |resource: &str| {
+        let only = vec![(Dimension::Resource, resource.to_owned()), (Dimension::Decision, String::from("deny"))];
+        let table = log.summary(&Summary { only, limit: 10, ..Summary::default() }).await.unwrap();
+        table.rows.iter().map(|row| row.measures.decisions).sum::<i64>()
+    };
+    for blocks in [0, 1, usize::MAX] {
+        index(&log, dir.path(), blocks).await;
+        let mut found = Vec::new();
+        for scope in scopes {
+            found.push(counted(scope).await);
+        }
+        assert_eq!(found, [20, 10, 20, 0, 20], "{blocks} blocks");
+        let by = vec![By::Of(Dimension::Resource)];
+        let table = log.summary(&Summary { by, limit: 10, ..Summary::default() }).await.unwrap();
+        let nothing = table.rows.iter().find(|row| row.group == [""]).unwrap();
+        // The organisation that there is not, the one without entries, and the decision of its own.
+        assert_eq!(nothing.measures.decisions, 20 + 10 + 1);
+    }
+    log.close().await;
+}
+
+#[tokio::test]
+async fn an_index_of_an_earlier_format_is_built_anew_and_is_no_finding() {
+    let dir = tempfile::tempdir().unwrap();
+    indexed(dir.path()).await;
+    executed(&dir.path().join("index.db"), "UPDATE cell SET bytes = bytes + 1; PRAGMA user_version = 1").await;
+    assert_eq!(fsck::check(dir.path(), None, |_, _| {}).await.unwrap().findings, []);
+    let log = open(dir.path()).await;
+    assert_eq!(Building::open(dir.path(), log.inner.reader.clone(), log.origin()).await.unwrap().size(), 0);
+    assert_eq!(index(&log, dir.path(), usize::MAX).await, 192);
+    log.close().await;
+    assert_eq!(fsck::check(dir.path(), None, |_, _| {}).await.unwrap().findings, []);
+}
+
+#[tokio::test]
 async fn a_moment_is_not_looked_for_in_a_long_log_without_an_index() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path()).await;
