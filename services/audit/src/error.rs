@@ -86,8 +86,8 @@ pub enum ReadError {
     /// Without the index it would take a walk through the whole log.
     #[error("the index of the log is not there yet: {indexed} of {size} entries are indexed; try again later")]
     NotIndexed { indexed: u64, size: u64 },
-    #[error("the index in `{}` was lost", dir.display())]
-    IndexLost { dir: PathBuf },
+    #[error("the index was lost: `{}` was deleted, moved or replaced", path.display())]
+    IndexLost { path: PathBuf },
     #[error("the index in `{}` is being written by another process, most likely the broker that keeps it", dir.display())]
     IndexInUse { dir: PathBuf },
     #[error("the log is closed")]

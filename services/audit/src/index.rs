@@ -82,6 +82,11 @@ impl Index {
     pub(crate) async fn close(&self) {
         self.readers.close().await;
     }
+
+    #[cfg(test)]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.readers.is_closed()
+    }
 }
 
 /// Which block an entry belongs to, and its position there.

@@ -10,7 +10,7 @@ use crate::error::ReadError;
 use crate::frames;
 use crate::reader::{Reader, StoreAt};
 use crate::recover::entry_bytes;
-use crate::sqlite::{create_private_dir, create_private_file};
+use crate::sqlite::{Place, create_private_dir, create_private_file};
 use std::convert::Infallible;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -121,11 +121,11 @@ impl Building {
         Ok(())
     }
 
-    /// Lets go of the index; a damaged one is removed before anybody else can have it.
-    async fn end(self, dir: &Path, is_damaged: bool) -> Result<(), ReadError> {
+    /// Lets go of the index; a worthless one is removed before anybody else can have it.
+    async fn end(self, dir: &Path, is_worthless: bool) -> Result<(), ReadError> {
         // Before its files are removed, or opened again: a connection that is closed later would take the new WAL along.
         let _ = self.database.close().await;
-        if is_damaged { remove(&dir.join(DATABASE_FILE)) } else { Ok(()) }
+        if is_worthless { remove(&dir.join(DATABASE_FILE)) } else { Ok(()) }
     }
 }
 
@@ -238,14 +238,18 @@ impl Indexer {
         let failed = self.go_on(&mut building).await;
         // Whoever has a question at it now asks again without it.
         self.lend(None).await;
-        let is_damaged = matches!(failed, Err(ReadError::Index(IndexError::Damaged(_))));
-        building.end(&self.dir, is_damaged).await?;
+        // Beside a file that was replaced lies the WAL of the one before: what the two say together nobody knows.
+        let is_worthless =
+            matches!(failed, Err(ReadError::Index(IndexError::Damaged(_)) | ReadError::IndexLost { .. }));
+        building.end(&self.dir, is_worthless).await?;
         failed
     }
 
     async fn go_on(&self, building: &mut Building) -> Result<Infallible, ReadError> {
         let size = Arc::new(AtomicU64::new(building.size()));
         let index = Index::open(&self.dir, Arc::clone(&size)).await?;
+        let path = self.dir.join(DATABASE_FILE);
+        let place = Place::of(&path).map_err(|source| ReadError::File { path, source })?;
         self.lend(Some(index.clone())).await;
         let mut is_readable = true;
         loop {
@@ -253,9 +257,8 @@ impl Indexer {
             if !index.is_sound() {
                 return Err(IndexError::Damaged("a question came upon it".into()).into());
             }
-            // Somebody has deleted it.
-            if !self.dir.join(DATABASE_FILE).exists() {
-                return Err(ReadError::IndexLost { dir: self.dir.clone() });
+            if let Some(path) = place.elsewhere() {
+                return Err(ReadError::IndexLost { path: path.to_owned() });
             }
             match building.advance().await {
                 Ok(true) => {

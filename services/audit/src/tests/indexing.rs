@@ -454,10 +454,10 @@ async fn vandalise_index(dir: &Path, sql: &'static str) {
     assert!(executed(&dir.join("index.db"), sql).await > 0, "{sql}");
 }
 
-async fn executed(database: &Path, sql: &'static str) -> u64 {
-    use sqlx::{ConnectOptions as _, Connection as _};
+async fn executed(database: &Path, sql: impl Into<String>) -> u64 {
+    use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
     let mut connection = sqlx::sqlite::SqliteConnectOptions::new().filename(database).connect().await.unwrap();
-    let done = sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+    let done = sqlx::raw_sql(AssertSqlSafe(sql.into())).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
     done.rows_affected()
 }
@@ -589,6 +589,33 @@ async fn questions_that_fail_together_with_a_damaged_index_are_all_answered_and_
     let anew = until_kept(&log, 128).await;
     assert_eq!(log.query(&query).await.unwrap().entries.len(), 100);
     assert!(anew.is_sound());
+    log.close().await;
+    indexer.await.unwrap();
+    assert_eq!(fsck::check(dir.path(), None, |_, _| {}).await.unwrap().findings, []);
+}
+
+#[tokio::test]
+async fn an_index_that_is_replaced_under_a_running_log_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    let indexer = tokio::spawn(log.indexer(dir.path()).run());
+    fill(&log, 200).await;
+    let before = until_kept(&log, 192).await;
+    // An index of this log, which lies: whoever goes on with the old one writes to where nobody reads, and whoever goes on
+    // with this one counts wrongly.
+    let (path, copy) = (dir.path().join("index.db"), dir.path().join("copy"));
+    executed(&path, format!("VACUUM INTO '{}'", copy.display())).await;
+    executed(&copy, "UPDATE cell SET decisions = decisions + 1").await;
+    std::fs::rename(&copy, &path).unwrap();
+    let until = async {
+        while !before.is_closed() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), until).await.unwrap();
+    fill(&log, 200).await;
+    until_kept(&log, 384).await;
+    assert_eq!(log.query(&of_acme()).await.unwrap().entries.len(), 200);
     log.close().await;
     indexer.await.unwrap();
     assert_eq!(fsck::check(dir.path(), None, |_, _| {}).await.unwrap().findings, []);
