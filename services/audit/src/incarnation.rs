@@ -8,13 +8,15 @@
 
 use crate::error::{OpenError, ReadError};
 use crate::frames;
+use crate::keys::{Event, Keys};
 use crate::publish::{CHECKPOINT_FILE, CHECKPOINTS_DIR};
 use crate::reader::{Reader, StoreAt};
 use crate::sqlite::{DATABASE_FILE, LOCK_FILE};
 use model::Value;
+use model::entry::Entry;
 use std::io;
 use std::path::{Path, PathBuf};
-use tlog::{CompactRange, Hash};
+use tlog::{Checkpoint, CompactRange, Hash, VerifierKey};
 
 /// What the first entry of such a log cites.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +114,21 @@ impl Stored {
         Ok(row.map(|row| row.range.root()))
     }
 
+    /// The keys that are no longer the log's, each with the index of the entry that retires it, as far as its last checkpoint
+    /// covers that entry and is signed by one of the others. Reads all entries, if there are such keys.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn retired(store: impl Into<StoreAt>, keys: &Keys) -> Result<Vec<(VerifierKey, u64)>, ReadError> {
+        if keys.previous().is_empty() {
+            return Ok(Vec::new());
+        }
+        let Some(reader) = Reader::open_if_there(store).await? else { return Ok(Vec::new()) };
+        let retired = retired(&reader, keys).await;
+        reader.close().await;
+        retired
+    }
+
     /// The root over the first `size` entries as they are stored, read and hashed; `None` if there are not as many. For a
     /// long log this takes a while.
     ///
@@ -124,6 +141,38 @@ impl Stored {
         root
     }
 }
+
+async fn retired(reader: &Reader, keys: &Keys) -> Result<Vec<(VerifierKey, u64)>, ReadError> {
+    let signing: Vec<VerifierKey> =
+        keys.verifiers().into_iter().filter(|key| !keys.previous().contains(key)).collect();
+    let last = reader.last_checkpoint().await?;
+    // What nobody vouches for who is still a key of the log could have been put there.
+    let Some(end) = last.and_then(|last| Checkpoint::open_any(&last.note, &signing).ok()).map(|(last, _)| last.size)
+    else {
+        return Ok(Vec::new());
+    };
+    let (mut found, mut next) = (Vec::new(), 0);
+    while next < end {
+        let bundles = reader.bundles(next).await?;
+        let Some(last) = bundles.last() else { break };
+        next = last.first_index + last.count.max(1);
+        let entries = bundles.iter().flat_map(|b| (b.first_index..end).zip(frames::iter(&b.bytes)));
+        for (index, bytes) in entries {
+            let Some(bytes) = bytes.ok().filter(|bytes| bytes.windows(KEY_KIND.len()).any(|part| part == KEY_KIND))
+            else {
+                continue;
+            };
+            let event = Entry::parse(bytes).ok().as_ref().and_then(crate::keys::read);
+            if let Some((Event::Retired, key)) = event.filter(|(_, key)| keys.previous().contains(key)) {
+                found.push((key, index));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// In the bytes of each entry of the kind.
+const KEY_KIND: &[u8] = b"\"kind\":\"key\"";
 
 async fn hashed(reader: &Reader, size: u64) -> Result<Option<Hash>, ReadError> {
     let mut range = CompactRange::new();

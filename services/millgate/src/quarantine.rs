@@ -7,6 +7,8 @@
 //!
 //! What this does **not** do: it serves nothing (`quarantined`), and it cannot know what nobody kept.
 
+mod voice;
+
 use crate::sinks::directory::Directory;
 use crate::store;
 use crate::witnessing::Witnessing;
@@ -19,6 +21,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tlog::{Checkpoint, Hash};
+use voice::Voice;
 
 /// Somebody has seen more of the log than is here, or something else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,34 +110,31 @@ impl Views {
         Ok(views)
     }
 
-    /// What was kept on another mount. A mount that is missing or hangs says nothing.
+    /// What was kept on another mount.
     async fn sink(&mut self, audit: &Audit, directory: &Path, keys: &Keys, stored: u64) -> anyhow::Result<()> {
         let by = format!("the sink `{}`", directory.display());
-        let (path, origin, known) = (directory.to_owned(), audit.origin.clone(), keys.verifiers());
-        let reading = tokio::task::spawn_blocking(move || Directory::largest(&path, &origin, &known));
-        let found = match tokio::time::timeout(SINK_PATIENCE, reading).await {
-            Ok(Ok(Ok(found))) => found,
-            failed => {
-                let why = match failed {
-                    Ok(Ok(Err(error))) => error.to_string(),
-                    _ => format!("not within {} s", SINK_PATIENCE.as_secs()),
-                };
-                tracing::error!(sink = %directory.display(), why, "a sink of the log cannot be read, so it is not compared");
-                self.silent.push(by);
-                return Ok(());
+        let voice = Voice::of(keys);
+        let mut found = kept(audit, directory, voice.clone()).await;
+        if let Some(Some((checkpoint, note))) = &found
+            && voice.is_of_earlier_keys(note)
+            && !is_signed(audit, checkpoint, stored).await?
+        {
+            let voice = Voice::bounded(keys, audit).await?;
+            if voice.is_void(note) {
+                tracing::error!(
+                    sink = %directory.display(), size = checkpoint.size,
+                    "a sink holds a checkpoint that a retired key of the log signed after it was retired: somebody else has that key; it is ignored"
+                );
+                found = kept(audit, directory, voice).await;
             }
-        };
-        // One that is new, and empty, contradicts nobody.
-        let Some((Checkpoint { size, root, .. }, note)) = found else {
-            tracing::warn!(sink = %directory.display(), "a sink has kept no file of this log: a new one, or one that was emptied");
-            return Ok(());
-        };
-        let signed =
-            Stored::signed_root(store::of(audit)?, size).await.context("the store of the log cannot be read")?;
-        if signed == Some(root) && size <= stored {
-            self.confirmed.push(Confirmed { by, size, root, key: None });
-        } else {
-            self.contradictions.push(Contradiction { by, seen: size, checkpoint: Some(note), key: None, stored });
+        }
+        match found {
+            None => self.silent.push(by),
+            // One that is new, and empty, contradicts nobody.
+            Some(None) => {
+                tracing::warn!(sink = %directory.display(), "a sink has kept no file of this log: a new one, or one that was emptied");
+            }
+            Some(Some((checkpoint, note))) => self.compare(audit, by, (checkpoint, note), stored).await?,
         }
         Ok(())
     }
@@ -143,20 +143,55 @@ impl Views {
     async fn published(&mut self, audit: &Audit, keys: &Keys, stored: u64) -> anyhow::Result<()> {
         let Ok(published) = Publication::open(&audit.publish_directory) else { return Ok(()) };
         // What is not this log's is said when the log is opened.
-        let known = keys.verifiers();
-        let Ok((Checkpoint { size, root, .. }, _)) = Checkpoint::open_any(published.note(), &known) else {
+        let voice = Voice::of(keys);
+        let Some(checkpoint) = voice.hear(published.note()) else { return Ok(()) };
+        if voice.is_of_earlier_keys(published.note())
+            && !is_signed(audit, &checkpoint, stored).await?
+            && Voice::bounded(keys, audit).await?.is_void(published.note())
+        {
+            tracing::error!("what is published is signed by a key after it was retired; it is ignored");
             return Ok(());
-        };
-        let signed =
-            Stored::signed_root(store::of(audit)?, size).await.context("the store of the log cannot be read")?;
-        if signed == Some(root) && size <= stored {
-            self.confirmed.push(Confirmed { by: String::from(PUBLISHED), size, root, key: None });
+        }
+        self.compare(audit, String::from(PUBLISHED), (checkpoint, published.note().to_owned()), stored).await
+    }
+
+    async fn compare(
+        &mut self,
+        audit: &Audit,
+        by: String,
+        (checkpoint, note): (Checkpoint, String),
+        stored: u64,
+    ) -> anyhow::Result<()> {
+        let is_here = is_signed(audit, &checkpoint, stored).await?;
+        let Checkpoint { size, root, .. } = checkpoint;
+        if is_here {
+            self.confirmed.push(Confirmed { by, size, root, key: None });
         } else {
-            let (by, checkpoint) = (String::from(PUBLISHED), Some(published.note().to_owned()));
-            self.contradictions.push(Contradiction { by, seen: size, checkpoint, key: None, stored });
+            self.contradictions.push(Contradiction { by, seen: size, checkpoint: Some(note), key: None, stored });
         }
         Ok(())
     }
+}
+
+/// The largest checkpoint in this directory, `Some(None)` where it has no file of the log. A mount that is missing or hangs
+/// says nothing.
+async fn kept(audit: &Audit, directory: &Path, voice: Voice) -> Option<Option<(Checkpoint, String)>> {
+    let (path, origin) = (directory.to_owned(), audit.origin.clone());
+    let reading = tokio::task::spawn_blocking(move || Directory::largest(&path, &origin, &move |note| voice.hear(note)));
+    let why = match tokio::time::timeout(SINK_PATIENCE, reading).await {
+        Ok(Ok(Ok(found))) => return Some(found),
+        Ok(Ok(Err(error))) => error.to_string(),
+        _ => format!("not within {} s", SINK_PATIENCE.as_secs()),
+    };
+    tracing::error!(sink = %directory.display(), why, "a sink of the log cannot be read, so it is not compared");
+    None
+}
+
+/// Whether the store has signed this tree, and has all of it.
+async fn is_signed(audit: &Audit, checkpoint: &Checkpoint, stored: u64) -> anyhow::Result<bool> {
+    let signed = Stored::signed_root(store::of(audit)?, checkpoint.size).await;
+    let signed = signed.context("the store of the log cannot be read")?;
+    Ok(signed == Some(checkpoint.root) && checkpoint.size <= stored)
 }
 
 // === the mark
@@ -241,11 +276,20 @@ impl Mark {
 
     /// Everybody who contradicted has confirmed what is here, and what each of them saw is in it: the names alone would be
     /// those of whoever sees less now.
-    async fn is_taken_back(&self, audit: &Audit, views: &Views) -> anyhow::Result<bool> {
+    async fn is_taken_back(&self, audit: &Audit, keys: &Keys, views: &Views) -> anyhow::Result<bool> {
         if !views.contradictions.is_empty() {
             return Ok(false);
         }
+        let mut voice = Voice::of(keys);
+        let notes = self.contradictions.iter().filter_map(|one| one.checkpoint.as_deref());
+        if notes.into_iter().any(|note| voice.is_of_earlier_keys(note)) {
+            voice = Voice::bounded(keys, audit).await?;
+        }
         for one in &self.contradictions {
+            // A key had signed it that was none of the log's any longer.
+            if one.checkpoint.as_deref().is_some_and(|note| voice.is_void(note)) {
+                continue;
+            }
             if !self.is_one_taken_back(audit, one, views).await? {
                 return Ok(false);
             }
@@ -300,7 +344,7 @@ pub(crate) async fn guard(
     let views = Views::ask(audit, Some(keys), witnesses).await?;
     let mark = Mark::read(audit)?;
     if let Some(mark) = &mark
-        && mark.is_taken_back(audit, &views).await?
+        && mark.is_taken_back(audit, keys, &views).await?
     {
         mark.lift(audit)?;
         return Ok(Vec::new());
