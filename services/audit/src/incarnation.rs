@@ -273,14 +273,28 @@ pub fn set_aside(
     if open.exists() {
         flush(published)?;
     }
-    for name in ["quarantine.json", "quarantine.lifted.json"] {
-        move_into(&directory.join(name), &own)?;
+    for mark in marks(directory)? {
+        move_into(&mark, &own)?;
     }
     if let Some(key) = key_file {
         move_into(key, &own)?;
     }
     flush(directory)?;
     Ok([own, open])
+}
+
+/// `quarantine.json` and what else there is of its kind: lifted, or not to be read.
+fn marks(directory: &Path) -> Result<Vec<PathBuf>, OpenError> {
+    let fault = |source| OpenError::File { path: directory.into(), source };
+    let mut marks = Vec::new();
+    for file in std::fs::read_dir(directory).map_err(fault)? {
+        let path = file.map_err(fault)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("quarantine.") && name.ends_with(".json") {
+            marks.push(path.clone());
+        }
+    }
+    Ok(marks)
 }
 
 /// Whether [`put_in_place`] has not begun: the database is the first that it moves.

@@ -211,6 +211,19 @@ fn mark_path(audit: &Audit) -> PathBuf {
     audit.directory.join(MARK_FILE)
 }
 
+/// Moves a mark that cannot be read away, to where nothing is yet. `false`: it is still there.
+fn put_aside(path: &Path, why: &anyhow::Error) -> bool {
+    let names = (1_u32..).map(|n| path.with_file_name(format!("quarantine.damaged-{n}.json")));
+    let to = names.into_iter().find(|name| name.symlink_metadata().is_err()).unwrap_or_default();
+    let moved = std::fs::rename(path, &to);
+    let (why, to) = (format!("{why:#}"), to.display());
+    match &moved {
+        Ok(()) => tracing::error!(why, %to, "the mark of a quarantine cannot be read; it was moved aside"),
+        Err(error) => tracing::error!(why, %error, "the mark of a quarantine cannot be read, and is left where it is"),
+    }
+    moved.is_ok()
+}
+
 impl Mark {
     /// # Errors
     /// When there is one that cannot be read, or says nothing of this log: nobody knows then what it said.
@@ -240,7 +253,12 @@ impl Mark {
 
     /// Adds what was found to what is marked already. That it cannot be written is logged: it is found again.
     pub(crate) fn add(audit: &Audit, found: &[Contradiction], now: Timestamp) -> Self {
-        let before = Self::read(audit).ok().flatten();
+        let path = mark_path(audit);
+        // What it said is not known, and not written over: somebody has to look at it.
+        let (before, is_free) = match Self::read(audit) {
+            Ok(before) => (before, true),
+            Err(error) => (None, put_aside(&path, &error)),
+        };
         let mut mark = before.unwrap_or_else(|| Self {
             origin: audit.origin.clone(),
             since: now.to_rfc3339(),
@@ -254,8 +272,8 @@ impl Mark {
                 mark.contradictions.push(one.clone());
             }
         }
-        let path = mark_path(audit);
-        if (mark != known || !path.exists())
+        if is_free
+            && (mark != known || !path.exists())
             && let Err(error) = mark.write(&path)
         {
             tracing::error!(%error, path = %path.display(), "the quarantine could not be marked beside the store");

@@ -172,6 +172,20 @@ fn a_mark_that_somebody_emptied_or_took_from_another_log_is_no_permission() {
     assert!(said(&serde_json::to_string(&others).unwrap()).contains("says nothing of the log"));
 }
 
+#[test]
+fn a_mark_that_cannot_be_read_is_not_written_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let audit = audit(dir.path());
+    std::fs::create_dir_all(&audit.directory).unwrap();
+    for (n, text) in [(1, "{\"origin\":"), (2, "")] {
+        std::fs::write(mark_path(&audit), text).unwrap();
+        Mark::add(&audit, &[witness("w1", 9)], Timestamp(0));
+        let aside = audit.directory.join(format!("quarantine.damaged-{n}.json"));
+        assert_eq!(std::fs::read_to_string(aside).unwrap(), text);
+        assert_eq!(Mark::read(&audit).unwrap().unwrap().contradictions, [witness("w1", 9)]);
+    }
+}
+
 /// What is kept in a sink, as of one day.
 fn keep(audit: &Audit, notes: &[String]) {
     let dir = &audit.sinks.directories[0];
