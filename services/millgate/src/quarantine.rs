@@ -213,8 +213,8 @@ fn mark_path(audit: &Audit) -> PathBuf {
 
 /// Moves a mark that cannot be read away, to where nothing is yet. `false`: it is still there.
 fn put_aside(path: &Path, why: &anyhow::Error) -> bool {
-    let names = (1_u32..).map(|n| path.with_file_name(format!("quarantine.damaged-{n}.json")));
-    let to = names.into_iter().find(|name| name.symlink_metadata().is_err()).unwrap_or_default();
+    let mut names = (1_u32..).map(|n| path.with_file_name(format!("quarantine.damaged-{n}.json")));
+    let to = names.find(|name| name.symlink_metadata().is_err()).unwrap_or_default();
     let moved = std::fs::rename(path, &to);
     let (why, to) = (format!("{why:#}"), to.display());
     match &moved {
