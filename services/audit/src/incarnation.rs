@@ -63,21 +63,53 @@ impl Incarnation {
         of.extend(key.iter().map(|key| ("key", Value::text(key))));
         of.extend(size.map(|size| ("size", count(size))));
         of.extend(checkpoint.iter().map(|note| ("checkpoint", Value::text(note))));
-        let seen = seen.iter().map(|Seen { by, size, checkpoint }| {
-            let note = checkpoint.iter().map(|note| ("checkpoint", Value::text(note)));
-            Value::object([("by", Value::text(by)), ("size", count(*size))].into_iter().chain(note))
-        });
         let mut members = vec![
             ("event", Value::text("incarnation")),
             ("origin", Value::text(origin)),
             ("previous", Value::object(of)),
-            ("seen", Value::Array(seen.collect())),
+            ("seen", seen_value(seen)),
             ("reason", Value::text(reason)),
             ("version", Value::text(env!("CARGO_PKG_VERSION"))),
         ];
         members.extend(forced.then_some(("forced", Value::Bool(true))));
         members
     }
+}
+
+/// A quarantine that an operator has ended, because it rested on words that nobody signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lifted {
+    /// When it began, RFC 3339.
+    pub since: String,
+    /// When the operator ended it.
+    pub at: String,
+    /// The operator's, and in the log for ever.
+    pub reason: String,
+    /// What was said.
+    pub seen: Vec<Seen>,
+}
+
+impl Lifted {
+    /// The members of the entry.
+    pub(crate) fn members(&self) -> Vec<(&'static str, Value)> {
+        let Self { since, at, reason, seen } = self;
+        vec![
+            ("event", Value::text("quarantine_lifted")),
+            ("since", Value::text(since)),
+            ("lifted", Value::text(at)),
+            ("reason", Value::text(reason)),
+            ("seen", seen_value(seen)),
+            ("version", Value::text(env!("CARGO_PKG_VERSION"))),
+        ]
+    }
+}
+
+fn seen_value(seen: &[Seen]) -> Value {
+    let one = |Seen { by, size, checkpoint }: &Seen| {
+        let note = checkpoint.iter().map(|note| ("checkpoint", Value::text(note)));
+        Value::object([("by", Value::text(by)), ("size", count(*size))].into_iter().chain(note))
+    };
+    Value::Array(seen.iter().map(one).collect())
 }
 
 // === what is there
@@ -143,8 +175,7 @@ impl Stored {
 }
 
 async fn retired(reader: &Reader, keys: &Keys) -> Result<Vec<(VerifierKey, u64)>, ReadError> {
-    let signing: Vec<VerifierKey> =
-        keys.verifiers().into_iter().filter(|key| !keys.previous().contains(key)).collect();
+    let signing: Vec<VerifierKey> = keys.verifiers().into_iter().filter(|key| !keys.previous().contains(key)).collect();
     let last = reader.last_checkpoint().await?;
     // What nobody vouches for who is still a key of the log could have been put there.
     let Some(end) = last.and_then(|last| Checkpoint::open_any(&last.note, &signing).ok()).map(|(last, _)| last.size)

@@ -3,11 +3,15 @@
 //! Asked before the log is opened are its witnesses, its sinks, the directory that it is published to, and what is known from before: a
 //! contradiction is marked in a file beside the store, so that it is not forgotten because a witness cannot be reached at the
 //! next start. The mark goes with the copy that it is about. Only whoever contradicted can take it back, by confirming a copy
-//! that holds what it has seen, which is hashed here; everything else takes a new incarnation (`millgate audit incarnate`).
+//! that holds what it has seen, which is hashed here, or, where nobody signed what was said, the operator (`lift`); everything
+//! else takes a new incarnation (`millgate audit incarnate`).
 //!
 //! What this does **not** do: it serves nothing (`quarantined`), and it cannot know what nobody kept.
 
+mod lift;
 mod voice;
+
+pub(crate) use lift::Lift;
 
 use crate::sinks::directory::Directory;
 use crate::store;
@@ -177,7 +181,8 @@ impl Views {
 /// says nothing.
 async fn kept(audit: &Audit, directory: &Path, voice: Voice) -> Option<Option<(Checkpoint, String)>> {
     let (path, origin) = (directory.to_owned(), audit.origin.clone());
-    let reading = tokio::task::spawn_blocking(move || Directory::largest(&path, &origin, &move |note| voice.hear(note)));
+    let reading =
+        tokio::task::spawn_blocking(move || Directory::largest(&path, &origin, &move |note| voice.hear(note)));
     let why = match tokio::time::timeout(SINK_PATIENCE, reading).await {
         Ok(Ok(Ok(found))) => return Some(found),
         Ok(Ok(Err(error))) => error.to_string(),
@@ -209,6 +214,17 @@ const LIFTED_FILE: &str = "quarantine.lifted.json";
 
 fn mark_path(audit: &Audit) -> PathBuf {
     audit.directory.join(MARK_FILE)
+}
+
+fn write_durably(path: &Path, value: &impl Serialize) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let dir = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(dir)?;
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    file.write_all(&serde_json::to_vec_pretty(value)?)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    std::fs::File::open(dir)?.sync_all()
 }
 
 /// Moves a mark that cannot be read away, to where nothing is yet. `false`: it is still there.
@@ -274,22 +290,11 @@ impl Mark {
         }
         if is_free
             && (mark != known || !path.exists())
-            && let Err(error) = mark.write(&path)
+            && let Err(error) = write_durably(&path, &mark)
         {
             tracing::error!(%error, path = %path.display(), "the quarantine could not be marked beside the store");
         }
         mark
-    }
-
-    fn write(&self, path: &Path) -> std::io::Result<()> {
-        use std::io::Write as _;
-        let dir = path.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(dir)?;
-        let mut file = tempfile::NamedTempFile::new_in(dir)?;
-        file.write_all(&serde_json::to_vec_pretty(self)?)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        std::fs::File::open(dir)?.sync_all()
     }
 
     /// Everybody who contradicted has confirmed what is here, and what each of them saw is in it: the names alone would be
@@ -349,7 +354,16 @@ impl Mark {
     }
 }
 
-/// Why the log may not be opened; empty when it may.
+/// What the guard says.
+#[derive(Debug, Default)]
+pub(crate) struct Guarded {
+    /// Why the log may not be opened; empty when it may.
+    pub why: Vec<Contradiction>,
+    /// To be recorded as the log is opened, and then carried out.
+    pub lift: Option<Lift>,
+}
+
+/// Whether the log may be opened.
 ///
 /// # Errors
 /// When it cannot be found out.
@@ -358,19 +372,25 @@ pub(crate) async fn guard(
     keys: &Keys,
     witnesses: Option<&Witnessing>,
     clock: &dyn Clock,
-) -> anyhow::Result<Vec<Contradiction>> {
+) -> anyhow::Result<Guarded> {
     let views = Views::ask(audit, Some(keys), witnesses).await?;
     let mark = Mark::read(audit)?;
-    if let Some(mark) = &mark
-        && mark.is_taken_back(audit, keys, &views).await?
-    {
-        mark.lift(audit)?;
-        return Ok(Vec::new());
+    if let Some(mark) = &mark {
+        if mark.is_taken_back(audit, keys, &views).await? {
+            mark.lift(audit)?;
+            return Ok(Guarded::default());
+        }
+        // Whatever is said still is not lifted.
+        if views.contradictions.is_empty()
+            && let Some(lift) = Lift::of(audit, mark)
+        {
+            return Ok(Guarded { why: Vec::new(), lift: Some(lift) });
+        }
     }
     if mark.is_none() && views.contradictions.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Guarded::default());
     }
-    Ok(Mark::add(audit, &views.contradictions, clock.now()).contradictions)
+    Ok(Guarded { why: Mark::add(audit, &views.contradictions, clock.now()).contradictions, lift: None })
 }
 
 #[cfg(test)]

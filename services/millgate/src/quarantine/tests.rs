@@ -74,7 +74,7 @@ async fn a_quarantine_does_not_end_because_an_older_copy_was_published_again() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     let audit = audit(dir.path());
-    let guarded = async || guard(&audit, &key(&audit).into(), None, &SystemClock).await.unwrap();
+    let guarded = async || guard(&audit, &key(&audit).into(), None, &SystemClock).await.unwrap().why;
     let (store, published) = (audit.directory.join("log.db"), audit.publish_directory.clone());
     grow(&audit).await;
     copy(&published, &at("published-1"));
@@ -215,7 +215,7 @@ async fn a_stolen_key_that_was_retired_stops_nobody_through_a_sink() {
     copy(&audit.directory.join("log.db"), &dir.path().join("before"));
     copy(&audit.publish_directory, &dir.path().join("published-before"));
     let alone = grow_with(&audit, keys(2, None, &[1])).await;
-    let guarded = async || guard(&audit, &keys(2, None, &[1]), None, &SystemClock).await.unwrap();
+    let guarded = async || guard(&audit, &keys(2, None, &[1]), None, &SystemClock).await.unwrap().why;
     let genuine = std::fs::read_to_string(audit.publish_directory.join("checkpoint")).unwrap();
     let note = |size: u64, by: u8| Checkpoint::new(&audit.origin, size, Hash([7; 32])).sign(&signing(by)).unwrap();
 
@@ -243,4 +243,58 @@ async fn a_stolen_key_that_was_retired_stops_nobody_through_a_sink() {
     put(&dir.path().join("published-before"), &audit.publish_directory);
     keep(&audit, &[note(1_000_000_000, 1)]);
     assert_eq!(guarded().await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_operator_ends_a_quarantine_that_nobody_signed_and_the_log_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let audit = audit(dir.path());
+    let last = grow(&audit).await;
+    let guarded = async || guard(&audit, &key(&audit).into(), None, &SystemClock).await.unwrap();
+    let said = |seen| witness("w1", seen);
+    Mark::add(&audit, &[said(99_999_999)], Timestamp(0));
+    assert_eq!(guarded().await.why, [said(99_999_999)]);
+    let mark = || Mark::read(&audit).unwrap().unwrap();
+    Lift::put(&audit, mark(), "the witness was set up wrongly", Timestamp(60_000)).unwrap();
+    // It is good for what it was given for.
+    Mark::add(&audit, &[witness("w2", last.size + 1)], Timestamp(120_000));
+    assert_eq!(guarded().await.why.len(), 2);
+    let lift = Lift::put(&audit, mark(), "both were set up wrongly", Timestamp(180_000)).unwrap();
+    let again = guarded().await;
+    assert_eq!((again.why, again.lift), (vec![], Some(lift.clone())));
+    assert!(Mark::read(&audit).unwrap().is_some(), "the entry comes first");
+    let random: Random = Arc::new(runtime::random::fill);
+    let options = LogOptions::new(&audit.directory, &audit.origin, Arc::new(SystemClock), random);
+    let (log, _) = Log::open(LogOptions { lifted: Some(lift.entry()), ..options }).await.unwrap();
+    lift.carry_out(&audit).unwrap();
+    let entry = String::from_utf8(log.entry(last.size).await.unwrap().unwrap()).unwrap();
+    for part in [
+        r#""event":"quarantine_lifted""#,
+        r#""lifted":"1970-01-01T00:03:00.000Z""#,
+        r#""reason":"both were set up wrongly""#,
+        r#""seen":[{"by":"the witness `w1`","size":99999999},{"by":"the witness `w2`""#,
+    ] {
+        assert!(entry.contains(part), "{part}: {entry}");
+    }
+    log.close().await;
+    assert_eq!(guarded().await.why, []);
+    assert!(audit.directory.join(LIFTED_FILE).exists());
+    // Nor is it good for the next one, were it left behind.
+    std::fs::write(audit.directory.join("quarantine.lift.json"), serde_json::to_vec(&lift).unwrap()).unwrap();
+    Mark::add(&audit, &[said(99_999_999), witness("w2", last.size + 1)], Timestamp(240_000));
+    assert_eq!(guarded().await.why.len(), 2);
+}
+
+#[test]
+fn no_word_takes_back_what_the_log_has_signed() {
+    let dir = tempfile::tempdir().unwrap();
+    let audit = audit(dir.path());
+    let signed = Contradiction { checkpoint: Some(String::from("a note")), ..witness("w1", 9) };
+    let mark = Mark::add(&audit, &[witness("w2", 4), signed], Timestamp(0));
+    let refused = Lift::put(&audit, mark.clone(), "because", Timestamp(0)).unwrap_err().to_string();
+    assert!(refused.contains("evidence"), "{refused}");
+    // Not if somebody writes the file by hand either.
+    let forged = serde_json::json!({ "at": "", "reason": "because", "mark": mark });
+    std::fs::write(audit.directory.join("quarantine.lift.json"), forged.to_string()).unwrap();
+    assert_eq!(Lift::of(&audit, &mark), None);
 }
