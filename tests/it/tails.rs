@@ -68,7 +68,8 @@ async fn a_tail_whose_caller_takes_nothing_ends_with_its_token() {
     let issuer = proofs::Key::generate();
     let url = proofs::serve(json!({"keys": [issuer.jwk]})).await;
     let registered = format!(
-        "[issuer.acme-short]\norganisation = \"acme\"\nurl = \"{url}\"\naudiences = [\"{}\"]\nalgorithms = [\"ES256\"]\n",
+        "[issuer.acme-short]\norganisation = \"acme\"\nurl = \"{url}\"\naudiences = [\"{}\"]\nalgorithms = [\"ES256\"]\n\
+         leeway = \"0s\"\n",
         millgate::demo::AUDIENCE
     );
     let before = plant.demo.running.broker.generation();
