@@ -1,6 +1,7 @@
 //! Evidence in the hands of others: receipts, proofs of single entries, and who gets them.
 
-use acceptance::{Plant, http, process};
+use acceptance::{Plant, http, process, wait};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -76,9 +77,8 @@ async fn a_receipt_is_redeemed_by_whoever_holds_it_and_binds_the_log() {
     plant.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn proofs_with_the_entry_are_readings_like_any_other() {
-    let plant = Plant::start_with(|directory| {
+async fn plant_with_an_auditor_of_acme() -> Plant {
+    Plant::start_with(|directory| {
         let name = "policies/plants/munich/registry/principals.toml";
         let text = std::fs::read_to_string(format!("{}/../{name}", env!("CARGO_MANIFEST_DIR")))?;
         let principals = directory.join(name);
@@ -88,7 +88,54 @@ async fn proofs_with_the_entry_are_readings_like_any_other() {
         Ok(std::fs::write(&principals, auditor)?)
     })
     .await
-    .unwrap();
+    .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn proofs_take_the_places_of_the_callers_own_organisation() {
+    let plant = plant_with_an_auditor_of_acme().await;
+    let own = plant.get("acme", TARGET, &PURPOSE).await.unwrap();
+    let query = format!("request={}&organisation=acme", own.request_id());
+    // Whoever reads a certain file waits: one that is whole and not written again.
+    let bundle = plant.directory.path().join("audit/published/tile/entries/000");
+    for _ in 0..256 {
+        assert_eq!(plant.get("acme", "/nothing", &[]).await.unwrap().status, 404);
+    }
+    wait::until("a whole bundle", async || bundle.exists().then_some(())).await.unwrap();
+    std::fs::remove_file(&bundle).unwrap();
+    assert!(Command::new("mkfifo").arg(&bundle).status().unwrap().success());
+    let held = std::fs::File::options().read(true).write(true).open(&bundle).unwrap();
+    let mut proofs: FuturesUnordered<_> = (0..4).map(|_| proof(&plant, "acme", &query)).collect();
+    let others = async {
+        let of_acme = "kind=audit_read&organisation=acme&decision=allow";
+        wait::until("four proofs that are under way", async || {
+            (plant.audit(of_acme).await.unwrap().len() == 4).then_some(())
+        })
+        .await
+        .unwrap();
+    };
+    let refused = async {
+        let two = [proofs.next().await.unwrap(), proofs.next().await.unwrap()];
+        two.map(|answer| (answer.status, answer.reason()))
+    };
+    let (refused, ()) = tokio::join!(refused, others);
+    assert_eq!(refused, [(503, String::from("overloaded")), (503, String::from("overloaded"))]);
+    let entries = plant.audit("limit=1").await.unwrap();
+    assert_eq!(entries.len(), 1, "others read on");
+    drop(held);
+    while proofs.next().await.is_some() {}
+    drop(proofs);
+    // An id that was made up is not looked for.
+    for id in ["x", "936da01f-9abd-4d9d-80c7-02af85c822a8"] {
+        let answer = proof(&plant, "acme", &format!("request={id}&organisation=acme")).await;
+        assert_eq!((answer.status, answer.reason().as_str()), (400, "bad_parameter"));
+    }
+    plant.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn proofs_with_the_entry_are_readings_like_any_other() {
+    let plant = plant_with_an_auditor_of_acme().await;
     let key = plant.demo.running.log_key.clone();
     let answer = plant.get("acme", TARGET, &PURPOSE).await.unwrap();
     let of_request = format!("request={}", answer.request_id());

@@ -285,7 +285,7 @@ async fn a_certificate_without_the_role_reads_nothing() {
 }
 
 /// A plant without TLS whose supplier ACME has an auditor.
-async fn plant() -> Plant {
+pub async fn plant() -> Plant {
     Plant::start_with(|directory| {
         let name = "policies/plants/munich/registry/principals.toml";
         let text = std::fs::read_to_string(format!("{}/../{name}", env!("CARGO_MANIFEST_DIR")))?;
@@ -302,14 +302,14 @@ async fn client(plant: &Plant) -> AuditLogClient<Channel> {
     AuditLogClient::new(Endpoint::from_shared(plant.api()).unwrap().connect().await.unwrap())
 }
 
-fn with<T>(plant: &Plant, caller: &str, message: T) -> Request<T> {
+pub fn with<T>(plant: &Plant, caller: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
     let bearer = format!("Bearer {}", plant.token(caller));
     request.metadata_mut().insert("authorization", bearer.parse().unwrap());
     request
 }
 
-fn of_organisation(name: &str) -> Option<Filter> {
+pub fn of_organisation(name: &str) -> Option<Filter> {
     Some(Filter { organisation: Some(name.to_owned()), ..Filter::default() })
 }
 

@@ -38,6 +38,7 @@ mod series;
 mod sinks;
 mod store;
 mod story;
+mod tails;
 mod telemetry;
 mod tls;
 mod tokens;

@@ -306,8 +306,15 @@ fn serve_knows_nothing_of_the_demos_issuers() {
 
 #[test]
 fn every_command_has_help_with_an_example() {
-    for command in [&["demo"][..], &["serve"], &["check"], &["audit", "query"], &["audit", "tail"], &["audit", "fsck"]]
-    {
+    for command in [
+        &["demo"][..],
+        &["serve"],
+        &["check"],
+        &["audit", "query"],
+        &["audit", "tail"],
+        &["audit", "fsck"],
+        &["audit", "quarantine"],
+    ] {
         let arguments: Vec<&str> = command.iter().copied().chain(["--help"]).collect();
         let help = process::run("millgate", &arguments).unwrap();
         let text = String::from_utf8_lossy(&help.stdout).into_owned();

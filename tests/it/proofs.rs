@@ -15,13 +15,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const SERIES: &str = "/plain/press-3.vibration";
 const WINDOW: &str = "?from=2026-11-22T08:00:00Z&to=2026-11-22T09:00:00Z&resolution=1m";
 
-struct Key {
+pub struct Key {
     private: EncodingKey,
-    jwk: Value,
+    pub jwk: Value,
 }
 
 impl Key {
-    fn generate() -> Self {
+    pub fn generate() -> Self {
         let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).unwrap();
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref()).unwrap();
         let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
@@ -29,7 +29,7 @@ impl Key {
         Self { private: EncodingKey::from_ec_der(document.as_ref()), jwk }
     }
 
-    fn sign(&self, header: &Value, claims: &Value) -> String {
+    pub fn sign(&self, header: &Value, claims: &Value) -> String {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let message = format!("{}.{}", part(header), part(claims));
         let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &self.private, Algorithm::ES256).unwrap();
@@ -111,7 +111,7 @@ impl Holder {
     }
 }
 
-async fn serve(keys: Value) -> String {
+pub async fn serve(keys: Value) -> String {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let document = json!({"issuer": url, "jwks_uri": format!("{url}/keys")});

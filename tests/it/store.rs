@@ -330,6 +330,23 @@ async fn a_store_that_would_not_keep_its_word_is_not_opened() {
         let error = PostgresStore::open(&server.store("plant", role, password), ORIGIN).await.unwrap_err();
         assert!(matches!(error, OpenError::Postgres(PostgresError::Privileged { .. })), "{role}: {error}");
     }
+    // What it does not inherit, and what it reaches by way of others only.
+    let roles = "CREATE ROLE mighty SUPERUSER; CREATE ROLE fills; CREATE ROLE bends; CREATE ROLE between NOINHERIT IN ROLE fills;
+        GRANT INSERT ON millgate_audit.bundle TO fills; GRANT UPDATE (size) ON millgate_audit.head TO bends";
+    superuser.execute(sqlx::raw_sql(roles)).await.unwrap();
+    for through in ["mighty", "fills", "between", "bends", "pg_write_all_data", "pg_write_server_files"] {
+        let made = format!("CREATE ROLE lurks_{through} LOGIN NOINHERIT IN ROLE {through} PASSWORD '{PASSWORD}'");
+        server.run(&made).await.unwrap();
+        let role = format!("lurks_{through}");
+        let grant = format!(
+            "GRANT USAGE ON SCHEMA millgate_audit TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA millgate_audit TO {role}"
+        );
+        superuser.execute(sqlx::raw_sql(AssertSqlSafe(grant))).await.unwrap();
+        let error = PostgresStore::open(&server.store("plant", &role, PASSWORD), ORIGIN).await.unwrap_err();
+        let becomes = if through == "between" { "fills" } else { through };
+        let said = format!("the role `{role}` may change what is written: it can become `{becomes}`;");
+        assert!(error.to_string().starts_with(&said), "{through}: {error}");
+    }
     // What the session can put right itself it does; and a server that is changed under it is found out with the next batch.
     let (log, _) = Log::open(options(broker(&server))).await.unwrap();
     fill(&log, 3).await;

@@ -499,3 +499,72 @@ async fn another_history_that_has_outgrown_the_witness_ends_the_broker_and_is_no
     drop(broker);
     plant.stop().await;
 }
+
+/// A server in a witness's place that answers what it is told to, from one question to the next.
+async fn answering() -> (String, std::sync::Arc<std::sync::Mutex<(u16, String)>>) {
+    let says = std::sync::Arc::new(std::sync::Mutex::new((409, String::from("99999999\n"))));
+    let said = says.clone();
+    let answer = move || {
+        let (status, text) = said.lock().unwrap().clone();
+        std::future::ready((axum::http::StatusCode::from_u16(status).unwrap(), text))
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = axum::Router::new().route("/add-checkpoint", axum::routing::post(answer));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (url, says)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_nobody_signed_ends_no_log_for_good() {
+    let plant = Plant::start().await.unwrap();
+    let at = |name: &str| plant.directory.path().join(name);
+    let (config, witnesses) = watched(&plant, "quorum none\n");
+    drop(witnesses);
+    let (url, says) = answering().await;
+    let vkey = log_key(&at("second"), "munich.example/second");
+    let key = tlog::CosigningKey::generate("w1.example", [7; 32]).unwrap().verifier().to_text();
+    std::fs::write(at("trust.policy"), format!("log {vkey}\nwitness w1 {key} {url}\nquorum w1\n")).unwrap();
+    let quarantine = |more: &[&str]| {
+        let arguments = [&["audit", "quarantine", "--json", "--config", config.to_str().unwrap()], more].concat();
+        let output = process::run("millgate", &arguments).unwrap();
+        let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        (output.status.code(), said, String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let lift = ["--lift", "--reason", "the witness was set up wrongly"];
+    assert_eq!(quarantine(&[]).0, Some(0));
+    let (broker, facts) = process::serve(&config, "").unwrap();
+    let why = facts["quarantined"][0].as_str().unwrap();
+    assert!(why.starts_with("the witness `w1` has seen 99999999 entries"), "{why}");
+    let (code, said, _) = quarantine(&[]);
+    assert_eq!((code, &said["can_be_lifted"], &said["lifted_at_next_start"]), (Some(1), &true.into(), &false.into()));
+    let (code, _, said) = quarantine(&lift);
+    assert!(code == Some(2) && said.contains("stop the broker first"), "{said}");
+    broker.signal("TERM").unwrap();
+    ended(broker).await;
+    let (code, said, _) = quarantine(&lift);
+    assert_eq!((code, &said["lifted_at_next_start"]), (Some(0), &true.into()), "{said}");
+    // What is said still is not lifted.
+    let (broker, facts) = process::serve(&config, "").unwrap();
+    assert!(facts.get("quarantined").is_some(), "{facts}");
+    broker.signal("TERM").unwrap();
+    ended(broker).await;
+    *says.lock().unwrap() = (500, String::from("out of order"));
+    let (broker, facts) = process::serve(&config, "").unwrap();
+    assert!(facts.get("quarantined").is_none(), "{facts}");
+    assert_eq!(ask(&facts, &plant).await.status, 200);
+    broker.signal("TERM").unwrap();
+    ended(broker).await;
+    assert!(!at("second/quarantine.json").exists() && !at("second/quarantine.lift.json").exists());
+    let entries = acceptance::entries(&at("second/published")).unwrap();
+    let lifted: Vec<_> = entries.iter().filter(|entry| entry["event"] == "quarantine_lifted").collect();
+    assert_eq!(lifted.len(), 1, "{entries:?}");
+    assert_eq!(
+        (&lifted[0]["kind"], &lifted[0]["reason"], &lifted[0]["seen"][0]["size"]),
+        (&"system".into(), &"the witness was set up wrongly".into(), &99_999_999.into())
+    );
+    let verified =
+        process::run("millgate-verify", &["log", at("second/published").to_str().unwrap(), "--key", &vkey]).unwrap();
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+    plant.stop().await;
+}

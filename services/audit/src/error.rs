@@ -1,5 +1,6 @@
 //! What can go wrong, by who must act.
 
+use crate::index::IndexError;
 use crate::postgres::PostgresError;
 use crate::store::StoreError;
 use std::path::PathBuf;
@@ -71,6 +72,9 @@ pub enum AppendError {
 pub enum ReadError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Of whoever builds or checks an index. Questions are answered without it.
+    #[error(transparent)]
+    Index(#[from] IndexError),
     #[error("entries {first_index} to {last_index} are damaged; run `millgate audit fsck`")]
     Damaged { first_index: u64, last_index: u64 },
     #[error("cannot read `{}`", path.display())]
@@ -84,8 +88,8 @@ pub enum ReadError {
     /// Without the index it would take a walk through the whole log.
     #[error("the index of the log is not there yet: {indexed} of {size} entries are indexed; try again later")]
     NotIndexed { indexed: u64, size: u64 },
-    #[error("the index in `{}` was lost", dir.display())]
-    IndexLost { dir: PathBuf },
+    #[error("the index was lost: `{}` was deleted, moved or replaced", path.display())]
+    IndexLost { path: PathBuf },
     #[error("the index in `{}` is being written by another process, most likely the broker that keeps it", dir.display())]
     IndexInUse { dir: PathBuf },
     #[error("the log is closed")]

@@ -4,9 +4,9 @@ use crate::append::Log;
 use crate::error::ReadError;
 use crate::published::Publication;
 use crate::query::{Query, offline};
-use model::RequestId;
 use model::canonical::{self, Value};
-use model::entry::{CommitmentClass, Kind};
+use model::entry::{CommitmentClass, Entry, Kind};
+use model::{OrganisationId, RequestId};
 use std::path::Path;
 use tlog::{Evidence, Hash, leaf_hash};
 
@@ -32,20 +32,26 @@ pub enum Which {
     Index(u64),
     /// The first of this request, and of this kind if one is named.
     Request {
-        id: String,
+        id: RequestId,
         kind: Option<Kind>,
     },
 }
 
 impl Which {
-    /// A request's id says when it came: whatever it made in the log is not earlier, but for the clock.
-    fn query(id: &str, kind: Option<Kind>) -> Query {
-        let from = RequestId::parse(id).and_then(|id| id.time()).map(|time| time.plus_millis(-CLOCK_MS));
-        Query { request: Some(id.to_owned()), kind, from, newest_first: false, limit: 1, ..Query::default() }
+    /// A request's id says when it came: what it made in the log is not earlier, but for the clock, and all but its outcome
+    /// not much later. So whoever makes up an id has nobody look through the log.
+    fn query(id: RequestId, kind: Option<Kind>) -> Option<Query> {
+        let came = id.time()?;
+        let to = (kind != Some(Kind::Outcome)).then(|| came.plus_millis(RECORDED_MS));
+        let (request, from) = (Some(id.to_string()), Some(came.plus_millis(-CLOCK_MS)));
+        Some(Query { request, kind, from, to, newest_first: false, limit: 1, ..Query::default() })
     }
 }
 
 const CLOCK_MS: i64 = 60_000;
+/// From the arrival of a request to its last entry but the outcome. What comes before the decision waits for seconds, and what
+/// shadow policies say of it comes a while later.
+const RECORDED_MS: i64 = 600_000;
 
 /// The proof of an entry, and the entry in it. Blocking.
 ///
@@ -55,7 +61,7 @@ pub fn of_published(dir: &Path, which: &Which) -> Result<Evidence, EvidenceError
     let index = match which {
         Which::Index(index) => *index,
         Which::Request { id, kind } => {
-            let mut query = Which::query(id, *kind);
+            let mut query = Which::query(*id, *kind).ok_or(EvidenceError::Unknown)?;
             loop {
                 let page = offline(dir, &query)?;
                 if let Some(found) = page.entries.first() {
@@ -126,24 +132,51 @@ impl Log {
         Ok(String::from("it has none of some class"))
     }
 
-    /// The index of the entry in question.
+    /// The index of the entry in question, among those of the organisation if one is named.
     ///
     /// # Errors
     /// When there is none, or the store cannot be read.
-    pub async fn which(&self, which: &Which) -> Result<u64, EvidenceError> {
-        match which {
-            Which::Index(index) if *index < self.size() => Ok(*index),
-            Which::Index(_) => Err(EvidenceError::Unknown),
-            Which::Request { id, kind } => {
-                let mut query = Which::query(id, *kind);
-                loop {
-                    let page = self.query(&query).await?;
-                    if let Some(found) = page.entries.first() {
-                        return Ok(found.index);
-                    }
-                    query.after = Some(page.next.ok_or(EvidenceError::Unknown)?);
-                }
+    pub async fn which(&self, which: &Which, organisation: Option<&OrganisationId>) -> Result<u64, EvidenceError> {
+        let (id, kind) = match which {
+            Which::Index(index) if *index < self.size() => return Ok(*index),
+            Which::Index(_) => return Err(EvidenceError::Unknown),
+            Which::Request { id, kind } => (*id, *kind),
+        };
+        let mut query = Which::query(id, kind).ok_or(EvidenceError::Unknown)?;
+        query.organisation = organisation.cloned();
+        if kind == Some(Kind::Outcome) {
+            // It may be a day away, so there has to be one.
+            let decision = self.decision_ended(&query).await?;
+            query.after = Some(decision);
+        }
+        self.first(query).await?.ok_or(EvidenceError::Unknown)
+    }
+
+    /// The decision of the request whose outcome `outcome` looks for, which there is.
+    async fn decision_ended(&self, outcome: &Query) -> Result<u64, EvidenceError> {
+        let to = outcome.from.map(|from| from.plus_millis(CLOCK_MS + RECORDED_MS));
+        for kind in [Kind::Decision, Kind::AuditRead] {
+            let query = Query { kind: Some(kind), to, ..outcome.clone() };
+            let Some(decision) = self.first(query).await? else { continue };
+            let entry = self.entry(decision).await?.and_then(|entry| Entry::parse(&entry).ok());
+            let is_allowed = entry.is_some_and(|entry| entry.text("decision") == Some("allow"));
+            let head = self.inner.reader.head().await.map_err(ReadError::from)?;
+            if is_allowed && !head.open.contains(decision) {
+                return Ok(decision);
             }
+        }
+        Err(EvidenceError::Unknown)
+    }
+
+    /// The first entry that the query finds, however many pages that takes.
+    async fn first(&self, mut query: Query) -> Result<Option<u64>, ReadError> {
+        loop {
+            let page = self.query(&query).await?;
+            if let Some(found) = page.entries.first() {
+                return Ok(Some(found.index));
+            }
+            let Some(next) = page.next else { return Ok(None) };
+            query.after = Some(next);
         }
     }
 

@@ -9,6 +9,7 @@
 use crate::append::Log;
 use crate::error::{OpenError, ReadError};
 use crate::frames;
+use crate::keys::{Event, Keys};
 use crate::options::LogOptions;
 use crate::postgres::{Access, Held};
 use crate::publish::{CHECKPOINT_FILE, CHECKPOINTS_DIR};
@@ -21,7 +22,7 @@ use model::entry::{Entry, Kind};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
-use tlog::{CompactRange, Hash};
+use tlog::{Checkpoint, CompactRange, Hash, VerifierKey};
 
 /// What the first entry of such a log cites.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,21 +74,53 @@ impl Incarnation {
         }
         of.extend(size.map(|size| ("size", count(size))));
         of.extend(checkpoint.iter().map(|note| ("checkpoint", Value::text(note))));
-        let seen = seen.iter().map(|Seen { by, size, checkpoint }| {
-            let note = checkpoint.iter().map(|note| ("checkpoint", Value::text(note)));
-            Value::object([("by", Value::text(by)), ("size", count(*size))].into_iter().chain(note))
-        });
         let mut members = vec![
             ("event", Value::text("incarnation")),
             ("origin", Value::text(origin)),
             ("previous", Value::object(of)),
-            ("seen", Value::Array(seen.collect())),
+            ("seen", seen_value(seen)),
             ("reason", Value::text(reason)),
             ("version", Value::text(env!("CARGO_PKG_VERSION"))),
         ];
         members.extend(forced.then_some(("forced", Value::Bool(true))));
         members
     }
+}
+
+/// A quarantine that an operator has ended, because it rested on words that nobody signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lifted {
+    /// When it began, RFC 3339.
+    pub since: String,
+    /// When the operator ended it.
+    pub at: String,
+    /// The operator's, and in the log for ever.
+    pub reason: String,
+    /// What was said.
+    pub seen: Vec<Seen>,
+}
+
+impl Lifted {
+    /// The members of the entry.
+    pub(crate) fn members(&self) -> Vec<(&'static str, Value)> {
+        let Self { since, at, reason, seen } = self;
+        vec![
+            ("event", Value::text("quarantine_lifted")),
+            ("since", Value::text(since)),
+            ("lifted", Value::text(at)),
+            ("reason", Value::text(reason)),
+            ("seen", seen_value(seen)),
+            ("version", Value::text(env!("CARGO_PKG_VERSION"))),
+        ]
+    }
+}
+
+fn seen_value(seen: &[Seen]) -> Value {
+    let one = |Seen { by, size, checkpoint }: &Seen| {
+        let note = checkpoint.iter().map(|note| ("checkpoint", Value::text(note)));
+        Value::object([("by", Value::text(by)), ("size", count(*size))].into_iter().chain(note))
+    };
+    Value::Array(seen.iter().map(one).collect())
 }
 
 // === what is there
@@ -124,6 +157,21 @@ impl Stored {
         Ok(row.map(|row| row.range.root()))
     }
 
+    /// The keys that are no longer the log's, each with the index of the entry that retires it, as far as its last checkpoint
+    /// covers that entry and is signed by one of the others. Reads all entries, if there are such keys.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn retired(store: impl Into<StoreAt>, keys: &Keys) -> Result<Vec<(VerifierKey, u64)>, ReadError> {
+        if keys.previous().is_empty() {
+            return Ok(Vec::new());
+        }
+        let Some(reader) = Reader::open_if_there(store).await? else { return Ok(Vec::new()) };
+        let retired = retired(&reader, keys).await;
+        reader.close().await;
+        retired
+    }
+
     /// The root over the first `size` entries as they are stored, read and hashed; `None` if there are not as many. For a
     /// long log this takes a while.
     ///
@@ -136,6 +184,37 @@ impl Stored {
         root
     }
 }
+
+async fn retired(reader: &Reader, keys: &Keys) -> Result<Vec<(VerifierKey, u64)>, ReadError> {
+    let signing: Vec<VerifierKey> = keys.verifiers().into_iter().filter(|key| !keys.previous().contains(key)).collect();
+    let last = reader.last_checkpoint().await?;
+    // What nobody vouches for who is still a key of the log could have been put there.
+    let Some(end) = last.and_then(|last| Checkpoint::open_any(&last.note, &signing).ok()).map(|(last, _)| last.size)
+    else {
+        return Ok(Vec::new());
+    };
+    let (mut found, mut next) = (Vec::new(), 0);
+    while next < end {
+        let bundles = reader.bundles(next).await?;
+        let Some(last) = bundles.last() else { break };
+        next = last.first_index + last.count.max(1);
+        let entries = bundles.iter().flat_map(|b| (b.first_index..end).zip(frames::iter(&b.bytes)));
+        for (index, bytes) in entries {
+            let Some(bytes) = bytes.ok().filter(|bytes| bytes.windows(KEY_KIND.len()).any(|part| part == KEY_KIND))
+            else {
+                continue;
+            };
+            let event = Entry::parse(bytes).ok().as_ref().and_then(crate::keys::read);
+            if let Some((Event::Retired, key)) = event.filter(|(_, key)| keys.previous().contains(key)) {
+                found.push((key, index));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// In the bytes of each entry of the kind.
+const KEY_KIND: &[u8] = b"\"kind\":\"key\"";
 
 async fn hashed(reader: &Reader, size: u64) -> Result<Option<Hash>, ReadError> {
     let mut range = CompactRange::new();
@@ -295,14 +374,28 @@ pub fn set_aside(
     if open.exists() {
         flush(published)?;
     }
-    for name in ["quarantine.json", "quarantine.lifted.json"] {
-        move_into(&directory.join(name), &own)?;
+    for mark in marks(directory)? {
+        move_into(&mark, &own)?;
     }
     if let Some(key) = key_file {
         move_into(key, &own)?;
     }
     flush(directory)?;
     Ok([own, open])
+}
+
+/// `quarantine.json` and what else there is of its kind: lifted, or not to be read.
+fn marks(directory: &Path) -> Result<Vec<PathBuf>, OpenError> {
+    let fault = |source| OpenError::File { path: directory.into(), source };
+    let mut marks = Vec::new();
+    for file in std::fs::read_dir(directory).map_err(fault)? {
+        let path = file.map_err(fault)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("quarantine.") && name.ends_with(".json") {
+            marks.push(path.clone());
+        }
+    }
+    Ok(marks)
 }
 
 /// Whether [`put_in_place`] has not begun: the database is the first that it moves.

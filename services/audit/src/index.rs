@@ -15,6 +15,7 @@ mod block;
 mod build;
 mod check;
 mod database;
+mod error;
 pub(crate) mod facts;
 mod open_at;
 pub(crate) mod positions;
@@ -23,31 +24,35 @@ mod summary;
 
 pub use build::{Building, Indexer, build};
 pub(crate) use check::check;
+pub use error::IndexError;
 pub use facts::Measures;
 pub(crate) use open_at::OpenAt;
 pub(crate) use search::Search;
 pub use summary::{BY_MAX, By, Dimension, ROWS_MAX, Summary, Table, TableRow};
 pub(crate) use summary::{Counting, TooMany};
 
-use crate::store::StoreError;
 use positions::BLOCK;
 use sqlx::sqlite::SqlitePool;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::watch;
 
-/// An index that can be asked; cheap to clone.
+/// An index that can be asked; cheap to clone. Whoever opens the files again has another one.
 #[derive(Clone, Debug)]
 pub(crate) struct Index {
     readers: SqlitePool,
     /// Entries that are indexed: whole blocks.
     size: Arc<AtomicU64>,
+    /// A question found something in it that its writer did not write.
+    damaged: Arc<watch::Sender<bool>>,
 }
 
 impl Index {
     /// What is in `dir`, of which `size` entries are indexed and more will be.
-    pub(crate) async fn open(dir: &Path, size: Arc<AtomicU64>) -> Result<Self, StoreError> {
-        Ok(Self { readers: database::readers(&dir.join(database::DATABASE_FILE)).await?, size })
+    pub(crate) async fn open(dir: &Path, size: Arc<AtomicU64>) -> Result<Self, IndexError> {
+        let readers = database::readers(&dir.join(database::DATABASE_FILE)).await?;
+        Ok(Self { readers, size, damaged: Arc::default() })
     }
 
     /// Entries that are indexed.
@@ -55,8 +60,32 @@ impl Index {
         self.size.load(Ordering::Acquire)
     }
 
+    /// After a question failed by it. One that is damaged is used by nobody from now on, and whoever keeps it builds
+    /// another; one that was busy, or was closed because there is a newer one, may answer the next question.
+    pub(crate) fn failed(&self, error: &IndexError) {
+        tracing::warn!(error = error.chain(), "a question failed with the index of the log; it is asked without it");
+        if matches!(error, IndexError::Damaged(_)) {
+            self.damaged.send_replace(true);
+        }
+    }
+
+    pub(crate) fn is_sound(&self) -> bool {
+        !*self.damaged.borrow()
+    }
+
+    /// Returns when it is found to be damaged.
+    async fn found_damaged(&self) {
+        // The sender lives as long as this does.
+        let _ = self.damaged.subscribe().wait_for(|damaged| *damaged).await;
+    }
+
     pub(crate) async fn close(&self) {
         self.readers.close().await;
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.readers.is_closed()
     }
 }
 
@@ -65,10 +94,7 @@ fn place(index: u64) -> (u64, u16) {
     (index / BLOCK, u16::try_from(index % BLOCK).unwrap_or(u16::MAX))
 }
 
-fn integer(value: u64) -> Result<i64, StoreError> {
-    i64::try_from(value).map_err(|error| StoreError::Failed(error.into()))
-}
-
-fn damaged_posting() -> StoreError {
-    database::damaged("posting")
+/// SQLite counts in signed 64 bits; only a damaged index gets there.
+fn integer(value: u64) -> Result<i64, IndexError> {
+    i64::try_from(value).map_err(|error| IndexError::Damaged(error.into()))
 }

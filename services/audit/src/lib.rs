@@ -45,7 +45,7 @@ pub mod tests;
 pub use append::{Appended, Appending, CONTENT_BYTES_MAX, Log, LogStatus};
 pub use erase::{EraseError, Holds, Retention};
 pub use error::{AppendError, OpenError, ReadError};
-pub use incarnation::{Incarnation, Stored};
+pub use incarnation::{Incarnation, Lifted, Stored};
 pub use keys::Keys;
 pub use open_set::OpenSet;
 pub use options::{DEADLINE_MS, HEARTBEAT_MS, LogOptions, QUEUE_MAX, Random, ReceiptOptions};

@@ -1,7 +1,7 @@
 //! How a log is to be run.
 
 use crate::error::OpenError;
-use crate::incarnation::Incarnation;
+use crate::incarnation::{Incarnation, Lifted};
 use crate::postgres::Access;
 use crate::reader::StoreAt;
 use model::Clock;
@@ -37,6 +37,8 @@ pub struct LogOptions {
     pub receipts: Option<ReceiptOptions>,
     /// What a new log begins with when it takes the place of another one.
     pub incarnation: Option<Incarnation>,
+    /// A quarantine of this log that has been ended since the last start.
+    pub lifted: Option<Lifted>,
 }
 
 /// How the log promises that a checkpoint will cover an entry.
@@ -61,6 +63,7 @@ impl LogOptions {
             heartbeat_ms: HEARTBEAT_MS,
             receipts: None,
             incarnation: None,
+            lifted: None,
         }
     }
 
@@ -82,8 +85,19 @@ impl LogOptions {
 
 impl fmt::Debug for LogOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { dir, store, origin, clock, random: _, queue_max, deadline_ms, heartbeat_ms, receipts, incarnation } =
-            self;
+        let Self {
+            dir,
+            store,
+            origin,
+            clock,
+            random: _,
+            queue_max,
+            deadline_ms,
+            heartbeat_ms,
+            receipts,
+            incarnation,
+            lifted,
+        } = self;
         f.debug_struct("LogOptions")
             .field("dir", dir)
             .field("store", store)
@@ -94,6 +108,7 @@ impl fmt::Debug for LogOptions {
             .field("heartbeat_ms", heartbeat_ms)
             .field("receipts", receipts)
             .field("incarnation", incarnation)
+            .field("lifted", lifted)
             .finish_non_exhaustive()
     }
 }

@@ -246,16 +246,36 @@ async fn assert_durable(connection: &mut PgConnection) -> Result<(), OpenError> 
     Ok(())
 }
 
+/// Which role lets the session change what is written, if there is one: its own, or one that it could become by `SET ROLE`,
+/// directly or through others, whether or not it inherits their privileges. Superusers count, whoever owns the schema and what
+/// is in it, whoever has any privilege on a table beside reading, and the roles that lead out of the database to its files.
+const REACHABLE: &str = "
+SELECT r.rolname::text FROM pg_roles r
+WHERE pg_has_role(session_user, r.oid, 'MEMBER') AND (
+    r.rolsuper
+    OR r.rolname IN ('pg_write_server_files', 'pg_execute_server_program')
+    -- Before version 16 such a role gives itself any role that is no superuser.
+    OR (r.rolcreaterole AND current_setting('server_version_num')::integer < 160000)
+    OR EXISTS (SELECT FROM pg_namespace n WHERE n.nspname = 'millgate_audit' AND n.nspowner = r.oid)
+    OR EXISTS (
+        SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+        WHERE n.nspname = 'millgate_audit' AND p.proowner = r.oid)
+    OR EXISTS (
+        SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = 'millgate_audit' AND c.relkind IN ('r', 'p') AND (
+            c.relowner = r.oid
+            OR has_table_privilege(r.oid, c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER')
+            OR has_any_column_privilege(r.oid, c.oid, 'INSERT, UPDATE'))))
+ORDER BY r.rolname <> session_user, 1 LIMIT 1";
+
 /// A role that could change the log would take the point from everything that stops it.
 async fn assert_unprivileged(connection: &mut PgConnection, access: &Access) -> Result<(), OpenError> {
-    // Whatever it could reach by `SET ROLE` counts as well.
-    let may = "SELECT r.rolsuper OR bool_or(has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER'))
-                   OR bool_or(pg_has_role(c.relowner, 'MEMBER'))
-               FROM pg_roles r, pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-               WHERE r.rolname = session_user AND n.nspname = 'millgate_audit' AND c.relkind = 'r'
-               GROUP BY r.rolsuper";
-    let may: bool = sqlx::query_scalar(may).fetch_one(connection).await.map_err(StoreError::from)?;
-    if may { Err(PostgresError::Privileged { role: access.username.clone() }.into()) } else { Ok(()) }
+    let through: Option<String> =
+        sqlx::query_scalar(REACHABLE).fetch_optional(connection).await.map_err(StoreError::from)?;
+    match through {
+        Some(through) => Err(PostgresError::Privileged { role: access.username.clone(), through }.into()),
+        None => Ok(()),
+    }
 }
 
 async fn lock(connection: &mut PgConnection, log: i32, access: &Access, origin: &str) -> Result<(), OpenError> {

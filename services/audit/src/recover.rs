@@ -5,7 +5,7 @@ use crate::batch::State;
 use crate::directory::Directory;
 use crate::error::{OpenError, ReadError};
 use crate::frames;
-use crate::incarnation::Incarnation;
+use crate::incarnation::Lifted;
 use crate::options::LogOptions;
 use crate::outcome;
 use crate::postgres::PostgresStore;
@@ -64,7 +64,7 @@ impl Log {
         let (drafts, drafts_lane) = mpsc::channel(options.queue_max.max(1));
         let (urgent, urgent_lane) = mpsc::unbounded_channel();
         let lanes = Lanes { drafts: drafts_lane, urgent: urgent_lane, back: urgent.downgrade() };
-        let debts = debts(&reader, &head, head.size() - verified_from, &shared, options.incarnation.as_ref()).await?;
+        let debts = debts(&reader, &head, head.size() - verified_from, &shared, options).await?;
         let unknown_outcomes = head.open.len() as u64;
         let recovered = Recovered { size: head.size(), verified_from, unknown_outcomes };
         let mut writer = Writer::new(store, State::new(head, organisations), Arc::clone(&shared), lanes);
@@ -90,19 +90,21 @@ impl Log {
     }
 }
 
-/// The entries that this start owes: what a log begins with that takes another's place, an outcome for every exchange that was open, and that the log was opened.
+/// The entries that this start owes: what a log begins with that takes another's place, that a quarantine was ended, an outcome
+/// for every exchange that was open, and that the log was opened.
 async fn debts(
     reader: &Reader,
     head: &Head,
     unsigned: u64,
     shared: &Shared,
-    incarnation: Option<&Incarnation>,
+    options: &LogOptions,
 ) -> Result<Vec<Draft>, OpenError> {
     let mut drafts = Vec::new();
-    if let Some(incarnation) = incarnation.filter(|_| head.size() == 0) {
-        let members = incarnation.members(&shared.origin);
-        let first = Draft::new(Kind::System, &shared.common(), None, members, Vec::new());
-        drafts.push(first.map_err(|_| OpenError::TooMuchToCite)?);
+    let begins = options.incarnation.as_ref().filter(|_| head.size() == 0);
+    let begins = begins.map(|incarnation| incarnation.members(&shared.origin));
+    for members in begins.into_iter().chain(options.lifted.as_ref().map(Lifted::members)) {
+        let draft = Draft::new(Kind::System, &shared.common(), None, members, Vec::new());
+        drafts.push(draft.map_err(|_| OpenError::TooMuchToCite)?);
     }
     for index in head.open.iter() {
         let entry = decision(reader, index).await?;

@@ -7,10 +7,10 @@ mod place;
 mod reader;
 mod rows;
 
+pub(crate) use place::Place;
 pub(crate) use reader::Reader;
 
 use crate::error::OpenError;
-use crate::sqlite::place::Place;
 use crate::store::{Batch, CheckpointRow, Erasing, Head, OrganisationState, Store, StoreError};
 use model::OrganisationId;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};

@@ -15,6 +15,8 @@ pub mod harness;
 mod incarnating;
 #[cfg(test)]
 mod indexing;
+#[cfg(test)]
+mod proving;
 pub mod publishing;
 pub mod querying;
 pub mod rotating;

@@ -6,6 +6,7 @@
 //! (`erasures`). Readings over gRPC too (`grpc`). `GET /v1/catalogue` is what the caller may know of (`catalogue`); it holds none of the plant's data and is counted, not
 //! recorded.
 
+mod attended;
 mod catalogue;
 mod decisions;
 mod erasures;
@@ -14,24 +15,23 @@ mod proof;
 mod reader;
 mod summary;
 
+use self::attended::{Attended, Terms};
 use self::reader::{Granted, Reader};
 use crate::authenticate::{Door, authenticate};
-use crate::authorize::Standing;
 use crate::canonical::Canonical;
 use crate::listener::Peer;
 use crate::metrics::Started;
 use crate::record::{self, Circumstances, Exchange, Target};
 use crate::resolve::Asked;
 use crate::respond::{self, Body, BodyError, Refusal};
-use crate::share::Share;
-use crate::{Broker, World, stack};
+use crate::{Broker, stack};
 use audit::query::{Follow, Found, Page, Query};
 use axum::Extension;
 use axum::extract::{Request, State};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::stream::{self, Stream, StreamExt as _};
 use http::request::Parts;
 use http::{HeaderValue, Response, header};
 use http_body::Frame;
@@ -40,8 +40,7 @@ use model::entry::{Ended, Kind};
 use model::{AuthenticationMethod, OrganisationId, Reason, RequestId, Timestamp};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub fn router(broker: Arc<Broker>) -> axum::Router {
     axum::Router::new()
@@ -194,7 +193,7 @@ async fn read(
     let reading = reader.admitted(broker, &door.receipt, organisation, Some(wanted.query.limit)).await?;
     let (reading, place) = reading.placed(broker, wanted.follow).await?;
     if wanted.follow {
-        return Ok(lines(id, Tail::new(broker, wanted.query, reading, place)));
+        return Ok(lines(id, broker, wanted.query, (reading, place)));
     }
     let (page, mut exchange) = search(broker, &wanted.query, reading).await?;
     let body = page_text(&page);
@@ -288,14 +287,8 @@ impl Default for Readers {
 }
 
 impl Readers {
-    /// A search waits its turn; a tail, which may never end, does not.
-    async fn place(&self, follow: bool) -> Result<OwnedSemaphorePermit, Refusal> {
-        let place = if follow { self.tails.clone().try_acquire_owned().ok() } else { turn(&self.searches).await };
-        let busy = || Refusal::new(Reason::OVERLOADED, "others are reading the audit log; try again").retry_after(5);
-        place.ok_or_else(busy)
-    }
-
-    /// A place for somebody of this organisation, as [`Readers::place`].
+    /// A place for somebody of this organisation: there is no other way to one. A search waits its turn; a tail, which may
+    /// never end, does not.
     async fn place_of(&self, follow: bool, organisation: &OrganisationId) -> Result<Place, Refusal> {
         let own = {
             let mut of_each = self.of_each.lock().unwrap_or_else(PoisonError::into_inner);
@@ -303,12 +296,15 @@ impl Readers {
             let [searches, tails] = of_each.entry(organisation.clone()).or_insert_with(places);
             Arc::clone(if follow { tails } else { searches })
         };
-        let place = if follow { own.try_acquire_owned().ok() } else { turn(&own).await };
-        let busy = || {
+        let all = if follow { &self.tails } else { &self.searches };
+        let own = if follow { own.try_acquire_owned().ok() } else { turn(&own).await };
+        let own = own.ok_or_else(|| {
             let detail = "your organisation is reading the audit log in as many places as it has; try again";
             Refusal::new(Reason::OVERLOADED, detail).retry_after(5)
-        };
-        Ok(Place { _among_own: place.ok_or_else(busy)?, _among_all: self.place(follow).await? })
+        })?;
+        let all = if follow { all.clone().try_acquire_owned().ok() } else { turn(all).await };
+        let busy = || Refusal::new(Reason::OVERLOADED, "others are reading the audit log; try again").retry_after(5);
+        Ok(Place { _among_own: own, _among_all: all.ok_or_else(busy)? })
     }
 
     async fn catalogue(&self) -> Result<OwnedSemaphorePermit, Refusal> {
@@ -321,113 +317,67 @@ async fn turn(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
     tokio::time::timeout(PLACE_WAIT, places.clone().acquire_owned()).await.ok().and_then(Result::ok)
 }
 
-/// Entries as the log grows, oldest first, until the caller's credential or permission ends.
-struct Tail {
-    entries: Follow,
-    exchange: Exchange,
-    expires: Timestamp,
-    expired: Reason,
-    standing: Standing,
-    worlds: watch::Receiver<Arc<World>>,
-    _place: Place,
-    _share: Share,
-    clock: Arc<dyn model::Clock>,
-    draining: CancellationToken,
-}
-
-/// Why a tail is over: for the log, and for callers who can be told.
-struct Over {
+/// Why an answer that goes on is over: for the log, and for callers who can be told.
+#[derive(Debug)]
+pub struct Over {
     ended: Ended,
     refusal: Refusal,
 }
 
-/// How often a silent tail looks whether its caller's credential still holds.
-const LOOK: std::time::Duration = std::time::Duration::from_secs(1);
+/// Entries as the log grows, oldest first, until the caller's credential or permission ends. `pieces` makes of them what is
+/// sent, of which each has `size` bytes.
+fn tail<T, S>(
+    broker: &Broker,
+    (mut reading, place): (Granted, Place),
+    mut query: Query,
+    size: fn(&T) -> u64,
+    pieces: impl FnOnce(Follow) -> S,
+) -> Attended<T>
+where
+    T: 'static,
+    S: Stream<Item = Result<T, Over>> + Send + 'static,
+{
+    reading.exchange.forwarded();
+    reading.exchange.answering(200);
+    // Without a place to start from, what is new from here on; the reading itself is the first thing seen.
+    query.after = query.after.or_else(|| reading.exchange.index().checked_sub(1));
+    let caller = &reading.permit.request().caller;
+    let by_certificate = caller.method() == AuthenticationMethod::Certificate;
+    let expired = if by_certificate { Reason::CERTIFICATE_EXPIRED } else { Reason::TOKEN_EXPIRED };
+    let terms = Terms { expires: Some((caller.expires(), expired)), stopped: Ended::Complete };
+    let pieces = pieces(broker.log.follow(query));
+    Attended::new(broker, (reading, place), terms, size, pieces)
+}
+
+/// The next entries, as soon as there are some.
+async fn next_page(entries: &mut Follow) -> Result<Page, Over> {
+    entries.next().await.map_err(|error| {
+        tracing::warn!(%error, "a reader of the audit log was cut off");
+        let refusal = Refusal::new(Reason::NOT_RECORDED, "the audit log can be read no further");
+        Over { ended: Ended::SourceFailed, refusal }
+    })
+}
 
 /// One entry a line (NDJSON).
-fn lines(id: RequestId, tail: Tail) -> Response<Body> {
-    let frames = stream::unfold(tail, |mut tail| async move {
-        let lines = tail.next_lines().await?;
-        tail.exchange.sent(lines.len() as u64);
-        Some((Ok::<_, BodyError>(Frame::data(Bytes::from(lines))), tail))
+fn lines(id: RequestId, broker: &Broker, query: Query, reading: (Granted, Place)) -> Response<Body> {
+    let pages = |entries: Follow| {
+        stream::unfold(entries, |mut entries| async move {
+            let page = next_page(&mut entries).await;
+            let lines = |page: Page| Bytes::from(page.entries.iter().map(|f| row(f) + "\n").collect::<String>());
+            Some((page.map(lines), entries))
+        })
+    };
+    ndjson(id, tail(broker, reading, query, |lines: &Bytes| lines.len() as u64, pages))
+}
+
+/// An answer that goes on, which just ends where it is over: there is no other way to say so.
+fn ndjson(id: RequestId, lines: Attended<Bytes>) -> Response<Body> {
+    let frames = lines.scan((), |(), lines| {
+        let told = |over: &Over| tracing::debug!(reason = %over.refusal.reason, "a reader's answer is over");
+        let frame = lines.inspect_err(told).ok().map(|lines| Ok::<_, BodyError>(Frame::data(lines)));
+        std::future::ready(frame)
     });
     json(id, StreamBody::new(frames).boxed_unsync(), "application/x-ndjson")
-}
-
-impl Over {
-    fn by_time(expired: &Reason) -> Self {
-        let refusal = Refusal::new(expired.clone(), "what you have shown has expired; show a new one");
-        Self { ended: Ended::Complete, refusal }
-    }
-}
-
-impl Tail {
-    fn new(broker: &Broker, mut query: Query, reading: Granted, place: Place) -> Self {
-        let Granted { permit, standing, mut exchange, share, .. } = reading;
-        exchange.forwarded();
-        exchange.answering(200);
-        // Without a place to start from, what is new from here on; the reading itself is the first thing seen.
-        query.after = query.after.or_else(|| exchange.index().checked_sub(1));
-        let caller = &permit.request().caller;
-        let by_certificate = caller.method() == AuthenticationMethod::Certificate;
-        Self {
-            entries: broker.log.follow(query),
-            exchange,
-            expires: caller.expires(),
-            expired: if by_certificate { Reason::CERTIFICATE_EXPIRED } else { Reason::TOKEN_EXPIRED },
-            standing,
-            worlds: broker.worlds.subscribe(),
-            _place: place,
-            _share: share,
-            clock: broker.clock.clone(),
-            draining: broker.draining.clone(),
-        }
-    }
-
-    async fn next_lines(&mut self) -> Option<String> {
-        match self.next_page().await {
-            Ok(page) => Some(page.entries.iter().map(|f| row(f) + "\n").collect()),
-            Err(over) => {
-                tracing::debug!(reason = %over.refusal.reason, "a reader's tail is over");
-                self.exchange.end(over.ended);
-                None
-            }
-        }
-    }
-
-    /// What has ended it, if something has.
-    fn over(&mut self) -> Option<Over> {
-        if self.clock.now() >= self.expires {
-            return Some(Over::by_time(&self.expired));
-        }
-        let world = self.worlds.borrow_and_update().clone();
-        self.standing.ended(&world).map(|refusal| Over { ended: Ended::Withdrawn, refusal })
-    }
-
-    async fn next_page(&mut self) -> Result<Page, Over> {
-        let Self { entries, standing, worlds, clock, expires, expired, draining, .. } = self;
-        let next = entries.next();
-        // One search to its end, however often is looked: one that begins anew each time never gets through a large log.
-        tokio::pin!(next);
-        while clock.now() < *expires {
-            tokio::select! {
-                // First, so that a log that grows without end cannot outrun it.
-                biased;
-                refusal = standing.withdrawn(worlds) => return Err(Over { ended: Ended::Withdrawn, refusal }),
-                page = &mut next => return page.map_err(|error| {
-                    tracing::warn!(%error, "a reader of the audit log was cut off");
-                    let refusal = Refusal::new(Reason::NOT_RECORDED, "the audit log can be read no further");
-                    Over { ended: Ended::SourceFailed, refusal }
-                }),
-                () = tokio::time::sleep(LOOK) => {}
-                () = draining.cancelled() => {
-                    let refusal = Refusal::new(Reason::SHUTTING_DOWN, "the broker stops; go on at the next one");
-                    return Err(Over { ended: Ended::Complete, refusal });
-                }
-            }
-        }
-        Err(Over::by_time(expired))
-    }
 }
 
 /// A question to the log as the query string puts it.

@@ -12,6 +12,7 @@ mod monitor;
 mod output;
 mod print;
 mod prove;
+mod quarantine;
 mod replay;
 mod report;
 mod ship;
@@ -119,6 +120,14 @@ pub enum Command {
         configuration.\n\
         Exit status: 0 done; 1 nobody has seen anything else, so nothing was done; 2 usage, configuration, files.")]
     Incarnate(incarnate::IncarnateArgs),
+    /// What a log's quarantine rests on; and its end, where nobody signed anything
+    #[command(after_help = "Examples:\n  \
+        millgate audit quarantine --config millgate.toml\n  \
+        millgate audit quarantine --config millgate.toml --lift --reason 'the witness answered for another log; it is set right'\n\n\
+        Nothing but the log's own key signs for the log. What a witness merely said, by mistake or because somebody stands \
+        between, an operator may take back; an entry of the log says so for ever.\n\
+        Exit status: 0 not in quarantine, or it ends with the next start; 1 in quarantine; 2 usage, configuration, files.")]
+    Quarantine(quarantine::QuarantineArgs),
     /// A checkpoint as a page to be printed, with a QR code, for plants that no network leaves
     #[command(after_help = "Example:\n  \
         millgate audit print-checkpoint --published /var/lib/millgate/audit/published --key \"$(cat press-line.vkey)\" \\\n      \
@@ -260,6 +269,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Store(command) => store::run(command).await,
         Command::PrintCheckpoint(args) => print::run(&args),
         Command::Incarnate(args) => incarnate::run(&args).await,
+        Command::Quarantine(args) => quarantine::run(&args),
     }
 }
 

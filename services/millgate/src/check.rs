@@ -45,16 +45,22 @@ struct Counts {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let (problems, counts) = match examine(args) {
+    let mut warnings = Vec::new();
+    let (problems, counts) = match examine(args, &mut warnings) {
         Ok(counts) => (Vec::new(), counts),
         Err(problems) => (problems, Counts::default()),
     };
     if args.json {
-        let report = serde_json::json!({ "ok": problems.is_empty(), "problems": problems, "counts": counts });
+        let report = serde_json::json!({
+            "ok": problems.is_empty(), "problems": problems, "warnings": warnings, "counts": counts,
+        });
         say(report);
     } else {
         for problem in &problems {
             say(problem);
+        }
+        for warning in &warnings {
+            say(format_args!("warning: {warning}"));
         }
         match problems.len() {
             0 => say(format_args!("{}: fine\n  {}", args.config.display(), summary(&counts))),
@@ -126,9 +132,23 @@ fn unwitnessed(config: &Config, parts: &Parts) -> Vec<String> {
     products.chain(permits).collect()
 }
 
-fn examine(args: &Args) -> Result<Counts, Vec<String>> {
+/// What works, and not as well as it could.
+fn exposed(config: &Config) -> Vec<String> {
+    let Some(Ok(policy)) = config.audit.witnesses.as_deref().map(crate::witnessing::policy) else { return Vec::new() };
+    let warning = |(witness, url): (&str, &str)| {
+        format!(
+            "witness `{witness}` is asked over `{url}`: whoever stands between can say in its name that it contradicts, which nobody \
+             signs, and so stop the log; help: an `https://` URL in the file that `[audit] witnesses` names"
+        )
+    };
+    crate::witnessing::exposed(&policy).map(warning).collect()
+}
+
+/// What is wrong; `warnings` gets what is not as it should be and does not keep the broker from starting.
+fn examine(args: &Args, warnings: &mut Vec<String>) -> Result<Counts, Vec<String>> {
     let config = Config::load(&args.config).map_err(|problems| texts(&problems))?;
     let mut problems = Vec::new();
+    warnings.extend(exposed(&config).into_iter().map(|warning| format!("{}: {warning}", args.config.display())));
     if let Some(tls) = &config.tls
         && let Err(error) = broker::tls::server_config(&tls.certificate, &tls.key)
     {

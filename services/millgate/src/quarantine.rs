@@ -3,9 +3,15 @@
 //! Asked before the log is opened are its witnesses, its sinks, the directory that it is published to, and what is known from before: a
 //! contradiction is marked in a file beside the store, so that it is not forgotten because a witness cannot be reached at the
 //! next start. The mark goes with the copy that it is about. Only whoever contradicted can take it back, by confirming a copy
-//! that holds what it has seen, which is hashed here; everything else takes a new incarnation (`millgate audit incarnate`).
+//! that holds what it has seen, which is hashed here, or, where nobody signed what was said, the operator (`lift`); everything
+//! else takes a new incarnation (`millgate audit incarnate`).
 //!
 //! What this does **not** do: it serves nothing (`quarantined`), and it cannot know what nobody kept.
+
+mod lift;
+mod voice;
+
+pub(crate) use lift::Lift;
 
 use crate::sinks::directory::Directory;
 use crate::sinks::s3::S3;
@@ -20,6 +26,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tlog::{Checkpoint, Hash};
+use voice::Voice;
 
 /// Somebody has seen more of the log than is here, or something else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,14 +106,11 @@ impl Views {
         if let Some(keys) = keys {
             views.published(audit, keys, stored).await?;
             for directory in &audit.sinks.directories {
-                let (path, origin, known) = (directory.clone(), audit.origin.clone(), keys.verifiers());
-                let reading = tokio::task::spawn_blocking(move || Directory::largest(&path, &origin, &known));
-                let found = async { reading.await.unwrap_or_else(|_| Err(std::io::Error::other("not read"))) };
-                views.sink(audit, &directory.display().to_string(), found, stored).await?;
+                views.sink(audit, &Place::Directory(directory), keys, stored).await?;
             }
             if let Some(settings) = &audit.sinks.s3 {
-                let (s3, known) = (S3::new(settings, &audit.origin).context("[audit.sinks.s3]")?, keys.verifiers());
-                views.sink(audit, &s3.name(), s3.largest(&known), stored).await?;
+                let s3 = S3::new(settings, &audit.origin).context("[audit.sinks.s3]")?;
+                views.sink(audit, &Place::Bucket(Box::new(s3)), keys, stored).await?;
             }
             if let Some(witnesses) = witnesses {
                 witnesses.views(audit, keys, stored, &mut views).await?;
@@ -115,38 +119,33 @@ impl Views {
         Ok(views)
     }
 
-    /// What was kept in another place. A place that is missing or hangs says nothing.
-    async fn sink(
-        &mut self,
-        audit: &Audit,
-        name: &str,
-        reading: impl Future<Output = std::io::Result<Option<(Checkpoint, String)>>>,
-        stored: u64,
-    ) -> anyhow::Result<()> {
+    /// What was kept in another place.
+    async fn sink(&mut self, audit: &Audit, place: &Place<'_>, keys: &Keys, stored: u64) -> anyhow::Result<()> {
+        let name = place.name();
         let by = format!("the sink `{name}`");
-        let found = match tokio::time::timeout(SINK_PATIENCE, reading).await {
-            Ok(Ok(found)) => found,
-            failed => {
-                let why = match failed {
-                    Ok(Err(error)) => error.to_string(),
-                    _ => format!("not within {} s", SINK_PATIENCE.as_secs()),
-                };
-                tracing::error!(sink = name, why, "a sink of the log cannot be read, so it is not compared");
-                self.silent.push(by);
-                return Ok(());
+        let voice = Voice::of(keys);
+        let mut found = kept(audit, place, voice.clone()).await;
+        if let Some(Some((checkpoint, note))) = &found
+            && voice.is_of_earlier_keys(note)
+            && !is_signed(audit, checkpoint, stored).await?
+        {
+            let voice = Voice::bounded(keys, audit).await?;
+            if voice.is_void(note) {
+                tracing::error!(
+                    sink = name,
+                    size = checkpoint.size,
+                    "a sink holds a checkpoint that a retired key of the log signed after it was retired: somebody else has that key; it is ignored"
+                );
+                found = kept(audit, place, voice).await;
             }
-        };
-        // One that is new, and empty, contradicts nobody.
-        let Some((Checkpoint { size, root, .. }, note)) = found else {
-            tracing::warn!(sink = name, "a sink has kept nothing of this log: a new one, or one that was emptied");
-            return Ok(());
-        };
-        let signed =
-            Stored::signed_root(store::of(audit)?, size).await.context("the store of the log cannot be read")?;
-        if signed == Some(root) && size <= stored {
-            self.confirmed.push(Confirmed { by, size, root, key: None });
-        } else {
-            self.contradictions.push(Contradiction { by, seen: size, checkpoint: Some(note), key: None, stored });
+        }
+        match found {
+            None => self.silent.push(by),
+            // One that is new, and empty, contradicts nobody.
+            Some(None) => {
+                tracing::warn!(sink = name, "a sink has kept nothing of this log: a new one, or one that was emptied");
+            }
+            Some(Some((checkpoint, note))) => self.compare(audit, by, (checkpoint, note), stored).await?,
         }
         Ok(())
     }
@@ -155,20 +154,79 @@ impl Views {
     async fn published(&mut self, audit: &Audit, keys: &Keys, stored: u64) -> anyhow::Result<()> {
         let Ok(published) = Publication::open(&audit.publish_directory) else { return Ok(()) };
         // What is not this log's is said when the log is opened.
-        let known = keys.verifiers();
-        let Ok((Checkpoint { size, root, .. }, _)) = Checkpoint::open_any(published.note(), &known) else {
+        let voice = Voice::of(keys);
+        let Some(checkpoint) = voice.hear(published.note()) else { return Ok(()) };
+        if voice.is_of_earlier_keys(published.note())
+            && !is_signed(audit, &checkpoint, stored).await?
+            && Voice::bounded(keys, audit).await?.is_void(published.note())
+        {
+            tracing::error!("what is published is signed by a key after it was retired; it is ignored");
             return Ok(());
-        };
-        let signed =
-            Stored::signed_root(store::of(audit)?, size).await.context("the store of the log cannot be read")?;
-        if signed == Some(root) && size <= stored {
-            self.confirmed.push(Confirmed { by: String::from(PUBLISHED), size, root, key: None });
+        }
+        self.compare(audit, String::from(PUBLISHED), (checkpoint, published.note().to_owned()), stored).await
+    }
+
+    async fn compare(
+        &mut self,
+        audit: &Audit,
+        by: String,
+        (checkpoint, note): (Checkpoint, String),
+        stored: u64,
+    ) -> anyhow::Result<()> {
+        let is_here = is_signed(audit, &checkpoint, stored).await?;
+        let Checkpoint { size, root, .. } = checkpoint;
+        if is_here {
+            self.confirmed.push(Confirmed { by, size, root, key: None });
         } else {
-            let (by, checkpoint) = (String::from(PUBLISHED), Some(published.note().to_owned()));
-            self.contradictions.push(Contradiction { by, seen: size, checkpoint, key: None, stored });
+            self.contradictions.push(Contradiction { by, seen: size, checkpoint: Some(note), key: None, stored });
         }
         Ok(())
     }
+}
+
+/// A sink that can be read back.
+enum Place<'a> {
+    Directory(&'a Path),
+    Bucket(Box<S3>),
+}
+
+impl Place<'_> {
+    fn name(&self) -> String {
+        match self {
+            Self::Directory(directory) => directory.display().to_string(),
+            Self::Bucket(s3) => s3.name(),
+        }
+    }
+
+    async fn largest(&self, origin: &str, voice: Voice) -> std::io::Result<Option<(Checkpoint, String)>> {
+        match self {
+            Self::Directory(directory) => {
+                let (path, origin) = ((*directory).to_owned(), origin.to_owned());
+                let read = move || Directory::largest(&path, &origin, &move |note| voice.hear(note));
+                tokio::task::spawn_blocking(read).await.map_err(std::io::Error::other)?
+            }
+            Self::Bucket(s3) => s3.largest(&move |note| voice.hear(note)).await,
+        }
+    }
+}
+
+/// The largest checkpoint in this place, `Some(None)` where it has nothing of the log. A place that is missing or hangs says
+/// nothing.
+async fn kept(audit: &Audit, place: &Place<'_>, voice: Voice) -> Option<Option<(Checkpoint, String)>> {
+    let why = match tokio::time::timeout(SINK_PATIENCE, place.largest(&audit.origin, voice)).await {
+        Ok(Ok(found)) => return Some(found),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("not within {} s", SINK_PATIENCE.as_secs()),
+    };
+    tracing::error!(sink = place.name(), why, "a sink of the log cannot be read, so it is not compared");
+    None
+}
+
+/// Whether the store has signed this tree, and has all of it.
+async fn is_signed(audit: &Audit, checkpoint: &Checkpoint, stored: u64) -> anyhow::Result<bool> {
+    let signed = Stored::signed_root(store::of(audit)?, checkpoint.size).await;
+    let signed = signed.context("the store of the log cannot be read")?;
+    Ok(signed == Some(checkpoint.root) && checkpoint.size <= stored)
 }
 
 // === the mark
@@ -186,6 +244,30 @@ const LIFTED_FILE: &str = "quarantine.lifted.json";
 
 fn mark_path(audit: &Audit) -> PathBuf {
     audit.directory.join(MARK_FILE)
+}
+
+fn write_durably(path: &Path, value: &impl Serialize) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let dir = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(dir)?;
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    file.write_all(&serde_json::to_vec_pretty(value)?)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    std::fs::File::open(dir)?.sync_all()
+}
+
+/// Moves a mark that cannot be read away, to where nothing is yet. `false`: it is still there.
+fn put_aside(path: &Path, why: &anyhow::Error) -> bool {
+    let mut names = (1_u32..).map(|n| path.with_file_name(format!("quarantine.damaged-{n}.json")));
+    let to = names.find(|name| name.symlink_metadata().is_err()).unwrap_or_default();
+    let moved = std::fs::rename(path, &to);
+    let (why, to) = (format!("{why:#}"), to.display());
+    match &moved {
+        Ok(()) => tracing::error!(why, %to, "the mark of a quarantine cannot be read; it was moved aside"),
+        Err(error) => tracing::error!(why, %error, "the mark of a quarantine cannot be read, and is left where it is"),
+    }
+    moved.is_ok()
 }
 
 impl Mark {
@@ -217,7 +299,12 @@ impl Mark {
 
     /// Adds what was found to what is marked already. That it cannot be written is logged: it is found again.
     pub(crate) fn add(audit: &Audit, found: &[Contradiction], now: Timestamp) -> Self {
-        let before = Self::read(audit).ok().flatten();
+        let path = mark_path(audit);
+        // What it said is not known, and not written over: somebody has to look at it.
+        let (before, is_free) = match Self::read(audit) {
+            Ok(before) => (before, true),
+            Err(error) => (None, put_aside(&path, &error)),
+        };
         let mut mark = before.unwrap_or_else(|| Self {
             origin: audit.origin.clone(),
             since: now.to_rfc3339(),
@@ -231,33 +318,31 @@ impl Mark {
                 mark.contradictions.push(one.clone());
             }
         }
-        let path = mark_path(audit);
-        if (mark != known || !path.exists())
-            && let Err(error) = mark.write(&path)
+        if is_free
+            && (mark != known || !path.exists())
+            && let Err(error) = write_durably(&path, &mark)
         {
             tracing::error!(%error, path = %path.display(), "the quarantine could not be marked beside the store");
         }
         mark
     }
 
-    fn write(&self, path: &Path) -> std::io::Result<()> {
-        use std::io::Write as _;
-        let dir = path.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(dir)?;
-        let mut file = tempfile::NamedTempFile::new_in(dir)?;
-        file.write_all(&serde_json::to_vec_pretty(self)?)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        std::fs::File::open(dir)?.sync_all()
-    }
-
     /// Everybody who contradicted has confirmed what is here, and what each of them saw is in it: the names alone would be
     /// those of whoever sees less now.
-    async fn is_taken_back(&self, audit: &Audit, views: &Views) -> anyhow::Result<bool> {
+    async fn is_taken_back(&self, audit: &Audit, keys: &Keys, views: &Views) -> anyhow::Result<bool> {
         if !views.contradictions.is_empty() {
             return Ok(false);
         }
+        let mut voice = Voice::of(keys);
+        let notes = self.contradictions.iter().filter_map(|one| one.checkpoint.as_deref());
+        if notes.into_iter().any(|note| voice.is_of_earlier_keys(note)) {
+            voice = Voice::bounded(keys, audit).await?;
+        }
         for one in &self.contradictions {
+            // A key had signed it that was none of the log's any longer.
+            if one.checkpoint.as_deref().is_some_and(|note| voice.is_void(note)) {
+                continue;
+            }
             if !self.is_one_taken_back(audit, one, views).await? {
                 return Ok(false);
             }
@@ -299,7 +384,16 @@ impl Mark {
     }
 }
 
-/// Why the log may not be opened; empty when it may.
+/// What the guard says.
+#[derive(Debug, Default)]
+pub(crate) struct Guarded {
+    /// Why the log may not be opened; empty when it may.
+    pub why: Vec<Contradiction>,
+    /// To be recorded as the log is opened, and then carried out.
+    pub lift: Option<Lift>,
+}
+
+/// Whether the log may be opened.
 ///
 /// # Errors
 /// When it cannot be found out.
@@ -308,19 +402,25 @@ pub(crate) async fn guard(
     keys: &Keys,
     witnesses: Option<&Witnessing>,
     clock: &dyn Clock,
-) -> anyhow::Result<Vec<Contradiction>> {
+) -> anyhow::Result<Guarded> {
     let views = Views::ask(audit, Some(keys), witnesses).await?;
     let mark = Mark::read(audit)?;
-    if let Some(mark) = &mark
-        && mark.is_taken_back(audit, &views).await?
-    {
-        mark.lift(audit)?;
-        return Ok(Vec::new());
+    if let Some(mark) = &mark {
+        if mark.is_taken_back(audit, keys, &views).await? {
+            mark.lift(audit)?;
+            return Ok(Guarded::default());
+        }
+        // Whatever is said still is not lifted.
+        if views.contradictions.is_empty()
+            && let Some(lift) = Lift::of(audit, mark)
+        {
+            return Ok(Guarded { why: Vec::new(), lift: Some(lift) });
+        }
     }
     if mark.is_none() && views.contradictions.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Guarded::default());
     }
-    Ok(Mark::add(audit, &views.contradictions, clock.now()).contradictions)
+    Ok(Guarded { why: Mark::add(audit, &views.contradictions, clock.now()).contradictions, lift: None })
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ impl Quarantined {
         tracing::error!(
             data = %this.data, api = %this.api, operator = %this.operator,
             "bring the newer copy of the log back and start again; if it is lost, stop this broker and begin a new incarnation: \
-             `millgate audit incarnate`"
+             `millgate audit incarnate`. What it rests on, and whether an operator may end it: `millgate audit quarantine`"
         );
         Ok(this)
     }

@@ -1,7 +1,7 @@
 //! `millgate serve`: configuration → log, identity, world, listeners → drain.
 
 use crate::keys;
-use crate::quarantine;
+use crate::quarantine::{self, Guarded, Lift};
 use crate::quarantined::Quarantined;
 use crate::sinks::Sinks;
 use crate::witnessing::Witnessing;
@@ -150,7 +150,8 @@ pub async fn begin(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
     }
     let keys = keys::load(&config.audit)?;
     let witnesses = Witnessing::new(&config.audit, clock.clone())?;
-    let why = Box::pin(quarantine::guard(&config.audit, &keys, witnesses.as_deref(), &*clock)).await?;
+    let Guarded { why, lift } =
+        Box::pin(quarantine::guard(&config.audit, &keys, witnesses.as_deref(), &*clock)).await?;
     if !why.is_empty() {
         let quarantined = Box::pin(Quarantined::start(config, shutdown, clock, sockets, &why)).await?;
         return Ok(Started::Quarantined(quarantined));
@@ -158,7 +159,8 @@ pub async fn begin(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
     let is_witnessed = witnesses.as_ref().is_some_and(|witnesses| witnesses.asks_for_witnesses());
     let sinks = Sinks::new(&config.audit)?;
     let metrics = runtime::metrics::Registry::new();
-    let (log, publisher) = Box::pin(open_log(config, clock.clone(), keys, witnesses, sinks.ring())).await?;
+    let opening = Opening { keys, witnesses, told: sinks.ring(), lift };
+    let (log, publisher) = Box::pin(open_log(config, clock.clone(), opening)).await?;
     let sinks = sinks.start(&metrics);
     Box::pin(gate(&world, &config.folders.cases, &log, &publisher)).await?;
     let indexer = config.audit.index.then(|| tokio::spawn(log.indexer(&config.audit.directory).run()));
@@ -255,13 +257,17 @@ fn unusable(problems: &[registry::Problem]) -> anyhow::Error {
     anyhow::anyhow!("the folders cannot be used; nothing was started\n{}", text.join("\n"))
 }
 
-async fn open_log(
-    config: &Config,
-    clock: Arc<dyn Clock>,
+/// What a log is opened with beside its configuration.
+struct Opening {
     keys: Keys,
     witnesses: Option<Arc<Witnessing>>,
+    /// Who hears of published checkpoints.
     told: Option<broadcast::Sender<Published>>,
-) -> anyhow::Result<(Log, Publisher)> {
+    lift: Option<Lift>,
+}
+
+async fn open_log(config: &Config, clock: Arc<dyn Clock>, opening: Opening) -> anyhow::Result<(Log, Publisher)> {
+    let Opening { keys, witnesses, told, lift } = opening;
     let a = &config.audit;
     let random: audit::Random = Arc::new(runtime::random::fill);
     let options = LogOptions {
@@ -272,11 +278,15 @@ async fn open_log(
             .receipts
             .then(|| ReceiptOptions { key: keys.current().clone(), deadline_ms: millis(a.receipt_deadline) }),
         store: a.store.as_ref().map(crate::store::access).transpose()?,
+        lifted: lift.as_ref().map(Lift::entry),
         ..LogOptions::new(&a.directory, &a.origin, clock, random)
     };
     let store = options.store_at();
     let (log, recovered) =
         Log::open(options).await.with_context(|| format!("the audit log in `{store}` cannot be opened"))?;
+    if let Some(lift) = lift {
+        lift.carry_out(a)?;
+    }
     if recovered.unknown_outcomes > 0 {
         tracing::warn!(exchanges = recovered.unknown_outcomes, "the last run ended in the middle of exchanges");
     }

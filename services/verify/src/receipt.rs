@@ -208,7 +208,10 @@ mod tests {
         assert!(broken.is_contradicted && broken.findings[0].what.contains("two have signed"), "{broken}");
         assert!([&own, &other].iter().all(|key| broken.findings[0].what.contains(key.as_str())), "{broken}");
         let json = broken.to_json();
-        assert_eq!((&json["signed_by"], &json["proof_signed_by"]), (&serde_json::json!(own), &serde_json::json!([other])));
+        assert_eq!(
+            (&json["signed_by"], &json["proof_signed_by"]),
+            (&serde_json::json!(own), &serde_json::json!([other]))
+        );
         for keys in [&[1][..], &[2, 1]] {
             let broken = check_by(&text, Some(&proof(keys)), &known).unwrap();
             assert!(broken.is_contradicted && !broken.findings[0].what.contains("two have signed"), "{broken}");

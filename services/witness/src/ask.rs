@@ -72,7 +72,18 @@ impl Asker {
     /// Asks all of them to cosign the checkpoint in `note`, of `size` entries. `prove` makes the proof of consistency from a
     /// smaller size, which must hold; `None` if it cannot.
     pub async fn ask(&self, note: &str, size: u64, prove: impl Fn(u64) -> Option<Vec<Hash>> + Sync) -> Vec<Asked> {
-        let witnesses = self.policy.witnesses.iter().filter(|witness| witness.url.is_some());
+        self.ask_those(|_| true, note, size, prove).await
+    }
+
+    /// Asks those of them whose names `which` picks.
+    pub async fn ask_those(
+        &self,
+        which: impl Fn(&str) -> bool + Sync,
+        note: &str,
+        size: u64,
+        prove: impl Fn(u64) -> Option<Vec<Hash>> + Sync,
+    ) -> Vec<Asked> {
+        let witnesses = self.policy.witnesses.iter().filter(|witness| witness.url.is_some() && which(&witness.name));
         let prove = &prove;
         let asked = witnesses.map(|witness| async move {
             let answer = if self.is_paused(&witness.name) {

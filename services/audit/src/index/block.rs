@@ -102,7 +102,9 @@ impl Rows {
     fn count(&mut self, index: u64, time: Timestamp, counted: Counted, memory: &mut Memory) {
         match counted {
             Counted::No => {}
-            Counted::Decided { alike, times, opens } => {
+            Counted::Decided { mut alike, times, opens } => {
+                let known = memory.terms.get(&Facet::Organisation);
+                alike.settle(|organisation| known.is_some_and(|known| known.contains_key(organisation)));
                 let cell = self.decided(index, time, &alike, times, memory);
                 if opens {
                     memory.open.insert(index, Open { time, cell });

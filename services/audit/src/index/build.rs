@@ -2,6 +2,7 @@
 
 use super::block::{Memory, Rows};
 use super::database::{DATABASE_FILE, Database, LOCK_FILE, Standing};
+use super::error::{IndexError, damaged};
 use super::positions::BLOCK;
 use super::{Index, place};
 use crate::append::Log;
@@ -9,8 +10,8 @@ use crate::error::ReadError;
 use crate::frames;
 use crate::reader::{Reader, StoreAt};
 use crate::recover::entry_bytes;
-use crate::sqlite::{create_private_dir, create_private_file};
-use crate::store::StoreError;
+use crate::sqlite::{Place, create_private_dir, create_private_file};
+use std::convert::Infallible;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,17 +35,21 @@ pub struct Building {
 }
 
 impl Building {
-    /// Goes on with the index in `dir`, or begins one where there is none, or one of another log.
+    /// Goes on with the index in `dir`, or begins one where there is none, a damaged one, or one of another log.
+    ///
+    /// # Errors
+    /// When somebody else writes it, or the log or the index cannot be read for now: then the index stays as it is.
     pub(crate) async fn open(dir: &Path, reader: Reader, origin: &str) -> Result<Self, ReadError> {
         let lock = lock(dir)?;
         let path = dir.join(DATABASE_FILE);
         create_private_file(dir, &path).map_err(|source| ReadError::File { path: path.clone(), source })?;
         let kept = match kept(&path, &reader, origin).await {
             Ok(kept) => kept,
-            Err(error) => {
-                tracing::warn!(error = error.chain(), "the index cannot be read; it is built anew");
+            Err(ReadError::Index(error @ IndexError::Damaged(_))) => {
+                tracing::warn!(error = error.chain(), "the index is damaged; it is built anew");
                 None
             }
+            Err(error) => return Err(error),
         };
         if kept.is_none() {
             remove(&path)?;
@@ -54,7 +59,7 @@ impl Building {
             None => {
                 create_private_file(dir, &path).map_err(|source| ReadError::File { path: path.clone(), source })?;
                 let fresh = Database::open(&path, origin).await?;
-                (fresh.ok_or_else(|| super::database::damaged("meta"))?, 0, Memory::default())
+                (fresh.ok_or_else(|| damaged("meta"))?, 0, Memory::default())
             }
         };
         Ok(Self { reader, database, memory, size, pending: Vec::new(), _lock: lock })
@@ -68,21 +73,19 @@ impl Building {
     /// Indexes the next whole block, if the log has one. `false`: it has none.
     ///
     /// # Errors
-    /// When the log cannot be read, or the index not written.
+    /// When the log cannot be read, after which it can be tried again, or the index not written, after which it cannot.
     pub async fn advance(&mut self) -> Result<bool, ReadError> {
         let block = BLOCK as usize;
         while self.pending.len() < block {
             let next = self.size + self.pending.len() as u64;
             let Some(bundle) = self.reader.bundle_from(next).await? else { return Ok(false) };
             let last_index = bundle.first_index + bundle.count.max(1) - 1;
-            let damaged = ReadError::Damaged { first_index: next, last_index };
+            let damaged = |_| ReadError::Damaged { first_index: next, last_index };
             if bundle.first_index != next {
                 return self.first_within(next).await;
             }
-            for entry in frames::iter(&bundle.bytes) {
-                let Ok(entry) = entry else { return Err(damaged) };
-                self.pending.push(entry.to_vec());
-            }
+            let entries = frames::iter(&bundle.bytes).map(|entry| entry.map(<[u8]>::to_vec));
+            self.pending.extend(entries.collect::<Result<Vec<_>, _>>().map_err(damaged)?);
         }
         let behind = self.pending.split_off(block);
         let entries = std::mem::replace(&mut self.pending, behind);
@@ -98,9 +101,8 @@ impl Building {
         }
         let Some(bundle) = self.reader.bundle_of(next).await? else { return Err(damaged) };
         let skip = usize::try_from(next - bundle.first_index).unwrap_or(usize::MAX);
-        for entry in frames::iter(&bundle.bytes).skip(skip) {
-            self.pending.push(entry.map_err(|_| ReadError::Damaged { first_index: next, last_index: next })?.to_vec());
-        }
+        let entries = frames::iter(&bundle.bytes).skip(skip).map(|entry| entry.map(<[u8]>::to_vec));
+        self.pending = entries.collect::<Result<Vec<_>, _>>().map_err(|_| damaged)?;
         Box::pin(self.advance()).await
     }
 
@@ -117,6 +119,13 @@ impl Building {
         self.database.write(&rows, &self.memory, leaf).await?;
         self.size += BLOCK;
         Ok(())
+    }
+
+    /// Lets go of the index; a worthless one is removed before anybody else can have it.
+    async fn end(self, dir: &Path, is_worthless: bool) -> Result<(), ReadError> {
+        // Before its files are removed, or opened again: a connection that is closed later would take the new WAL along.
+        let _ = self.database.close().await;
+        if is_worthless { remove(&dir.join(DATABASE_FILE)) } else { Ok(()) }
     }
 }
 
@@ -157,7 +166,7 @@ pub(super) async fn build_into(
     mut progress: impl FnMut(u64, u64),
 ) -> Result<(), ReadError> {
     let origin = reader.origin().await?;
-    let database = Database::open(file, &origin).await?.ok_or_else(|| super::database::damaged("meta"))?;
+    let database = Database::open(file, &origin).await?.ok_or_else(|| damaged("meta"))?;
     let dir = file.parent().unwrap_or(Path::new("."));
     let lock =
         File::create(dir.join("rebuilt.lock")).map_err(|source| ReadError::File { path: file.into(), source })?;
@@ -181,7 +190,6 @@ pub(super) async fn build_into(
 pub struct Indexer {
     log: Log,
     dir: PathBuf,
-    size: Arc<AtomicU64>,
 }
 
 impl Log {
@@ -190,7 +198,7 @@ impl Log {
     /// # Errors
     /// When there is a database that cannot be opened.
     pub fn indexer(&self, dir: &Path) -> Indexer {
-        Indexer { log: self.clone(), dir: dir.into(), size: Arc::default() }
+        Indexer { log: self.clone(), dir: dir.into() }
     }
 }
 
@@ -199,10 +207,9 @@ impl Indexer {
     pub async fn run(self) {
         loop {
             tokio::select! {
-                failed = self.keep() => {
-                    if let Err(error) = failed {
-                        tracing::error!(%error, "the index of the audit log is not kept; questions take longer");
-                    }
+                Err(error) = self.keep() => {
+                    let error = crate::store::chain(&error);
+                    tracing::error!(error, "the index of the audit log is not kept; questions take longer");
                 }
                 () = self.log.ended() => break,
             }
@@ -225,53 +232,94 @@ impl Indexer {
         }
     }
 
-    async fn keep(&self) -> Result<(), ReadError> {
-        // What is there may be put aside.
-        self.lend(None).await;
+    /// Keeps one index until there is something wrong with it.
+    async fn keep(&self) -> Result<Infallible, ReadError> {
         let mut building = Building::open(&self.dir, self.log.inner.reader.clone(), self.log.origin()).await?;
-        self.size.store(building.size(), Ordering::Release);
-        self.lend(Some(Index::open(&self.dir, Arc::clone(&self.size)).await?)).await;
+        let failed = self.go_on(&mut building).await;
+        // Whoever has a question at it now asks again without it.
+        self.lend(None).await;
+        // Beside a file that was replaced lies the WAL of the one before: what the two say together nobody knows.
+        let is_worthless =
+            matches!(failed, Err(ReadError::Index(IndexError::Damaged(_)) | ReadError::IndexLost { .. }));
+        building.end(&self.dir, is_worthless).await?;
+        failed
+    }
+
+    async fn go_on(&self, building: &mut Building) -> Result<Infallible, ReadError> {
+        let size = Arc::new(AtomicU64::new(building.size()));
+        let index = Index::open(&self.dir, Arc::clone(&size)).await?;
+        let path = self.dir.join(DATABASE_FILE);
+        let place = Place::of(&path).map_err(|source| ReadError::File { path, source })?;
+        self.lend(Some(index.clone())).await;
+        let mut is_readable = true;
         loop {
             let began = Instant::now();
-            // A question failed with it, or somebody has deleted it.
-            if self.log.index().is_none() || !self.dir.join(DATABASE_FILE).exists() {
-                return Err(ReadError::IndexLost { dir: self.dir.clone() });
+            if !index.is_sound() {
+                return Err(IndexError::Damaged("a question came upon it".into()).into());
             }
-            if building.advance().await? {
-                self.size.store(building.size(), Ordering::Release);
-                // Half of one core at most: those who are served come first.
-                tokio::time::sleep(began.elapsed()).await;
-            } else {
-                // A log that is idle looks as well whether its index is still there.
-                tokio::select! {
-                    () = self.log.grown_beyond(building.size() + BLOCK - 1) => {}
-                    () = tokio::time::sleep(AGAIN) => {}
+            if let Some(path) = place.elsewhere() {
+                return Err(ReadError::IndexLost { path: path.to_owned() });
+            }
+            match building.advance().await {
+                Ok(true) => {
+                    size.store(building.size(), Ordering::Release);
+                    // Half of one core at most: those who are served come first.
+                    tokio::time::sleep(began.elapsed()).await;
                 }
+                // A log that is idle looks as well whether its index is still there.
+                Ok(false) => {
+                    tokio::select! {
+                        () = self.log.grown_beyond(building.size() + BLOCK - 1) => {}
+                        () = index.found_damaged() => {}
+                        () = tokio::time::sleep(AGAIN) => {}
+                    }
+                }
+                // What the log's own store fails at says nothing against the index, which goes on answering.
+                Err(error @ (ReadError::Store(_) | ReadError::Damaged { .. })) => {
+                    if std::mem::take(&mut is_readable) {
+                        let error = crate::store::chain(&error);
+                        tracing::error!(error, "the audit log cannot be read for its index; it is tried again");
+                    }
+                    tokio::time::sleep(AGAIN).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
             }
+            is_readable = true;
         }
     }
 }
 
 /// What is there, with its size and what is remembered of it; `None` where there is nothing, or another log's.
-async fn kept(path: &Path, reader: &Reader, origin: &str) -> Result<Option<(Database, u64, Memory)>, StoreError> {
+async fn kept(path: &Path, reader: &Reader, origin: &str) -> Result<Option<(Database, u64, Memory)>, ReadError> {
     let Some(mut database) = Database::open(path, origin).await? else { return Ok(None) };
+    match remembered(&mut database, reader).await {
+        Ok(Some((size, memory))) => Ok(Some((database, size, memory))),
+        other => {
+            // Before its files are removed.
+            let _ = database.close().await;
+            other.map(|_| None)
+        }
+    }
+}
+
+async fn remembered(database: &mut Database, reader: &Reader) -> Result<Option<(u64, Memory)>, ReadError> {
     let standing = database.standing().await?;
     if !is_of(reader, standing).await? {
         tracing::warn!("the index is not one of this log as it is; it is built anew");
         return Ok(None);
     }
-    let memory = database.memory().await?;
-    Ok(Some((database, standing.size, memory)))
+    Ok(Some((standing.size, database.memory().await?)))
 }
 
-/// Whether the log has the entry that was indexed last where the index says.
-async fn is_of(reader: &Reader, standing: Standing) -> Result<bool, StoreError> {
+/// Whether the log has the entry that was indexed last where the index says. A log that cannot be read says nothing about
+/// its index, which took hours to build.
+async fn is_of(reader: &Reader, standing: Standing) -> Result<bool, ReadError> {
     if !standing.size.is_multiple_of(BLOCK) {
         return Ok(false);
     }
     let Some(last) = standing.size.checked_sub(1) else { return Ok(true) };
-    // What cannot be read of the log is found by whoever indexes on.
-    let entry = entry_bytes(reader, last).await.unwrap_or_default();
+    let entry = entry_bytes(reader, last).await?;
     Ok(entry.is_some_and(|entry| leaf_hash(&entry) == standing.leaf))
 }
 

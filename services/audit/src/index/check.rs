@@ -1,11 +1,11 @@
 //! Comparing an index with the log: it is built a second time, and must have the same rows.
 
 use super::build::build_into;
-use super::database::{DATABASE_FILE, standing};
+use super::database::{DATABASE_FILE, FORMAT, format, standing};
+use super::error::IndexError;
 use super::positions::BLOCK;
 use crate::error::ReadError;
 use crate::reader::Reader;
-use crate::store::StoreError;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 use std::path::Path;
@@ -33,7 +33,8 @@ enum Place {
     Nowhere,
 }
 
-/// What is wrong with the index in `dir`, each with the entries it is about; nothing where there is no index.
+/// What is wrong with the index in `dir`, each with the entries it is about; nothing where there is no index, or one of
+/// another format.
 ///
 /// # Errors
 /// When the log or the index cannot be read, or there is no room to build it a second time.
@@ -51,9 +52,13 @@ pub(crate) async fn check(
     let scratch = Scratch::new(dir)?;
     let kept = scratch.0.join("kept.db");
     let mut connection = open(&path).await?;
-    sqlx::query("VACUUM INTO ?").bind(text(&kept)).execute(&mut connection).await.map_err(StoreError::from)?;
-    connection.close().await.map_err(StoreError::from)?;
+    sqlx::query("VACUUM INTO ?").bind(text(&kept)).execute(&mut connection).await.map_err(IndexError::from)?;
+    connection.close().await.map_err(IndexError::from)?;
     let mut connection = open(&kept).await?;
+    if format(&mut connection).await? != FORMAT {
+        tracing::warn!("the index has another format than this program's; the broker builds it anew");
+        return Ok(Vec::new());
+    }
     let size = standing(&mut connection).await?.size;
     if size > log || !size.is_multiple_of(BLOCK) {
         return Ok(vec![(
@@ -63,7 +68,7 @@ pub(crate) async fn check(
     }
     let rebuilt = scratch.0.join("rebuilt.db");
     build_into(&rebuilt, reader, size, progress).await?;
-    sqlx::query("ATTACH ? AS rebuilt").bind(text(&rebuilt)).execute(&mut connection).await.map_err(StoreError::from)?;
+    sqlx::query("ATTACH ? AS rebuilt").bind(text(&rebuilt)).execute(&mut connection).await.map_err(IndexError::from)?;
     let mut found = Vec::new();
     for (table, column, place) in TABLES {
         for (this, other, what) in [("main", "rebuilt", "wrong or too much"), ("rebuilt", "main", "missing or other")] {
@@ -75,7 +80,7 @@ pub(crate) async fn check(
             }
         }
     }
-    connection.close().await.map_err(StoreError::from)?;
+    connection.close().await.map_err(IndexError::from)?;
     Ok(found)
 }
 
@@ -84,7 +89,7 @@ async fn differences(
     (this, other): (&str, &str),
     table: &str,
     column: &str,
-) -> Result<Vec<i64>, StoreError> {
+) -> Result<Vec<i64>, IndexError> {
     let sql = format!(
         "SELECT DISTINCT {column} FROM (SELECT * FROM {this}.{table} EXCEPT SELECT * FROM {other}.{table}) ORDER BY 1 LIMIT {PLACED_MAX}"
     );
@@ -109,7 +114,7 @@ fn of_day(place: Place, at: i64) -> String {
     format!(" on {}", text.get(..10).unwrap_or_default())
 }
 
-async fn open(path: &Path) -> Result<SqliteConnection, StoreError> {
+async fn open(path: &Path) -> Result<SqliteConnection, IndexError> {
     let options = SqliteConnectOptions::new().filename(path).disable_statement_logging();
     Ok(options.connect().await?)
 }

@@ -3,14 +3,14 @@
 //! Its rows are not waited for until they are on the disk, only kept in order: what a crash takes is built again from the log.
 
 use super::block::{CellKey, Memory, Open, Rows};
+use super::error::{IndexError, damaged};
 use super::facts::{COLUMNS, Facet};
-use crate::store::StoreError;
 use model::Timestamp;
 use model::canonical::{encode_text, hex};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions as _, Connection as _, Row as _};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
@@ -18,7 +18,8 @@ use tlog::Hash;
 
 pub(super) const DATABASE_FILE: &str = "index.db";
 pub(super) const LOCK_FILE: &str = "index.lock";
-const FORMAT: i64 = 1;
+/// `PRAGMA user_version`. 2: refused readings of the log have their resource in cells.
+pub(super) const FORMAT: i64 = 2;
 const SCHEMA: &str = include_str!("schema.sql");
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS: u32 = 3;
@@ -66,7 +67,7 @@ pub(super) struct Standing {
 
 impl Database {
     /// Opens or creates the index of the log `origin` in this file. `None`: it is another log's, another format's, or no index.
-    pub(super) async fn open(path: &Path, origin: &str) -> Result<Option<Self>, StoreError> {
+    pub(super) async fn open(path: &Path, origin: &str) -> Result<Option<Self>, IndexError> {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -76,32 +77,22 @@ impl Database {
             .pragma("secure_delete", "OFF")
             .disable_statement_logging();
         let mut connection = options.connect().await?;
-        let format: i64 = sqlx::query("PRAGMA user_version").fetch_one(&mut connection).await?.try_get(0)?;
-        if format == 0 {
-            let mut transaction = connection.begin().await?;
-            sqlx::raw_sql(SCHEMA).execute(&mut *transaction).await?;
-            sqlx::query("INSERT INTO meta (key, value) VALUES ('origin', ?)")
-                .bind(origin)
-                .execute(&mut *transaction)
-                .await?;
-            sqlx::query("INSERT INTO standing (id, size, leaf) VALUES (1, 0, ?)")
-                .bind([0_u8; 32].to_vec())
-                .execute(&mut *transaction)
-                .await?;
-            sqlx::raw_sql("PRAGMA user_version = 1").execute(&mut *transaction).await?;
-            transaction.commit().await?;
-        } else if format != FORMAT {
-            return Ok(None);
+        match is_of(&mut connection, origin).await {
+            Ok(true) => Ok(Some(Self { connection })),
+            other => {
+                // Whoever opens it next may begin a file of this name, and a connection that is closed later would take
+                // the WAL of that one along.
+                let _ = connection.close().await;
+                other.map(|_| None)
+            }
         }
-        let found = sqlx::query("SELECT value FROM meta WHERE key = 'origin'").fetch_one(&mut connection).await?;
-        Ok((found.try_get::<String, _>(0)? == origin).then_some(Self { connection }))
     }
 
-    pub(super) async fn standing(&mut self) -> Result<Standing, StoreError> {
+    pub(super) async fn standing(&mut self) -> Result<Standing, IndexError> {
         standing(&mut self.connection).await
     }
 
-    pub(super) async fn memory(&mut self) -> Result<Memory, StoreError> {
+    pub(super) async fn memory(&mut self) -> Result<Memory, IndexError> {
         let mut memory = Memory::default();
         for row in sqlx::query("SELECT id, facet, value FROM term").fetch_all(&mut self.connection).await? {
             let (id, number, value): (i64, i64, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
@@ -114,8 +105,8 @@ impl Database {
     }
 
     /// Adds a block; `leaf` is the hash of its last entry.
-    pub(super) async fn write(&mut self, rows: &Rows, memory: &Memory, leaf: Hash) -> Result<(), StoreError> {
-        let block = i64::try_from(rows.block).map_err(|e| StoreError::Failed(e.into()))?;
+    pub(super) async fn write(&mut self, rows: &Rows, memory: &Memory, leaf: Hash) -> Result<(), IndexError> {
+        let block = super::integer(rows.block)?;
         let marks: Vec<u8> = rows.marks.iter().flat_map(|mark| mark.to_be_bytes()).collect();
         let opened = rows.opened.iter().filter_map(|index| Some((index, memory.open.get(index)?)));
         let size = rows.block * super::positions::BLOCK + rows.marks.len() as u64;
@@ -154,7 +145,7 @@ impl Database {
             .bind(json(&rows.spans, |span, out| {
                 let _ = write!(out, "[{},{},{},{}]", span.scale, span.ended, span.decision, span.started);
             }))
-            .bind(i64::try_from(size).map_err(|e| StoreError::Failed(e.into()))?)
+            .bind(super::integer(size)?)
             .bind(leaf.0.to_vec())
             .execute(&mut self.connection)
             .await;
@@ -165,13 +156,40 @@ impl Database {
         Ok(())
     }
 
-    pub(super) async fn close(self) -> Result<(), StoreError> {
+    pub(super) async fn close(self) -> Result<(), IndexError> {
         Ok(self.connection.close().await?)
     }
 }
 
+/// Whether it is the index of this log, in this format. One that is empty becomes it.
+async fn is_of(connection: &mut SqliteConnection, origin: &str) -> Result<bool, IndexError> {
+    let format = format(&mut *connection).await?;
+    if format == 0 {
+        let mut transaction = connection.begin().await?;
+        sqlx::raw_sql(SCHEMA).execute(&mut *transaction).await?;
+        sqlx::query("INSERT INTO meta (key, value) VALUES ('origin', ?)")
+            .bind(origin)
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query("INSERT INTO standing (id, size, leaf) VALUES (1, 0, ?)")
+            .bind([0_u8; 32].to_vec())
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::raw_sql(AssertSqlSafe(format!("PRAGMA user_version = {FORMAT}"))).execute(&mut *transaction).await?;
+        transaction.commit().await?;
+    } else if format != FORMAT {
+        return Ok(false);
+    }
+    let found = sqlx::query("SELECT value FROM meta WHERE key = 'origin'").fetch_one(connection).await?;
+    Ok(found.try_get::<String, _>(0)? == origin)
+}
+
+pub(super) async fn format(connection: &mut SqliteConnection) -> Result<i64, IndexError> {
+    Ok(sqlx::query("PRAGMA user_version").fetch_one(connection).await?.try_get(0)?)
+}
+
 /// For those who ask.
-pub(super) async fn readers(path: &Path) -> Result<SqlitePool, StoreError> {
+pub(super) async fn readers(path: &Path) -> Result<SqlitePool, IndexError> {
     let options = SqliteConnectOptions::new()
         .filename(path)
         .read_only(true)
@@ -183,7 +201,7 @@ pub(super) async fn readers(path: &Path) -> Result<SqlitePool, StoreError> {
     Ok(pool.await?)
 }
 
-pub(super) async fn standing(connection: &mut SqliteConnection) -> Result<Standing, StoreError> {
+pub(super) async fn standing(connection: &mut SqliteConnection) -> Result<Standing, IndexError> {
     let row = sqlx::query("SELECT size, leaf FROM standing WHERE id = 1").fetch_one(connection).await?;
     let size = u64::try_from(row.try_get::<i64, _>(0)?).map_err(|_| damaged("standing"))?;
     let leaf = Hash::from_slice(&row.try_get::<Vec<u8>, _>(1)?).ok_or_else(|| damaged("standing"))?;
@@ -191,7 +209,7 @@ pub(super) async fn standing(connection: &mut SqliteConnection) -> Result<Standi
 }
 
 /// Exchanges that are open, by the index of their decision.
-pub(super) async fn open_rows(connection: &mut SqliteConnection) -> Result<Vec<(u64, Open)>, StoreError> {
+pub(super) async fn open_rows(connection: &mut SqliteConnection) -> Result<Vec<(u64, Open)>, IndexError> {
     let rows = sqlx::query("SELECT decision, time, cell FROM open").fetch_all(connection).await?;
     let open = |row: &sqlx::sqlite::SqliteRow| {
         let index = u64::try_from(row.try_get::<i64, _>(0)?).map_err(|_| damaged("open"))?;
@@ -201,15 +219,6 @@ pub(super) async fn open_rows(connection: &mut SqliteConnection) -> Result<Vec<(
         Ok((index, Open { time: Timestamp(row.try_get(1)?), cell }))
     };
     rows.iter().map(open).collect()
-}
-
-/// A row that the index's writer did not write.
-#[derive(Debug, thiserror::Error)]
-#[error("the table `{0}` of the index is not what is written there; build it anew: `millgate audit index`")]
-struct Damaged(&'static str);
-
-pub(super) fn damaged(table: &'static str) -> StoreError {
-    StoreError::Failed(Damaged(table).into())
 }
 
 fn json<T>(rows: impl IntoIterator<Item = T>, one: impl Fn(T, &mut String)) -> String {

@@ -115,6 +115,22 @@ pub(crate) struct Alike {
     pub members: [String; COLUMNS.len()],
 }
 
+impl Alike {
+    fn member(&mut self, facet: Facet) -> Option<&mut String> {
+        COLUMNS.into_iter().zip(&mut self.members).find(|(column, _)| *column == facet).map(|(_, member)| member)
+    }
+
+    /// Leaves out what a refused reading was to read, unless that is the whole log or an organisation that has entries in
+    /// it by then: names that somebody makes up would fill the index.
+    pub(crate) fn settle(&mut self, has_entries: impl Fn(&str) -> bool) {
+        let is_refused = self.member(Facet::Decision).is_some_and(|decision| decision == "deny");
+        let Some(resource) = self.member(Facet::Resource).filter(|_| is_refused) else { return };
+        if resource.strip_prefix(SCOPE).is_some_and(|of| of != "*" && !has_entries(of)) {
+            resource.clear();
+        }
+    }
+}
+
 pub(crate) const DAY_MS: i64 = 86_400_000;
 pub(crate) const HOUR_MS: i64 = 3_600_000;
 
@@ -257,8 +273,6 @@ fn alike(entry: &Outline<'_>) -> Alike {
         Facet::Organisation => text("org"),
         Facet::Reasons | Facet::Policies => list(facet.as_str()),
         Facet::Decision if entry.kind == Kind::RefusedLogin => String::from("deny"),
-        // As above: what was refused counts by who asked.
-        Facet::Resource if text("decision") == "deny" && text("resource").starts_with(SCOPE) => String::new(),
         _ => text(facet.as_str()),
     };
     Alike { day: day(entry.time), members: COLUMNS.map(member) }

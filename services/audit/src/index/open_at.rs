@@ -1,9 +1,9 @@
 //! Which exchanges were open at a moment.
 
 use super::block::SPAN_MS;
+use super::error::{IndexError, damaged};
 use super::facts::{Counted, Facts};
 use super::{Index, database};
-use crate::store::StoreError;
 use model::Timestamp;
 use sqlx::Row as _;
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ impl OpenAt {
     }
 
     /// What the index knows, and of how many entries.
-    pub(crate) async fn indexed(index: &Index, at: Timestamp) -> Result<(Self, u64), StoreError> {
+    pub(crate) async fn indexed(index: &Index, at: Timestamp) -> Result<(Self, u64), IndexError> {
         let mut connection = index.readers.begin().await?;
         let size = database::standing(&mut connection).await?.size;
         let open = database::open_rows(&mut connection).await?;
@@ -40,7 +40,7 @@ impl OpenAt {
             let query = sqlx::query(sql).bind(scale).bind(at.millis()).bind(latest).bind(at.millis());
             for row in query.fetch_all(&mut *connection).await? {
                 let decision: i64 = row.try_get(0)?;
-                this.found.push(u64::try_from(decision).map_err(|_| database::damaged("span"))?);
+                this.found.push(u64::try_from(decision).map_err(|_| damaged("span"))?);
             }
         }
         Ok((this, size))

@@ -1,4 +1,4 @@
--- Format 1 of the index. Nothing here is evidence and nothing here is personal: all of it follows from the log, block by
+-- Format 2 of the index. Nothing here is evidence and nothing here is personal: all of it follows from the log, block by
 -- block, and the same log gives the same rows.
 
 CREATE TABLE meta (

@@ -1,9 +1,9 @@
 //! Which entries may be what a question is for.
 
+use super::error::{IndexError, damaged};
 use super::facts::{Facet, request_mark};
 use super::positions::{BLOCK, Positions};
-use super::{Index, damaged_posting, integer, place};
-use crate::store::StoreError;
+use super::{Index, integer, place};
 use model::Timestamp;
 use sqlx::Row as _;
 use std::collections::HashMap;
@@ -31,7 +31,7 @@ impl Index {
         request: Option<&str>,
         indices: (u64, u64),
         newest_first: bool,
-    ) -> Result<Option<Search>, StoreError> {
+    ) -> Result<Option<Search>, IndexError> {
         let telling: Vec<_> = terms.iter().filter(|(facet, value)| !facet.is_common(value)).collect();
         if telling.is_empty() && request.is_none() {
             return Ok(None);
@@ -53,7 +53,7 @@ impl Index {
         Ok(Some(search))
     }
 
-    pub(super) async fn term(&self, facet: Facet, value: &str) -> Result<Option<i64>, StoreError> {
+    pub(super) async fn term(&self, facet: Facet, value: &str) -> Result<Option<i64>, IndexError> {
         let query = sqlx::query("SELECT id FROM term WHERE facet = ? AND value = ?")
             .bind(facet.number())
             .bind(value.to_owned());
@@ -61,19 +61,19 @@ impl Index {
     }
 
     /// First and last indexed entry that can have a time in there; `None` where none has.
-    pub(crate) async fn of_time(&self, (from, to): (Timestamp, Timestamp)) -> Result<Option<(u64, u64)>, StoreError> {
+    pub(crate) async fn of_time(&self, (from, to): (Timestamp, Timestamp)) -> Result<Option<(u64, u64)>, IndexError> {
         let hour = |time: Timestamp| time.millis().div_euclid(super::facts::HOUR_MS);
         let query = sqlx::query("SELECT min(low), max(high) FROM hour WHERE hour BETWEEN ? AND ?");
         let row = query.bind(hour(from)).bind(hour(to)).fetch_one(&self.readers).await?;
         let bounds: (Option<i64>, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
-        let unsigned = |n: i64| u64::try_from(n).map_err(|_| super::database::damaged("hour"));
+        let unsigned = |n: i64| u64::try_from(n).map_err(|_| damaged("hour"));
         bounds.0.zip(bounds.1).map(|(low, high)| Ok((unsigned(low)?, unsigned(high)?))).transpose()
     }
 }
 
 impl Search {
     /// More entries to look at, in the direction of the search; `None` at the end. Empty where a step had none.
-    pub(crate) async fn next(&mut self) -> Result<Option<Vec<u64>>, StoreError> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<u64>>, IndexError> {
         let Some((first, last)) = self.left else { return Ok(None) };
         let ((low, _), (high, _)) = (place(first), place(last));
         let blocks = if self.newest_first {
@@ -99,7 +99,7 @@ impl Search {
         Ok(Some(found))
     }
 
-    async fn matching(&self, blocks: (u64, u64)) -> Result<HashMap<u64, Positions>, StoreError> {
+    async fn matching(&self, blocks: (u64, u64)) -> Result<HashMap<u64, Positions>, IndexError> {
         let mut matching: Option<HashMap<u64, Positions>> = None;
         for term in &self.terms {
             matching = Some(both(matching, self.postings(*term, blocks).await?));
@@ -110,24 +110,24 @@ impl Search {
         Ok(matching.unwrap_or_default())
     }
 
-    async fn postings(&self, term: i64, (low, high): (u64, u64)) -> Result<HashMap<u64, Positions>, StoreError> {
+    async fn postings(&self, term: i64, (low, high): (u64, u64)) -> Result<HashMap<u64, Positions>, IndexError> {
         let query = sqlx::query("SELECT block, positions FROM posting WHERE term = ? AND block BETWEEN ? AND ?");
         let rows = query.bind(term).bind(integer(low)?).bind(integer(high)?).fetch_all(&self.index.readers).await?;
         let posting = |row: &sqlx::sqlite::SqliteRow| {
-            let block = u64::try_from(row.try_get::<i64, _>(0)?).map_err(|_| damaged_posting())?;
-            let positions = Positions::from_bytes(row.try_get(1)?).ok_or_else(damaged_posting)?;
+            let block = u64::try_from(row.try_get::<i64, _>(0)?).map_err(|_| damaged("posting"))?;
+            let positions = Positions::from_bytes(row.try_get(1)?).ok_or_else(|| damaged("posting"))?;
             Ok((block, positions))
         };
         rows.iter().map(posting).collect()
     }
 
-    async fn marked(&self, mark: u32, (low, high): (u64, u64)) -> Result<HashMap<u64, Positions>, StoreError> {
+    async fn marked(&self, mark: u32, (low, high): (u64, u64)) -> Result<HashMap<u64, Positions>, IndexError> {
         let query = sqlx::query("SELECT block, marks FROM request WHERE block BETWEEN ? AND ?");
         let rows = query.bind(integer(low)?).bind(integer(high)?).fetch_all(&self.index.readers).await?;
         let mark = mark.to_be_bytes();
         let mut found = HashMap::new();
         for row in &rows {
-            let block = u64::try_from(row.try_get::<i64, _>(0)?).map_err(|_| damaged_posting())?;
+            let block = u64::try_from(row.try_get::<i64, _>(0)?).map_err(|_| damaged("request"))?;
             let marks: &[u8] = row.try_get(1)?;
             let mut positions = Positions::default();
             for (position, _) in (0_u16..).zip(marks.chunks(4)).filter(|(_, bytes)| *bytes == mark) {

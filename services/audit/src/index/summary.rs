@@ -1,12 +1,12 @@
 //! Counting: how many decisions, and what came of them, by day and by whatever they have in common.
 
 use super::block::CellKey;
+use super::error::{IndexError, damaged};
 use super::facts::{Alike, COLUMNS, Counted, DAY_MS, Facet, Facts, Measures, SEPARATOR};
 use super::{Index, database};
-use crate::store::StoreError;
 use model::{OrganisationId, Timestamp};
 use sqlx::{AssertSqlSafe, Row as _};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// What decisions are told apart by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -248,6 +248,8 @@ pub(crate) struct Counting {
     rows: HashMap<Vec<String>, Measures>,
     /// Exchanges without an outcome so far.
     open: BTreeMap<u64, Alike>,
+    /// Organisations that have entries so far.
+    organisations: HashSet<String>,
     too_many: bool,
 }
 
@@ -255,17 +257,28 @@ impl Counting {
     /// `None` for a time that is not a whole number of days.
     pub(crate) fn new(summary: Summary) -> Option<Self> {
         let days = summary.days()?;
-        Some(Self { summary, days, rows: HashMap::new(), open: BTreeMap::new(), too_many: false })
+        Some(Self {
+            summary,
+            days,
+            rows: HashMap::new(),
+            open: BTreeMap::new(),
+            organisations: HashSet::new(),
+            too_many: false,
+        })
     }
 
     /// Takes over what the index has counted, and says of how many entries.
-    pub(crate) async fn indexed(&mut self, index: &Index) -> Result<u64, StoreError> {
+    pub(crate) async fn indexed(&mut self, index: &Index) -> Result<u64, IndexError> {
         let mut connection = index.readers.begin().await?;
         let size = database::standing(&mut connection).await?.size;
         let mut texts = Texts::default();
         for (decision, open) in database::open_rows(&mut connection).await? {
             let alike = texts.alike(&mut connection, &open.cell).await?;
             self.open.insert(decision, alike);
+        }
+        let known = sqlx::query("SELECT value FROM term WHERE facet = ?").bind(Facet::Organisation.number());
+        for row in known.fetch_all(&mut *connection).await? {
+            self.organisations.insert(row.try_get(0)?);
         }
         let Some(sql) = self.sql(&mut connection).await? else { return Ok(size) };
         for (first, end) in self.stretches(&mut connection).await? {
@@ -283,7 +296,7 @@ impl Counting {
 
     /// Days, each stretch with the first behind it, that no group has more than one of: what is grouped a stretch at a time is
     /// sorted in a fraction of the time that all of it takes.
-    async fn stretches(&self, connection: &mut sqlx::sqlite::SqliteConnection) -> Result<Vec<(i64, i64)>, StoreError> {
+    async fn stretches(&self, connection: &mut sqlx::sqlite::SqliteConnection) -> Result<Vec<(i64, i64)>, IndexError> {
         let row = sqlx::query("SELECT min(day), max(day) FROM cell").fetch_one(connection).await?;
         let (Some(first), Some(last)) = (row.try_get::<Option<i64>, _>(0)?, row.try_get::<Option<i64>, _>(1)?) else {
             return Ok(Vec::new());
@@ -313,7 +326,7 @@ impl Counting {
         rows: &[sqlx::sqlite::SqliteRow],
         texts: &mut Texts,
         connection: &mut sqlx::sqlite::SqliteConnection,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), IndexError> {
         for row in rows {
             let measure = |at: usize| row.try_get::<i64, _>(at);
             let measures = Measures {
@@ -343,7 +356,7 @@ impl Counting {
 
     /// The question to the cells of the days from one on and before another; `None` where no cell can be meant. What stands
     /// in it are names of ours and numbers.
-    async fn sql(&self, connection: &mut sqlx::sqlite::SqliteConnection) -> Result<Option<String>, StoreError> {
+    async fn sql(&self, connection: &mut sqlx::sqlite::SqliteConnection) -> Result<Option<String>, IndexError> {
         let by_time = self.summary.by.iter().any(|by| !matches!(by, By::Of(_)));
         let column = |dimension: Dimension| COLUMNS.get(dimension.column()).map_or("kind", |facet| facet.as_str());
         // `min` is the only one of its kind, so that the other columns are those of its row. As long as what a group is called by, so that there are no more rows than groups, but for lists.
@@ -394,9 +407,14 @@ impl Counting {
     /// The next entry of the log that is in no cell.
     pub(crate) fn see(&mut self, index: u64, bytes: &[u8]) {
         let Some(facts) = Facts::of(bytes) else { return };
+        let organisation = facts.terms.iter().find(|(facet, _)| *facet == Facet::Organisation).map(|(_, value)| value);
+        if let Some(organisation) = organisation.filter(|name| !self.organisations.contains(&***name)) {
+            self.organisations.insert(organisation.to_string());
+        }
         match facts.counted {
             Counted::No => {}
-            Counted::Decided { alike, times, opens } => {
+            Counted::Decided { mut alike, times, opens } => {
+                alike.settle(|organisation| self.organisations.contains(organisation));
                 self.decided(index, facts.time, &alike, times);
                 if opens {
                     self.open.insert(index, *alike);
@@ -450,7 +468,7 @@ async fn ids(
     connection: &mut sqlx::sqlite::SqliteConnection,
     dimension: Dimension,
     wanted: &str,
-) -> Result<Vec<i64>, StoreError> {
+) -> Result<Vec<i64>, IndexError> {
     if wanted.is_empty() {
         return Ok(vec![0]);
     }
@@ -477,7 +495,7 @@ async fn ids(
 struct Texts(HashMap<i64, String>);
 
 impl Texts {
-    async fn of(&mut self, connection: &mut sqlx::sqlite::SqliteConnection, id: i64) -> Result<String, StoreError> {
+    async fn of(&mut self, connection: &mut sqlx::sqlite::SqliteConnection, id: i64) -> Result<String, IndexError> {
         if id == 0 {
             return Ok(String::new());
         }
@@ -485,7 +503,7 @@ impl Texts {
             return Ok(text.clone());
         }
         let row = sqlx::query("SELECT value FROM term WHERE id = ?").bind(id).fetch_optional(connection).await?;
-        let text: String = row.ok_or_else(|| database::damaged("cell"))?.try_get(0)?;
+        let text: String = row.ok_or_else(|| damaged("cell"))?.try_get(0)?;
         self.0.insert(id, text.clone());
         Ok(text)
     }
@@ -494,7 +512,7 @@ impl Texts {
         &mut self,
         connection: &mut sqlx::sqlite::SqliteConnection,
         cell: &CellKey,
-    ) -> Result<Alike, StoreError> {
+    ) -> Result<Alike, IndexError> {
         let mut alike =
             Alike { day: cell.first().copied().unwrap_or_default(), members: COLUMNS.map(|_| String::new()) };
         for (member, id) in alike.members.iter_mut().zip(cell.iter().skip(1)) {

@@ -65,9 +65,11 @@ pub enum PostgresError {
     )]
     Taken { origin: String, store: String, holder: String },
     #[error(
-        "the role `{role}` may change what is written; log in as one that was made with `millgate audit store init --writer`"
+        "the role `{role}` may change what is written{}; log in as one that was made with `millgate audit store init --writer`, and \
+         is a member of no other",
+        if role == through { String::new() } else { format!(": it can become `{through}`") }
     )]
-    Privileged { role: String },
+    Privileged { role: String, through: String },
     #[error("the server has `{setting} = {value}`, so a commit would not be flushed; set it to `on`")]
     NotDurable { setting: &'static str, value: String },
     #[error("the server is a standby; name the primary")]

@@ -10,7 +10,7 @@ use crate::frames;
 use crate::index::{Index, OpenAt, Search};
 use crate::reader::{CHUNK_BYTES_MAX, Reader, Span};
 use crate::recover::entry_bytes;
-use crate::store::{Bundle, StoreError};
+use crate::store::Bundle;
 use model::{Digest, Timestamp};
 use std::ops::ControlFlow;
 use std::sync::PoisonError;
@@ -24,26 +24,23 @@ impl Log {
     /// # Errors
     /// When the store cannot be read, or a bundle is damaged.
     pub async fn query(&self, query: &Query) -> Result<Page, ReadError> {
-        match self.search(query).await {
-            Err(ReadError::Store(error)) if self.lose_index(&error) => self.search(query).await,
+        self.query_with(query, self.index()).await
+    }
+
+    /// Searches with this index, and without any where that one fails: the answer is the same.
+    pub(crate) async fn query_with(&self, query: &Query, index: Option<Index>) -> Result<Page, ReadError> {
+        match self.search(query, index.as_ref()).await {
+            Err(ReadError::Index(error)) => {
+                if let Some(index) = &index {
+                    index.failed(&error);
+                }
+                self.search(query, None).await
+            }
             answer => answer,
         }
     }
 
-    /// After a failure that may be the index's: from now on questions do without it, until it is kept anew. `false`: there is
-    /// none that could have failed.
-    pub(super) fn lose_index(&self, error: &StoreError) -> bool {
-        let lost = self.inner.index.write().unwrap_or_else(PoisonError::into_inner).take();
-        if lost.is_some() {
-            tracing::warn!(
-                error = error.chain(),
-                "a question failed with the index of the audit log; it is asked without it"
-            );
-        }
-        lost.is_some()
-    }
-
-    async fn search(&self, query: &Query) -> Result<Page, ReadError> {
+    async fn search(&self, query: &Query, index: Option<&Index>) -> Result<Page, ReadError> {
         let reader = &self.inner.reader;
         let size = self.size();
         let empty = Page { size, ..Page::default() };
@@ -59,7 +56,7 @@ impl Log {
         let collector = Collector::new(query, reference.clone());
         let collector = match query.open_at {
             Some(at) => {
-                let decisions = self.open_at(at, size).await?;
+                let decisions = self.open_at(at, size, index).await?;
                 let mut wanted: Vec<u64> =
                     decisions.into_iter().filter(|index| (indices.0..=indices.1).contains(index)).collect();
                 if query.newest_first {
@@ -67,7 +64,7 @@ impl Log {
                 }
                 look_at(reader, collector, &wanted).await?
             }
-            None => self.look(query, reference.as_deref(), collector, indices).await?,
+            None => self.look((query, reference.as_deref()), index, collector, indices).await?,
         };
         let mut page = collector.finish(if query.newest_first { indices.0 } else { indices.1 }, size);
         name_principals(reader, &mut page.entries).await?;
@@ -77,14 +74,13 @@ impl Log {
     /// Goes through what is of interest, in the direction of the search: by the index as far as it goes, and through the log.
     async fn look(
         &self,
-        query: &Query,
-        reference: Option<&str>,
+        (query, reference): (&Query, Option<&str>),
+        index: Option<&Index>,
         collector: Collector,
         (first, last): (u64, u64),
     ) -> Result<Collector, ReadError> {
         let reader = &self.inner.reader;
-        let index = self.index();
-        let indexed = index.as_ref().map_or(0, Index::size);
+        let indexed = index.map_or(0, Index::size);
         let behind = (first.max(indexed), last);
         let Some(index) = index.filter(|_| first < indexed) else {
             return scan(reader, collector, query, behind).await;
@@ -112,13 +108,13 @@ impl Log {
 
     /// The index as far as it is kept.
     pub(crate) fn index(&self) -> Option<Index> {
-        self.inner.index.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.inner.index.read().unwrap_or_else(PoisonError::into_inner).clone().filter(Index::is_sound)
     }
 
     /// Decisions that were open at a moment, ascending.
-    async fn open_at(&self, at: Timestamp, size: u64) -> Result<Vec<u64>, ReadError> {
-        let (open, from) = match self.index() {
-            Some(index) => OpenAt::indexed(&index, at).await?,
+    async fn open_at(&self, at: Timestamp, size: u64, index: Option<&Index>) -> Result<Vec<u64>, ReadError> {
+        let (open, from) = match index {
+            Some(index) => OpenAt::indexed(index, at).await?,
             None => (OpenAt::new(at), 0),
         };
         if size.saturating_sub(from) > UNINDEXED_MAX {

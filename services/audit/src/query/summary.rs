@@ -2,7 +2,7 @@
 
 use crate::append::Log;
 use crate::error::ReadError;
-use crate::index::{By, Counting, Dimension, Summary, Table, TooMany};
+use crate::index::{By, Counting, Dimension, Index, Summary, Table, TooMany};
 use crate::published::Publication;
 use std::path::Path;
 use tlog::tile::WIDTH;
@@ -33,13 +33,19 @@ impl Log {
     /// # Errors
     /// When the time is not a number of whole days, most of the log is not indexed yet, or it cannot be read.
     pub async fn summary(&self, summary: &Summary) -> Result<Table, SummaryError> {
-        match self.count(summary).await {
-            Err(SummaryError::Read(ReadError::Store(error))) if self.lose_index(&error) => self.count(summary).await,
+        let index = self.index();
+        match self.count(summary, index.as_ref()).await {
+            Err(SummaryError::Read(ReadError::Index(error))) => {
+                if let Some(index) = &index {
+                    index.failed(&error);
+                }
+                self.count(summary, None).await
+            }
             answer => answer,
         }
     }
 
-    async fn count(&self, summary: &Summary) -> Result<Table, SummaryError> {
+    async fn count(&self, summary: &Summary, index: Option<&Index>) -> Result<Table, SummaryError> {
         let (reader, size) = (&self.inner.reader, self.size());
         let mut summary = summary.clone();
         for (dimension, value) in &mut summary.only {
@@ -52,8 +58,8 @@ impl Log {
             }
         }
         let mut counting = Counting::new(summary).ok_or(SummaryError::NotWholeDays)?;
-        let indexed = match self.index() {
-            Some(index) => counting.indexed(&index).await.map_err(ReadError::from)?,
+        let indexed = match index {
+            Some(index) => counting.indexed(index).await.map_err(ReadError::from)?,
             None => 0,
         };
         // The index may have grown since.

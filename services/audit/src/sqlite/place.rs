@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// The files of an open database.
 #[derive(Debug)]
-pub(super) struct Place(Vec<(PathBuf, Option<Identity>)>);
+pub(crate) struct Place(Vec<(PathBuf, Option<Identity>)>);
 
 /// Tells one file from another, whatever they are called.
 type Identity = (u64, u64);
@@ -26,7 +26,7 @@ struct Elsewhere(PathBuf);
 
 impl Place {
     /// Of the database in this file, with its WAL and the index of that: one whose WAL is gone loses what is only there.
-    pub(super) fn of(database: &Path) -> io::Result<Self> {
+    pub(crate) fn of(database: &Path) -> io::Result<Self> {
         let files = ["", "-wal", "-shm"].map(|end| {
             let mut path = database.as_os_str().to_owned();
             path.push(end);
@@ -37,14 +37,19 @@ impl Place {
     }
 
     /// A few microseconds, beside a flush that takes milliseconds.
-    pub(super) fn check(&self) -> Result<(), StoreError> {
-        for (path, then) in &self.0 {
-            let now = std::fs::metadata(path).map(|metadata| identity(&metadata));
-            if now.ok() != Some(*then) {
-                return Err(StoreError::Failed(Elsewhere(path.clone()).into()));
-            }
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        match self.elsewhere() {
+            Some(path) => Err(StoreError::Failed(Elsewhere(path.to_owned()).into())),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// A file that is not the one that was opened.
+    pub(crate) fn elsewhere(&self) -> Option<&Path> {
+        let is_there = |path: &Path, then: &Option<Identity>| {
+            std::fs::metadata(path).is_ok_and(|metadata| identity(&metadata) == *then)
+        };
+        self.0.iter().find(|(path, then)| !is_there(path, then)).map(|(path, _)| path.as_path())
     }
 }
 

@@ -451,12 +451,24 @@ async fn indexed(dir: &Path) {
 }
 
 async fn vandalise_index(dir: &Path, sql: &'static str) {
-    use sqlx::{ConnectOptions as _, Connection as _};
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(dir.join("index.db"));
-    let mut connection = options.connect().await.unwrap();
-    let done = sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
-    assert!(done.rows_affected() > 0, "{sql}");
+    assert!(executed(&dir.join("index.db"), sql).await > 0, "{sql}");
+}
+
+async fn executed(database: &Path, sql: impl Into<String>) -> u64 {
+    use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
+    let mut connection = sqlx::sqlite::SqliteConnectOptions::new().filename(database).connect().await.unwrap();
+    let done = sqlx::raw_sql(AssertSqlSafe(sql.into())).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
+    done.rows_affected()
+}
+
+/// The log's entries cannot be read until they are [`back`].
+async fn away(dir: &Path) {
+    executed(&dir.join("log.db"), "ALTER TABLE bundle RENAME TO away").await;
+}
+
+async fn back(dir: &Path) {
+    executed(&dir.join("log.db"), "ALTER TABLE away RENAME TO bundle").await;
 }
 
 #[tokio::test]
@@ -527,6 +539,126 @@ async fn the_index_of_another_log_or_of_nothing_is_built_anew() {
 }
 
 #[tokio::test]
+async fn a_log_that_cannot_be_read_for_a_moment_does_not_cost_its_index() {
+    let dir = tempfile::tempdir().unwrap();
+    indexed(dir.path()).await;
+    let log = open(dir.path()).await;
+    let opened = || Building::open(dir.path(), log.inner.reader.clone(), log.origin());
+    away(dir.path()).await;
+    let failed = opened().await;
+    assert!(matches!(failed, Err(ReadError::Store(_))), "{failed:?}");
+    back(dir.path()).await;
+    assert_eq!(opened().await.unwrap().size(), 192);
+    log.close().await;
+}
+
+/// Waits until questions use an index over so many entries.
+async fn until_kept(log: &Log, size: u64) -> Index {
+    let kept = async {
+        loop {
+            match log.index().filter(|index| index.size() >= size) {
+                Some(index) => break index,
+                None => tokio::task::yield_now().await,
+            }
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), kept).await.unwrap()
+}
+
+fn of_acme() -> Query {
+    Query { organisation: Some(organisation("acme")), limit: 1000, ..Query::default() }
+}
+
+/// Nothing that a question of acme's needs can be read any longer.
+const DAMAGE: &str = "UPDATE posting SET positions = x'010203'";
+
+#[tokio::test]
+async fn questions_that_fail_together_with_a_damaged_index_are_all_answered_and_it_is_built_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    let indexer = tokio::spawn(log.indexer(dir.path()).run());
+    fill(&log, 200).await;
+    until_kept(&log, 128).await;
+    vandalise_index(dir.path(), DAMAGE).await;
+    let query = of_acme();
+    let pages = tokio::join!(log.query(&query), log.query(&query), log.query(&query));
+    for page in [pages.0, pages.1, pages.2] {
+        assert_eq!(page.unwrap().entries.len(), 100);
+    }
+    // The one that comes in its place is another one, and not the same once more.
+    let anew = until_kept(&log, 128).await;
+    assert_eq!(log.query(&query).await.unwrap().entries.len(), 100);
+    assert!(anew.is_sound());
+    log.close().await;
+    indexer.await.unwrap();
+    assert_eq!(fsck::check(dir.path(), None, |_, _| {}).await.unwrap().findings, []);
+}
+
+#[tokio::test]
+async fn an_index_that_is_replaced_under_a_running_log_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    let indexer = tokio::spawn(log.indexer(dir.path()).run());
+    fill(&log, 200).await;
+    let before = until_kept(&log, 192).await;
+    // An index of this log, which lies: whoever goes on with the old one writes to where nobody reads, and whoever goes on
+    // with this one counts wrongly.
+    let (path, copy) = (dir.path().join("index.db"), dir.path().join("copy"));
+    executed(&path, format!("VACUUM INTO '{}'", copy.display())).await;
+    executed(&copy, "UPDATE cell SET decisions = decisions + 1").await;
+    std::fs::rename(&copy, &path).unwrap();
+    let until = async {
+        while !before.is_closed() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), until).await.unwrap();
+    fill(&log, 200).await;
+    until_kept(&log, 384).await;
+    assert_eq!(log.query(&of_acme()).await.unwrap().entries.len(), 200);
+    log.close().await;
+    indexer.await.unwrap();
+    assert_eq!(fsck::check(dir.path(), None, |_, _| {}).await.unwrap().findings, []);
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_read_takes_its_index_from_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    let indexer = tokio::spawn(log.indexer(dir.path()).run());
+    fill(&log, 200).await;
+    let index = until_kept(&log, 128).await;
+    away(dir.path()).await;
+    assert!(matches!(log.query(&of_acme()).await, Err(ReadError::Store(_))));
+    assert!(matches!(log.summary(&Summary::default()).await, Err(SummaryError::Read(ReadError::Store(_)))));
+    assert!(log.index().is_some(), "it goes on being used");
+    back(dir.path()).await;
+    assert_eq!(log.query(&of_acme()).await.unwrap().entries.len(), 100);
+    fill(&log, 200).await;
+    until_kept(&log, 384).await;
+    assert_eq!(index.size(), 384, "by the same one");
+    log.close().await;
+    indexer.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_question_that_began_with_an_index_which_was_replaced_is_answered_and_harms_nothing() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let log = open(dir.path()).await;
+    fill(&log, 200).await;
+    index(&log, other.path(), usize::MAX).await;
+    let closed = log.index();
+    index(&log, dir.path(), usize::MAX).await;
+    assert_eq!(log.query_with(&of_acme(), closed).await.unwrap().entries.len(), 100);
+    assert!(log.index().is_some(), "the one that is in use was not what failed");
+    vandalise_index(other.path(), DAMAGE).await;
+    let damaged = Index::open(other.path(), Arc::new(AtomicU64::new(192))).await.unwrap();
+    assert_eq!(log.query_with(&of_acme(), Some(damaged.clone())).await.unwrap().entries.len(), 100);
+    assert!(!damaged.is_sound() && log.index().is_some());
+    log.close().await;
+}
+
+#[tokio::test]
 async fn two_do_not_write_one_index() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path()).await;
@@ -544,15 +676,7 @@ async fn an_open_log_keeps_its_index_and_lets_go_of_it() {
     let indexer = tokio::spawn(log.indexer(dir.path()).run());
     fill(&log, 300).await;
     // What is written goes on being indexed.
-    let until = async {
-        loop {
-            if log.index().is_some_and(|index| index.size() >= 256) {
-                break;
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(20), until).await.unwrap();
+    until_kept(&log, 256).await;
     let query = Query { organisation: Some(organisation("acme")), limit: 1000, ..Query::default() };
     assert_eq!(log.query(&query).await.unwrap().entries.len(), 150);
     log.close().await;
@@ -627,6 +751,50 @@ async fn organisations_that_a_stranger_makes_up_do_not_fill_the_index() {
     let query = Query { resource: Some("AuditScope/made-up-7".into()), ..Query::default() };
     assert_eq!(log.query(&query).await.unwrap().entries.len(), 1);
     log.close().await;
+}
+
+#[tokio::test]
+async fn refused_readings_are_counted_by_what_they_were_to_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    let scopes = ["AuditScope/*", "AuditScope/borealis", "AuditScope/acme", "AuditScope/made-up", "Dataset/d"];
+    let many = || refused(&log, std::iter::repeat_n(START, 50), |n| scopes[n % 5].to_owned());
+    // Borealis has no entries by then.
+    many().await;
+    log.append(deny(&log, "borealis", "r1")).await.unwrap();
+    many().await;
+    let counted = async |resource: &str| {
+        let only = vec![(Dimension::Resource, resource.to_owned()), (Dimension::Decision, String::from("deny"))];
+        let table = log.summary(&Summary { only, limit: 10, ..Summary::default() }).await.unwrap();
+        table.rows.iter().map(|row| row.measures.decisions).sum::<i64>()
+    };
+    for blocks in [0, 1, usize::MAX] {
+        index(&log, dir.path(), blocks).await;
+        let mut found = Vec::new();
+        for scope in scopes {
+            found.push(counted(scope).await);
+        }
+        assert_eq!(found, [20, 10, 20, 0, 20], "{blocks} blocks");
+        let by = vec![By::Of(Dimension::Resource)];
+        let table = log.summary(&Summary { by, limit: 10, ..Summary::default() }).await.unwrap();
+        let nothing = table.rows.iter().find(|row| row.group == [""]).unwrap();
+        // The organisation that there is not, the one without entries, and the decision of its own.
+        assert_eq!(nothing.measures.decisions, 20 + 10 + 1);
+    }
+    log.close().await;
+}
+
+#[tokio::test]
+async fn an_index_of_an_earlier_format_is_built_anew_and_is_no_finding() {
+    let dir = tempfile::tempdir().unwrap();
+    indexed(dir.path()).await;
+    executed(&dir.path().join("index.db"), "UPDATE cell SET bytes = bytes + 1; PRAGMA user_version = 1").await;
+    assert_eq!(fsck::check(dir.path(), None, |_, _| {}).await.unwrap().findings, []);
+    let log = open(dir.path()).await;
+    assert_eq!(Building::open(dir.path(), log.inner.reader.clone(), log.origin()).await.unwrap().size(), 0);
+    assert_eq!(index(&log, dir.path(), usize::MAX).await, 192);
+    log.close().await;
+    assert_eq!(fsck::check(dir.path(), None, |_, _| {}).await.unwrap().findings, []);
 }
 
 #[tokio::test]

@@ -4,32 +4,25 @@
 //! Whoever reads learns policies and everybody's entities, so it takes the permission to read the whole log. A stream that
 //! does not end with `{"end":true}` was cut off.
 
-use super::reader::{Granted, Reader};
-use super::{json, unknown, unreadable};
+use super::attended::{Attended, Terms};
+use super::reader::Reader;
+use super::{Over, ndjson, unknown, unreadable};
 use crate::Broker;
-use crate::World;
 use crate::authenticate::Door;
-use crate::authorize::Standing;
 use crate::listener::Peer;
-use crate::record::Exchange;
-use crate::respond::{Body, BodyError, Refusal};
-use crate::share::Share;
+use crate::respond::{Body, Refusal};
 use audit::query::{Decisions, Part};
 use axum::Extension;
 use axum::extract::{Request, State};
 use axum::response::IntoResponse;
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::stream::{self, Stream};
 use http::Response;
 use http::request::Parts;
-use http_body::Frame;
-use http_body_util::{BodyExt as _, StreamBody};
 use model::canonical::encode_text;
 use model::entry::Ended;
 use model::{Reason, RequestId, Timestamp};
 use std::sync::Arc;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 pub(super) async fn handle(
     State(broker): State<Arc<Broker>>,
@@ -57,20 +50,18 @@ async fn read(
     let reader = Reader::enter(broker, (id, "audit-decisions"), peer, parts, door).await?;
     let (from, to) = reader.understood(broker, &door.receipt, times(reader.query())).await?;
     let reading = reader.admitted(broker, &door.receipt, None, None).await?;
-    let (Granted { standing, mut exchange, share, .. }, place) = reading.placed(broker, true).await?;
-    exchange.forwarded();
+    let (mut reading, place) = reading.placed(broker, true).await?;
+    reading.exchange.forwarded();
     match broker.log.decisions(from, to).await {
         Ok(decisions) => {
-            exchange.answering(200);
-            let worlds = broker.worlds.subscribe();
-            let draining = broker.draining.clone();
-            let reading =
-                Reading { decisions, exchange, standing, worlds, draining, ended: false, _place: place, _share: share };
-            Ok(json(id, StreamBody::new(frames(reading)).boxed_unsync(), "application/x-ndjson"))
+            reading.exchange.answering(200);
+            let terms = Terms { expires: None, stopped: Ended::BrokerStopped };
+            let size = |lines: &Bytes| lines.len() as u64;
+            Ok(ndjson(id, Attended::new(broker, (reading, place), terms, size, part_by_part(decisions))))
         }
         Err(error) => {
             let refusal = unreadable(id, &error);
-            exchange.fail(Ended::SourceFailed, &refusal);
+            reading.exchange.fail(Ended::SourceFailed, &refusal);
             Err(refusal)
         }
     }
@@ -99,58 +90,20 @@ fn times(pairs: &[(String, String)]) -> Result<(Timestamp, Timestamp), Refusal> 
     Ok((from.unwrap_or(Timestamp::EPOCH), to.unwrap_or(Timestamp(i64::MAX))))
 }
 
-struct Reading {
-    decisions: Decisions,
-    exchange: Exchange,
-    standing: Standing,
-    worlds: watch::Receiver<Arc<World>>,
-    draining: CancellationToken,
-    ended: bool,
-    _place: super::Place,
-    _share: Share,
-}
-
-fn frames(reading: Reading) -> impl futures_util::Stream<Item = Result<Frame<Bytes>, BodyError>> {
-    stream::unfold(reading, |mut reading| async move {
-        let lines = reading.next_lines().await?;
-        reading.exchange.sent(lines.len() as u64);
-        Some((Ok(Frame::data(Bytes::from(lines))), reading))
+/// Part by part, and a last line that says that it was the last.
+fn part_by_part(decisions: Decisions) -> impl Stream<Item = Result<Bytes, Over>> + Send {
+    stream::unfold(Some(decisions), |decisions| async {
+        let mut decisions = decisions?;
+        match decisions.next().await {
+            Ok(Some(part)) => Some((Ok(Bytes::from(lines(&part))), Some(decisions))),
+            Ok(None) => Some((Ok(Bytes::from_static(b"{\"end\":true}\n")), None)),
+            Err(error) => {
+                tracing::warn!(%error, "a reader of the audit log was cut off");
+                let refusal = Refusal::new(Reason::NOT_RECORDED, "the audit log can be read no further");
+                Some((Err(Over { ended: Ended::SourceFailed, refusal }), None))
+            }
+        }
     })
-}
-
-impl Reading {
-    /// `None` at the end, with or without a last line that says so.
-    async fn next_lines(&mut self) -> Option<Vec<u8>> {
-        if self.ended {
-            self.exchange.end(Ended::Complete);
-            return None;
-        }
-        match self.next_part().await {
-            Ok(Some(part)) => Some(lines(&part)),
-            Ok(None) => {
-                self.ended = true;
-                Some(b"{\"end\":true}\n".to_vec())
-            }
-            Err(ended) => {
-                self.exchange.end(ended);
-                None
-            }
-        }
-    }
-
-    async fn next_part(&mut self) -> Result<Option<Part>, Ended> {
-        let world = self.worlds.borrow_and_update().clone();
-        if self.standing.ended(&world).is_some() {
-            return Err(Ended::Withdrawn);
-        }
-        if self.draining.is_cancelled() {
-            return Err(Ended::BrokerStopped);
-        }
-        self.decisions.next().await.map_err(|error| {
-            tracing::warn!(%error, "a reader of the audit log was cut off");
-            Ended::SourceFailed
-        })
-    }
 }
 
 /// First what the decisions name, then the decisions, byte for byte as they are stored, then how far the reading has come.

@@ -227,14 +227,14 @@ impl AtWork<'_> {
     }
 
     /// The request of this id. Its place among the readers is given up as soon as it is found.
-    async fn pending(&self, id: &str) -> Result<Option<Pending>, Refusal> {
-        let _place = self.broker.readers.place(false).await?;
+    async fn pending(&self, of: &OrganisationId, id: &str) -> Result<Option<Pending>, Refusal> {
+        let _place = self.broker.readers.place_of(false, of).await?;
         self.broker.log.erasure_request(id).await.map_err(|error| unreadable(&error.into()))
     }
 
     async fn approve(&self, caller: Authenticated, id: &str) -> Result<Response<Body>, Refusal> {
         let broker = self.broker;
-        let pending = match self.pending(id).await {
+        let pending = match self.pending(caller.organisation(), id).await {
             Ok(pending) => pending,
             Err(refusal) => {
                 record::refuse(&broker.log, &caller, &refusal.reason, Target::default(), self.about).await?;

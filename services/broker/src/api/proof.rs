@@ -57,15 +57,17 @@ async fn read(
 pub(super) async fn proven(broker: &Broker, reader: Reader, receipt: &Slip) -> Result<Evidence, Refusal> {
     let id = reader.id;
     let wanted = reader.understood(broker, receipt, Wanted::parse(reader.query())).await?;
+    let organisation = reader.organisation().clone();
     if let Some((index, leaf)) = wanted.redeems {
         reader.unrevoked()?;
-        let evidence = covered(broker, index, || broker.log.redeem(&broker.published, index, leaf)).await;
+        let make = || broker.log.redeem(&broker.published, index, leaf);
+        let evidence = covered(broker, &organisation, index, make).await;
         return evidence.map_err(|failed| failed.refusal(id));
     }
     let reading = reader.admitted(broker, receipt, wanted.organisation.clone(), Some(1)).await?;
     let mut exchange = reading.exchange;
     exchange.forwarded();
-    match prove(broker, &wanted).await {
+    match prove(broker, &organisation, &wanted).await {
         Ok(evidence) => {
             exchange.answering(200);
             exchange.sent(evidence.to_text().len() as u64);
@@ -80,9 +82,10 @@ pub(super) async fn proven(broker: &Broker, reader: Reader, receipt: &Slip) -> R
     }
 }
 
-async fn prove(broker: &Broker, wanted: &Wanted) -> Result<Evidence, Failed> {
-    let place = broker.readers.place(false).await?;
-    let index = broker.log.which(&wanted.which).await?;
+/// For somebody of the organisation `of`, in whose places that happens.
+async fn prove(broker: &Broker, of: &OrganisationId, wanted: &Wanted) -> Result<Evidence, Failed> {
+    let place = broker.readers.place_of(false, of).await?;
+    let index = broker.log.which(&wanted.which, wanted.organisation.as_ref()).await?;
     if let Some(organisation) = &wanted.organisation {
         let entry = broker.log.entry(index).await?.ok_or(EvidenceError::Unknown)?;
         // Another organisation's entry and none at all look the same.
@@ -92,7 +95,7 @@ async fn prove(broker: &Broker, wanted: &Wanted) -> Result<Evidence, Failed> {
         }
     }
     drop(place);
-    covered(broker, index, || broker.log.evidence(&broker.published, index, &wanted.disclose)).await
+    covered(broker, of, index, || broker.log.evidence(&broker.published, index, &wanted.disclose)).await
 }
 
 /// A checkpoint comes once a second, unless the plant wants it otherwise.
@@ -102,6 +105,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// What `make` makes once a checkpoint covers the entry. Nobody keeps others from reading while they wait for it.
 async fn covered<F: Future<Output = Result<Evidence, EvidenceError>>>(
     broker: &Broker,
+    of: &OrganisationId,
     index: u64,
     make: impl Fn() -> F,
 ) -> Result<Evidence, Failed> {
@@ -110,7 +114,7 @@ async fn covered<F: Future<Output = Result<Evidence, EvidenceError>>>(
         let is_covered = broker.log.status().checkpoint_size > index;
         let is_late = tokio::time::Instant::now() >= until;
         if is_covered || is_late || index >= broker.log.size() {
-            let _place = broker.readers.place(false).await?;
+            let _place = broker.readers.place_of(false, of).await?;
             match make().await {
                 Err(EvidenceError::NotPublished { .. }) if !is_late => {}
                 made => return Ok(made?),
@@ -190,6 +194,12 @@ impl Wanted {
             Refusal::new(Reason::BAD_PARAMETER, format!("`{name}` is `{value}`; it takes {expected}"))
         };
         let index = get("index").map(|text| text.parse().map_err(|_| bad("index", "an index"))).transpose()?;
+        // An id that says when the request came is found without looking through the log.
+        let request = get("request").map(|text| {
+            let id = RequestId::parse(text).filter(|id| id.time().is_some());
+            id.ok_or_else(|| bad("request", "the id of a request, as in `Millgate-Request-Id`"))
+        });
+        let request = request.transpose()?;
         let kind = get("kind").map(|text| Kind::parse(text).ok_or_else(|| bad("kind", &super::kinds()))).transpose()?;
         let organisation = get("organisation")
             .map(|text| OrganisationId::new(text).map_err(|_| bad("organisation", "an organisation's id")));
@@ -202,9 +212,9 @@ impl Wanted {
         });
         let disclose = disclose.collect::<Result<Vec<_>, _>>()?;
         let (organisation, leaf) = (organisation.transpose()?, leaf.transpose()?);
-        let which = match (index, get("request")) {
+        let which = match (index, request) {
             (Some(index), None) if kind.is_none() => Which::Index(index),
-            (None, Some(id)) if leaf.is_none() => Which::Request { id: id.to_owned(), kind },
+            (None, Some(id)) if leaf.is_none() => Which::Request { id, kind },
             (None, None) => {
                 return Err(Refusal::new(Reason::MISSING_PARAMETER, "say which entry: `request`, or `index`"));
             }
@@ -241,15 +251,21 @@ mod tests {
         let leaf = "ab".repeat(32);
         let wanted = parsed(&[("index", "7"), ("leaf", &leaf)]).unwrap();
         assert_eq!(wanted.redeems, Some((7, Hash([0xab; 32]))));
-        let wanted = parsed(&[("request", "r"), ("kind", "outcome"), ("disclose", "network,payload")]).unwrap();
-        assert_eq!(wanted.which, Which::Request { id: String::from("r"), kind: Some(Kind::Outcome) });
+        let r = "01a20522-59ec-7312-8079-6642e2582ffb";
+        let wanted = parsed(&[("request", r), ("kind", "outcome"), ("disclose", "network,payload")]).unwrap();
+        let id = RequestId::parse(r).unwrap();
+        assert_eq!(wanted.which, Which::Request { id, kind: Some(Kind::Outcome) });
         assert_eq!((wanted.disclose.len(), wanted.redeems), (2, None));
         for (query, reason) in [
             (&[][..], "missing_parameter"),
             (&[("leaf", leaf.as_str())], "missing_parameter"),
-            (&[("index", "7"), ("request", "r")], "bad_parameter"),
+            (&[("index", "7"), ("request", r)], "bad_parameter"),
             (&[("index", "7"), ("kind", "outcome")], "bad_parameter"),
-            (&[("request", "r"), ("leaf", &leaf)], "bad_parameter"),
+            (&[("request", r), ("leaf", &leaf)], "bad_parameter"),
+            (&[("request", "x")], "bad_parameter"),
+            (&[("request", "01A20522-59EC-7312-8079-6642E2582FFB")], "bad_parameter"),
+            // Of a version that has no time in it.
+            (&[("request", "936da01f-9abd-4d9d-80c7-02af85c822a8")], "bad_parameter"),
             (&[("index", "-7")], "bad_parameter"),
             (&[("index", "7"), ("leaf", "ab")], "bad_parameter"),
             (&[("index", "7"), ("disclose", "everything")], "bad_parameter"),

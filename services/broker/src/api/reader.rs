@@ -50,6 +50,11 @@ impl Reader {
         Ok(Self { id, route, peer, user_agent, canonical, asked, world, caller, share })
     }
 
+    /// In whose places the log is read.
+    pub fn organisation(&self) -> &OrganisationId {
+        self.caller.organisation()
+    }
+
     /// The question, as names and values.
     pub fn query(&self) -> &[(String, String)] {
         &self.canonical.query

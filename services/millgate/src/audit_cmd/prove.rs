@@ -7,8 +7,8 @@ use anyhow::{Context as _, bail};
 use audit::evidence::{EvidenceError, Which, of_published};
 use clap::Args;
 use http_body_util::BodyExt as _;
-use model::OrganisationId;
 use model::entry::{CommitmentClass, Kind};
+use model::{OrganisationId, RequestId};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -114,7 +114,10 @@ fn offline(
 ) -> anyhow::Result<String> {
     eprintln!("reading published files: nobody records this reading");
     let which = match (&args.request, args.index, receipt) {
-        (Some(id), ..) => Which::Request { id: id.clone(), kind: args.kind },
+        (Some(id), ..) => {
+            let id = RequestId::parse(id).with_context(|| format!("`{id}` is not the id of a request"))?;
+            Which::Request { id, kind: args.kind }
+        }
         (None, Some(index), _) | (None, None, Some(&Receipt { index, .. })) => Which::Index(index),
         (None, None, None) => bail!("say which entry: `--request ID`, `--index INDEX` or `--receipt FILE`"),
     };

@@ -26,7 +26,7 @@ impl Plant {
     /// What is found, without the folder that the files are in.
     fn problems(&self) -> Vec<String> {
         let args = Args { config: self.folder.path().join("millgate.toml"), json: false };
-        let problems = examine(&args).err().unwrap_or_default();
+        let problems = examine(&args, &mut Vec::new()).err().unwrap_or_default();
         let folder = format!("{}/policies/plants/munich/registry/", self.folder.path().display());
         problems.into_iter().map(|problem| problem.replace(&folder, "")).collect()
     }
@@ -153,4 +153,27 @@ fn a_product_that_waits_for_witnesses_is_a_fault_where_the_quorum_asks_for_none(
     let none = said("none");
     assert!(none.len() == 1 && none[0].contains("`quorum none` in the log's trust policy asks for none"), "{none:?}");
     assert_eq!(said("w1"), Vec::<String>::new());
+}
+
+#[test]
+fn a_witness_without_tls_beyond_this_machine_is_a_warning_and_no_problem() {
+    let plant = Plant::new();
+    let config = plant.folder.path().join("millgate.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("[audit]\n", "[audit]\nwitnesses = \"trust.policy\"\n")).unwrap();
+    let key = tlog::CosigningKey::generate("w1.example", [7; 32]).unwrap().verifier().to_text();
+    for (url, count) in
+        [("https://witness.acme.example", 0), ("http://127.0.0.1:8080", 0), ("http://witness.acme.example", 1)]
+    {
+        let policy = format!("witness w1 {key} {url}\nquorum w1\n");
+        std::fs::write(plant.folder.path().join("trust.policy"), policy).unwrap();
+        let mut warnings = Vec::new();
+        let args = Args { config: config.clone(), json: false };
+        assert!(examine(&args, &mut warnings).is_ok(), "{url}");
+        assert_eq!(warnings.len(), count, "{url}: {warnings:?}");
+        assert!(
+            warnings.iter().all(|warning| warning.contains(&format!("witness `w1` is asked over `{url}`"))),
+            "{warnings:?}"
+        );
+    }
 }

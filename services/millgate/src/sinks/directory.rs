@@ -20,7 +20,7 @@ use runtime::clock::SystemClock;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use tlog::{Checkpoint, VerifierKey};
+use tlog::Checkpoint;
 use tokio::task::JoinHandle;
 
 const BEGIN: &str = "\n=== ";
@@ -36,6 +36,9 @@ const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 const TRIED_MAX: usize = 10_000;
 /// Of a name, without the day and the ending; file systems take 255.
 const PREFIX_BYTES_MAX: usize = 200;
+
+/// The checkpoint in a note that the log has signed.
+pub(crate) type Hear = dyn Fn(&str) -> Option<Checkpoint>;
 
 #[derive(Debug)]
 pub(crate) struct Directory {
@@ -68,21 +71,16 @@ impl Directory {
         written.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
     }
 
-    /// The largest checkpoint that is kept here and signed by one of `keys`; `None` if there is no file of this log.
+    /// The largest checkpoint that is kept here and that `hear` takes for one of the log; `None` if there is no file of this log.
     ///
     /// # Errors
     /// When the directory cannot be read, or nothing in its files counts, or not all could be read that may count.
-    pub(crate) fn largest(path: &Path, origin: &str, keys: &[VerifierKey]) -> io::Result<Option<(Checkpoint, String)>> {
-        Self::largest_until(path, origin, keys, &day_of(SystemClock.now()))
+    pub(crate) fn largest(path: &Path, origin: &str, hear: &Hear) -> io::Result<Option<(Checkpoint, String)>> {
+        Self::largest_until(path, origin, hear, &day_of(SystemClock.now()))
     }
 
     /// As it is on this day.
-    fn largest_until(
-        path: &Path,
-        origin: &str,
-        keys: &[VerifierKey],
-        today: &str,
-    ) -> io::Result<Option<(Checkpoint, String)>> {
+    fn largest_until(path: &Path, origin: &str, hear: &Hear, today: &str) -> io::Result<Option<(Checkpoint, String)>> {
         let (files, mut is_ours) = (files(path, origin)?, false);
         let (mut largest, mut days): (Option<(Checkpoint, String)>, usize) = (None, 0);
         for (n, (day, name)) in files.iter().enumerate() {
@@ -94,7 +92,7 @@ impl Directory {
             }
             let (notes, is_named) = (read(&path.join(name), origin)?, name.starts_with(&prefix(origin)));
             is_ours |= is_named || !notes.is_empty();
-            let Some(found) = largest_of(notes, keys, name)? else { continue };
+            let Some(found) = largest_of(notes, hear, name)? else { continue };
             // A day that has not come yet may be of a clock that went wrong, and so counts; that it is one of the last does not.
             days += usize::from(day.as_str() <= today);
             if largest.as_ref().is_none_or(|(known, _)| known.size < found.0.size) {
@@ -174,18 +172,14 @@ fn read(path: &Path, origin: &str) -> io::Result<Vec<(u64, String)>> {
     Ok(records(&text).filter(|(_, note)| note.lines().next() == Some(origin)).collect())
 }
 
-/// The largest that was signed.
-fn largest_of(
-    mut notes: Vec<(u64, String)>,
-    keys: &[VerifierKey],
-    name: &str,
-) -> io::Result<Option<(Checkpoint, String)>> {
+/// The largest that counts.
+fn largest_of(mut notes: Vec<(u64, String)>, hear: &Hear, name: &str) -> io::Result<Option<(Checkpoint, String)>> {
     notes.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
     for (n, (_, note)) in notes.into_iter().enumerate() {
         if n == TRIED_MAX {
             return Err(hidden(&format!("`{name}` begins with {TRIED_MAX} checkpoints that the log has not signed")));
         }
-        if let Ok((checkpoint, _)) = Checkpoint::open_any(&note, keys) {
+        if let Some(checkpoint) = hear(&note) {
             return Ok(Some((checkpoint, note)));
         }
     }
@@ -236,7 +230,7 @@ mod tests {
     }
 
     fn read_all(dir: &Path) -> io::Result<Option<(Checkpoint, String)>> {
-        Directory::largest_until(dir, ORIGIN, &[key(1).verifier().clone()], "2026-12-01")
+        Directory::largest_until(dir, ORIGIN, &|note| Checkpoint::open(note, key(1).verifier()).ok(), "2026-12-01")
     }
 
     fn day(n: i64) -> Timestamp {

@@ -28,7 +28,7 @@ use rusty_s3::{Bucket, Credentials, S3Action, UrlStyle};
 use serde::Deserialize;
 use std::io;
 use std::time::{Duration, Instant};
-use tlog::{Checkpoint, VerifierKey};
+use tlog::Checkpoint;
 
 /// How long the address of a request, which is what is signed, may be used.
 const SIGNED_FOR: Duration = Duration::from_secs(60);
@@ -187,11 +187,14 @@ impl S3 {
         ))
     }
 
-    /// The largest checkpoint that is kept here and signed by one of `keys`; `None` if nothing of this log is.
+    /// The largest checkpoint that is kept here and that `hear` takes for one of the log; `None` if nothing of this log is.
     ///
     /// # Errors
     /// When the store cannot be read, or nothing of this log there counts, or not all could be read that may count.
-    pub(crate) async fn largest(&self, keys: &[VerifierKey]) -> io::Result<Option<(Checkpoint, String)>> {
+    pub(crate) async fn largest(
+        &self,
+        hear: &(impl Fn(&str) -> Option<Checkpoint> + Sync),
+    ) -> io::Result<Option<(Checkpoint, String)>> {
         let (mut tried, mut after) = (0, None);
         loop {
             let page = self.versions(after.as_ref()).await.map_err(io::Error::other)?;
@@ -204,7 +207,7 @@ impl S3 {
                 }
                 tried += 1;
                 let note = self.get(&version).await.map_err(io::Error::other)?;
-                if let Ok((checkpoint, _)) = Checkpoint::open_any(&note, keys)
+                if let Some(checkpoint) = hear(&note)
                     && checkpoint.origin == self.origin
                     // Else an old one under a name that sorts first would stand for all.
                     && self.key(checkpoint.size) == version.key

@@ -2,14 +2,14 @@
 
 use super::{Call, asked, status};
 use crate::Broker;
-use crate::api::{Over, Tail, Wanted, proof, search, summary, unreadable};
+use crate::api::{Over, Wanted, next_page, proof, search, summary, unreadable};
 use crate::respond::Refusal;
 use audit::index::{By, Measures, Table};
-use audit::query::{Found, Page};
+use audit::query::{Follow, Found, Page};
 use audit::{Publication, ReadError};
-use futures_util::stream::{self, BoxStream, StreamExt as _};
+use futures_util::stream::{self, BoxStream, Stream, StreamExt as _, TryStreamExt as _};
 use model::entry::Ended;
-use model::{Reason, RequestId, Timestamp};
+use model::{Reason, Timestamp};
 use prost::Message;
 use proto::audit::v1::audit_log_server::AuditLog;
 use proto::audit::v1::{
@@ -118,43 +118,17 @@ async fn tail(
     let granted = reader.admitted(broker, &call.receipt, wanted.query.organisation.clone(), Some(wanted.query.limit));
     let (granted, place) = granted.await?.placed(broker, true).await?;
     let id = granted.id;
-    let entries = Entries { tail: Tail::new(broker, wanted.query, granted, place), found: Vec::new().into_iter(), id };
-    let messages = stream::unfold(Some(entries), |entries| async {
-        let mut entries = entries?;
-        match entries.next().await {
-            Ok(message) => Some((Ok(message), Some(entries))),
-            Err(over) => {
-                entries.tail.exchange.end(over.ended);
-                Some((Err(status::of(status::code(&over.refusal), &over.refusal, entries.id)), None))
-            }
-        }
-    });
-    Ok(messages.boxed())
+    let size = |message: &TailResponse| message.encoded_len() as u64;
+    let answer = crate::api::tail(broker, (granted, place), wanted.query, size, one_by_one);
+    let status = move |over: Over| status::of(status::code(&over.refusal), &over.refusal, id);
+    Ok(answer.map(move |message| message.map_err(status)).boxed())
 }
 
-/// A tail, entry by entry.
-struct Entries {
-    tail: Tail,
-    /// What was found and is not sent.
-    found: std::vec::IntoIter<Found>,
-    id: RequestId,
-}
-
-impl Entries {
-    async fn next(&mut self) -> Result<TailResponse, Over> {
-        loop {
-            // A caller who takes little at a time is not sent the rest of a page after it was cut off.
-            if let Some(over) = self.tail.over() {
-                return Err(over);
-            }
-            if let Some(found) = self.found.next() {
-                let message = TailResponse { entry: Some(entry(found)) };
-                self.tail.exchange.sent(message.encoded_len() as u64);
-                return Ok(message);
-            }
-            self.found = self.tail.next_page().await?.entries.into_iter();
-        }
-    }
+/// Each entry a message: a caller who takes little at a time is not sent the rest of a page after it was cut off.
+fn one_by_one(entries: Follow) -> impl Stream<Item = Result<TailResponse, Over>> + Send {
+    let pages = stream::unfold(entries, |mut entries| async move { Some((next_page(&mut entries).await, entries)) });
+    let message = |found| Ok(TailResponse { entry: Some(entry(found)) });
+    pages.map_ok(move |page: Page| stream::iter(page.entries.into_iter().map(message))).try_flatten()
 }
 
 async fn summed_up(broker: &Broker, call: &Call, message: &SummaryRequest) -> Result<SummaryResponse, Refusal> {
@@ -190,7 +164,7 @@ async fn proven(broker: &Broker, call: &Call, message: &ProveRequest) -> Result<
 async fn checkpoint(broker: &Broker, call: &Call, message: &CheckpointRequest) -> Result<CheckpointResponse, Refusal> {
     let reader = call.reader(broker, message, Vec::new()).await?;
     reader.unrevoked()?;
-    let _place = broker.readers.place(false).await?;
+    let _place = broker.readers.place_of(false, reader.organisation()).await?;
     let published = broker.published.clone();
     let read = tokio::task::spawn_blocking(move || Publication::open(&published).map(|tree| tree.note().to_owned()));
     match read.await.unwrap_or(Err(ReadError::Closed)) {
