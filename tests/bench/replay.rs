@@ -177,7 +177,7 @@ fn request(world: &World, n: usize, principals: usize) -> anyhow::Result<AccessR
     let shape =
         Shape { resolution_ms, window_ms: hours * 3_600_000, rows: hours * 3_600_000 / resolution_ms, age_days: 0 };
     let (purpose, now) = (Some(purpose.parse()?), SystemClock.now());
-    Ok(AccessRequest { caller, action, resource, purpose, agreement: None, shape, now })
+    Ok(AccessRequest { caller, action, resource, purpose, agreement: None, shape, country: None, now })
 }
 
 /// User and system time of this process, from proc(5).

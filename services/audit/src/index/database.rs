@@ -10,7 +10,7 @@ use model::canonical::{encode_text, hex};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions as _, Connection as _, Row as _};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
@@ -18,7 +18,8 @@ use tlog::Hash;
 
 pub(super) const DATABASE_FILE: &str = "index.db";
 pub(super) const LOCK_FILE: &str = "index.lock";
-const FORMAT: i64 = 1;
+/// 2: cells tell countries apart.
+const FORMAT: i64 = 2;
 const SCHEMA: &str = include_str!("schema.sql");
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS: u32 = 3;
@@ -37,7 +38,7 @@ INSERT INTO hour (hour, low, high) SELECT value ->> 0, value ->> 1, value ->> 2 
 INSERT INTO cell
     SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8,
         value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13, value ->> 14, value ->> 15, value ->> 16,
-        value ->> 17, value ->> 18
+        value ->> 17, value ->> 18, value ->> 19
     FROM json_each(CAST(? AS TEXT)) WHERE true
     ON CONFLICT DO UPDATE SET decisions = decisions + excluded.decisions, ended = ended + excluded.ended,
         complete = complete + excluded.complete, bytes = bytes + excluded.bytes, rows = rows + excluded.rows;
@@ -76,7 +77,7 @@ impl Database {
             .pragma("secure_delete", "OFF")
             .disable_statement_logging();
         let mut connection = options.connect().await?;
-        let format: i64 = sqlx::query("PRAGMA user_version").fetch_one(&mut connection).await?.try_get(0)?;
+        let format = format_of(&mut connection).await?;
         if format == 0 {
             let mut transaction = connection.begin().await?;
             sqlx::raw_sql(SCHEMA).execute(&mut *transaction).await?;
@@ -88,7 +89,7 @@ impl Database {
                 .bind([0_u8; 32].to_vec())
                 .execute(&mut *transaction)
                 .await?;
-            sqlx::raw_sql("PRAGMA user_version = 1").execute(&mut *transaction).await?;
+            sqlx::raw_sql(AssertSqlSafe(format!("PRAGMA user_version = {FORMAT}"))).execute(&mut *transaction).await?;
             transaction.commit().await?;
         } else if format != FORMAT {
             return Ok(None);
@@ -183,6 +184,15 @@ pub(super) async fn readers(path: &Path) -> Result<SqlitePool, StoreError> {
     Ok(pool.await?)
 }
 
+async fn format_of(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
+    Ok(sqlx::query("PRAGMA user_version").fetch_one(connection).await?.try_get(0)?)
+}
+
+/// Whether its tables are those of this version.
+pub(super) async fn is_current(connection: &mut SqliteConnection) -> Result<bool, StoreError> {
+    Ok(format_of(connection).await? == FORMAT)
+}
+
 pub(super) async fn standing(connection: &mut SqliteConnection) -> Result<Standing, StoreError> {
     let row = sqlx::query("SELECT size, leaf FROM standing WHERE id = 1").fetch_one(connection).await?;
     let size = u64::try_from(row.try_get::<i64, _>(0)?).map_err(|_| damaged("standing"))?;
@@ -231,7 +241,7 @@ fn quoted(text: &str) -> String {
 }
 
 fn numbers(key: &CellKey) -> String {
-    const { assert!(COLUMNS.len() + 1 == 12, "the statement above names every column of a cell") };
+    const { assert!(COLUMNS.len() + 1 == 13, "the statement above names every column of a cell") };
     let texts: Vec<String> = key.iter().map(ToString::to_string).collect();
     texts.join(",")
 }
