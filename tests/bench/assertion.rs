@@ -75,6 +75,7 @@ fn permit(now: Timestamp) -> anyhow::Result<Permit> {
         purpose: Some("predictive-maintenance".parse()?),
         agreement: None,
         shape: Shape { resolution_ms: 60_000, window_ms: 3_600_000, rows: 60, age_days: 0 },
+        country: None,
         now,
     };
     match world.snapshot.decide(request, &["p-1"]) {

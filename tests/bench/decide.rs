@@ -127,7 +127,7 @@ fn one_question(snapshot: &Snapshot, requests: &[AccessRequest], rounds: usize) 
     for _ in 0..rounds {
         for request in requests {
             let begun = Instant::now();
-            black_box(snapshot.may_discover(&request.caller, &request.resource, request.now));
+            black_box(snapshot.may_discover(&request.caller, &request.resource, None, request.now));
             times.push(begun.elapsed().as_nanos() as f64 / 1e3);
         }
     }

@@ -353,6 +353,7 @@ fn request(size: Size, n: usize, signal: usize) -> Result<AccessRequest, String>
         purpose: Some(id("maintenance")?),
         agreement: None,
         shape: Shape { resolution_ms: 1_000, window_ms: 3_600_000, rows: 3_600, age_days: 0 },
+        country: None,
         now: NOW.plus_millis(n as i64),
     })
 }

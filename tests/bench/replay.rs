@@ -120,6 +120,7 @@ async fn decide(log: &Log, world: &World, n: usize, principals: usize) -> anyhow
     let now = request.now;
     let reference = log.principal_reference(request.caller.principal()).0;
     let about = Circumstances {
+        country: None,
         request: RequestId::new(now, runtime::random::bytes()),
         kind: Kind::Decision,
         method: "GET",
@@ -177,7 +178,7 @@ fn request(world: &World, n: usize, principals: usize) -> anyhow::Result<AccessR
     let shape =
         Shape { resolution_ms, window_ms: hours * 3_600_000, rows: hours * 3_600_000 / resolution_ms, age_days: 0 };
     let (purpose, now) = (Some(purpose.parse()?), SystemClock.now());
-    Ok(AccessRequest { caller, action, resource, purpose, agreement: None, shape, now })
+    Ok(AccessRequest { caller, action, resource, purpose, agreement: None, shape, country: None, now })
 }
 
 /// User and system time of this process, from proc(5).

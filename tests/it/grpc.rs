@@ -429,6 +429,7 @@ fn bad_calls() -> Vec<BadCall> {
         ("/millgate.audit.v1.AuditLog/Erase", whole.clone(), "12", "not_found", None),
         ("/millgate.audit.v2.AuditLog/Query", whole.clone(), "12", "not_found", None),
         ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", whole.clone(), "12", "not_found", None),
+        ("/grpc.health.v1.Health/Check", framed(0, 0, &[]), "12", "not_found", None),
         (QUERY, Vec::new(), "3", "bad_parameter", route),
         (QUERY, vec![0, 0], "3", "bad_parameter", route),
         (QUERY, framed(0, 4096, &good), "3", "bad_parameter", route),

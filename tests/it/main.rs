@@ -11,6 +11,7 @@ mod attacks;
 mod bodies;
 mod bound;
 mod catalogue;
+mod countries;
 mod crash;
 mod databases;
 mod disk;

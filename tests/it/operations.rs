@@ -27,6 +27,38 @@ async fn health_readiness_and_metrics_are_on_the_operators_listener() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn health_over_grpc_says_what_readyz_says_and_a_watch_is_told_of_the_drain() {
+    let plant = Plant::start().await.unwrap();
+    let config = plant.configuration("probed", "").unwrap();
+    let (mut broker, facts) = process::serve(&config, "").unwrap();
+    let address = |name: &str| facts[name].as_str().unwrap().trim_start_matches("http://").to_owned();
+    let asked = |listener: &str| {
+        let output = process::client("health.py").arg(address(listener)).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let lines = String::from_utf8(output.stdout).unwrap();
+        let of = |line: &str| {
+            let said: serde_json::Value = serde_json::from_str(line).unwrap();
+            said.get("status").or_else(|| said.get("code")).and_then(|said| said.as_str()).unwrap().to_owned()
+        };
+        lines.lines().map(of).collect::<Vec<_>>()
+    };
+    assert_eq!(asked("operator"), ["SERVING", "SERVING", "NOT_FOUND"]);
+    // Where callers come, strangers learn nothing, not even that.
+    assert_eq!(asked("api"), ["UNAUTHENTICATED"; 3]);
+    let mut watch = process::client("health.py");
+    watch.args([&address("operator"), "--watch"]).stdout(std::process::Stdio::piped());
+    let mut watch = process::Guard::spawn(&mut watch).unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(watch.0.stdout.take().unwrap()));
+    assert_eq!(lines.next().unwrap().unwrap(), r#"{"status": "SERVING"}"#);
+    broker.signal("TERM").unwrap();
+    assert_eq!(lines.next().unwrap().unwrap(), r#"{"status": "NOT_SERVING"}"#);
+    assert!(lines.next().is_none(), "the call is over");
+    assert!(watch.0.wait().unwrap().success());
+    assert!(broker.0.wait().unwrap().success(), "and nobody is waited for");
+    plant.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_drain_lets_open_answers_finish() {
     // The source answers only when told to, so that the drain begins in the middle of an exchange.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

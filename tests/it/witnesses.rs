@@ -322,6 +322,10 @@ async fn a_copy_that_was_put_back_is_quarantined_and_gives_nothing_out() {
     let why = ready.text();
     assert!(why.contains("quarantined: the witness `w1` has seen") && why.contains("`w3`"), "{why}");
     assert_eq!(operator(&facts, "/healthz").await.status, 200);
+    let address = facts["operator"].as_str().unwrap().trim_start_matches("http://");
+    let health = process::client("health.py").arg(address).output().unwrap();
+    let health = String::from_utf8_lossy(&health.stdout).into_owned();
+    assert_eq!(health.matches("\"status\": \"NOT_SERVING\"").count(), 2, "{health}");
     let metrics = operator(&facts, "/metrics").await.text();
     assert!(metrics.contains("millgate_audit_quarantined 1"), "{metrics}");
     assert!(metrics.contains("millgate_refusals_total{listener=\"api\",reason=\"quarantined\"} 3"), "{metrics}");

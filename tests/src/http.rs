@@ -4,8 +4,9 @@ use anyhow::Context as _;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 #[derive(Debug)]
@@ -45,10 +46,31 @@ pub async fn get(url: &str, headers: &[(&str, &str)]) -> anyhow::Result<Answer> 
     send("GET", url, headers, Bytes::new()).await
 }
 
+/// From one of this machine's addresses.
+///
+/// # Errors
+/// When there is no answer, or it breaks off.
+pub async fn get_from(address: IpAddr, url: &str, headers: &[(&str, &str)]) -> anyhow::Result<Answer> {
+    let mut connector = HttpConnector::new();
+    connector.set_local_address(Some(address));
+    let client = Client::builder(TokioExecutor::new()).build(connector);
+    answer(&client, "GET", url, headers, Bytes::new()).await
+}
+
 /// # Errors
 /// When there is no answer, or it breaks off.
 pub async fn send(method: &str, url: &str, headers: &[(&str, &str)], body: Bytes) -> anyhow::Result<Answer> {
     let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+    answer(&client, method, url, headers, body).await
+}
+
+async fn answer(
+    client: &Client<HttpConnector, Full<Bytes>>,
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: Bytes,
+) -> anyhow::Result<Answer> {
     let mut request = http::Request::builder().method(method).uri(url);
     for (name, value) in headers {
         request = request.header(*name, *value);

@@ -25,6 +25,14 @@ pub fn run(name: &str, arguments: &[&str]) -> anyhow::Result<Output> {
     Command::new(executable(name)?).args(arguments).output().with_context(|| format!("`{name}` cannot be started"))
 }
 
+/// A script of `tests/clients`, run by the Python that the tests' tools came with.
+pub fn client(script: &str) -> Command {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut command = Command::new(tests.join(".tools/venv/bin/python"));
+    command.arg(tests.join("clients").join(script));
+    command
+}
+
 /// `millgate serve` as a process of its own; `shell` may set limits before it, as in `ulimit -f 100;`.
 ///
 /// # Errors

@@ -44,6 +44,9 @@ pub struct Filter {
     /// How an exchange ended: `complete`, `withdrawn`, …
     #[prost(string, optional, tag = "15")]
     pub ended: ::core::option::Option<::prost::alloc::string::String>,
+    /// Where a request came from, two letters as in `DE`.
+    #[prost(string, optional, tag = "16")]
+    pub country: ::core::option::Option<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct QueryRequest {
@@ -105,7 +108,7 @@ pub struct TailResponse {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SummaryRequest {
-    /// Up to four of `day`, `week`, `month`, `organisation`, `product`, `action`, …; none gives one row.
+    /// Up to four of `day`, `week`, `month`, `organisation`, `product`, `action`, `country`, …; none gives one row.
     #[prost(string, repeated, tag = "1")]
     pub by: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Midnight (UTC) of the first day.

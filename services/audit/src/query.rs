@@ -58,6 +58,8 @@ pub struct Query {
     pub policy: Option<String>,
     /// How an exchange ended: `complete`, …
     pub ended: Option<String>,
+    /// Where a request came from: `DE`.
+    pub country: Option<String>,
     /// Decisions whose exchange was open at that moment: allowed by then, and without an outcome until later. Exchanges of
     /// less than a second are left out.
     pub open_at: Option<Timestamp>,
@@ -88,6 +90,7 @@ impl Default for Query {
             purpose: None,
             policy: None,
             ended: None,
+            country: None,
             open_at: None,
             after: None,
             before: None,
@@ -132,6 +135,7 @@ impl Query {
             (Facet::Purpose, self.purpose.as_deref()),
             (Facet::Policy, self.policy.as_deref()),
             (Facet::Ended, self.ended.as_deref()),
+            (Facet::Country, self.country.as_deref()),
         ];
         terms.into_iter().filter_map(|(facet, value)| Some((facet, value?))).collect()
     }

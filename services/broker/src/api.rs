@@ -37,7 +37,7 @@ use http::{HeaderValue, Response, header};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use model::entry::{Ended, Kind};
-use model::{AuthenticationMethod, OrganisationId, Reason, RequestId, Timestamp};
+use model::{AuthenticationMethod, Country, OrganisationId, Reason, RequestId, Timestamp};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -93,6 +93,7 @@ async fn unknown(
         kind: Kind::AuditRead,
         method: parts.method.as_str(),
         peer: peer.address.ip(),
+        country: world.country_of(peer.address.ip()),
         user_agent: stack::single(parts, "user-agent"),
         route: None,
         product: None,
@@ -149,7 +150,7 @@ async fn offered(
         return Err(Refusal::denied(Reason::REVOKED, "you, or what you have shown, is revoked"));
     }
     let wanted = catalogue::Wanted::parse(&canonical.query)?;
-    let now = broker.clock.now();
+    let (country, now) = (world.country_of(peer.address.ip()), broker.clock.now());
     let place = broker.readers.catalogue().await?;
     // Goes when the caller does.
     let waiting = Arc::new(());
@@ -157,7 +158,7 @@ async fn offered(
     let made = tokio::task::spawn_blocking(move || {
         let _held = (share, place);
         let given_up = || waits.strong_count() == 0;
-        serde_json::to_string(&catalogue::page(&world, &caller, &wanted, now, given_up)).unwrap_or_default()
+        serde_json::to_string(&catalogue::page(&world, &caller, &wanted, (country, now), given_up)).unwrap_or_default()
     });
     let body = made.await.map_err(|_| Refusal::new(Reason::OVERLOADED, "the catalogue could not be made"))?;
     drop(waiting);
@@ -386,7 +387,7 @@ struct Wanted {
     follow: bool,
 }
 
-const NAMES: [&str; 21] = [
+const NAMES: [&str; 22] = [
     "from",
     "to",
     "organisation",
@@ -402,6 +403,7 @@ const NAMES: [&str; 21] = [
     "purpose",
     "policy",
     "ended",
+    "country",
     "open_at",
     "after",
     "before",
@@ -451,6 +453,8 @@ impl Wanted {
             "policy" => q.policy = Some(value.to_owned()),
             "ended" if Ended::parse(value).is_some() => q.ended = Some(value.to_owned()),
             "ended" => return Err(bad(&Ended::ALL.map(Ended::as_str).join(", "))),
+            "country" if Country::parse(value).is_some() => q.country = Some(value.to_owned()),
+            "country" => return Err(bad("two upper-case letters as in `DE`")),
             "open_at" => q.open_at = Some(time()?),
             "after" => q.after = Some(value.parse().map_err(|_| bad("an index"))?),
             "before" => q.before = Some(value.parse().map_err(|_| bad("an index"))?),

@@ -76,6 +76,7 @@ pub async fn authenticate(
             reason: &error.reason,
             issuer: error.issuer.as_ref().map(AsRef::as_ref),
             peer: peer.address.ip(),
+            country: world.country_of(peer.address.ip()),
             user_agent: stack::single(parts, "user-agent"),
             method: Some(parts.method.as_str()),
             path: Some(path),

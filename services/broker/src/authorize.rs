@@ -1,6 +1,7 @@
 //! `AccessRequest` → `Permit`, or a refusal that is recorded before the caller hears of it.
 
 use crate::Broker;
+use crate::listener::Peer;
 use crate::record::{self, Circumstances};
 use crate::respond::Refusal;
 use crate::world::World;
@@ -9,6 +10,7 @@ use model::party::Parties;
 use model::plant::{Alike, Plant, RecordKind};
 use model::{AccessRequest, Action, Authenticated, AuthenticationMethod, Clock, FieldClassId, Reason, ResourceRef};
 use pdp::{Decision, Denial, Permit};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -86,6 +88,8 @@ pub struct Standing {
     request: AccessRequest,
     /// Of the caller's connection.
     certificate: Option<Arc<PeerCertificate>>,
+    /// Of the same connection. Where its network is may turn out to be another country.
+    address: IpAddr,
     /// The generation that permitted it last.
     generation: u64,
     hidden: Hidden,
@@ -93,12 +97,7 @@ pub struct Standing {
 }
 
 impl Standing {
-    pub fn new(
-        permit: &Permit,
-        world: &World,
-        certificate: Option<Arc<PeerCertificate>>,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
+    pub fn new(permit: &Permit, world: &World, peer: &Peer, clock: Arc<dyn Clock>) -> Self {
         let (request, generation) = (permit.request().clone(), permit.generation());
         let hidden = Hidden {
             classes: permit.classes_hidden().into(),
@@ -106,7 +105,8 @@ impl Standing {
             alike: permit.kinds_alike().cloned(),
             plant: world.catalog.plant.clone(),
         };
-        Self { request, certificate, generation, hidden, clock }
+        let (certificate, address) = (peer.certificate.clone(), peer.address.ip());
+        Self { request, certificate, address, generation, hidden, clock }
     }
 
     /// Returns when a new generation no longer permits it, or the caller's certificate no longer counts, and says why.
@@ -177,7 +177,8 @@ impl Standing {
         if !vouched_for(&self.request.caller, &world.parties) {
             return Some(Refusal::new(Reason::UNKNOWN_ISSUER, "the issuer no longer speaks for your organisation"));
         }
-        let request = AccessRequest { now: self.clock.now(), ..self.request.clone() };
+        let country = world.country_of(self.address);
+        let request = AccessRequest { country, now: self.clock.now(), ..self.request.clone() };
         match world.snapshot.decide(request, &[]) {
             Decision::Permit(permit) if self.hidden.covers(&permit, &world.catalog.plant) => None,
             Decision::Permit(_) => {
@@ -274,6 +275,10 @@ mod tests {
         World::join(&parts, generation, crate::upstream::Upstreams::new()).unwrap()
     }
 
+    fn peer() -> Peer {
+        Peer { address: "192.0.2.1:1024".parse().unwrap(), certificate: None }
+    }
+
     #[expect(clippy::disallowed_methods, reason = "a caller of the test")]
     fn standing(world: &World, method: AuthenticationMethod) -> (Standing, Arc<Hand>) {
         let caller = Authenticated::assertion(Assertion {
@@ -301,6 +306,7 @@ mod tests {
             purpose: Some("predictive-maintenance".parse().unwrap()),
             agreement: None,
             shape: Shape { resolution_ms: 60_000, window_ms: hour, rows: 60, age_days: 0 },
+            country: None,
             now: NOW,
         };
         let permit = match world.snapshot.decide(request, &["p"]) {
@@ -308,7 +314,7 @@ mod tests {
             Decision::Denied(denial) => panic!("{:?}", denial.reasons),
         };
         let clock = Arc::new(Hand(AtomicI64::new(NOW.millis())));
-        (Standing::new(&permit, world, None, clock.clone()), clock)
+        (Standing::new(&permit, world, &peer(), clock.clone()), clock)
     }
 
     #[test]
@@ -348,7 +354,7 @@ mod tests {
             Decision::Permit(permit) => permit,
             Decision::Denied(denial) => panic!("{:?}", denial.reasons),
         };
-        let mut standing = Standing::new(&permit(&before), &before, None, standing.clock.clone());
+        let mut standing = Standing::new(&permit(&before), &before, &peer(), standing.clock.clone());
         let agreement: model::AgreementId = "acme-maintenance-2026".parse().unwrap();
         let reveals = |parties: &mut Parties, class: &str, yes: bool| {
             let of = parties.agreements.get_mut(&agreement).unwrap();

@@ -2,6 +2,7 @@
 
 use crate::Broker;
 use crate::ask::{Prepared, SourceBody, describe, no_such_item};
+use crate::listener::Peer;
 use crate::record::{Admitted, Exchange};
 use crate::respond::{AGREEMENT, Body, Refusal};
 use crate::shape::{self, NotBegun, Plan, Recorded, Shaped, Times, Watched};
@@ -10,7 +11,6 @@ use crate::world::World;
 use http::{HeaderValue, Response, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
-use identity::PeerCertificate;
 use model::entry::Ended;
 use model::{AgreementId, Reason, RequestId};
 use registry::UpstreamRequest;
@@ -25,8 +25,8 @@ pub struct Question<'a> {
     /// That it was decided in.
     pub world: &'a World,
     pub upstream: &'a Upstream,
-    /// Of the caller's connection.
-    pub certificate: Option<Arc<PeerCertificate>>,
+    /// The caller's connection.
+    pub peer: &'a Peer,
     pub target: &'a UpstreamRequest,
     /// What is done to the answer.
     pub plan: &'a Plan,
@@ -47,7 +47,7 @@ pub struct Question<'a> {
 pub async fn forward(broker: &Broker, admitted: Admitted, question: Question<'_>) -> Result<Response<Body>, Refusal> {
     let (permit, exchange) = admitted.into_exchange();
     let upstream = question.upstream;
-    let mut standing = broker.standing(&permit, question.world, question.certificate.clone());
+    let mut standing = broker.standing(&permit, question.world, question.peer);
     let slot = match tokio::time::timeout(upstream.queue_timeout, upstream.slots.clone().acquire_owned()).await {
         Ok(Ok(slot)) => Arc::new(slot),
         _ => {

@@ -142,6 +142,7 @@ impl Handshakes {
             reason: &refused.reason,
             issuer: refused.issuer.as_ref().map(AsRef::as_ref),
             peer,
+            country: self.broker.world().country_of(peer),
             user_agent: None,
             method: None,
             path: None,

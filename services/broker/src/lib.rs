@@ -43,7 +43,7 @@ pub use world::{Folders, Parts, World};
 use arc_swap::ArcSwap;
 use assertion::Assertions;
 use audit::Log;
-use identity::{Identity, Origins, PeerCertificate};
+use identity::{Identity, Origins};
 use listener::Peer;
 use model::{Clock, RequestId};
 use record::RefusedLogins;
@@ -191,13 +191,8 @@ impl Broker {
     }
 
     /// `world` is the one that the permit was given in.
-    fn standing(
-        &self,
-        permit: &pdp::Permit,
-        world: &World,
-        certificate: Option<Arc<PeerCertificate>>,
-    ) -> authorize::Standing {
-        authorize::Standing::new(permit, world, certificate, self.clock.clone())
+    fn standing(&self, permit: &pdp::Permit, world: &World, peer: &Peer) -> authorize::Standing {
+        authorize::Standing::new(permit, world, peer, self.clock.clone())
     }
 
     fn request_id(&self) -> RequestId {

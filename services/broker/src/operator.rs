@@ -1,14 +1,20 @@
 //! Health, readiness, metrics and public keys: the operator's listener, loopback by default, nothing of a caller's on it.
 
+pub(crate) mod health;
+
 use crate::Broker;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post_service};
+use health::Health;
 use http::{StatusCode, header};
 use std::sync::Arc;
 
 pub fn router(broker: Arc<Broker>) -> axum::Router {
+    let asked = broker.clone();
+    let health = Health::service(move || is_ready(&asked), broker.draining.clone());
     axum::Router::new()
+        .route(health::PATH, post_service(health))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
@@ -16,9 +22,13 @@ pub fn router(broker: Arc<Broker>) -> axum::Router {
         .with_state(broker)
 }
 
+fn is_ready(broker: &Broker) -> bool {
+    broker.readiness.is_ready() && broker.log.is_healthy()
+}
+
 async fn ready(State(broker): State<Arc<Broker>>) -> Response {
     let healthy = broker.log.is_healthy();
-    if broker.readiness.is_ready() && healthy {
+    if is_ready(&broker) {
         return "ready\n".into_response();
     }
     let mut text = String::from("not ready\n");

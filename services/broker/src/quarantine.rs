@@ -3,20 +3,22 @@
 //! Somebody who kept a checkpoint has seen a longer or another history of this log than the copy here. Whatever this broker
 //! recorded now would make a second one, so nothing is recorded, and without a record there is no data. What passes:
 //!
-//! 1. The operator is told: `/healthz`, `/readyz` with the reason, `/metrics`.
+//! 1. The operator is told: `/healthz`, `/readyz` with the reason, `/metrics`, and over gRPC that nothing is served.
 //! 2. Everybody else gets 503 `quarantined`, before anybody is asked who it is: a login would be an entry, and so would be a
 //!    reading of the log. Published files can be read as files.
 //!
 //! There is no log, no catalog and no source behind these types, so there is nothing that could be given out by mistake.
 
+use crate::operator::health::{self, Health};
 use crate::respond::{self, Body, Refusal};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response as Answer};
-use axum::routing::get;
+use axum::routing::{get, post_service};
 use http::{Response, StatusCode, header};
 use model::{Clock, Reason, RequestId};
 use runtime::metrics::{Counter, Family, Registry};
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 /// See the module.
 #[derive(Debug)]
@@ -66,9 +68,10 @@ impl Quarantine {
         respond::refuse(&refusal, RequestId::new(self.clock.now(), runtime::random::bytes()))
     }
 
-    /// Health, readiness and metrics for the operator.
-    pub fn operator(self: &Arc<Self>) -> axum::Router {
+    /// Health, readiness and metrics for the operator. Watches of its health end when `draining` is cancelled.
+    pub fn operator(self: &Arc<Self>, draining: CancellationToken) -> axum::Router {
         axum::Router::new()
+            .route(health::PATH, post_service(Health::service(|| false, draining)))
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(ready))
             .route("/metrics", get(metrics))

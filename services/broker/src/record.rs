@@ -12,8 +12,8 @@ use model::canonical::{Encoded, Members, Value};
 use model::entry::{CommitmentClass, DirectoryRow, Disclosure, Draft, Effect, Ended, Kind};
 use model::plant::RecordKind;
 use model::{
-    AgreementId, Authenticated, CertificateRef, OrganisationId, PurposeId, Reason, RequestId, ResourceRef, RouteId,
-    Shape, Timestamp,
+    AgreementId, Authenticated, CertificateRef, Country, OrganisationId, PurposeId, Reason, RequestId, ResourceRef,
+    RouteId, Shape, Timestamp,
 };
 use pdp::{Denial, Digests, Permit};
 use std::collections::BTreeMap;
@@ -51,6 +51,8 @@ pub struct Circumstances<'a> {
     pub kind: Kind,
     pub method: &'a str,
     pub peer: IpAddr,
+    /// Where the peer's network is, if that is known.
+    pub country: Option<Country>,
     pub user_agent: Option<&'a str>,
     pub route: Option<&'a str>,
     pub product: Option<&'a str>,
@@ -315,6 +317,7 @@ fn decision_members(who: &Who<'_>, actor_agreements: &[Option<AgreementId>], abo
     text_if(&mut members, "route", about.route);
     text_if(&mut members, "product", about.product);
     text_if(&mut members, "source", about.source);
+    text_if(&mut members, "country", about.country);
     members
 }
 
@@ -545,6 +548,7 @@ pub struct RefusedLogin<'a> {
     /// Whose token it claimed to be, if that issuer is known.
     pub issuer: Option<&'a str>,
     pub peer: IpAddr,
+    pub country: Option<Country>,
     pub user_agent: Option<&'a str>,
     /// None of these two where a certificate was refused in the TLS handshake.
     pub method: Option<&'a str>,
@@ -578,6 +582,7 @@ impl RefusedLogins {
         members.texts("reasons", [login.reason.as_str()]);
         text_if(&mut members, "method", login.method.map(method_name));
         text_if(&mut members, "issuer", login.issuer);
+        text_if(&mut members, "country", login.country);
         // No organisation: a credential that failed speaks for nobody, and must not touch anybody's sequence.
         let draft = Draft::new(Kind::RefusedLogin, &common, None, members, disclosures)
             .map_err(|e| Refusal::new(Reason::NOT_RECORDED, e.to_string()))?;
@@ -663,6 +668,7 @@ mod tests {
             reason: &Reason::MALFORMED_TOKEN,
             issuer: None,
             peer: IpAddr::from([a, b, c, d, 0, 0, 0, 1]),
+            country: None,
             user_agent: None,
             method: None,
             path: None,

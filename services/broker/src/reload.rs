@@ -14,7 +14,7 @@ use audit::query::Query;
 use model::canonical::Value;
 use model::entry::{Content, Draft, Kind};
 use pdp::PolicySet;
-use registry::{Problem, Source};
+use registry::{NetworkFiles, Networks, Problem, Source};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -42,6 +42,8 @@ pub struct Reloader {
     folders: Folders,
     /// Folders of cases that a policy set must pass.
     cases: Vec<PathBuf>,
+    /// Where callers' networks are.
+    networks: NetworkFiles,
     certificate: Option<Certificate>,
     /// What is in use. Nothing at first: what changed while the log was opened must not be missed.
     seen: Marks,
@@ -65,6 +67,7 @@ struct Marks {
     registry: Option<model::Digest>,
     schema: Option<FileMark>,
     cases: Vec<model::Digest>,
+    networks: Vec<Option<FileMark>>,
     /// The listeners' certificate and key, the keys for assertions, the sources' secrets, certificates and authorities.
     files: Vec<Option<FileMark>>,
 }
@@ -97,6 +100,7 @@ struct Refused {
     policies: bool,
     catalog: bool,
     registry: bool,
+    networks: bool,
 }
 
 /// What a look takes in.
@@ -105,6 +109,7 @@ struct Due {
     policies: Option<Loaded>,
     catalog: bool,
     registry: bool,
+    networks: bool,
     files: bool,
     /// Nothing but what is revoked: the rest waits.
     only_revoked: bool,
@@ -126,6 +131,7 @@ impl Reloader {
             broker,
             folders,
             cases: Vec::new(),
+            networks: NetworkFiles::default(),
             certificate,
             seen,
             last,
@@ -139,6 +145,11 @@ impl Reloader {
     /// A policy set must decide the cases in these folders as they say.
     pub fn with_cases(self, folders: Vec<PathBuf>) -> Self {
         Self { cases: folders, ..self }
+    }
+
+    /// Callers are where these files say.
+    pub fn with_networks(self, networks: NetworkFiles) -> Self {
+        Self { networks, ..self }
     }
 
     /// Runs until `stop`. A change of `hangups` asks for everything to be read again.
@@ -173,18 +184,18 @@ impl Reloader {
         }
     }
 
-    /// What was found, without policies and catalog that changed since the last look: somebody may be in the middle of
-    /// copying them, and a set without the file that forbids would allow. What is revoked never waits.
+    /// What was found, without policies, catalog and networks that changed since the last look: somebody may be in the middle
+    /// of copying them, and a set without the file that forbids would allow. What is revoked never waits.
     fn settled(&self, found: &Marks) -> Marks {
-        if found.has_folders_of(&self.last) {
-            return found.clone();
-        }
-        found.clone().with_folders_of(&self.seen)
+        let lies_still = found.networks == self.last.networks;
+        let networks = if lies_still { &found.networks } else { &self.seen.networks }.clone();
+        let found = Marks { networks, ..found.clone() };
+        if found.has_folders_of(&self.last) { found } else { found.with_folders_of(&self.seen) }
     }
 
     /// What there is to do now. Policies are read beside it, and taken in when they are `loaded`.
     fn due(&mut self, mut everything: bool, loaded: Option<Loaded>) -> Option<Due> {
-        let found = marks(&self.folders, &self.cases, self.certificate.as_ref(), &self.broker);
+        let found = self.marks();
         let mut began = self.loading.take_if(|_| loaded.is_some()).zip(loaded);
         // What changed while it was read is read again, once it lies still.
         if let Some((stale, _)) = began.take_if(|(began, _)| began.is_stale || !found.has_folders_of(&began.marks)) {
@@ -211,6 +222,7 @@ impl Reloader {
             policies,
             catalog: all || self.refused.catalog || now.catalog != self.seen.catalog,
             registry: all || self.refused.registry || now.registry != self.seen.registry,
+            networks: all || self.refused.networks || now.networks != self.seen.networks,
             files: all || now.files != self.seen.files,
             only_revoked: false,
         };
@@ -231,7 +243,8 @@ impl Reloader {
         let is_new = now != (self.seen.registry, self.seen.files.clone()) && self.glanced.as_ref() != Some(&now);
         self.glanced = Some(now);
         self.last = found;
-        let due = Due { policies: None, catalog: false, registry: false, files: false, only_revoked: true };
+        let due =
+            Due { policies: None, catalog: false, registry: false, networks: false, files: false, only_revoked: true };
         is_new.then_some(due)
     }
 
@@ -258,6 +271,7 @@ impl Reloader {
             policies: self.refused.policies && due.policies.is_none(),
             catalog: self.refused.catalog && !due.catalog,
             registry: false,
+            networks: self.refused.networks && !due.networks,
         };
         let has_policies = due.policies.is_some();
         match due.policies {
@@ -283,6 +297,15 @@ impl Reloader {
                 Err(p) => {
                     refused.registry = true;
                     problems.push(("registry", p));
+                }
+            }
+        }
+        if due.networks {
+            match Networks::load(&self.networks, &current.networks) {
+                Ok(networks) => parts.networks = networks,
+                Err(p) => {
+                    refused.networks = true;
+                    problems.push(("networks", p));
                 }
             }
         }
@@ -343,7 +366,7 @@ impl Reloader {
             Ok(world) if !refused.registry => return changed(&world, current).then_some(world),
             Ok(world) => upstreams = world.upstreams,
             Err(p) => {
-                *refused = Refused { policies: true, catalog: true, registry: true };
+                *refused = Refused { policies: true, catalog: true, registry: true, ..*refused };
                 problems.push(("together", p));
             }
         }
@@ -493,6 +516,7 @@ fn changed(world: &World, current: &World) -> bool {
         || world.parties.digest != current.parties.digest
         || world.parties.revocations != current.parties.revocations
         || !world.authorities.is(&current.authorities)
+        || world.networks.digest() != current.networks.digest()
         || world.upstreams.len() != current.upstreams.len()
         || world.upstreams.iter().zip(&current.upstreams).any(|(a, b)| !Arc::ptr_eq(a.1, b.1))
 }
@@ -522,24 +546,29 @@ fn activations(world: &World, old: &World) -> Vec<Record> {
         members.extend(summary::policies(world, old));
         records.push((kind, members, content));
     }
-    let mut admin = |folder: &'static str, digest: model::Digest, previous: model::Digest| {
-        let members = vec![
+    let mut admin = |folder: &'static str, digest: model::Digest, previous: Option<model::Digest>| {
+        let mut members = vec![
             ("event", Value::text("activated")),
             ("folder", Value::text(folder)),
             ("digest", Value::text(digest.to_hex())),
-            ("previous", Value::text(previous.to_hex())),
             ("generation", generation.clone()),
         ];
+        members.extend(previous.map(|previous| ("previous", Value::text(previous.to_hex()))));
         records.push((Kind::Admin, members, Vec::new()));
     };
     if world.catalog.plant.digest != old.catalog.plant.digest {
-        admin("catalog", world.catalog.plant.digest, old.catalog.plant.digest);
+        admin("catalog", world.catalog.plant.digest, Some(old.catalog.plant.digest));
     }
     if world.parties.digest != old.parties.digest || world.parties.revocations != old.parties.revocations {
-        admin("registry", world.parties.digest, old.parties.digest);
+        admin("registry", world.parties.digest, Some(old.parties.digest));
     }
     if world.authorities.digest() != old.authorities.digest() {
-        admin("authorities", world.authorities.digest(), old.authorities.digest());
+        admin("authorities", world.authorities.digest(), Some(old.authorities.digest()));
+    }
+    if let (Some(digest), previous) = (world.networks.digest(), old.networks.digest())
+        && previous != Some(digest)
+    {
+        admin("networks", digest, previous);
     }
     records
 }
@@ -581,13 +610,14 @@ pub(crate) async fn active_policies(log: &Log) -> Option<String> {
 
 /// Names the catalog and registry that the first decisions are made from.
 pub(crate) fn opening(world: &World) -> Record {
-    let members = vec![
+    let mut members = vec![
         ("event", Value::text("opening_generation")),
         ("catalog", Value::text(world.catalog.plant.digest.to_hex())),
         ("registry", Value::text(world.parties.digest.to_hex())),
         ("authorities", Value::text(world.authorities.digest().to_hex())),
         ("generation", Value::int(i64::try_from(world.snapshot.generation()).unwrap_or(i64::MAX))),
     ];
+    members.extend(world.networks.digest().map(|digest| ("networks", Value::text(digest.to_hex()))));
     (Kind::Admin, members, Vec::new())
 }
 
@@ -610,19 +640,28 @@ pub(crate) async fn record(broker: &Broker, (kind, members, content): Record) ->
     written.is_ok()
 }
 
-fn marks(folders: &Folders, cases: &[PathBuf], certificate: Option<&Certificate>, broker: &Broker) -> Marks {
-    let world = broker.world();
-    let listeners = certificate.iter().flat_map(|c| [&*c.certificate, &*c.key]);
-    let sources = world.catalog.sources.values().flat_map(Source::files);
-    let authorities = world.parties.authorities.values();
-    let authorities = authorities.flat_map(|a| a.crl_files.iter().chain([&a.ca_file]).map(PathBuf::as_path));
-    Marks {
-        policies: folders.policies.iter().map(|p| registry::fingerprint(p)).collect(),
-        catalog: Some(registry::fingerprint(&folders.catalog)),
-        registry: Some(registry::fingerprint(&folders.registry)),
-        schema: file_mark(&folders.schema),
-        cases: cases.iter().map(|p| registry::fingerprint(p)).collect(),
-        files: listeners.chain(broker.assertions.files()).chain(sources).chain(authorities).map(file_mark).collect(),
+impl Reloader {
+    fn marks(&self) -> Marks {
+        let (folders, broker) = (&self.folders, &self.broker);
+        let world = broker.world();
+        let listeners = self.certificate.iter().flat_map(|c| [&*c.certificate, &*c.key]);
+        let sources = world.catalog.sources.values().flat_map(Source::files);
+        let authorities = world.parties.authorities.values();
+        let authorities = authorities.flat_map(|a| a.crl_files.iter().chain([&a.ca_file]).map(PathBuf::as_path));
+        Marks {
+            policies: folders.policies.iter().map(|p| registry::fingerprint(p)).collect(),
+            catalog: Some(registry::fingerprint(&folders.catalog)),
+            registry: Some(registry::fingerprint(&folders.registry)),
+            schema: file_mark(&folders.schema),
+            cases: self.cases.iter().map(|p| registry::fingerprint(p)).collect(),
+            networks: self.networks.all().map(file_mark).collect(),
+            files: listeners
+                .chain(broker.assertions.files())
+                .chain(sources)
+                .chain(authorities)
+                .map(file_mark)
+                .collect(),
+        }
     }
 }
 

@@ -83,7 +83,8 @@ async fn hide(
     let plant = &world.catalog.plant;
     let decoy = || plant.signals.keys().next().map(|id| ResourceRef::Signal(id.clone()));
     let asked = target.resource.cloned().or_else(decoy);
-    let discoverable = asked.is_some_and(|r| world.snapshot.may_discover(caller, &r, broker.clock.now()));
+    let discoverable =
+        asked.is_some_and(|r| world.snapshot.may_discover(caller, &r, about.country, broker.clock.now()));
     let visible = discoverable && target.resource.is_some();
     record::refuse(&broker.log, caller, &refusal.reason, target, about).await?;
     Ok(if visible && refusal.reason != Reason::NOT_FOUND { refusal } else { Refusal::not_found() })

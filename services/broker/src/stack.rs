@@ -71,6 +71,7 @@ async fn serve(
         kind: Kind::Decision,
         method: parts.method.as_str(),
         peer: peer.address.ip(),
+        country: world.country_of(peer.address.ip()),
         user_agent: single(parts, "user-agent"),
         route: None,
         product: None,
@@ -97,6 +98,7 @@ async fn serve(
         purpose: asked.purpose.clone(),
         agreement: asked.agreement.clone(),
         shape: resolved.shape,
+        country: about.country,
         now,
     };
     let coarser = ladder::finest(&world, &canonical, &resolved, question);
@@ -126,7 +128,7 @@ async fn serve(
         request: id,
         world: &world,
         upstream: &upstream,
-        certificate: peer.certificate,
+        peer: &peer,
         target: plan.question().unwrap_or(&resolved.upstream),
         plan: &plan,
         gzip: shape::takes_gzip(&parts.headers),

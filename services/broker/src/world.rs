@@ -3,9 +3,11 @@
 use crate::shape::Views;
 use crate::upstream::{self, UpstreamError, Upstreams};
 use identity::{AuthorityProblem, ClientAuthorities};
+use model::Country;
 use model::party::{Parties, Revocations, Status};
 use pdp::{PolicySet, Snapshot};
-use registry::{Catalog, Problem};
+use registry::{Catalog, Networks, Problem};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,6 +28,7 @@ pub struct World {
     pub parties: Arc<Parties>,
     pub snapshot: Snapshot,
     pub authorities: ClientAuthorities,
+    pub networks: Networks,
     pub upstreams: Upstreams,
     /// What has been needed of this generation.
     pub views: Views,
@@ -39,6 +42,8 @@ pub struct Parts {
     pub parties: Arc<Parties>,
     /// The files that the parties' authorities name.
     pub authorities: ClientAuthorities,
+    /// Where callers' networks are. None of the folders' business: [`Folders::load`] leaves it empty.
+    pub networks: Networks,
 }
 
 impl Folders {
@@ -55,7 +60,8 @@ impl Folders {
                 if !problems.is_empty() {
                     return Err(problems);
                 }
-                Ok(Parts { policies, catalog: Arc::new(catalog), parties: Arc::new(parties), authorities })
+                let (catalog, parties) = (Arc::new(catalog), Arc::new(parties));
+                Ok(Parts { policies, catalog, parties, authorities, networks: Networks::default() })
             }
             (policies, folders) => {
                 let mut problems = policies.err().unwrap_or_default();
@@ -171,8 +177,8 @@ impl World {
     }
 
     fn of(parts: &Parts, snapshot: Snapshot, upstreams: Upstreams) -> Self {
-        let Parts { policies, catalog, parties, authorities } = parts.clone();
-        Self { policies, catalog, parties, snapshot, authorities, upstreams, views: Views::default() }
+        let Parts { policies, catalog, parties, authorities, networks } = parts.clone();
+        Self { policies, catalog, parties, snapshot, authorities, networks, upstreams, views: Views::default() }
     }
 
     /// Connections for the catalog's sources.
@@ -199,7 +205,13 @@ impl World {
             catalog: self.catalog.clone(),
             parties: self.parties.clone(),
             authorities: self.authorities.clone(),
+            networks: self.networks.clone(),
         }
+    }
+
+    /// The country that a caller with this address is in, as far as the plant knows. The address is that of the connection.
+    pub fn country_of(&self, peer: IpAddr) -> Option<Country> {
+        self.networks.country_of(peer)
     }
 }
 

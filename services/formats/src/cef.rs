@@ -60,6 +60,8 @@ fn extension(record: &Record) -> Vec<(&'static str, String, usize)> {
     add("destinationServiceName", text("source"), 1023);
     add("reason", list("reasons").or_else(|| text("reason")), 1023);
     add("out", number("bytes"), 20);
+    // No key of the format's own means it.
+    add("millgateCountry", text("country"), 2);
     let labelled = [
         ("cs1Label", "cs1", "organisation", text("org"), 4000),
         ("cs2Label", "cs2", "resource", text("resource"), 4000),
@@ -108,6 +110,12 @@ mod tests {
     fn an_entry_is_one_line_of_known_form() {
         insta::assert_snapshot!(cef(&samples::allowed()), @r#"CEF:0|Millgate|Millgate|0.1.0|decision:allow|decision allow by acme/engineer-1 of acme to readSeries Signal/press-3.vibration|1|rt=1795382467064 externalId=9611 cat=decision outcome=allow deviceExternalId=plant.example/broker-1 act=readSeries suser=acme/engineer-1 suid=96579bff89d3d3d326a75c5d3d3b6ae1 sntdom=acme requestMethod=GET destinationServiceName=historian cs1Label=organisation cs1=acme cs2Label=resource cs2=Signal/press-3.vibration cs3Label=agreement cs3=acme-maintenance-2026 cs4Label=purpose cs4=predictive-maintenance cs5Label=policies cs5=read-series-under-agreement reveal-under-agreement cs6Label=leafHash cs6=b037bdc6549d26c2013a53e469fac9b981b30f523fc939a0034d0a43a81abd32 flexString1Label=request flexString1=01a20522-59ec-7312-8079-6642e2582ffb flexString2Label=product flexString2=press-3-telemetry"#);
         insta::assert_snapshot!(cef(&samples::denied()), @r#"CEF:0|Millgate|Millgate|0.1.0|decision:deny|decision deny by acme/engineer-1 of acme to read Dataset/acme-parts because data_too_old window_too_wide|5|rt=1795382527064 externalId=9613 cat=decision outcome=deny deviceExternalId=plant.example/broker-1 act=read suser=acme/engineer-1 suid=96579bff89d3d3d326a75c5d3d3b6ae1 sntdom=acme requestMethod=POST destinationServiceName=mes reason=data_too_old window_too_wide cs1Label=organisation cs1=acme cs2Label=resource cs2=Dataset/acme-parts cs5Label=policies cs5=limits cs6Label=leafHash cs6=41d06779602fddcb7fcdfd418bbcb91beefa357458e568e952bd89fa9329c722 flexString1Label=request flexString1=01a20522-59ec-7312-8079-6642e2582ff0 flexString2Label=product flexString2=parts"#);
+    }
+
+    #[test]
+    fn where_a_request_came_from_is_a_field_of_our_own() {
+        assert!(cef(&samples::from_sweden()).contains(" millgateCountry=SE cs1Label="));
+        assert!(!cef(&samples::allowed()).contains("Country"));
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub(crate) type Columns = Vec<(String, Type)>;
 
 type Field = (&'static str, Type, fn(&Record) -> Cell);
 
-const FIELDS: [Field; 35] = [
+const FIELDS: [Field; 36] = [
     ("origin", Type::Text, |r| r.origin.clone().map_or(Cell::None, Cell::Text)),
     ("index", Type::Int, |r| i64::try_from(r.index).map_or(Cell::None, Cell::Int)),
     ("time", Type::Time, |r| Cell::Time(r.time())),
@@ -62,6 +62,7 @@ const FIELDS: [Field; 35] = [
     ("event", Type::Text, |r| text(r, "event")),
     ("leaf_hash", Type::Text, |r| Cell::Text(r.leaf_hash())),
     ("version", Type::Text, |r| text(r, "v")),
+    ("country", Type::Text, |r| text(r, "country")),
 ];
 
 fn text(record: &Record, member: &str) -> Cell {

@@ -194,12 +194,16 @@ fn object(value: Value) -> Map<String, Value> {
     if let Value::Object(members) = value { members } else { Map::new() }
 }
 
-/// Where a caller is, is not in the log: the commitment to it is, and differs with every entry.
+/// A caller's address is not in the log: the commitment to it is, and differs with every entry. Its country may be.
 fn endpoint(record: &Record) -> Value {
-    match record.get("commit").and_then(|commit| commit.get("network")).and_then(Value::as_str) {
+    let mut endpoint = match record.get("commit").and_then(|commit| commit.get("network")).and_then(Value::as_str) {
         Some(commitment) => json!({ "uid": commitment, "type_id": 0 }),
         None => json!({ "name": "unknown", "type_id": 0 }),
+    };
+    if let (Some(endpoint), Some(country)) = (endpoint.as_object_mut(), record.text("country")) {
+        endpoint.insert("location".into(), json!({ "country": country }));
     }
+    endpoint
 }
 
 #[cfg(test)]
@@ -253,6 +257,17 @@ mod tests {
         let said = event(&mut Ocsf::default(), &samples::denied());
         assert_eq!((&said["action_id"], &said["disposition_id"]), (&2.into(), &26.into()));
         assert_eq!(said["status_detail"], "data_too_old, window_too_wide");
+    }
+
+    #[test]
+    fn a_request_came_from_a_country_if_that_is_known() {
+        let mut ocsf = Ocsf::default();
+        let said = event(&mut ocsf, &samples::from_sweden());
+        assert_eq!(said["src_endpoint"]["location"], json!({ "country": "SE" }));
+        // So did what came of it.
+        let outcome = event(&mut ocsf, &samples::outcome());
+        assert_eq!(outcome["src_endpoint"]["location"]["country"], "SE");
+        assert_eq!(event(&mut ocsf, &samples::allowed())["src_endpoint"].get("location"), None);
     }
 
     #[test]

@@ -206,6 +206,12 @@ pub(crate) mod samples {
         )
     }
 
+    /// Of a plant that knows where networks are.
+    pub(crate) fn from_sweden() -> Record {
+        let allowed = allowed();
+        record(allowed.index, &allowed.stored().replacen(",\"decision\"", ",\"country\":\"SE\",\"decision\"", 1))
+    }
+
     pub(crate) fn denied() -> Record {
         record(
             9613,

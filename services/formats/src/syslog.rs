@@ -63,7 +63,7 @@ impl Syslog {
     }
 
     fn data(&self, record: &Record) -> String {
-        const MEMBERS: [(&str, &str); 23] = [
+        const MEMBERS: [(&str, &str); 24] = [
             ("kind", "kind"),
             ("organisation", "org"),
             ("reference", "principal"),
@@ -76,6 +76,7 @@ impl Syslog {
             ("source", "source"),
             ("route", "route"),
             ("method", "method"),
+            ("country", "country"),
             ("agreement", "agreement"),
             ("purpose", "purpose"),
             ("decision", "decision"),

@@ -180,6 +180,9 @@ pub struct Filter {
     /// How an exchange ended: complete, caller_aborted, withdrawn, …
     #[arg(long, value_name = "HOW")]
     ended: Option<String>,
+    /// Where a request came from, as in DE
+    #[arg(long, value_name = "CC")]
+    country: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -291,6 +294,7 @@ impl Filter {
             purpose: self.purpose.clone(),
             policy: self.policy.clone(),
             ended: self.ended.clone(),
+            country: self.country.clone(),
             ..Query::default()
         }
     }
@@ -313,6 +317,7 @@ impl Filter {
         add("purpose", self.purpose.clone());
         add("policy", self.policy.clone());
         add("ended", self.ended.clone());
+        add("country", self.country.clone());
         pairs
     }
 }

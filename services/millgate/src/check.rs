@@ -1,14 +1,14 @@
 //! `millgate check`: everything that is wrong, at once, before the plant notices.
 
 use crate::out::say;
-use crate::serve::{assertion_keys, folders};
+use crate::serve::{assertion_keys, folders, networks};
 use crate::sinks::s3::S3;
 use broker::upstream::Upstreams;
 use broker::{Parts, World};
 use model::Clock as _;
 use model::party::{Agreement, Issuer, KeyLocation, Status};
 use model::plant::{Acknowledgement, Product};
-use registry::Problem;
+use registry::{Networks, Problem};
 use runtime::clock::SystemClock;
 use runtime::config::Config;
 use runtime::secret;
@@ -144,6 +144,20 @@ fn exposed(config: &Config) -> Vec<String> {
     crate::witnessing::exposed(&policy).map(warning).collect()
 }
 
+/// Policies that would wait for a country for ever: a permit that lets nobody in, or worse, a `forbid` that keeps nobody out.
+fn unlocated(config: &Config, parts: &Parts) -> Vec<String> {
+    if networks(config).all().next().is_some() {
+        return Vec::new();
+    }
+    let asking = parts.policies.asking_for_country().map(|(file, line, policy)| {
+        format!(
+            "{file}:{line}: policy `{policy}` asks where a request comes from, and nobody knows of any network where it is; \
+             help: name `networks_file` or `database_file` in `[countries]`"
+        )
+    });
+    asking.collect()
+}
+
 /// What is wrong; `warnings` gets what is not as it should be and does not keep the broker from starting.
 fn examine(args: &Args, warnings: &mut Vec<String>) -> Result<Counts, Vec<String>> {
     let config = Config::load(&args.config).map_err(|problems| texts(&problems))?;
@@ -185,6 +199,8 @@ fn examine(args: &Args, warnings: &mut Vec<String>) -> Result<Counts, Vec<String
     if let Err(error) = assertion_keys(&config).check() {
         problems.push(format!("{}: {error}", args.config.display()));
     }
+    problems
+        .extend(Networks::load(&networks(&config), &Networks::default()).err().iter().flat_map(|found| texts(found)));
     let parts = match folders(&config).load() {
         Ok(parts) => parts,
         Err(found) => {
@@ -204,6 +220,7 @@ fn examine(args: &Args, warnings: &mut Vec<String>) -> Result<Counts, Vec<String
         Err(found) => problems.extend(texts(&found)),
     }
     problems.extend(unwitnessed(&config, &parts));
+    problems.extend(unlocated(&config, &parts));
     problems.extend(unfit_to_try(&config, &parts).iter().map(ToString::to_string));
     if !problems.is_empty() {
         return Err(problems);

@@ -85,7 +85,7 @@ impl Quarantined {
             let listener = listener(name, socket, tls.cloned());
             self.connections.spawn(listener.run(refuse, stop.clone(), cut_off.clone(), self.connections.clone()));
         }
-        let router = self.quarantine.operator();
+        let router = self.quarantine.operator(self.shutdown.draining().clone());
         let serve = move |peer, request| broker::serve_router(router.clone(), peer, request);
         let listener = listener("operator", sockets.operator, None);
         self.connections.spawn(listener.run(serve, stop.clone(), cut_off.clone(), self.connections.clone()));

@@ -12,10 +12,11 @@ use broker::handshake::Handshakes;
 use broker::listener::{Bounds, Listener, Tls};
 use broker::shadow::{Settings, Trial};
 use broker::shape::Pseudonyms;
-use broker::{Broker, Certificate, Folders, Makings, Reloader, World};
+use broker::{Broker, Certificate, Folders, Makings, Parts, Reloader, World};
 use identity::{Identity, IdentityOptions, Origins};
 use model::entry::CommitmentClass;
 use model::{Clock, Origin};
+use registry::{NetworkFiles, Networks};
 use runtime::clock::SystemClock;
 use runtime::config::{Config, Shadow};
 use runtime::health::Readiness;
@@ -82,6 +83,12 @@ pub fn folders(config: &Config) -> Folders {
     }
 }
 
+/// The configuration's files about networks as the broker reads them.
+pub fn networks(config: &Config) -> NetworkFiles {
+    let c = &config.countries;
+    NetworkFiles { list: c.networks_file.clone(), database: c.database_file.clone() }
+}
+
 /// The configuration's keys for assertions as the broker reads them.
 pub fn assertion_keys(config: &Config) -> KeyFiles {
     let a = &config.assertion;
@@ -137,7 +144,7 @@ pub async fn begin(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
     let folders = folders(config);
     let readiness = Readiness::new();
     let serving = readiness.condition("serving");
-    let world = load(&folders)?;
+    let world = load(&folders, &networks(config))?;
     let telemetry =
         Telemetry::start(&config.telemetry, &config.audit.origin).context("the trace exporter cannot be set up")?;
     // Sockets before the log: an address that is taken must not leave "opened" and "closed" entries behind.
@@ -236,11 +243,14 @@ pub(crate) fn origins(named: &[Origin], address: SocketAddr, https: bool) -> Ori
     Origins::new([Origin::of_socket(https, address)].into_iter().chain(localhost))
 }
 
-fn load(folders: &Folders) -> anyhow::Result<World> {
+fn load(folders: &Folders, networks: &NetworkFiles) -> anyhow::Result<World> {
+    let networks = Networks::load(networks, &Networks::default())
+        .map_err(|found| unusable("the files in `[countries]`", &found))?;
     let world = folders
         .load()
+        .map(|parts| Parts { networks, ..parts })
         .and_then(|parts| World::connect(&parts.catalog).and_then(|upstreams| World::join(&parts, 1, upstreams)));
-    world.map_err(|problems| unusable(&problems))
+    world.map_err(|problems| unusable("the folders", &problems))
 }
 
 /// The cases pass, or the policies were in use before; otherwise the log is closed again.
@@ -249,12 +259,12 @@ async fn gate(world: &World, cases: &[PathBuf], log: &Log, publisher: &Publisher
     log.seal().await;
     publisher.stop().await.context("the log cannot be published")?;
     log.close().await;
-    Err(unusable(&problems))
+    Err(unusable("the folders", &problems))
 }
 
-fn unusable(problems: &[registry::Problem]) -> anyhow::Error {
+fn unusable(what: &str, problems: &[registry::Problem]) -> anyhow::Error {
     let text: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    anyhow::anyhow!("the folders cannot be used; nothing was started\n{}", text.join("\n"))
+    anyhow::anyhow!("{what} cannot be used; nothing was started\n{}", text.join("\n"))
 }
 
 /// What a log is opened with beside its configuration.
@@ -403,7 +413,8 @@ impl Running {
             shown_by,
         });
         let cases = config.folders.cases.clone();
-        let reloader = Reloader::new(self.broker.clone(), folders, certificate).with_cases(cases);
+        let reloader =
+            Reloader::new(self.broker.clone(), folders, certificate).with_cases(cases).with_networks(networks(config));
         self.background.spawn(reloader.run(self.shutdown.reloads(), self.shutdown.draining().clone()));
         let (broker, stop) = (self.broker.clone(), self.shutdown.draining().clone());
         self.background.spawn(async move {

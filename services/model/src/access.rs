@@ -1,6 +1,6 @@
 //! What a request asks for.
 
-use crate::{AgreementId, Authenticated, DatasetId, OrganisationId, PurposeId, SignalId, Timestamp};
+use crate::{AgreementId, Authenticated, Country, DatasetId, OrganisationId, PurposeId, SignalId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Actions of the schema. `Discover`, `SeeRecord` and `Reveal` are asked by the PDP itself.
@@ -106,6 +106,8 @@ pub struct AccessRequest {
     /// Named by the caller; otherwise the PDP looks for the one that permits.
     pub agreement: Option<AgreementId>,
     pub shape: Shape,
+    /// Where the network is that the request came from, if the plant's lists know it.
+    pub country: Option<Country>,
     /// The broker's clock, never the caller's.
     pub now: Timestamp,
 }

@@ -1,4 +1,4 @@
-//! The audit entry, format 1.4.
+//! The audit entry, format 1.5.
 //!
 //! An entry is one canonical JSON object ([`crate::canonical`]) of at most 65,535 bytes (C2SP tlog-tiles: entries are
 //! prefixed by a 16-bit length). A producer makes a [`Draft`]; the writer of the log gives it its place in its
@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 /// Major: readers must know it. Minor: members were added. 1.1 says how a caller proved itself and who acts for it,
 /// 1.2 what was hidden of an answer, 1.3 what a new policy set changes, and whatever else a decision was made from, 1.4 what
-/// an answer waited for in the log, and what was erased from behind commitments.
-pub const VERSION: &str = "1.4";
+/// an answer waited for in the log, and what was erased from behind commitments, 1.5 which country a request came from.
+pub const VERSION: &str = "1.5";
 pub const BYTES_MAX: usize = 65_535;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -549,7 +549,7 @@ mod tests {
             String::from_utf8(first).unwrap(),
             "{\"boot\":\"b1\",\"commit\":{\"subject\":\"a\"},\"decision\":\"allow\",\"kind\":\"decision\",\
              \"nonce\":\"07070707070707070707070707070707\",\"org\":\"acme\",\"org_seq\":1,\"request\":\"r\",\
-             \"time\":\"2026-11-22T19:20:00.123Z\",\"v\":\"1.4\",\"zone\":\"z\"}"
+             \"time\":\"2026-11-22T19:20:00.123Z\",\"v\":\"1.5\",\"zone\":\"z\"}"
                 .replace("\"a\"}", "\"147a7f7e4133e734a340017d06bf89a4c43803366c02dddbbe4f9b3c095a3d95\"}")
         );
     }
@@ -573,8 +573,8 @@ mod tests {
     fn entries_of_every_minor_version_are_read() {
         let entry = Draft::new(Kind::Heartbeat, &common(), None, [], vec![]).unwrap().seal(None);
         let entry = String::from_utf8(entry).unwrap();
-        for version in ["1.0", "1.1", "1.2", "1.3", "1.4", "1.9"] {
-            let other = entry.replacen("\"v\":\"1.4\"", &format!("\"v\":\"{version}\""), 1);
+        for version in ["1.0", "1.1", "1.2", "1.3", "1.4", "1.5", "1.9"] {
+            let other = entry.replacen("\"v\":\"1.5\"", &format!("\"v\":\"{version}\""), 1);
             assert_eq!(Entry::parse(other.as_bytes()).unwrap().text("v"), Some(version));
         }
     }
@@ -584,7 +584,7 @@ mod tests {
         let good =
             String::from_utf8(Draft::new(Kind::Heartbeat, &common(), None, [], vec![]).unwrap().seal(None)).unwrap();
         for (from, to) in [
-            ("\"v\":\"1.4\"", "\"v\":\"2.0\""),
+            ("\"v\":\"1.5\"", "\"v\":\"2.0\""),
             ("heartbeat", "heartbreak"),
             (".123Z", ".1234Z"),
             ("0707", "07"),

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod canonical;
+pub mod country;
 pub mod disclosed;
 pub mod entry;
 pub mod erasure;
@@ -20,6 +21,7 @@ pub mod url;
 
 pub use access::{AccessRequest, Action, ResourceRef, Shape};
 pub use canonical::Value;
+pub use country::Country;
 pub use id::{
     AgreementId, DatasetId, EquipmentId, ExportClassId, FieldClassId, InvalidId, IssuerId, OrganisationId, ProductId,
     PurposeId, RequestId, RoleId, RouteId, SerialNumber, SignalId, SourceId, Subject,

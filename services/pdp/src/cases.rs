@@ -7,8 +7,8 @@ use crate::{Decision, PolicySet, Snapshot};
 use model::party::Parties;
 use model::plant::{Acknowledgement, Plant};
 use model::{
-    AccessRequest, Action, Actor, Assertion, Authenticated, AuthenticationMethod, Binding, Digest, InvalidId, IssuerId,
-    OrganisationId, Principal, PrincipalKind, ResourceRef, Shape, Timestamp,
+    AccessRequest, Action, Actor, Assertion, Authenticated, AuthenticationMethod, Binding, Country, Digest, InvalidId,
+    IssuerId, OrganisationId, Principal, PrincipalKind, ResourceRef, Shape, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,6 +54,9 @@ pub struct Asked {
     /// 0 to 3.
     #[serde(default)]
     pub assurance: u8,
+    /// Where it comes from, two letters; not known if left out.
+    #[serde(default)]
+    pub country: Option<String>,
     /// Those that the token's groups stand for.
     #[serde(default)]
     pub roles: Vec<String>,
@@ -107,6 +110,8 @@ pub enum BadCase {
     Time(String),
     #[error("`{0}` is not a binding: write `none`, `certificate` or `dpop`")]
     Binding(String),
+    #[error("`{0}` is not a country: write two upper-case letters of ISO 3166-1, as in `DE`")]
+    Country(String),
     #[error(
         "{0} does not exist here, so the answer says nothing of your policies; \
          if that is what you try, name it in the request's `unknown`"
@@ -161,6 +166,7 @@ impl Asked {
             actors: Vec::new(),
             binding: None,
             assurance: 0,
+            country: None,
             roles: Vec::new(),
             unknown: Vec::new(),
         }
@@ -202,6 +208,7 @@ impl Asked {
             Some("dpop") => Binding::Dpop,
             Some(other) => return Err(BadCase::Binding(other.to_owned())),
         };
+        let country = self.country.as_deref().map(country).transpose()?;
         let principal = somebody(&self.organisation, &self.subject, self.service)?;
         let actors = self.actors.iter().map(|who| {
             let principal = somebody(&who.organisation, &who.subject, who.service)?;
@@ -234,6 +241,7 @@ impl Asked {
                 rows: self.rows,
                 age_days: self.age_days,
             },
+            country,
             now,
         })
     }
@@ -242,6 +250,12 @@ impl Asked {
 fn somebody(organisation: &str, subject: &str, is_service: bool) -> Result<Principal, InvalidId> {
     let kind = if is_service { PrincipalKind::Service } else { PrincipalKind::User };
     Ok(Principal { organisation: organisation.parse()?, kind, subject: subject.parse()? })
+}
+
+/// Policies that ask for `UK` would wait for it for ever, and so would a case.
+fn country(text: &str) -> Result<Country, BadCase> {
+    let known = Country::parse(text).filter(|country| country.is_known() && *country != Country::UNKNOWN);
+    known.ok_or_else(|| BadCase::Country(text.to_owned()))
 }
 
 /// One that the registry has for the organisation: policies may ask for it.

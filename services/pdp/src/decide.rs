@@ -16,8 +16,8 @@ use crate::snapshot::{Base, Data, Listed, Snapshot};
 use cedar_policy::EntityUid;
 use model::plant::{Demands, Product};
 use model::{
-    AccessRequest, Action, AgreementId, Authenticated, OrganisationId, Principal, Reason, ResourceRef, RoleId, Shape,
-    Timestamp,
+    AccessRequest, Action, AgreementId, Authenticated, Country, OrganisationId, Principal, Reason, ResourceRef, RoleId,
+    Shape, Timestamp,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -92,7 +92,13 @@ impl Snapshot {
 
     /// Whether the caller, and everybody who acts for it, may know of the resource: what a refusal before the decision
     /// may tell.
-    pub fn may_discover(&self, caller: &Authenticated, resource: &ResourceRef, now: Timestamp) -> bool {
+    pub fn may_discover(
+        &self,
+        caller: &Authenticated,
+        resource: &ResourceRef,
+        country: Option<Country>,
+        now: Timestamp,
+    ) -> bool {
         let request = AccessRequest {
             caller: caller.clone(),
             action: Action::Discover,
@@ -100,9 +106,15 @@ impl Snapshot {
             purpose: None,
             agreement: None,
             shape: Shape::default(),
+            country,
             now,
         };
         Inquiry::new(self, &request, &[], Engine::Index).known().is_ok()
+    }
+
+    /// Where the request came from, if policies can be asked about it.
+    pub(crate) fn country_told(&self, request: &AccessRequest) -> Option<Country> {
+        request.country.filter(|_| self.policies.names.tells_country)
     }
 }
 
@@ -359,7 +371,8 @@ impl<'a> Inquiry<'a> {
     ) -> Result<Facts<'f>, Refused> {
         let agreement = agreement.map(|(_, known)| &known.name);
         let now = self.now.clone().map_err(|e| Refusal::errors(vec![e]))?;
-        Ok(Question { now, caller: &party.told, purpose, agreement, about }.facts())
+        let country = self.snapshot.country_told(self.request);
+        Ok(Question { now, caller: &party.told, purpose, agreement, country, about }.facts())
     }
 
     pub(crate) fn ask(

@@ -19,7 +19,7 @@ pub(crate) use facts::Facts;
 pub(crate) use fallible::fallible_operations;
 pub(crate) use index::{Index, Outcome};
 pub(crate) use instant::datetime;
-pub(crate) use time::times_compared;
+pub(crate) use time::{asks_for_country, times_compared};
 
 /// A value in a context or of an attribute, already evaluated.
 pub(crate) use cedar_policy_core::ast::Value;

@@ -201,6 +201,7 @@ const TERMS: &[&str] = &[
     "context.agreement.products",
     "context.agreement.notAfter",
     "context.purpose",
+    "context.country",
     "context.now",
     "context.shape.rows",
     "context.caller.users",
@@ -215,6 +216,7 @@ const TERMS: &[&str] = &[
     "2",
     "9223372036854775807",
     "\"none\"",
+    "\"SE\"",
     "true",
     "false",
     "[1, 2]",
@@ -234,6 +236,7 @@ const PLAIN: &[&str] = &[
     "(principal is Plant::User)",
     "(principal has clearance && principal.clearance < 3)",
     "(context has purpose || resource has governance)",
+    "(context has country && [\"DE\", \"SE\"].contains(context.country))",
     "(resource in Plant::Site::\"n1\")",
     "(principal in [Plant::Role::\"n0\", Plant::Role::\"n1\"])",
 ];
@@ -384,6 +387,9 @@ fn context(dice: &mut Dice) -> Result<Context, String> {
     }
     if dice.chance(70) {
         fields.push(("purpose", reference(&["Purpose"], dice)?));
+    }
+    if dice.chance(70) {
+        fields.push(("country", RestrictedExpression::new_string(dice.pick(&["DE", "SE"]).to_owned())));
     }
     Context::from_pairs(damaged(fields, dice)).map_err(|e| e.to_string())
 }

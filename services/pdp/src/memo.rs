@@ -11,7 +11,7 @@ use crate::decision::{Decision, Denial, Permit};
 use crate::moments::Moments;
 use crate::snapshot::Snapshot;
 use model::principal::Facts;
-use model::{AccessRequest, Action, AgreementId, PurposeId, ResourceRef, Shape};
+use model::{AccessRequest, Action, AgreementId, Country, PurposeId, ResourceRef, Shape};
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -58,13 +58,14 @@ struct Question<'a> {
     purpose: Option<&'a PurposeId>,
     agreement: Option<&'a AgreementId>,
     shape: Shape,
+    country: Option<Country>,
     interval: usize,
 }
 
 impl<'a> Question<'a> {
     /// Names every member, so that a new one is not forgotten here.
     fn new(request: &'a AccessRequest, interval: usize) -> Self {
-        let AccessRequest { caller, action, resource, purpose, agreement, shape, now: _ } = request;
+        let AccessRequest { caller, action, resource, purpose, agreement, shape, country, now: _ } = request;
         Self {
             caller: caller.facts(),
             action: *action,
@@ -72,6 +73,7 @@ impl<'a> Question<'a> {
             purpose: purpose.as_ref(),
             agreement: agreement.as_ref(),
             shape: *shape,
+            country: *country,
             interval,
         }
     }

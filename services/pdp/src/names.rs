@@ -76,13 +76,15 @@ pub(crate) fn uid(ty: &EntityTypeName, name: impl AsRef<str>) -> EntityUid {
 pub(crate) struct Names {
     pub types: Types,
     pub actions: BTreeMap<Action, EntityUid>,
+    /// `context.country` is declared; schemas of before 1.5 of the log's format do not have it.
+    pub tells_country: bool,
 }
 
 impl Names {
     pub(crate) fn parse() -> Result<Self, Box<ParseErrors>> {
         let action: EntityTypeName = "Plant::Action".parse().map_err(Box::new)?;
         let actions = Action::ALL.into_iter().map(|a| (a, uid(&action, a.as_str()))).collect();
-        Ok(Self { types: Types::parse()?, actions })
+        Ok(Self { types: Types::parse()?, actions, tells_country: false })
     }
 
     /// Schemas of before 1.4 of the log's format do not know `eraseAudit`, and decisions that were made under them are made again.

@@ -1,6 +1,6 @@
 //! A set of policies that passed every check that needs no plant: syntax, names, annotations, strict types, level 1.
 
-use crate::engine::Index;
+use crate::engine::{Index, asks_for_country};
 use crate::moments::Uses;
 use crate::names::Names;
 use crate::{Finding, gates, question, validation};
@@ -210,6 +210,15 @@ impl PolicySet {
         demanding.map(|(id, note)| (note.file.as_str(), note.line, id.as_str()))
     }
 
+    /// Policies that look at where a request comes from: file, line and `@id` of each.
+    pub fn asking_for_country(&self) -> impl Iterator<Item = (&str, usize, &str)> {
+        let asking = self.all.policies().filter(|policy| asks_for_country(policy));
+        asking.filter_map(|policy| {
+            let (id, note) = self.notes.get_key_value::<str>(policy.id().as_ref())?;
+            Some((note.file.as_str(), note.line, id.as_str()))
+        })
+    }
+
     /// How many policies there are.
     pub fn len(&self) -> usize {
         self.notes.len()
@@ -232,7 +241,8 @@ fn load_schema(file: &str, text: &str) -> Result<(Names, Schema), Vec<Finding>> 
     let names = Names::parse().map_err(|e| vec![schema_finding(file, e.to_string())])?;
     let (schema, warnings) =
         Schema::from_cedarschema_str(text).map_err(|e| Finding::from_cedar(file, text, &DetailedError::from(&e)))?;
-    let names = names.known_to(&schema);
+    let mut names = names.known_to(&schema);
+    names.tells_country = question::knows_countries(&names, &schema);
     let mut findings: Vec<Finding> =
         warnings.flat_map(|w| Finding::from_cedar(file, text, &DetailedError::from(&w))).collect();
     findings.extend(names.compare(&schema).into_iter().map(|f| f.in_file(file)));

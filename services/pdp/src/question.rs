@@ -4,7 +4,7 @@ use crate::Finding;
 use crate::engine::{self, Facts, Value};
 use crate::names::{Names, uid};
 use cedar_policy::{EntityTypeName, EntityUid, Request, RestrictedExpression, Schema};
-use model::{Action, Shape, Timestamp};
+use model::{Action, Country, Shape, Timestamp};
 use std::borrow::Cow;
 
 /// The asked-for context of one question.
@@ -17,6 +17,8 @@ pub(crate) struct Question<'a> {
     pub purpose: Option<&'a EntityUid>,
     /// Its name.
     pub agreement: Option<&'a Value>,
+    /// Where the request came from; never told under a schema that does not declare it.
+    pub country: Option<Country>,
     pub about: About<'a>,
 }
 
@@ -38,7 +40,8 @@ impl<'a> Question<'a> {
         let purpose = self.purpose.map(|uid| ("purpose", Cow::Owned(engine::name(uid))));
         let agreement = self.agreement.map(|name| ("agreement", Cow::Borrowed(name)));
         let always = [("now", Cow::Owned(self.now)), ("caller", Cow::Borrowed(self.caller))];
-        let asked = always.into_iter().chain(purpose).chain(agreement);
+        let country = self.country.map(|country| ("country", Cow::Owned(country.as_str().into())));
+        let asked = always.into_iter().chain(purpose).chain(agreement).chain(country);
         Facts::new(asked.chain(about))
     }
 }
@@ -50,6 +53,15 @@ fn shape_of(shape: Shape) -> Value {
         ("ageDays", shape.age_days.into()),
         ("rows", shape.rows.into()),
     ])
+}
+
+/// Whether `schema` declares `context.country` for any action; [`check`] sees to it that it does so for all or none.
+pub(crate) fn knows_countries(names: &Names, schema: &Schema) -> bool {
+    let names = Names { tells_country: true, ..names.clone() };
+    names.actions.iter().any(|(action, uid)| {
+        let mut resources = schema.resources_for_action(uid).into_iter().flatten();
+        resources.any(|resource| try_out(&names, schema, *action, uid, &names.types.service, resource, true).is_ok())
+    })
 }
 
 /// Asks `schema` whether the contexts that are built here are those that policies are checked against, with and without
@@ -99,6 +111,7 @@ fn try_out(
         caller: &caller,
         purpose: full.then_some(&purpose),
         agreement: full.then_some(&agreement),
+        country: Country::parse("DE").filter(|_| full && names.tells_country),
         about,
     };
     let (principal, resource) = (uid(principal, "p"), uid(resource, "r"));

@@ -187,7 +187,8 @@ impl<'a> Asker<'a> {
         let agreement_name = agreement_uid.as_ref().map(engine::name);
         let now = datetime(self.request.now)?;
         let (purpose, under) = (purpose.as_ref(), agreement_name.as_ref());
-        let facts = Question { now, caller: &party.told, purpose, agreement: under, about }.facts();
+        let country = self.snapshot.country_told(self.request);
+        let facts = Question { now, caller: &party.told, purpose, agreement: under, country, about }.facts();
         let action_uid = self.snapshot.policies.names.actions.get(&action).ok_or("unknown action")?;
         let request = Request::new(party.entity.uid(), action_uid.clone(), resource, facts.whole().clone(), None);
         self.asked.push(Asked {

@@ -3,6 +3,7 @@
 mod after;
 mod alike;
 mod cases;
+mod country;
 mod delegation;
 mod demands;
 mod explain;

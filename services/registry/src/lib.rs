@@ -7,6 +7,7 @@
 //!
 //! What this crate does **not** do: no network, no async, no clock, no Cedar. It decides nothing: it says what a request
 //! asks for, not whether it may.
+//! [`Networks`] says in which country an address is.
 
 mod catalog;
 mod document;
@@ -15,6 +16,7 @@ mod folders;
 mod foreign;
 mod merge;
 mod near;
+pub mod networks;
 mod party;
 mod problem;
 mod revocation;
@@ -30,6 +32,7 @@ pub use catalog::{Catalog, load_catalog};
 pub use folder::fingerprint;
 pub use folders::{cross_check, load_folders, unreadable};
 pub use model::url::{BaseUrl, DatabaseUrl, InvalidUrl};
+pub use networks::{NetworkFiles, Networks};
 pub use party::load_registry;
 pub use problem::Problem;
 pub use revocation::load_revocations;

@@ -1,4 +1,4 @@
-//! `millgate.toml`: listeners, TLS, folders, audit log, assertions, masks, limits, telemetry.
+//! `millgate.toml`: listeners, TLS, folders, countries, audit log, assertions, masks, limits, telemetry.
 //!
 //! Unknown keys, wrong values and missing files are problems with a place and a suggestion; everything that is wrong is
 //! reported at once. Paths are relative to the file. There are no secrets in it, only names of files that hold them.
@@ -29,6 +29,7 @@ pub struct Config {
     /// `None`: the data and api listeners are plain HTTP.
     pub tls: Option<Tls>,
     pub folders: Folders,
+    pub countries: Countries,
     pub identity: Identity,
     pub audit: Audit,
     pub assertion: Assertion,
@@ -72,6 +73,15 @@ pub struct Folders {
     pub schema: PathBuf,
     /// Cases that a policy set must pass before it is used; none if empty.
     pub cases: Vec<PathBuf>,
+}
+
+/// Where callers' networks are. Without either file no request comes from any country.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Countries {
+    /// CSV of the plant's own: a network and its country in each row. Counts before the database.
+    pub networks_file: Option<PathBuf>,
+    /// A MaxMind DB file.
+    pub database_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -285,8 +295,19 @@ pub struct Shadow {
     pub share: f64,
 }
 
-const SECTIONS: [&str; 10] =
-    ["listen", "tls", "folders", "identity", "audit", "assertion", "masks", "shadow", "limits", "telemetry"];
+const SECTIONS: [&str; 11] = [
+    "listen",
+    "tls",
+    "folders",
+    "countries",
+    "identity",
+    "audit",
+    "assertion",
+    "masks",
+    "shadow",
+    "limits",
+    "telemetry",
+];
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
 impl Config {
@@ -331,6 +352,7 @@ fn read<'f>(root: &DeTable<'_>, problems: &mut Problems<'f>, base: &'f Path) -> 
     let listen = read_listen(Section::open(root, "listen", problems, base));
     let tls = read_tls(Section::open(root, "tls", problems, base), &listen);
     let folders = read_folders(Section::open(root, "folders", problems, base));
+    let countries = read_countries(Section::open(root, "countries", problems, base));
     let identity = read_identity(Section::open(root, "identity", problems, base));
     let audit = read_audit(Section::open(root, "audit", problems, base));
     let assertion = read_assertion(Section::open(root, "assertion", problems, base), audit.as_ref());
@@ -339,7 +361,7 @@ fn read<'f>(root: &DeTable<'_>, problems: &mut Problems<'f>, base: &'f Path) -> 
     let limits = read_limits(Section::open(root, "limits", problems, base));
     let telemetry = read_telemetry(Section::open(root, "telemetry", problems, base));
     let (folders, audit, assertion, masks) = (folders?, audit?, assertion?, masks?);
-    Some(Config { listen, tls, folders, identity, audit, assertion, masks, shadow, limits, telemetry })
+    Some(Config { listen, tls, folders, countries, identity, audit, assertion, masks, shadow, limits, telemetry })
 }
 
 const ORIGIN_RULE: &str =
@@ -432,6 +454,13 @@ fn read_folders(mut section: Section<'_, '_, '_>) -> Option<Folders> {
     let cases = if section.has("cases") { section.folders("cases") } else { Some(Vec::new()) };
     section.close();
     Some(Folders { catalog: catalog?, registry: registry?, policies: policies?, schema: schema?, cases: cases? })
+}
+
+fn read_countries(mut section: Section<'_, '_, '_>) -> Countries {
+    let countries =
+        Countries { networks_file: section.file("networks_file"), database_file: section.file("database_file") };
+    section.close();
+    countries
 }
 
 fn read_identity(mut section: Section<'_, '_, '_>) -> Identity {

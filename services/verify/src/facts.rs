@@ -4,7 +4,7 @@ use crate::keys::Change;
 use model::canonical::{Raw, unhex};
 use model::entry::{Entry, EntryError, Kind, Outline, Place};
 use model::erasure::Event;
-use model::{OrganisationId, Timestamp, Value};
+use model::{Country, OrganisationId, Timestamp, Value};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
@@ -24,6 +24,8 @@ pub struct Facts {
     pub ruled: Option<Ruled>,
     /// What is said of a key of the log; or the member that cannot be understood.
     pub key: Option<Box<Result<Change, &'static str>>>,
+    /// It says that a request came from what is no country by its form.
+    pub from_nowhere: bool,
     /// Stands for the text of `boot`; two runs of a broker are told apart, no more.
     pub boot: u64,
 }
@@ -87,6 +89,7 @@ impl Facts {
             ruled: Ruled::of(&entry),
             key: whole.and_then(Change::read).map(Box::new),
             boot: fingerprint(&entry.text("boot").unwrap_or_default()),
+            from_nowhere: is_from_nowhere(&entry),
             kind: entry.kind,
             time: entry.time,
             organisation: entry.organisation.zip(entry.place),
@@ -96,6 +99,13 @@ impl Facts {
 
 fn is_incarnation(entry: &Entry) -> bool {
     entry.kind == Kind::System && entry.text("event") == Some("incarnation")
+}
+
+/// Two letters or nothing: a reader who counts by them must not be given anything else, a person's address above all.
+fn is_from_nowhere(entry: &Outline<'_>) -> bool {
+    let requested = matches!(entry.kind, Kind::Decision | Kind::AuditRead | Kind::RefusedLogin);
+    let ill_formed = |country: Raw<'_>| country.as_text().and_then(|text| Country::parse(&text)).is_none();
+    requested && entry.members.get("country").is_some_and(ill_formed)
 }
 
 /// The same whatever program computes it, because a monitor keeps it.

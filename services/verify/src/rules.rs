@@ -95,6 +95,9 @@ impl Rules {
         if facts.incarnation.is_some() && index > 0 {
             findings.add(index..index + 1, "begins another log in the middle of this one");
         }
+        if facts.from_nowhere {
+            findings.add(index..index + 1, "a `country` that is not two upper-case letters");
+        }
         if facts.opens {
             self.open.insert(index, self.run);
         }
@@ -305,6 +308,7 @@ mod tests {
             incarnation: None,
             ruled: None,
             key: None,
+            from_nowhere: false,
             boot: 1,
         }
     }
@@ -355,6 +359,24 @@ mod tests {
         assert!(findings([first(), facts(Kind::Heartbeat)]).is_empty());
         let late = findings([facts(Kind::Heartbeat), first()]);
         assert_eq!(late, ["entry 1: begins another log in the middle of this one"]);
+    }
+
+    #[test]
+    fn a_country_is_two_letters_in_every_entry_about_a_request() {
+        let common = model::entry::Common { nonce: [7; 16], time: Timestamp(1_000_000), boot: "b".into() };
+        let facts = |kind, country: model::Value| {
+            let draft = model::entry::Draft::new(kind, &common, None, [("country", country)], vec![]).unwrap();
+            Facts::of_entry(&draft.seal(None)).unwrap()
+        };
+        let text = |text: &str| model::Value::text(text);
+        for kind in [Kind::Decision, Kind::AuditRead, Kind::RefusedLogin] {
+            assert!(findings([facts(kind, text("DE"))]).is_empty());
+            for bad in [text("de"), text("DEU"), text(""), text("192.0.2.1"), model::Value::int(49)] {
+                assert_eq!(findings([facts(kind, bad)]), ["entry 0: a `country` that is not two upper-case letters"]);
+            }
+        }
+        // What other kinds may come to say by this name is theirs.
+        assert!(findings([facts(Kind::Admin, text("Germany"))]).is_empty());
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tlog::Hash;
 
 pub(super) const DATABASE_FILE: &str = "index.db";
 pub(super) const LOCK_FILE: &str = "index.lock";
-/// `PRAGMA user_version`. 2: refused readings of the log have their resource in cells.
+/// `PRAGMA user_version`. 2: refused readings of the log have their resource in cells, which tell countries apart.
 pub(super) const FORMAT: i64 = 2;
 const SCHEMA: &str = include_str!("schema.sql");
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,7 +38,7 @@ INSERT INTO hour (hour, low, high) SELECT value ->> 0, value ->> 1, value ->> 2 
 INSERT INTO cell
     SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8,
         value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13, value ->> 14, value ->> 15, value ->> 16,
-        value ->> 17, value ->> 18
+        value ->> 17, value ->> 18, value ->> 19
     FROM json_each(CAST(? AS TEXT)) WHERE true
     ON CONFLICT DO UPDATE SET decisions = decisions + excluded.decisions, ended = ended + excluded.ended,
         complete = complete + excluded.complete, bytes = bytes + excluded.bytes, rows = rows + excluded.rows;
@@ -240,7 +240,7 @@ fn quoted(text: &str) -> String {
 }
 
 fn numbers(key: &CellKey) -> String {
-    const { assert!(COLUMNS.len() + 1 == 12, "the statement above names every column of a cell") };
+    const { assert!(COLUMNS.len() + 1 == 13, "the statement above names every column of a cell") };
     let texts: Vec<String> = key.iter().map(ToString::to_string).collect();
     texts.join(",")
 }

@@ -24,10 +24,11 @@ pub(crate) enum Facet {
     /// All reasons, or policies, of one decision together: members of cells.
     Reasons = 13,
     Policies = 14,
+    Country = 15,
 }
 
 impl Facet {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Kind,
         Self::Organisation,
         Self::Principal,
@@ -42,6 +43,7 @@ impl Facet {
         Self::Ended,
         Self::Reasons,
         Self::Policies,
+        Self::Country,
     ];
 
     /// As entries call it, but for the organisation.
@@ -61,6 +63,7 @@ impl Facet {
             Self::Ended => "ended",
             Self::Reasons => "reasons",
             Self::Policies => "policies",
+            Self::Country => "country",
         }
     }
 
@@ -92,7 +95,7 @@ const SCOPE: &str = "AuditScope/";
 pub(crate) const SEPARATOR: char = '\n';
 
 /// The members of a cell, in the order of its columns behind `day`.
-pub(crate) const COLUMNS: [Facet; 11] = [
+pub(crate) const COLUMNS: [Facet; 12] = [
     Facet::Kind,
     Facet::Organisation,
     Facet::Principal,
@@ -104,6 +107,7 @@ pub(crate) const COLUMNS: [Facet; 11] = [
     Facet::Decision,
     Facet::Reasons,
     Facet::Policies,
+    Facet::Country,
 ];
 
 /// What decisions that are counted together have in common; an empty text for what a decision does not have.
@@ -228,6 +232,7 @@ fn terms<'e>(entry: &Outline<'e>) -> Vec<(Facet, Cow<'e, str>)> {
         (Facet::Decision, "decision"),
         (Facet::Reason, "reason"),
         (Facet::Ended, "ended"),
+        (Facet::Country, "country"),
     ];
     terms.extend(single.into_iter().filter_map(|(facet, name)| Some((facet, entry.text(name)?))));
     for (facet, name) in [(Facet::Reason, "reasons"), (Facet::Policy, "policies")] {

@@ -56,6 +56,7 @@ CREATE TABLE cell (
     decision INTEGER NOT NULL,
     reasons INTEGER NOT NULL,
     policies INTEGER NOT NULL,
+    country INTEGER NOT NULL,
     decisions INTEGER NOT NULL,
     ended INTEGER NOT NULL,
     complete INTEGER NOT NULL,
@@ -63,7 +64,7 @@ CREATE TABLE cell (
     rows INTEGER NOT NULL,
     first_index INTEGER NOT NULL,
     first_time INTEGER NOT NULL,
-    PRIMARY KEY (day, kind, organisation, principal, resource, product, agreement, action, purpose, decision, reasons, policies)
+    PRIMARY KEY (day, kind, organisation, principal, resource, product, agreement, action, purpose, decision, reasons, policies, country)
 ) STRICT, WITHOUT ROWID;
 
 -- Allowed decisions whose outcome is not indexed yet, with their cell.

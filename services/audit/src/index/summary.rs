@@ -25,10 +25,12 @@ pub enum Dimension {
     Reason,
     /// One of the policies that determined it.
     Policy,
+    /// Where the request came from.
+    Country,
 }
 
 impl Dimension {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Kind,
         Self::Organisation,
         Self::Principal,
@@ -40,6 +42,7 @@ impl Dimension {
         Self::Decision,
         Self::Reason,
         Self::Policy,
+        Self::Country,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -55,6 +58,7 @@ impl Dimension {
             Self::Decision => "decision",
             Self::Reason => "reason",
             Self::Policy => "policy",
+            Self::Country => "country",
         }
     }
 

@@ -57,6 +57,7 @@ impl Filter {
             && is("action", &query.action)
             && is("purpose", &query.purpose)
             && is("ended", &query.ended)
+            && is("country", &query.country)
             && query.policy.as_deref().is_none_or(|wanted| lists(entry, "policies", wanted))
             && query
                 .reason

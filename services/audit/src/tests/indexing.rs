@@ -27,6 +27,7 @@ enum Step {
         reasons: Vec<u8>,
         policies: Vec<u8>,
         actor: Option<u8>,
+        country: u8,
     },
     /// The exchange that has been open for so many steps ends.
     Outcome {
@@ -34,7 +35,7 @@ enum Step {
         complete: bool,
         bytes: i64,
     },
-    Refused(u8),
+    Refused(u8, u8),
     RefusedMany(Vec<(u8, i64)>),
     Policy,
     /// The clock is put forward, or back.
@@ -43,10 +44,10 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (0..4_u8, 0..3_u8, 0..5_u8, prop::collection::vec(0..3_u8, 0..3), prop::collection::vec(0..4_u8, 0..3), prop::option::of(0..4_u8))
-            .prop_map(|(who, organisation, what, reasons, policies, actor)| Step::Decision { who, organisation, what, reasons, policies, actor }),
+        6 => (0..4_u8, 0..3_u8, 0..5_u8, prop::collection::vec(0..3_u8, 0..3), prop::collection::vec(0..4_u8, 0..3), prop::option::of(0..4_u8), 0..4_u8)
+            .prop_map(|(who, organisation, what, reasons, policies, actor, country)| Step::Decision { who, organisation, what, reasons, policies, actor, country }),
         5 => (0..6_u8, any::<bool>(), 0..1000_i64).prop_map(|(back, complete, bytes)| Step::Outcome { back, complete, bytes }),
-        1 => (0..3_u8).prop_map(Step::Refused),
+        1 => (0..3_u8, 0..4_u8).prop_map(|(reason, country)| Step::Refused(reason, country)),
         1 => prop::collection::vec((0..3_u8, 1..9_i64), 0..3).prop_map(Step::RefusedMany),
         1 => Just(Step::Policy),
         3 => prop_oneof![0..3_000_i64, -2_000..0_i64, DAY_MS / 3..DAY_MS].prop_map(Step::Wait),
@@ -55,7 +56,13 @@ fn step() -> impl Strategy<Value = Step> {
 
 const ORGANISATIONS: [&str; 3] = ["acme", "borealis", "cresta"];
 const REASONS: [&str; 3] = ["not_permitted", "purpose_unknown", "agreement_unknown"];
+const COUNTRIES: [&str; 3] = ["DE", "FR", "SE"];
 const POLICIES: [&str; 4] = ["read", "reveal", "forbid-night", "see"];
+
+/// Of every fourth nobody knows where it came from.
+fn member_of(country: u8) -> Option<(&'static str, Value)> {
+    COUNTRIES.get(usize::from(country)).map(|country| ("country", Value::text(*country)))
+}
 
 fn pick<'a>(list: &[&'a str], chosen: &[u8]) -> Vec<&'a str> {
     let set: BTreeSet<&str> = chosen.iter().map(|n| list[usize::from(*n) % list.len()]).collect();
@@ -82,15 +89,16 @@ async fn live(log: &Log, steps: &[Step]) {
             Step::Policy => {
                 log.append(draft(Kind::Policy, None, vec![("event", Value::text("activated"))])).await.unwrap();
             }
-            Step::Refused(reason) => {
-                let reasons = Value::texts(pick(&REASONS, &[*reason]));
-                log.append(draft(Kind::RefusedLogin, None, vec![("reasons", reasons)])).await.unwrap();
+            Step::Refused(reason, country) => {
+                let mut members = vec![("reasons", Value::texts(pick(&REASONS, &[*reason])))];
+                members.extend(member_of(*country));
+                log.append(draft(Kind::RefusedLogin, None, members)).await.unwrap();
             }
             Step::RefusedMany(counts) => {
                 let counts = Value::object(counts.iter().map(|(r, n)| (REASONS[usize::from(*r)], Value::int(*n))));
                 log.append(draft(Kind::RefusedLogins, None, vec![("counts", counts)])).await.unwrap();
             }
-            Step::Decision { who, organisation, what, reasons, policies, actor } => {
+            Step::Decision { who, organisation, what, reasons, policies, actor, country } => {
                 let allowed = reasons.is_empty();
                 let request = format!("r{n}");
                 let mut members = vec![
@@ -109,6 +117,7 @@ async fn live(log: &Log, steps: &[Step]) {
                     members.push(("agreement", Value::text(["a1", "a2"][usize::from(*who % 2)])));
                     members.push(("purpose", Value::text("maintenance")));
                 }
+                members.extend(member_of(*country));
                 let acts = *actor;
                 let actor = actor.map(|actor| {
                     Value::object([
@@ -184,6 +193,9 @@ fn queries(end: Timestamp) -> Vec<Query> {
         Query { purpose: text("maintenance"), from: Some(middle), ..base.clone() },
         Query { ended: text("caller_aborted"), ..base.clone() },
         Query { ended: text("complete"), ..base.clone() },
+        Query { country: text("SE"), ..base.clone() },
+        Query { country: text("FR"), organisation: Some(organisation("acme")), decision: text("deny"), ..base.clone() },
+        Query { country: text("XX"), ..base.clone() },
         Query { kind: Some(Kind::Policy), ..base.clone() },
         Query { kind: Some(Kind::Outcome), to: Some(middle), ..base.clone() },
         Query { request: text("r17"), ..base.clone() },
@@ -227,7 +239,7 @@ fn matches(query: &Query, entry: &Entry) -> bool {
         && query.kind.is_none_or(|kind| kind == entry.kind)
         && one_of("principal", &query.principal)
         && one_of("agreement", &query.agreement)
-        && ["resource", "decision", "request", "product", "action", "purpose", "ended"]
+        && ["resource", "decision", "request", "product", "action", "purpose", "ended", "country"]
             .into_iter()
             .zip([
                 &query.resource,
@@ -237,6 +249,7 @@ fn matches(query: &Query, entry: &Entry) -> bool {
                 &query.action,
                 &query.purpose,
                 &query.ended,
+                &query.country,
             ])
             .all(|(name, wanted)| is(name, wanted))
         && query.policy.as_deref().is_none_or(|policy| texts("policies").contains(&policy))
@@ -276,6 +289,10 @@ fn summaries(end: Timestamp) -> Vec<Summary> {
         },
         Summary { by: of(&[Dimension::Principal, Dimension::Resource]), from: Some(middle), new: true, ..base.clone() },
         Summary { only: vec![(Dimension::Resource, "Dataset/none".into())], ..base.clone() },
+        Summary { by: of(&[Dimension::Country, Dimension::Decision]), ..base.clone() },
+        Summary { by: of(&[Dimension::Principal, Dimension::Country]), from: Some(middle), new: true, ..base.clone() },
+        Summary { by: of(&[Dimension::Principal]), only: vec![(Dimension::Country, "FR".into())], ..base.clone() },
+        Summary { only: vec![(Dimension::Country, String::new())], ..base.clone() },
         Summary { by: of(&[Dimension::Decision]), only: vec![(Dimension::Agreement, String::new())], ..base.clone() },
         Summary { only: vec![(Dimension::Reason, String::new())], ..base.clone() },
         Summary { by: of(&[Dimension::Kind, Dimension::Decision]), ..base },
@@ -442,6 +459,7 @@ async fn indexed(dir: &Path) {
         reasons: vec![],
         policies: vec![n % 4],
         actor: None,
+        country: n % 4,
     };
     let end = Step::Outcome { back: 0, complete: true, bytes: 70 };
     let steps: Vec<Step> = (0..100).flat_map(|n| [decision(n), Step::Wait(1500), end.clone()]).collect();
@@ -534,6 +552,34 @@ async fn the_index_of_another_log_or_of_nothing_is_built_anew() {
     std::fs::write(dir.path().join("index.db"), "nonsense, long enough to be the header of something").unwrap();
     let log = open(dir.path()).await;
     assert_eq!(index(&log, dir.path(), usize::MAX).await, 192);
+    log.close().await;
+    assert_eq!(fsck::check(dir.path(), None, |_, _| {}).await.unwrap().findings, []);
+}
+
+/// As it was before cells told countries apart.
+const FORMAT_1: &str = "
+    CREATE TABLE older AS SELECT day, kind, organisation, principal, resource, product, agreement, action, purpose, decision,
+        reasons, policies, decisions, ended, complete, bytes, rows, first_index, first_time FROM cell;
+    DROP TABLE cell;
+    ALTER TABLE older RENAME TO cell;
+    DELETE FROM posting WHERE term IN (SELECT id FROM term WHERE facet = 15);
+    DELETE FROM term WHERE facet = 15;
+    PRAGMA user_version = 1;
+";
+
+#[tokio::test]
+async fn an_index_of_an_older_format_is_nothing_wrong_and_is_built_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    indexed(dir.path()).await;
+    vandalise_index(dir.path(), FORMAT_1).await;
+    assert_eq!(fsck::check(dir.path(), None, |_, _| {}).await.unwrap().findings, []);
+    let log = open(dir.path()).await;
+    assert_eq!(index(&log, dir.path(), usize::MAX).await, 192);
+    let by = Summary { by: vec![By::Of(Dimension::Country)], limit: 10, ..Summary::default() };
+    let mut rows = log.summary(&by).await.unwrap().rows;
+    rows.sort_by(|a, b| a.group.cmp(&b.group));
+    let counted: Vec<_> = rows.iter().map(|row| (row.group[0].as_str(), row.measures.decisions)).collect();
+    assert_eq!(counted, [("", 25), ("DE", 25), ("FR", 26), ("SE", 25)]);
     log.close().await;
     assert_eq!(fsck::check(dir.path(), None, |_, _| {}).await.unwrap().findings, []);
 }

@@ -7,8 +7,8 @@ use crate::respond::Refusal;
 use crate::world::World;
 use model::plant::{Dataset, Mask, Signal};
 use model::{
-    AccessRequest, Action, AgreementId, Authenticated, FieldClassId, ProductId, PurposeId, Reason, ResourceRef, Shape,
-    Timestamp,
+    AccessRequest, Action, AgreementId, Authenticated, Country, FieldClassId, ProductId, PurposeId, Reason,
+    ResourceRef, Shape, Timestamp,
 };
 use pdp::{Decision, Permit};
 use registry::route::{Kind as ParameterKind, Resource};
@@ -156,10 +156,10 @@ pub fn page<'w>(
     world: &'w World,
     caller: &Authenticated,
     wanted: &Wanted,
-    now: Timestamp,
+    (country, now): (Option<Country>, Timestamp),
     given_up: impl Fn() -> bool,
 ) -> Catalogue<'w> {
-    let looking = Looking { world, caller, now };
+    let looking = Looking { world, caller, country, now };
     let plant = &world.catalog.plant;
     let datasets = plant.datasets.values().map(Described::Dataset);
     let all = datasets.chain(plant.signals.values().map(Described::Signal));
@@ -170,7 +170,7 @@ pub fn page<'w>(
     let mut all = all
         .take_while(|_| !given_up())
         .map(|one| (one.resource(), one))
-        .filter(|(resource, _)| world.snapshot.may_discover(caller, resource, now))
+        .filter(|(resource, _)| world.snapshot.may_discover(caller, resource, country, now))
         .filter(|(_, one)| wanted.product.as_ref().is_none_or(|product| product == one.product()))
         .skip_while(|(resource, _)| after.is_some_and(|after| resource.to_text().as_str() <= after));
     let mut items = Vec::new();
@@ -219,6 +219,8 @@ impl<'w> Described<'w> {
 struct Looking<'w, 'c> {
     world: &'w World,
     caller: &'c Authenticated,
+    /// That the caller is in now: what it may see from another can be something else.
+    country: Option<Country>,
     now: Timestamp,
 }
 
@@ -357,6 +359,7 @@ impl<'w> Looking<'w, '_> {
             purpose: purpose.cloned(),
             agreement: agreement.cloned(),
             shape,
+            country: self.country,
             now: self.now,
         };
         // Not remembered: a page would push out what requests are answered from.

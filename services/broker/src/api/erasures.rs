@@ -103,6 +103,7 @@ async fn serve(
         kind: Kind::Decision,
         method: parts.method.as_str(),
         peer: peer.address.ip(),
+        country: world.country_of(peer.address.ip()),
         user_agent: stack::single(parts, "user-agent"),
         route: Some(ROUTE),
         product: None,
@@ -194,6 +195,7 @@ impl AtWork<'_> {
             purpose: self.asked.purpose.clone(),
             agreement: self.asked.agreement.clone(),
             shape: Shape::default(),
+            country: self.about.country,
             now: broker.clock.now(),
         };
         let permit = authorize(broker, self.world, question, self.about).await?;

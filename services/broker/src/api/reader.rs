@@ -13,7 +13,7 @@ use crate::share::Share;
 use crate::{Broker, World, acknowledge, stack};
 use http::request::Parts;
 use model::entry::{Ended, Kind};
-use model::{AccessRequest, Action, Authenticated, OrganisationId, Reason, RequestId, ResourceRef, Shape};
+use model::{AccessRequest, Action, Authenticated, Country, OrganisationId, Reason, RequestId, ResourceRef, Shape};
 use pdp::Permit;
 use std::sync::Arc;
 
@@ -27,6 +27,7 @@ pub struct Reader {
     canonical: Canonical,
     asked: Asked,
     world: Arc<World>,
+    country: Option<Country>,
     caller: Authenticated,
     share: Share,
 }
@@ -47,7 +48,8 @@ impl Reader {
         let caller = authenticate(broker, &world, id, &peer, parts, &canonical, door).await?;
         let share = stack::share(broker, &caller)?;
         let user_agent = stack::single(parts, "user-agent").map(str::to_owned);
-        Ok(Self { id, route, peer, user_agent, canonical, asked, world, caller, share })
+        let country = world.country_of(peer.address.ip());
+        Ok(Self { id, route, peer, user_agent, canonical, asked, world, country, caller, share })
     }
 
     /// In whose places the log is read.
@@ -71,6 +73,7 @@ impl Reader {
             kind: Kind::AuditRead,
             method: self.canonical.method.as_str(),
             peer: self.peer.address.ip(),
+            country: self.country,
             user_agent: self.user_agent.as_deref(),
             route: Some(self.route),
             product: None,
@@ -124,11 +127,12 @@ impl Reader {
             purpose: self.asked.purpose.clone(),
             agreement: self.asked.agreement.clone(),
             shape: Shape { rows, ..Shape::default() },
+            country: self.country,
             now: broker.clock.now(),
         };
         let permit = authorize(broker, &self.world, question, &about).await?;
         broker.metrics.decision(true);
-        let standing = broker.standing(&permit, &self.world, self.peer.certificate.clone());
+        let standing = broker.standing(&permit, &self.world, &self.peer);
         let admitted = record::admit(&broker.log, permit, &about, broker.clock.now(), &broker.cut_off).await?;
         let (permit, exchange) = acknowledge::wait(broker, admitted).await?.into_exchange();
         Ok(Granted { id: self.id, permit, standing, exchange, share: self.share })

@@ -43,6 +43,7 @@ fn asked(actors: &[Principal]) -> AccessRequest {
         purpose: Some("predictive-maintenance".parse().unwrap()),
         agreement: None,
         shape: Shape::default(),
+        country: None,
         now: NOW,
     }
 }

@@ -221,7 +221,7 @@ fn try_out(document: &str, title: &str, blocks: &[Block]) {
 #[test]
 fn every_recipe_of_the_cookbook_does_what_it_says() {
     let recipes = sections("docs/policy-cookbook.md");
-    assert_eq!(recipes.len(), 6);
+    assert_eq!(recipes.len(), 7);
     for (title, blocks) in &recipes {
         assert!(blocks.iter().any(|(info, _)| info == "cedar"), "{title}");
         try_out("docs/policy-cookbook.md", title, blocks);

@@ -86,6 +86,7 @@ struct Saved {
     reason: Option<String>,
     policy: Option<String>,
     ended: Option<String>,
+    country: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -243,6 +244,7 @@ impl Saved {
             purpose: or(&said.purpose, &self.purpose),
             policy: or(&said.policy, &self.policy),
             ended: or(&said.ended, &self.ended),
+            country: or(&said.country, &self.country),
         })
     }
 
@@ -273,7 +275,7 @@ mod tests {
     #[test]
     fn every_report_of_ours_is_a_question_that_can_be_asked() {
         let saved = all(None).unwrap();
-        assert!(saved.len() >= 12);
+        assert!(saved.len() >= 13);
         for (name, one) in &saved {
             assert!(!one.title.is_empty() && !one.about.is_empty(), "{name}");
             let filter = one.filter(&Filter::default()).unwrap();

@@ -82,17 +82,21 @@ struct Only {
     product: Option<String>,
     #[arg(long, value_name = "ID")]
     agreement: Option<String>,
+    /// Of requests from one country, as in DE
+    #[arg(long, value_name = "CC")]
+    country: Option<String>,
 }
 
 impl Only {
     fn pairs(&self) -> Vec<(&'static str, String)> {
-        let Self { organisation, kind, decision, product, agreement } = self;
+        let Self { organisation, kind, decision, product, agreement, country } = self;
         let filter = Filter {
             organisation: organisation.clone(),
             kind: *kind,
             decision: decision.clone(),
             product: product.clone(),
             agreement: agreement.clone(),
+            country: country.clone(),
             ..Filter::default()
         };
         filter.pairs()

@@ -17,7 +17,7 @@ pub struct SummaryArgs {
     #[command(flatten)]
     server: Server,
     /// A row for each of these, with commas between them: day, week, month, kind, organisation, principal, resource, product,
-    /// agreement, action, purpose, decision, reason, policy
+    /// agreement, action, purpose, decision, reason, policy, country
     #[arg(long, value_name = "WHAT", value_delimiter = ',', value_parser = by)]
     by: Vec<By>,
     /// From this day on (UTC), as in 2026-11-22
@@ -76,6 +76,9 @@ struct Only {
     /// A policy that determined the decision
     #[arg(long, value_name = "ID")]
     policy: Option<String>,
+    /// Where requests came from, as in DE
+    #[arg(long, value_name = "CC")]
+    country: Option<String>,
 }
 
 fn by(text: &str) -> Result<By, String> {
@@ -96,6 +99,7 @@ impl Only {
             (Dimension::Decision, &self.decision),
             (Dimension::Reason, &self.reason),
             (Dimension::Policy, &self.policy),
+            (Dimension::Country, &self.country),
         ];
         all.into_iter().filter_map(|(dimension, value)| Some((dimension, value.as_ref()?))).collect()
     }

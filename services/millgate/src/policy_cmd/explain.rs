@@ -78,6 +78,9 @@ pub struct MadeUp {
     /// How sure the issuer is of the caller
     #[arg(long, value_parser = clap::value_parser!(u8).range(0..=3))]
     pub assurance: Option<u8>,
+    /// Where the request comes from, two letters as in DE; not known if left out
+    #[arg(long, value_name = "CC")]
+    pub country: Option<String>,
     /// A machine that acts for the caller, ORGANISATION/SUBJECT; may be repeated
     #[arg(long = "actor", value_name = "WHO")]
     pub actors: Vec<String>,
@@ -159,6 +162,7 @@ impl MadeUp {
         set(&mut asked.rows, self.rows.as_ref());
         set(&mut asked.assurance, self.assurance.as_ref());
         asked.binding = self.binding.clone().or(asked.binding);
+        asked.country = self.country.clone().or(asked.country);
         asked.roles.extend(self.roles.iter().cloned());
         if !self.actors.is_empty() {
             asked.actors = self.actors.iter().map(|who| actor(who)).collect::<anyhow::Result<_>>()?;
@@ -189,6 +193,7 @@ fn words(asked: &Asked) -> String {
     add("of", duration(asked.window_ms));
     add("rows", (asked.rows > 0).then(|| asked.rows.to_string()));
     let actors: Vec<String> = asked.actors.iter().map(|who| format!("{}/{}", who.organisation, who.subject)).collect();
+    add("from", asked.country.clone());
     add("through", (!actors.is_empty()).then(|| actors.join(", ")));
     words
 }

@@ -18,7 +18,7 @@ pub(crate) struct Facts<'a> {
 impl<'a> Facts<'a> {
     /// Each field is named once.
     pub(crate) fn new(fields: impl IntoIterator<Item = (&'a str, Cow<'a, Value>)>) -> Self {
-        let mut all = Vec::with_capacity(5);
+        let mut all = Vec::with_capacity(6);
         all.extend(fields.into_iter().map(|(name, value)| (Cow::Borrowed(name), value)));
         Self { fields: Some(all), whole: OnceCell::new() }
     }

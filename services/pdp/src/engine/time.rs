@@ -1,4 +1,4 @@
-//! What a policy does with the time.
+//! What a policy does with the time, and whether with the country.
 
 use cedar_policy::Policy;
 use cedar_policy_core::ast::{self, BinaryOp, Expr, ExprKind, Literal, Var};
@@ -12,6 +12,18 @@ pub(crate) fn times_compared(policy: &Policy) -> Option<Vec<&str>> {
         collect(condition, &mut literals)?;
     }
     Some(literals)
+}
+
+/// Whether a policy looks at `context.country`.
+pub(crate) fn asks_for_country(policy: &Policy) -> bool {
+    let core: &ast::Policy = policy.as_ref();
+    let looks = |expression: &Expr| match expression.expr_kind() {
+        ExprKind::GetAttr { expr, attr } | ExprKind::HasAttr { expr, attr } => {
+            is_context(expr) && attr.as_str() == "country"
+        }
+        _ => false,
+    };
+    core.non_scope_constraints().is_some_and(|condition| condition.subexpressions().any(looks))
 }
 
 fn collect<'e>(expression: &'e Expr, literals: &mut Vec<&'e str>) -> Option<()> {

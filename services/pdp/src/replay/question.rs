@@ -6,8 +6,8 @@ use model::canonical::{Raw, RawObject, Value, unhex};
 use model::entry::{Entry, Outline};
 use model::party::Parties;
 use model::{
-    AccessRequest, Action, Actor, AgreementId, Assertion, Authenticated, AuthenticationMethod, Binding, Digest,
-    OrganisationId, Principal, PrincipalKind, PurposeId, ResourceRef, RoleId, Shape, Timestamp,
+    AccessRequest, Action, Actor, AgreementId, Assertion, Authenticated, AuthenticationMethod, Binding, Country,
+    Digest, OrganisationId, Principal, PrincipalKind, PurposeId, ResourceRef, RoleId, Shape, Timestamp,
 };
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -104,8 +104,8 @@ impl<'e> Question<'e> {
 
     /// What a verdict in one world depends on beside the time: the rest of the question, and the recorded answer.
     pub(super) fn verdict_key(&self, entry: &Outline<'_>, cast: &Cast) -> Vec<u8> {
-        const ASKED: [&str; 7] =
-            ["action", "assurance", "authentication", "binding", "issuer", "principal_kind", "resource"];
+        const ASKED: [&str; 8] =
+            ["action", "assurance", "authentication", "binding", "country", "issuer", "principal_kind", "resource"];
         const ANSWERED: [&str; 11] = [
             "acknowledgement",
             "agreement",
@@ -172,6 +172,7 @@ impl<'e> Question<'e> {
                 false => self.inputs.agreement.clone(),
             },
             shape: shape(entry.get("shape")?)?,
+            country: country(entry)?,
             now: self.at,
         })
     }
@@ -189,6 +190,13 @@ pub(super) fn purpose(entry: &Entry) -> Option<Option<PurposeId>> {
     match entry.text("purpose") {
         None => Some(None),
         Some(text) => text.parse().ok().map(Some),
+    }
+}
+
+fn country(entry: &Entry) -> Option<Option<Country>> {
+    match entry.get("country") {
+        None => Some(None),
+        Some(value) => Country::parse(value.as_text()?).map(Some),
     }
 }
 

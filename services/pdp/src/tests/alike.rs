@@ -51,6 +51,7 @@ fn is_seen(snapshot: &Snapshot, request: &AccessRequest, kind: &RecordKind, agre
         caller: &told,
         purpose: purpose.as_ref(),
         agreement: agreement.map(|known| &known.name),
+        country: None,
         about: About::Nothing,
     };
     let answer = snapshot.policies.scan(&caller.uid, Action::SeeRecord, &record.uid, &question.facts(), &store);

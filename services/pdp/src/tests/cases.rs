@@ -52,6 +52,9 @@ fn a_case_that_nobody_could_ask_says_what_is_wrong() {
     assert_eq!(ask("resource", "parts"), BadCase::Resource("parts".into()));
     assert_eq!(ask("at", "noon"), BadCase::Time("noon".into()));
     assert_eq!(ask("binding", "tls"), BadCase::Binding("tls".into()));
+    for country in ["de", "DEU", "UK", "ZZ"] {
+        assert_eq!(ask("country", country), BadCase::Country(country.into()));
+    }
     assert!(matches!(ask("purpose", "No Purpose"), BadCase::Id(_)));
     for (member, value, name) in [
         ("organisation", "acmee", "organisation `acmee`"),

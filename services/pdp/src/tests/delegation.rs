@@ -71,8 +71,8 @@ fn what_an_actor_may_not_know_of_is_hidden_from_the_whole_request() {
     }
     let snapshot = World::new().snapshot();
     let delegated = through(anna(), &[actor("bolt", "agent")]);
-    assert!(snapshot.may_discover(&anna().caller, &anna().resource, anna().now));
-    assert!(!snapshot.may_discover(&delegated.caller, &delegated.resource, delegated.now));
+    assert!(snapshot.may_discover(&anna().caller, &anna().resource, None, anna().now));
+    assert!(!snapshot.may_discover(&delegated.caller, &delegated.resource, None, delegated.now));
 }
 
 #[test]

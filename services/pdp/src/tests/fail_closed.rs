@@ -216,7 +216,7 @@ fn what_may_be_discovered_is_what_is_not_hidden() {
     for (organisation, subject) in [("norden", "newcomer"), ("acme", "anna"), ("bolt", "bert"), ("stranger", "sam")] {
         for resource in world.plant.signals.keys() {
             let request = ask(organisation, subject, &format!("Signal/{resource}"));
-            let visible = snapshot.may_discover(&request.caller, &request.resource, request.now);
+            let visible = snapshot.may_discover(&request.caller, &request.resource, None, request.now);
             let hidden = matches!(snapshot.decide(request, &[]), crate::Decision::Denied(d) if d.hidden);
             assert_eq!(visible, !hidden, "{organisation} {resource}");
         }

@@ -3,7 +3,8 @@
 use super::world::{DAY, World, agreement, anna, ask, base_with, caller, id, ids, now, time};
 use crate::{Decision, Snapshot};
 use model::{
-    AccessRequest, Actor, Assertion, Authenticated, AuthenticationMethod, Binding, Principal, PrincipalKind, Timestamp,
+    AccessRequest, Actor, Assertion, Authenticated, AuthenticationMethod, Binding, Country, Principal, PrincipalKind,
+    Timestamp,
 };
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -83,6 +84,7 @@ fn whatever_a_policy_can_tell_apart_is_decided_anew() {
         ("agreement", AccessRequest { agreement: Some(id("acme-maintenance-2026")), ..anna() }),
         ("resource", ask("acme", "anna", "Signal/hall.temperature")),
         ("rows", AccessRequest { shape: model::Shape { rows: 61, ..anna().shape }, ..anna() }),
+        ("country", AccessRequest { country: Country::parse("SE"), ..anna() }),
         ("the agreement's end", AccessRequest { now: time("2027-01-01T00:00:00Z"), ..anna() }),
     ];
     let snapshot = World::new().snapshot();
@@ -238,10 +240,12 @@ fn requests() -> impl Strategy<Value = AccessRequest> {
     ]);
     let purpose = prop::sample::select(vec![None, Some("maintenance"), Some("planning"), Some("espionage")]);
     let under = prop::sample::select(vec![None, None, Some("acme-june-2026"), Some("nothing")]);
-    (callers(), what, purpose, under, times(), any::<bool>()).prop_map(|(caller, what, purpose, under, now, many)| {
+    let country = prop::sample::select(vec![None, Country::parse("SE"), Country::parse("FR")]);
+    let rest = (times(), any::<bool>(), country);
+    (callers(), what, purpose, under, rest).prop_map(|(caller, what, purpose, under, (now, many, country))| {
         let mut request = ask("acme", "anna", what);
         request.shape.rows = if many { 2_000 } else { 10 };
-        AccessRequest { caller, purpose: purpose.map(id), agreement: under.map(id), now, ..request }
+        AccessRequest { caller, purpose: purpose.map(id), agreement: under.map(id), country, now, ..request }
     })
 }
 

@@ -7,7 +7,7 @@ use crate::replay::{Change, Direction, Known, Outcome, Replay, Tally};
 use crate::snapshot::Snapshot;
 use model::canonical::Members;
 use model::entry::{Common, Content, Draft, Kind, Outline, Place};
-use model::{AccessRequest, Principal};
+use model::{AccessRequest, Country, Principal};
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -52,6 +52,9 @@ fn recorded_by(world: &World, snapshot: &Snapshot, request: AccessRequest) -> (V
     members.object("inputs", &inputs.members(now));
     if let Some(purpose) = request.purpose.as_ref().filter(|p| world.plant.purposes.contains_key(*p)) {
         members.text("purpose", purpose);
+    }
+    if let Some(country) = request.country {
+        members.text("country", country);
     }
     answer(&decision, &mut members);
     let agreements = match &decision {
@@ -153,9 +156,10 @@ fn requests() -> impl Strategy<Value = AccessRequest> {
         vec![agent, agent, service],
     ]);
     let roles = prop::sample::subsequence(vec!["plant-analytics", "auditor"], 0..=2);
-    let rest = (acting, roles, 0_u8..=3, prop::bool::weighted(0.1));
+    let country = prop::sample::select(vec![None, Country::parse("SE"), Country::parse("FR"), Country::parse("DE")]);
+    let rest = (acting, roles, 0_u8..=3, prop::bool::weighted(0.1), country);
     (who, what, named, purpose, rows, rest).prop_map(|(who, what, named, purpose, rows, rest)| {
-        let (acting, roles, assurance, expired) = rest;
+        let (acting, roles, assurance, expired, country) = rest;
         let actors: Vec<_> = acting.iter().map(|(organisation, subject)| actor(organisation, subject)).collect();
         let mut request = ask(who.0, who.1, what);
         request = by(request, |caller| {
@@ -163,7 +167,7 @@ fn requests() -> impl Strategy<Value = AccessRequest> {
             caller.actors.clone_from(&actors);
         });
         (request.purpose, request.agreement) = (purpose.map(id), named.map(id));
-        request.shape.rows = rows;
+        (request.shape.rows, request.country) = (rows, country);
         request.now = request.now.plus_millis(if expired { 1_000 * super::world::DAY } else { 0 });
         request
     })

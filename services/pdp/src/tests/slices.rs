@@ -64,7 +64,7 @@ fn the_record_is_enough_to_decide_again() {
     let told = Told::subject(&permit.request().caller).record(types, &[]);
     let (time, agreement) = (datetime(now()).unwrap(), engine::name(&agreement));
     let agreement = Some(&agreement);
-    let question = Question { now: time, caller: &told, purpose: Some(&purpose), agreement, about };
+    let question = Question { now: time, caller: &told, purpose: Some(&purpose), agreement, country: None, about };
     let (principal, signal) = (uid(&types.user, "p-0001"), uid(&types.signal, "press-3.force"));
     let again = world.policies.ask(&principal, Action::ReadSeries, &signal, &question.facts(), &Store::from(&store));
     assert!(again.allow && again.errors.is_empty(), "{again:?}");
@@ -98,6 +98,10 @@ when { context.governance.product in [Plant::DataProduct::"old-press", Plant::Da
 when { context has agreement && !(resource in context.agreement.reveals) };
 @id("rows") forbid (principal, action in Plant::Action::"dataplane", resource)
 when { context has agreement && context.agreement.rowsMax * context.shape.rows < 0 };
+@id("from") forbid (principal, action in Plant::Action::"dataplane", resource)
+when { context has country && context.country == "SE" };
+@id("from-there") permit (principal, action == Plant::Action::"reveal", resource)
+when { context has country && ["FR", "PL"].contains(context.country) };
 @id("person") permit (principal == Plant::User::"norden/ida", action, resource);
 @id("stranger") forbid (principal, action == Plant::Action::"discover", resource)
 when { !principal.registered && principal.exportAuthorisations.contains(Plant::ExportClass::"dual-use") };
@@ -245,7 +249,14 @@ impl Both<'_> {
         let told = Told::subject(&request.caller).record(&self.world.policies.names.types, &[]);
         for agreement in std::iter::once(None).chain(agreements.iter().map(|a| Some(&a.name))) {
             let now = datetime(request.now).unwrap();
-            let about = |about| Question { now: now.clone(), caller: &told, purpose: Some(&purpose), agreement, about };
+            let about = |about| Question {
+                now: now.clone(),
+                caller: &told,
+                purpose: Some(&purpose),
+                agreement,
+                country: request.country,
+                about,
+            };
             let resource = &data.base.uid;
             self.compare(&caller, Action::Discover, resource, &about(About::Nothing), &store)?;
             self.compare(&caller, request.action, resource, &about(About::Shape(request.shape)), &store)?;
@@ -281,6 +292,7 @@ proptest! {
             ("acme", "anna"), ("bolt", "mole"), ("bolt", "bert"), ("dorn", "dora"), ("audax", "vera"),
         ]),
         rows in prop::sample::select(vec![0, 10, 2_000]),
+        country in prop::sample::select(vec!["", "DE", "SE", "FR"]),
     ) {
         let policies = CURIOUS_SET.with(Arc::clone);
         let world = change.apply(World::with(policies));
@@ -289,7 +301,7 @@ proptest! {
         let mut both = Both { world: &world, snapshot: &snapshot, complete, questions: 0 };
         for resource in ["Dataset/all-parts", "Dataset/inspections", "Signal/press-3.force", "Signal/press-1.force"] {
             let mut request = ask(who.0, who.1, resource);
-            request.shape.rows = rows;
+            (request.shape.rows, request.country) = (rows, model::Country::parse(country));
             both.request(&request)?;
         }
         prop_assert!(both.questions > 100);

@@ -458,6 +458,7 @@ pub fn ask(organisation: &str, subject: &str, what: &str) -> AccessRequest {
         purpose: Some(id("maintenance")),
         agreement: None,
         shape,
+        country: None,
         now: now(),
     }
 }

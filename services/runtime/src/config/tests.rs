@@ -6,7 +6,7 @@ fn plant() -> tempfile::TempDir {
     for name in ["catalog", "registry", "base", "own", "cases"] {
         std::fs::create_dir(folder.path().join(name)).unwrap();
     }
-    for name in ["plant.cedarschema", "tls.pem", "tls.key", "siem.pem", "s3.pem"] {
+    for name in ["plant.cedarschema", "tls.pem", "tls.key", "siem.pem", "s3.pem", "networks.csv", "countries.mmdb"] {
         std::fs::write(folder.path().join(name), "x").unwrap();
     }
     folder
@@ -39,6 +39,7 @@ fn the_smallest_file_has_defaults_for_everything_else() {
     assert_eq!(config.listen, Listen::default());
     assert_eq!(config.tls, None);
     assert_eq!(config.folders.policies, [at("base")]);
+    assert_eq!(config.countries, Countries::default());
     assert_eq!(config.identity, Identity::default());
     assert_eq!(config.audit, Audit::new(at("audit"), String::from("plant.example/broker-1")));
     assert_eq!(config.audit.publish_directory, at("audit/published"));
@@ -72,6 +73,9 @@ registry = "registry"
 policies = ["base", "own"]
 schema = "plant.cedarschema"
 cases = "cases"
+[countries]
+networks_file = "networks.csv"
+database_file = "countries.mmdb"
 [identity]
 key_cache = "issuer-keys"
 verified_tokens = 0
@@ -166,6 +170,7 @@ follow_callers = false
             schema: at("plant.cedarschema"),
             cases: vec![at("cases")],
         },
+        countries: Countries { networks_file: Some(at("networks.csv")), database_file: Some(at("countries.mmdb")) },
         identity: Identity { key_cache: Some(at("issuer-keys")), verified_tokens: 0 },
         audit: Audit {
             directory: "/var/lib/millgate".into(),
@@ -468,6 +473,7 @@ fn the_charts_configuration_is_one_that_loads() {
             "etc/millgate/registry",
             "etc/millgate/policies/0",
             "etc/millgate/cases/0",
+            "etc/millgate/countries",
             "etc/millgate/tls",
         ] {
             std::fs::create_dir_all(at(folder)).unwrap();
@@ -475,7 +481,9 @@ fn the_charts_configuration_is_one_that_loads() {
         std::fs::create_dir_all(at("usr/share/millgate/policies/base")).unwrap();
         std::fs::create_dir_all(at("usr/share/millgate/policies/schema")).unwrap();
         let schema = "usr/share/millgate/policies/schema/plant.cedarschema";
-        for file in [schema, "etc/millgate/tls/tls.crt", "etc/millgate/tls/tls.key"] {
+        let networks = ["networks.csv", "GeoLite2-Country.mmdb"].map(|name| format!("etc/millgate/countries/{name}"));
+        let networks = networks.iter().map(String::as_str);
+        for file in [schema, "etc/millgate/tls/tls.crt", "etc/millgate/tls/tls.key"].into_iter().chain(networks) {
             std::fs::write(at(file), "x").unwrap();
         }
         let text = ["etc", "usr"].iter().fold(rendered.to_owned(), |text, top| {

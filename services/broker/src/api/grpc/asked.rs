@@ -49,6 +49,7 @@ fn filtered(filter: Option<&Filter>) -> Question {
         purpose,
         policy,
         ended,
+        country,
     } = filter;
     for (name, value) in [
         ("from", from),
@@ -66,6 +67,7 @@ fn filtered(filter: Option<&Filter>) -> Question {
         ("purpose", purpose),
         ("policy", policy),
         ("ended", ended),
+        ("country", country),
     ] {
         put(&mut question, name, value.as_ref());
     }

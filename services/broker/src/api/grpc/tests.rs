@@ -75,6 +75,7 @@ fn what_a_message_asks_is_what_the_query_string_would() {
         purpose: Some("quality-analysis".into()),
         policy: Some("p".into()),
         ended: Some("complete".into()),
+        country: Some("DE".into()),
     };
     let message = QueryRequest {
         filter: Some(all.clone()),

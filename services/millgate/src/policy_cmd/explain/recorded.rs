@@ -145,6 +145,7 @@ impl Recorded {
             age_days: shape("age_days"),
             rows: shape("rows"),
             binding: text(entry, "binding").map(str::to_owned),
+            country: text(entry, "country").map(str::to_owned),
             assurance: assurance.unwrap_or_default(),
             roles: texts(entry, "roles"),
             actors,
