@@ -98,10 +98,9 @@ impl ReceiptReport {
         if self.proof_signed_by.contains(&by) {
             return self.finding(format!("{evidence} whoever holds its key"));
         }
-        let others = self.proof_signed_by.join(", ");
+        // By which, the lines below say in full.
         self.finding(format!(
-            "{evidence} whoever holds its keys, and two have signed: {by} the receipt, {others} the proof. If one of them was stolen, \
-             or retired by then, whoever has that one may have made its part"
+            "{evidence} whoever holds its keys: two have signed, and one of them may be somebody else's by now"
         ));
     }
 
@@ -141,6 +140,7 @@ impl fmt::Display for ReceiptReport {
         writeln!(f, "  durable        {}", Timestamp(*time_ms).to_rfc3339())?;
         writeln!(f, "  checkpoint by  {}", Timestamp(*by_ms).to_rfc3339())?;
         signed_lines(f, self.signed_by.as_slice())?;
+        self.proof_signed_by.iter().try_for_each(|key| writeln!(f, "  proof signed   by {key}"))?;
         match self.redeemed {
             Some(size) => writeln!(f, "  redeemed       under a checkpoint of {size} entries"),
             None => Ok(()),
@@ -206,7 +206,12 @@ mod tests {
         let known = public(&[2, 1]);
         let broken = check_by(&text, Some(&proof(&[2])), &known).unwrap();
         assert!(broken.is_contradicted && broken.findings[0].what.contains("two have signed"), "{broken}");
-        assert!([&own, &other].iter().all(|key| broken.findings[0].what.contains(key.as_str())), "{broken}");
+        let said = broken.to_string();
+        assert!(
+            said.contains(&format!("  signed         by {own}\n"))
+                && said.contains(&format!("  proof signed   by {other}\n")),
+            "{said}"
+        );
         let json = broken.to_json();
         assert_eq!(
             (&json["signed_by"], &json["proof_signed_by"]),
