@@ -127,8 +127,8 @@ async fn tail(
 /// Each entry a message: a caller who takes little at a time is not sent the rest of a page after it was cut off.
 fn one_by_one(entries: Follow) -> impl Stream<Item = Result<TailResponse, Over>> + Send {
     let pages = stream::unfold(entries, |mut entries| async move { Some((next_page(&mut entries).await, entries)) });
-    let message = |found| Ok(TailResponse { entry: Some(entry(found)) });
-    pages.map_ok(move |page: Page| stream::iter(page.entries.into_iter().map(message))).try_flatten()
+    let found = pages.map_ok(|page: Page| stream::iter(page.entries).map(Ok::<Found, Over>)).try_flatten();
+    found.map_ok(|found| TailResponse { entry: Some(entry(found)) })
 }
 
 async fn summed_up(broker: &Broker, call: &Call, message: &SummaryRequest) -> Result<SummaryResponse, Refusal> {
