@@ -40,6 +40,7 @@ mod store;
 mod story;
 mod telemetry;
 mod tls;
+mod token_keys;
 mod tokens;
 mod towards_source;
 mod witnesses;

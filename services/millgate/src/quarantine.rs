@@ -99,13 +99,13 @@ impl Views {
         if let Some(keys) = keys {
             views.published(audit, keys, stored).await?;
             for directory in &audit.sinks.directories {
-                let (path, origin, known) = (directory.clone(), audit.origin.clone(), keys.verifiers());
+                let (path, origin, known) = (directory.clone(), audit.origin.clone(), keys.known().verifiers());
                 let reading = tokio::task::spawn_blocking(move || Directory::largest(&path, &origin, &known));
                 let found = async { reading.await.unwrap_or_else(|_| Err(std::io::Error::other("not read"))) };
                 views.sink(audit, &directory.display().to_string(), found, stored).await?;
             }
             if let Some(settings) = &audit.sinks.s3 {
-                let (s3, known) = (S3::new(settings, &audit.origin).context("[audit.sinks.s3]")?, keys.verifiers());
+                let (s3, known) = (S3::new(settings, &audit.origin).context("[audit.sinks.s3]")?, keys.known().verifiers());
                 views.sink(audit, &s3.name(), s3.largest(&known), stored).await?;
             }
             if let Some(witnesses) = witnesses {
@@ -155,7 +155,7 @@ impl Views {
     async fn published(&mut self, audit: &Audit, keys: &Keys, stored: u64) -> anyhow::Result<()> {
         let Ok(published) = Publication::open(&audit.publish_directory) else { return Ok(()) };
         // What is not this log's is said when the log is opened.
-        let known = keys.verifiers();
+        let known = keys.known().verifiers();
         let Ok((Checkpoint { size, root, .. }, _)) = Checkpoint::open_any(published.note(), &known) else {
             return Ok(());
         };
