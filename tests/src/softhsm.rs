@@ -26,7 +26,10 @@ impl SoftHsm {
         ensure!(Path::new(MODULE).exists(), "`{MODULE}` is not there; `bash tests/run` installs it");
         let hsm = Self { folder: folder.to_owned() };
         std::fs::create_dir_all(hsm.tokens())?;
-        let text = format!("directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n", hsm.tokens().display());
+        let text = format!(
+            "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",
+            hsm.tokens().display()
+        );
         std::fs::write(hsm.configuration(), text)?;
         Ok(hsm)
     }

@@ -10,6 +10,7 @@ use crate::signer::Key;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tlog::Hash;
 use tlog::receipt::Signed;
 use tokio::sync::mpsc;
@@ -19,20 +20,33 @@ use tokio::time::Instant;
 pub(crate) const BATCHES_MAX: usize = 1_024;
 /// Entries under one signature: a receipt has a hash for each doubling.
 const ENTRIES_MAX: usize = 8_192;
+/// A token that did not sign is left alone for so long. Each attempt looks for it anew, and the publisher does so too.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Signs until the log's writer has gone.
 pub(crate) async fn run(mut batches: mpsc::Receiver<Arc<Pledged>>, options: Arc<ReceiptOptions>, shared: Arc<Shared>) {
     let mut waiting = VecDeque::new();
+    let mut left_alone = None::<Instant>;
     while let Some(batch) = batches.recv().await {
         waiting.push_back(batch);
         while !waiting.is_empty() {
             while let Ok(batch) = batches.try_recv() {
                 waiting.push_back(batch);
             }
-            let together = take_together(&mut waiting, Instant::now());
-            if !together.is_empty() {
-                promise(&together, &options, &shared).await;
+            let now = Instant::now();
+            let together = take_together(&mut waiting, now);
+            if together.is_empty() {
+                continue;
             }
+            let signed = match left_alone.filter(|until| now < *until) {
+                Some(_) => None,
+                None => {
+                    let signed = promise(&together, &options, &shared).await;
+                    left_alone = signed.is_none().then(|| Instant::now() + PAUSE);
+                    signed
+                }
+            };
+            answer(&together, signed.as_ref());
         }
     }
 }
@@ -63,9 +77,17 @@ fn take_together(waiting: &mut VecDeque<Arc<Pledged>>, now: Instant) -> Vec<Arc<
     together
 }
 
-/// One signature for these, for whoever waits for it.
-async fn promise(together: &[Arc<Pledged>], options: &Arc<ReceiptOptions>, shared: &Shared) {
-    let (Some(first), Some(last)) = (together.first(), together.last()) else { return };
+fn answer(together: &[Arc<Pledged>], signed: Option<&Arc<Signed>>) {
+    for batch in together {
+        if let Promise::Elsewhere(promise) = &batch.promise {
+            let _ = promise.signed.set(signed.cloned());
+        }
+    }
+}
+
+/// One signature for these.
+async fn promise(together: &[Arc<Pledged>], options: &Arc<ReceiptOptions>, shared: &Shared) -> Option<Arc<Signed>> {
+    let (first, last) = (together.first()?, together.last()?);
     let leaves: Vec<Hash> = together.iter().flat_map(|batch| batch.leaves.iter().copied()).collect();
     let (index, time, by) = (first.first, last.time.millis(), last.by(options));
     let key = options.key.clone();
@@ -96,11 +118,7 @@ async fn promise(together: &[Arc<Pledged>], options: &Arc<ReceiptOptions>, share
     if signed.is_some() && late.swap(false, Ordering::Relaxed) {
         tracing::info!("receipts are signed again");
     }
-    for batch in together {
-        if let Promise::Elsewhere(promise) = &batch.promise {
-            let _ = promise.signed.set(signed.clone());
-        }
-    }
+    signed
 }
 
 #[cfg(test)]
@@ -108,7 +126,6 @@ mod tests {
     use super::*;
     use crate::pledge::Elsewhere;
     use model::Timestamp;
-    use std::time::Duration;
     use tokio::sync::SetOnce;
 
     fn batch(first: u64, count: usize, until: Instant, is_wanted: bool) -> Arc<Pledged> {
@@ -140,7 +157,10 @@ mod tests {
         assert_eq!((taken(&mut waiting), taken(&mut waiting)), (vec![0], vec![2]));
         // A receipt stays short.
         let mut waiting = VecDeque::from([wanted(0, 5_000), wanted(5_000, 5_000), wanted(10_000, 9_000)]);
-        assert_eq!((taken(&mut waiting), taken(&mut waiting), taken(&mut waiting)), (vec![0], vec![5_000], vec![10_000]));
+        assert_eq!(
+            (taken(&mut waiting), taken(&mut waiting), taken(&mut waiting)),
+            (vec![0], vec![5_000], vec![10_000])
+        );
         // What nobody waits for any longer is not signed.
         let old = batch(0, 1, now, true);
         let mut waiting = VecDeque::from([old.clone(), wanted(1, 1)]);

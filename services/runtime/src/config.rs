@@ -485,11 +485,7 @@ fn read_audit(mut section: Section<'_, '_, '_>) -> Option<Audit> {
         sinks: sinks::read(section.within("sinks", "audit.sinks")),
         receipts: section.flag("receipts", default.receipts),
         receipt_deadline: section.duration("receipt_deadline", seconds(1)..=seconds(86_400), default.receipt_deadline),
-        receipt_wait: section.duration(
-            "receipt_wait",
-            Duration::from_millis(10)..=seconds(5),
-            default.receipt_wait,
-        ),
+        receipt_wait: section.duration("receipt_wait", Duration::from_millis(10)..=seconds(5), default.receipt_wait),
         index: section.flag("index", default.index),
         refused_logins_per_minute: section.integer(
             "refused_logins_per_minute",

@@ -55,7 +55,8 @@ mod tests {
     #[test]
     fn curves_are_told_apart() {
         assert!(is_ed25519(&ED25519_OID) && is_ed25519(&ED25519_NAME));
-        for other in [&b"\x13\x0aedwards448"[..], &[0x06, 0x03, 0x2b, 0x65, 0x71], &[0x06, 0x03, 0x2b, 0x65, 0x6e], b""] {
+        for other in [&b"\x13\x0aedwards448"[..], &[0x06, 0x03, 0x2b, 0x65, 0x71], &[0x06, 0x03, 0x2b, 0x65, 0x6e], b""]
+        {
             assert!(!is_ed25519(other), "{other:?}");
         }
     }

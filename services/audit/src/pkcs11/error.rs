@@ -37,9 +37,7 @@ pub enum TokenError {
     NoObject { at: TokenObject, there: Vec<String> },
     #[error("{count} {kind} have the label {at}; give each a label of its own")]
     SeveralObjects { at: TokenObject, kind: &'static str, count: usize },
-    #[error(
-        "the key {at} is {found}; the key of a log is an Ed25519 key (CKK_EC_EDWARDS with the curve 1.3.101.112)"
-    )]
+    #[error("the key {at} is {found}; the key of a log is an Ed25519 key (CKK_EC_EDWARDS with the curve 1.3.101.112)")]
     NotEd25519 { at: TokenObject, found: String },
     #[error("the key {at} must not sign: its CKA_SIGN is false")]
     MustNotSign { at: TokenObject },

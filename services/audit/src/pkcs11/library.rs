@@ -167,11 +167,8 @@ impl Library {
     }
 
     fn look(&mut self, token: &str) -> Result<Found, TokenError> {
-        let failed = |error: &Error| TokenError::Failed {
-            token: token.to_owned(),
-            call: "C_GetSlotList",
-            why: plain(error),
-        };
+        let failed =
+            |error: &Error| TokenError::Failed { token: token.to_owned(), call: "C_GetSlotList", why: plain(error) };
         let context = self.context()?;
         let slots = context.get_slots_with_token().map_err(|error| failed(&error))?;
         // What is broken in another slot is not asked about.
@@ -384,7 +381,11 @@ impl Object<'_> {
                 [public] => return of(*public),
                 several => {
                     let (at, count) = (self.at.clone(), several.len());
-                    return Err(TokenError::SeveralObjects { at, kind: "public keys with the CKA_ID of the one", count });
+                    return Err(TokenError::SeveralObjects {
+                        at,
+                        kind: "public keys with the CKA_ID of the one",
+                        count,
+                    });
                 }
             }
         }
@@ -406,7 +407,9 @@ fn failed(at: &TokenObject, call: &'static str) -> impl FnOnce(Error) -> TokenEr
 /// paragraph.
 fn plain(error: &Error) -> String {
     match error {
-        Error::Pkcs11(RvError::VendorDefined(code), _) => format!("the module answered {code:#010x}, a code of its vendor"),
+        Error::Pkcs11(RvError::VendorDefined(code), _) => {
+            format!("the module answered {code:#010x}, a code of its vendor")
+        }
         Error::Pkcs11(code, _) => format!("the module answered {}", code_name(&format!("{code:?}"))),
         Error::LibraryLoading(error) => error.to_string(),
         Error::MissingSymbol(name) => format!("it has no `{name}`, so it is no PKCS #11 module"),

@@ -156,7 +156,9 @@ fn check(args: &IncarnateArgs, audit: &Audit) -> anyhow::Result<()> {
         args.config.display()
     );
     match &audit.key {
-        LogKey::File(_) => ensure!(args.key_object.is_none(), "the key of the old log is in no token; give `--key FILE`"),
+        LogKey::File(_) => {
+            ensure!(args.key_object.is_none(), "the key of the old log is in no token; give `--key FILE`")
+        }
         LogKey::Token(old) => {
             ensure!(
                 args.key.is_some() || args.key_object.is_some(),
@@ -164,7 +166,11 @@ fn check(args: &IncarnateArgs, audit: &Audit) -> anyhow::Result<()> {
                  `millgate audit keys new` and give `--key-object LABEL`, or `--key FILE`",
                 old.token
             );
-            ensure!(args.key_object.as_ref() != Some(&old.object), "`{}` is the old log's key; make another", old.object);
+            ensure!(
+                args.key_object.as_ref() != Some(&old.object),
+                "`{}` is the old log's key; make another",
+                old.object
+            );
         }
     }
     Ok(())
@@ -404,8 +410,7 @@ fn settle(ready: &Ready, audit: &Audit, new: &Path) -> anyhow::Result<[PathBuf; 
         [&audit.directory, &audit.publish_directory].map(|dir| dir.join(ASIDE_DIR).join(&ready.aside))
     };
     if let Some(old_key) = replaced {
-        relocate(&new_key, old_key)
-            .with_context(|| format!("the new key cannot be put to `{}`", old_key.display()))?;
+        relocate(&new_key, old_key).with_context(|| format!("the new key cannot be put to `{}`", old_key.display()))?;
     }
     match ready.in_database {
         None => put_in_place(new, &audit.directory),

@@ -519,13 +519,15 @@ fn what_is_wrong_with_assertions_is_said() {
 fn what_is_wrong_with_a_key_in_a_token_is_said_and_no_pin_repeated() {
     let audit = |lines: &str| problems(&format!("{SMALLEST}{lines}"));
     assert_eq!(
-        audit("key = { pkcs11 = \"m.so\", token = \" t\", object = \"o\", pin = \"1234\", slot = 0 }\nkey_file = \"k\"\n"),
+        audit(
+            "key = { pkcs11 = \"m.so\", token = \" t\", object = \"o\", pin = \"1234\", slot = 0 }\nkey_file = \"k\"\n"
+        ),
         [
             "millgate.toml:10:7: `key` and `key_file` name two places of one key; remove one",
-            "millgate.toml:10:35: `token` is `\" t\"`; write 1 to 32 bytes of text",
-            "millgate.toml:10:61: `pin` is written inline; put it in a file, and write `pin = { file = \"…\" }` or `pin = { env \
+            "millgate.toml:10:34: `token` is `\" t\"`; write 1 to 32 bytes of text",
+            "millgate.toml:10:60: `pin` is written inline; put it in a file, and write `pin = { file = \"…\" }` or `pin = { env \
              = \"NAME\" }`",
-            "millgate.toml:10:69: unknown key `slot` in `[audit.key]`; known keys are `pkcs11`, `token`, `object`, `pin`",
+            "millgate.toml:10:68: unknown key `slot` in `[audit.key]`; known keys are `pkcs11`, `token`, `object`, `pin`",
         ]
     );
     assert_eq!(

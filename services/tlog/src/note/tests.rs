@@ -171,7 +171,7 @@ fn malformed_notes_are_refused() {
     }
     assert_eq!(Note::parse(&format!("text\n\n{}", line.repeat(100))).unwrap().signatures.len(), 100);
     assert_eq!(sign("text", &[&ours]), Err(NoteError::Form));
-    assert_eq!(sign("text\n", &[]), Err(NoteError::Form));
+    assert_eq!(sign::<SigningKey>("text\n", &[]), Err(NoteError::Form));
     assert_eq!(sign("te\txt\n", &[&ours]), Err(NoteError::Control));
 }
 
