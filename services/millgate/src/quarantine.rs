@@ -105,7 +105,8 @@ impl Views {
                 views.sink(audit, &directory.display().to_string(), found, stored).await?;
             }
             if let Some(settings) = &audit.sinks.s3 {
-                let (s3, known) = (S3::new(settings, &audit.origin).context("[audit.sinks.s3]")?, keys.known().verifiers());
+                let (s3, known) =
+                    (S3::new(settings, &audit.origin).context("[audit.sinks.s3]")?, keys.known().verifiers());
                 views.sink(audit, &s3.name(), s3.largest(&known), stored).await?;
             }
             if let Some(witnesses) = witnesses {

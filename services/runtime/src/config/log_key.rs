@@ -37,9 +37,7 @@ impl LogKey {
     pub(super) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::File(a), Self::File(b)) => a == b,
-            (Self::Token(a), Self::Token(b)) => {
-                (&a.module, &a.token, &a.object) == (&b.module, &b.token, &b.object)
-            }
+            (Self::Token(a), Self::Token(b)) => (&a.module, &a.token, &a.object) == (&b.module, &b.token, &b.object),
             _ => false,
         }
     }
