@@ -11,7 +11,7 @@ use crate::out::say;
 use crate::quarantine::{Contradiction, Mark, Views};
 use crate::store;
 use crate::witnessing::Witnessing;
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use audit::incarnation::{
     ASIDE_DIR, NEW_DIR, Previous, READY_FILE, Seen, Standstill, free_name, is_same, is_to_be_put_in_place, over,
     plain_name, put_in_place, relocate, set_aside,

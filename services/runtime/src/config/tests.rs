@@ -534,8 +534,8 @@ fn what_is_wrong_with_a_key_in_a_token_is_said_and_no_pin_repeated() {
         audit("key = \"checkpoint.key\"\n[audit.next_key]\npkcs11 = \"m.so\"\npin = { env = \"PIN\" }\n"),
         [
             "millgate.toml:10:7: `key` is a string; make it a section, `[audit.key]`",
-            "millgate.toml:11:2: `[audit.next_key]` needs `token`; the token's label: `token = \"…\"`",
-            "millgate.toml:11:2: `[audit.next_key]` needs `object`; the key's label: `object = \"…\"`",
+            "millgate.toml:11:1: `[audit.next_key]` needs `token`; the token's label: `token = \"…\"`",
+            "millgate.toml:11:1: `[audit.next_key]` needs `object`; the key's label: `object = \"…\"`",
         ]
     );
     let token = |object: &str, pin: &str| {
