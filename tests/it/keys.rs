@@ -10,10 +10,10 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-const TARGET: &str = "/series/press-3.vibration?from=2026-11-22T08:00:00Z&to=2026-11-22T09:00:00Z&resolution=1m";
-const ORIGIN: &str = "munich.example/second";
+pub const TARGET: &str = "/series/press-3.vibration?from=2026-11-22T08:00:00Z&to=2026-11-22T09:00:00Z&resolution=1m";
+pub const ORIGIN: &str = "munich.example/second";
 
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
@@ -29,7 +29,7 @@ fn new_key(path: &Path) -> String {
     made["vkey"].as_str().unwrap().to_owned()
 }
 
-fn verify(published: &Path, keys: &[&str], more: &[&str]) -> (Option<i32>, Value) {
+pub fn verify(published: &Path, keys: &[&str], more: &[&str]) -> (Option<i32>, Value) {
     let mut arguments = vec!["log", published.to_str().unwrap(), "--json"];
     keys.iter().for_each(|key| arguments.extend(["--key", key]));
     arguments.extend_from_slice(more);
@@ -47,26 +47,28 @@ fn listed(arguments: &[&str]) -> Vec<(String, String)> {
     said["keys"].as_array().unwrap().iter().map(|row| (of(row, "id"), of(row, "state"))).collect()
 }
 
-fn id(vkey: &str) -> String {
+pub fn id(vkey: &str) -> String {
     vkey.split('+').nth(1).unwrap().to_owned()
 }
 
 /// A log `second` with further lines in its `[audit]`, and the file that they go to.
-struct Second<'p> {
-    plant: &'p Plant,
-    config: PathBuf,
+pub struct Second<'p> {
+    pub plant: &'p Plant,
+    pub config: PathBuf,
+    /// What is said to the shell before the broker starts.
+    pub shell: String,
 }
 
 impl Second<'_> {
-    fn at(&self, name: &str) -> PathBuf {
+    pub fn at(&self, name: &str) -> PathBuf {
         self.plant.directory.path().join(name)
     }
 
-    fn published(&self) -> PathBuf {
+    pub fn published(&self) -> PathBuf {
         self.at("second/published")
     }
 
-    fn with(&self, more: &str) {
+    pub fn with(&self, more: &str) {
         let plain = self.plant.configuration("second", "").unwrap();
         let text = std::fs::read_to_string(&plain).unwrap();
         let origin = format!("origin = \"{ORIGIN}\"");
@@ -99,8 +101,8 @@ impl Second<'_> {
     }
 
     /// Serves under load until a checkpoint covers some of it, and is then ended; what receipts it gave.
-    async fn run(&self, signal: &str) -> Vec<String> {
-        let (broker, facts) = process::serve(&self.config, "").unwrap();
+    pub async fn run(&self, signal: &str) -> Vec<String> {
+        let (broker, facts) = process::serve(&self.config, &self.shell).unwrap();
         let load = self.load(facts["data"].as_str().unwrap());
         let before = size(&self.published());
         wait::until("a checkpoint over some answers", async || {
@@ -132,15 +134,15 @@ impl Load {
     }
 }
 
-fn size(published: &Path) -> u64 {
+pub fn size(published: &Path) -> u64 {
     audit::Publication::open(published).map_or(0, |published| published.size())
 }
 
-fn note(published: &Path) -> String {
+pub fn note(published: &Path) -> String {
     std::fs::read_to_string(published.join("checkpoint")).unwrap()
 }
 
-fn signers(note: &str) -> Vec<String> {
+pub fn signers(note: &str) -> Vec<String> {
     let note = tlog::note::Note::parse(note).unwrap();
     note.signatures.iter().map(|signature| format!("{:08x}", signature.key_id)).collect()
 }
@@ -173,7 +175,7 @@ fn with_other_signature(note: &str, line: usize) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_changes_its_key_under_load_and_nobody_loses_it() {
     let plant = Plant::start().await.unwrap();
-    let second = Second { plant: &plant, config: plant.directory.path().join("rotating.toml") };
+    let second = Second { plant: &plant, config: plant.directory.path().join("rotating.toml"), shell: String::new() };
     let path = |name: &str| second.at(name).to_str().unwrap().to_owned();
     let [old, new] = ["old.key", "new.key"].map(|name| new_key(&second.at(name)));
     let published = second.published();
@@ -276,7 +278,7 @@ async fn a_log_changes_its_key_under_load_and_nobody_loses_it() {
 }
 
 /// Redeems a receipt, and says which key has signed it.
-fn redeem(published: &Path, receipt: &str, keys: [&str; 2], file: &str) -> String {
+pub fn redeem(published: &Path, receipt: &str, keys: [&str; 2], file: &str) -> String {
     let read = tlog::Receipt::parse(receipt).unwrap();
     let proof = audit::Publication::open(published).unwrap().prove(read.index).unwrap();
     std::fs::write(format!("{file}.receipt"), receipt).unwrap();
@@ -303,7 +305,7 @@ fn redeem(published: &Path, receipt: &str, keys: [&str; 2], file: &str) -> Strin
 #[tokio::test(flavor = "multi_thread")]
 async fn a_witness_and_a_monitor_go_on_while_the_key_changes() {
     let plant = Plant::start().await.unwrap();
-    let second = Second { plant: &plant, config: plant.directory.path().join("rotating.toml") };
+    let second = Second { plant: &plant, config: plant.directory.path().join("rotating.toml"), shell: String::new() };
     let path = |name: &str| second.at(name).to_str().unwrap().to_owned();
     let [old, new] = ["old.key", "new.key"].map(|name| new_key(&second.at(name)));
     std::fs::write(second.at("logs.policy"), format!("log {old}\nlog {new}\nquorum none\n")).unwrap();

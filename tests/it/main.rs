@@ -42,6 +42,7 @@ mod story;
 mod tails;
 mod telemetry;
 mod tls;
+mod token_keys;
 mod tokens;
 mod towards_source;
 mod witnesses;

@@ -7,6 +7,7 @@ pub mod http;
 pub mod postgres;
 pub mod process;
 pub mod providers;
+pub mod softhsm;
 pub mod source;
 pub mod wait;
 

@@ -74,6 +74,10 @@ pub struct LogStatus {
     pub not_open: u64,
     /// Decisions whose caller was gone when they became durable.
     pub not_forwarded: u64,
+    /// Rounds of the publisher that failed.
+    pub publish_failures: u64,
+    /// Answers that went without a receipt, because none was signed in time.
+    pub receipts_missed: u64,
 }
 
 impl Log {
@@ -189,6 +193,8 @@ impl Log {
             overloaded: get(&counters.overloaded),
             not_open: get(&counters.not_open),
             not_forwarded: get(&counters.not_forwarded),
+            publish_failures: get(&counters.publish_failures),
+            receipts_missed: get(&counters.receipts_missed),
         }
     }
 

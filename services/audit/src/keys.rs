@@ -11,40 +11,156 @@
 use crate::append::Log;
 use crate::error::ReadError;
 use crate::options::Random;
+use crate::pkcs11::{PinSource, TokenKey, TokenObject};
 use crate::publish::PublishError;
-use crate::signer::{self, SignerError};
+use crate::signer::{self, Key, SignerError};
 use crate::{frames, store::Bundle};
 use model::Value;
 use model::entry::{Draft, Entry, Kind};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use tlog::note::Note;
-use tlog::{Checkpoint, SigningKey, VerifierKey};
+use tlog::{Checkpoint, Signer, SigningKey, VerifierKey};
 
 /// In the bytes of each entry of the kind.
 const KIND: &str = "\"kind\":\"key\"";
 
-/// Where they are.
+/// Where a key is.
+#[derive(Clone)]
+pub enum KeyPlace {
+    File(PathBuf),
+    Token { at: TokenObject, pin: PinSource },
+}
+
+impl fmt::Display for KeyPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "in `{}`", path.display()),
+            Self::Token { at, .. } => write!(f, "{at}"),
+        }
+    }
+}
+
+impl fmt::Debug for KeyPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyPlace({self})")
+    }
+}
+
+impl KeyPlace {
+    /// The public key, without the private one where that can be.
+    fn public(&self, origin: &str) -> Result<VerifierKey, SignerError> {
+        match self {
+            Self::File(path) => signer::load_public(path, origin),
+            Self::Token { at, pin } => Ok(TokenKey::public(at, pin, origin)?),
+        }
+    }
+
+    /// The key, which must be there.
+    ///
+    /// # Errors
+    /// When it is not there or cannot be used.
+    pub fn load(&self, origin: &str) -> Result<Key, SignerError> {
+        match self {
+            Self::File(path) => signer::load(path, origin).map(Key::Held),
+            Self::Token { at, pin } => Ok(Key::Token(TokenKey::open(at, pin, origin)?)),
+        }
+    }
+}
+
+/// Where the keys of a log are.
 #[derive(Clone, Debug)]
-pub struct KeyFiles {
-    /// Signs. Created if absent.
-    pub current: PathBuf,
+pub struct KeyPlaces {
+    /// Signs. Created if it is a file that is absent.
+    pub current: KeyPlace,
     /// Signs beside it, before it takes its place.
-    pub next: Option<PathBuf>,
-    /// Have signed. The public key is enough.
+    pub next: Option<KeyPlace>,
+    /// Have signed: files, for which the public key is enough.
     pub previous: Vec<PathBuf>,
 }
 
+impl KeyPlaces {
+    /// Whether there is a current key, or one that nobody would make.
+    pub fn has_current(&self) -> bool {
+        match &self.current {
+            KeyPlace::File(path) => path.exists(),
+            KeyPlace::Token { .. } => true,
+        }
+    }
+}
+
+/// Those who sign for a log, and have.
 #[derive(Clone, Debug)]
 pub struct Keys {
-    current: SigningKey,
-    next: Option<SigningKey>,
+    current: Key,
+    next: Option<Key>,
+    known: KnownKeys,
+}
+
+/// The public keys of a log: nothing is signed with them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownKeys {
+    current: VerifierKey,
+    next: Option<VerifierKey>,
     previous: Vec<VerifierKey>,
 }
 
 impl From<SigningKey> for Keys {
     fn from(current: SigningKey) -> Self {
-        Self { current, next: None, previous: Vec::new() }
+        let known = KnownKeys { current: current.verifier().clone(), next: None, previous: Vec::new() };
+        Self { current: current.into(), next: None, known }
+    }
+}
+
+impl KnownKeys {
+    /// The public keys of the log `origin`. Nothing is made, and no token is logged in to that shows its public keys.
+    ///
+    /// # Errors
+    /// When a key is not there or cannot be used, or one is in two places.
+    pub fn load(places: &KeyPlaces, origin: &str) -> Result<Self, SignerError> {
+        let current = places.current.public(origin)?;
+        let next = places.next.as_ref().map(|place| place.public(origin)).transpose()?;
+        Self::new(current, next, places, origin)
+    }
+
+    fn new(
+        current: VerifierKey,
+        next: Option<VerifierKey>,
+        places: &KeyPlaces,
+        origin: &str,
+    ) -> Result<Self, SignerError> {
+        let mut known = vec![current.clone()];
+        let mut once = |place: &dyn fmt::Display, key: &VerifierKey| {
+            if known.contains(key) {
+                return Err(SignerError::Twice { place: place.to_string() });
+            }
+            known.push(key.clone());
+            Ok(())
+        };
+        if let Some((place, next)) = places.next.as_ref().zip(next.as_ref()) {
+            once(place, next)?;
+        }
+        let mut previous = Vec::new();
+        for path in &places.previous {
+            let key = signer::load_public(path, origin)?;
+            once(&KeyPlace::File(path.clone()), &key)?;
+            previous.push(key);
+        }
+        Ok(Self { current, next, previous })
+    }
+
+    pub fn current(&self) -> &VerifierKey {
+        &self.current
+    }
+
+    pub fn previous(&self) -> &[VerifierKey] {
+        &self.previous
+    }
+
+    /// Whoever signs or has signed, the current one first.
+    pub fn verifiers(&self) -> Vec<VerifierKey> {
+        std::iter::once(&self.current).chain(&self.next).chain(&self.previous).cloned().collect()
     }
 }
 
@@ -76,55 +192,37 @@ pub fn read(entry: &Entry) -> Option<(Event, VerifierKey)> {
 }
 
 impl Keys {
-    /// The keys of the log `origin` in their files.
+    /// The keys of the log `origin`, ready to sign. A token may take seconds.
     ///
     /// # Errors
-    /// When a file cannot be used, or one key is in two places.
-    pub fn load(files: &KeyFiles, origin: &str, random: &Random) -> Result<Self, SignerError> {
-        let current = signer::load_or_create(&files.current, origin, random)?;
-        let next = files.next.as_ref().map(|path| signer::load(path, origin)).transpose()?;
-        let mut known = vec![current.verifier().clone()];
-        let mut once = |path: &PathBuf, key: &VerifierKey| {
-            if known.contains(key) {
-                return Err(SignerError::Twice { path: path.clone() });
-            }
-            known.push(key.clone());
-            Ok(())
+    /// When a key cannot be used, or one is in two places.
+    pub fn load(places: &KeyPlaces, origin: &str, random: &Random) -> Result<Self, SignerError> {
+        let current = match &places.current {
+            KeyPlace::File(path) => signer::load_or_create(path, origin, random)?.into(),
+            place => place.load(origin)?,
         };
-        if let Some((path, next)) = files.next.as_ref().zip(next.as_ref()) {
-            once(path, next.verifier())?;
-        }
-        let mut previous = Vec::new();
-        for path in &files.previous {
-            let key = signer::load_public(path, origin)?;
-            once(path, &key)?;
-            previous.push(key);
-        }
-        Ok(Self { current, next, previous })
+        let next = places.next.as_ref().map(|place| place.load(origin)).transpose()?;
+        let public = next.as_ref().map(|key| key.verifier().clone());
+        let known = KnownKeys::new(current.verifier().clone(), public, places, origin)?;
+        Ok(Self { current, next, known })
     }
 
     /// Signs receipts, and the checkpoints that carry one signature.
-    pub fn current(&self) -> &SigningKey {
+    pub fn current(&self) -> &Key {
         &self.current
     }
 
-    pub fn next(&self) -> Option<&SigningKey> {
+    pub fn next(&self) -> Option<&Key> {
         self.next.as_ref()
     }
 
-    pub fn previous(&self) -> &[VerifierKey] {
-        &self.previous
+    pub fn known(&self) -> &KnownKeys {
+        &self.known
     }
 
-    /// Whoever signs checkpoints, the older one first.
-    pub fn signing(&self) -> Vec<&SigningKey> {
-        std::iter::once(&self.current).chain(&self.next).collect()
-    }
-
-    /// Whoever signs or has signed.
-    pub fn verifiers(&self) -> Vec<VerifierKey> {
-        let signing = self.signing().into_iter().map(|key| key.verifier().clone());
-        signing.chain(self.previous.iter().cloned()).collect()
+    /// Whoever signs checkpoints, the older one first. Not on a thread that serves: a token takes its time.
+    pub fn signing(&self) -> Vec<&dyn Signer> {
+        std::iter::once(&self.current).chain(&self.next).map(Key::signer).collect()
     }
 
     /// The latest checkpoint must be signed by the current key, alone or beside another.
@@ -133,7 +231,7 @@ impl Keys {
             return Ok(checkpoint);
         }
         let current = self.current.verifier().to_text();
-        let known = self.verifiers();
+        let known = self.known.verifiers();
         Err(match Checkpoint::open_any(note, &known) {
             Ok((_, keys)) => {
                 let signed = keys.first().map(|key| key.to_text()).unwrap_or_default();
@@ -154,7 +252,7 @@ impl Keys {
             None => (vec![self.current.verifier().clone()], 0),
         };
         let standing = Standing::of(signed, &told(log, from).await?, from, log.origin())?;
-        let next = self.next.as_ref().map(SigningKey::verifier);
+        let next = self.next.as_ref().map(Key::verifier);
         let signing = || [self.current.verifier()].into_iter().chain(next);
         for key in signing() {
             if let Some(at) = standing.retired_by(key) {
@@ -162,12 +260,12 @@ impl Keys {
             }
         }
         for (key, announced) in standing.keys.iter().filter(|(key, _)| signing().all(|signs| signs != key)) {
-            if let Some(entry) = announced.filter(|_| !self.previous.contains(key)) {
+            if let Some(entry) = announced.filter(|_| !self.known.previous().contains(key)) {
                 tracing::error!(
                     key = key.to_text(),
                     entry,
-                    "an entry announces a key of the log that no key file here has; it is retired before it counts. Unless you had \
-                     named it as `next_key_file` and taken that back, somebody else has written to the store"
+                    "an entry announces a key of the log that is configured nowhere here; it is retired before it counts. Unless you had \
+                     named it as the next key and taken that back, somebody else has written to the store"
                 );
             }
             self.tell(log, Event::Retired, key).await?;
@@ -180,7 +278,7 @@ impl Keys {
 
     /// The log's own keys that have signed the note, all of which must be known here.
     fn signed(&self, note: &str) -> Result<Vec<VerifierKey>, PublishError> {
-        let known = self.verifiers();
+        let known = self.known.verifiers();
         let (_, keys) = Checkpoint::open_any(note, &known)?;
         let name = self.current.verifier().name();
         let lines = Note::parse(note).map(|note| note.signatures).unwrap_or_default();

@@ -4,11 +4,12 @@ use crate::error::OpenError;
 use crate::incarnation::{Incarnation, Lifted};
 use crate::postgres::Access;
 use crate::reader::StoreAt;
+use crate::signer::Key;
 use model::Clock;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tlog::SigningKey;
+use std::time::Duration;
 
 /// Fills a buffer with random bytes fit for keys.
 pub type Random = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
@@ -19,6 +20,8 @@ pub const QUEUE_MAX: usize = 8192;
 pub const DEADLINE_MS: u64 = 2_000;
 /// So that silence is evidence: a log without entries for longer than this was not running.
 pub const HEARTBEAT_MS: u64 = 60_000;
+/// Twice what a slow token takes for a signature: one may be under way when an entry becomes durable.
+pub const RECEIPT_WAIT_MS: u64 = 250;
 
 #[derive(Clone)]
 pub struct LogOptions {
@@ -45,9 +48,11 @@ pub struct LogOptions {
 #[derive(Clone, Debug)]
 pub struct ReceiptOptions {
     /// The key that signs checkpoints.
-    pub key: SigningKey,
+    pub key: Key,
     /// Time for the checkpoint to come, from when the entry is durable.
     pub deadline_ms: u64,
+    /// An answer waits for so long, from when its entry is durable, where the key is in a token.
+    pub wait: Duration,
 }
 
 impl LogOptions {

@@ -3,8 +3,8 @@
 //! A checkpoint is a promise that cannot be taken back, so neither memory nor storage is believed alone. In order: new bundles
 //! are read from storage and hashed, up to what the writer has committed; the root must be the one that the writer got from
 //! what it wrote, so that nothing is signed which somebody else has put into the store; tiles and bundles are written and
-//! flushed; the note is signed, kept in the database and as a file of its own; last, `checkpoint` names the new tree.
-//! Whoever reads `checkpoint` finds everything under it.
+//! flushed; the note is signed by every key that is to sign, or there is none; it is kept in the database and as a file of
+//! its own; last, `checkpoint` names the new tree. Whoever reads `checkpoint` finds everything under it.
 
 pub(crate) mod files;
 mod resume;
@@ -18,7 +18,7 @@ use crate::frames;
 use crate::keys::Keys;
 use crate::published::Publication;
 use crate::reader::{Damaged, Reader};
-use crate::shared::Shared;
+use crate::shared::{Counters, Shared};
 use crate::store::{Bundle, CheckpointRow, StoreError};
 use files::Tree;
 use std::fmt;
@@ -110,14 +110,14 @@ pub enum PublishError {
     /// The same, of a key that is known from before.
     #[error(
         "the latest checkpoint of this log was signed by `{signed}`, and `{current}` has not signed beside it: let both sign \
-         first, the old one as `key_file` and the new one as `next_key_file`"
+         first, the old one as `key` or `key_file` and the new one as `next_key` or `next_key_file`"
     )]
     NotAnnounced { signed: String, current: String },
     #[error("entry {at} of this log has retired the key `{key}`, which does not sign again; make another")]
     Retired { key: String, at: u64 },
     #[error(
         "the latest checkpoint of this log was also signed by the key with the id {0:08x}; name its file in `previous_key_files`, \
-         or in `next_key_file`"
+         or in `next_key_file`; of one in a token, a file with its public key, or the key itself as `next_key`"
     )]
     UnknownKey(u32),
     #[error("whether the store is where this log's writer left it could not be told")]
@@ -195,7 +195,7 @@ impl Publisher {
     /// When directory and store contradict each other, or the key is another log's or may not sign this one.
     pub async fn start(log: &Log, keys: impl Into<Keys>, options: PublishOptions) -> Result<Self, PublishError> {
         let keys = keys.into();
-        let verifier = keys.current().verifier().clone();
+        let verifier = keys.known().current().clone();
         if verifier.name() != log.origin() {
             return Err(PublishError::Key { key: verifier.name().to_owned(), log: log.origin().to_owned() });
         }
@@ -296,6 +296,7 @@ impl Task {
     }
 
     fn report(&self, error: &PublishError) {
+        Counters::add(&self.shared().counters.publish_failures, 1);
         if let PublishError::Mismatch(what) | PublishError::Contradicted(what) = error {
             self.shared().poison(what);
         } else {
@@ -328,7 +329,19 @@ impl Task {
                     format!("the first {size} entries as stored do not hash to what was written; nothing was signed");
                 return Err(PublishError::Mismatch(what));
             }
-            work = self.sign(work).await?;
+            work = prepare(work).await?;
+            let range = work.builder.range();
+            let checkpoint = Checkpoint::new(self.log.origin(), range.size(), range.root());
+            let note = match self.signed(checkpoint).await {
+                Ok(note) => note,
+                // A token may be away for hours. What was hashed and written is as good then.
+                Err(error @ PublishError::NotSigned(_)) => {
+                    self.work = Some(work);
+                    return Err(error);
+                }
+                Err(error) => return Err(error),
+            };
+            work = self.complete(work, note).await?;
         }
         let published = work.published.clone();
         self.work = Some(work);
@@ -355,18 +368,17 @@ impl Task {
         Ok(work)
     }
 
-    /// Writes the unfinished tiles, signs, keeps the note, and names the new tree.
-    async fn sign(&self, mut work: Work) -> Result<Work, PublishError> {
-        work = blocking(move || {
-            let partial = work.builder.partial(work.published.size);
-            put_tiles(&mut work.tree, &partial)?;
-            sync(&mut work.tree)?;
-            Ok(work)
-        })
-        .await?;
+    /// The note, with every signature that belongs to it.
+    async fn signed(&self, checkpoint: Checkpoint) -> Result<String, PublishError> {
+        let keys = self.keys.clone();
+        // A token takes its time, within bounds of its own.
+        blocking(move || Ok(checkpoint.sign_all(&keys.signing())?)).await
+    }
+
+    /// Has the note cosigned, keeps it, and names the new tree.
+    async fn complete(&self, mut work: Work, note: String) -> Result<Work, PublishError> {
         let range = work.builder.range().clone();
         let size = range.size();
-        let note = Checkpoint::new(self.log.origin(), size, range.root()).sign_all(&self.keys.signing())?;
         let note = self.cosigned(note, size).await?;
         self.log.keep_checkpoint(CheckpointRow { note: note.clone(), range }).await?;
         work.published = Published { size, note };
@@ -400,6 +412,17 @@ impl Task {
         }
         Ok(note + &cosigned.lines)
     }
+}
+
+/// Writes the unfinished tiles.
+async fn prepare(mut work: Work) -> Result<Work, PublishError> {
+    blocking(move || {
+        let partial = work.builder.partial(work.published.size);
+        put_tiles(&mut work.tree, &partial)?;
+        sync(&mut work.tree)?;
+        Ok(work)
+    })
+    .await
 }
 
 fn push_bundle(builder: &mut TileBuilder, bundle: &Bundle) -> Result<(), PublishError> {

@@ -8,7 +8,7 @@ use model::{Clock, Timestamp};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tlog::CompactRange;
 use tokio::sync::watch;
@@ -60,6 +60,12 @@ pub(crate) struct Counters {
     pub outcomes_waiting: AtomicU64,
     pub checkpoint_size: AtomicU64,
     pub witnessed_size: AtomicU64,
+    /// Rounds of the publisher that failed.
+    pub publish_failures: AtomicU64,
+    /// Answers that went without a receipt.
+    pub receipts_missed: AtomicU64,
+    /// The token that signs receipts has not answered in time, and not since.
+    pub promises_late: AtomicBool,
 }
 
 impl Counters {

@@ -1,9 +1,38 @@
-//! The key that signs checkpoints, in a file of its own.
+//! The key that signs checkpoints: in a file of its own, or in a token.
 
 use crate::options::Random;
+use crate::pkcs11::{TokenError, TokenKey};
 use crate::publish::files;
 use std::path::{Path, PathBuf};
-use tlog::{SigningKey, VerifierKey};
+use tlog::{Signer, SigningKey, VerifierKey};
+
+/// Whoever signs for a log.
+#[derive(Clone, Debug)]
+pub enum Key {
+    /// In memory: signs in microseconds, on any thread.
+    Held(SigningKey),
+    /// Signs when it gets to it, and may fail. Not to be waited for on a thread that serves.
+    Token(TokenKey),
+}
+
+impl Key {
+    pub fn signer(&self) -> &dyn Signer {
+        match self {
+            Self::Held(key) => key,
+            Self::Token(key) => key,
+        }
+    }
+
+    pub fn verifier(&self) -> &VerifierKey {
+        self.signer().verifier()
+    }
+}
+
+impl From<SigningKey> for Key {
+    fn from(key: SigningKey) -> Self {
+        Self::Held(key)
+    }
+}
 
 /// Why there is no key to sign with.
 #[derive(Debug, thiserror::Error)]
@@ -20,8 +49,10 @@ pub enum SignerError {
         #[source]
         source: tlog::note::KeyError,
     },
-    #[error("the key in `{}` is named twice; each key of a log has one place: current, next or previous", path.display())]
-    Twice { path: PathBuf },
+    #[error("the key {place} is named twice; each key of a log has one place: current, next or previous")]
+    Twice { place: String },
+    #[error(transparent)]
+    Token(#[from] TokenError),
     #[error("the key in `{}` belongs to the log `{found}`, not to `{expected}`", path.display())]
     Origin { path: PathBuf, found: String, expected: String },
 }
@@ -40,7 +71,7 @@ pub fn load_or_create(path: &Path, origin: &str, random: &Random) -> Result<Sign
         store(path, &key).map_err(fault)?;
         return Ok(key);
     };
-    warn_if_readable(path);
+    warn_if_readable(path, PRIVATE_KEY);
     let key = SigningKey::parse(String::from_utf8_lossy(&bytes).trim_end()).map_err(form)?;
     check_origin(path, key.verifier(), origin)?;
     Ok(key)
@@ -64,7 +95,7 @@ pub fn create(path: &Path, origin: &str, random: &Random) -> Result<SigningKey, 
 /// When the file cannot be used, or holds something else or another log's key.
 pub fn load(path: &Path, origin: &str) -> Result<SigningKey, SignerError> {
     let key = SigningKey::parse(&text(path)?).map_err(|source| SignerError::Form { path: path.into(), source })?;
-    warn_if_readable(path);
+    warn_if_readable(path, PRIVATE_KEY);
     check_origin(path, key.verifier(), origin)?;
     Ok(key)
 }
@@ -104,10 +135,13 @@ fn store(path: &Path, key: &SigningKey) -> std::io::Result<()> {
     std::fs::File::open(dir)?.sync_all()
 }
 
-fn warn_if_readable(path: &Path) {
+const PRIVATE_KEY: &str = "the key that signs checkpoints";
+
+/// Says so if others than the owner may read `what` is in the file.
+pub fn warn_if_readable(path: &Path, what: &str) {
     #[cfg(unix)]
     if std::fs::metadata(path).is_ok_and(|m| std::os::unix::fs::PermissionsExt::mode(&m.permissions()) & 0o077 != 0) {
-        tracing::warn!(path = %path.display(), "others than the owner may read the key that signs checkpoints");
+        tracing::warn!(path = %path.display(), "others than the owner may read {what}");
     }
 }
 

@@ -10,16 +10,19 @@ use crate::append::{Appended, Ticket};
 use crate::batch::{Assembly, Change, ENTRIES_MAX, Placed, Refused, State};
 use crate::commit::{Failure, commit};
 use crate::error::AppendError;
+use crate::options::ReceiptOptions;
 use crate::outcome;
-use crate::pledge::{Pledge, Pledged};
+use crate::pledge::{Pledge, Pledged, Promise};
+use crate::promising;
 use crate::shared::{Counters, Health, Shared};
+use crate::signer::Key;
 use crate::store::{CheckpointRow, Store, StoreError};
 use model::Value;
 use model::canonical::Members;
 use model::entry::{Draft, Effect, Ended, Kind};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tlog::Hash;
 use tokio::sync::{mpsc, oneshot};
@@ -114,6 +117,8 @@ pub(crate) struct Writer<S> {
     closing: Option<oneshot::Sender<()>>,
     /// Rollbacks since the last commit.
     rollbacks: u32,
+    /// To whoever signs receipts with a token.
+    promises: Option<mpsc::Sender<Arc<Pledged>>>,
 }
 
 enum Wake {
@@ -132,6 +137,7 @@ struct Taken {
 
 impl<S: Store> Writer<S> {
     pub(crate) fn new(store: S, state: State, shared: Arc<Shared>, lanes: Lanes) -> Self {
+        let promises = promises(&shared);
         Self {
             store,
             state,
@@ -145,6 +151,7 @@ impl<S: Store> Writer<S> {
             sealing: None,
             closing: None,
             rollbacks: 0,
+            promises,
         }
     }
 
@@ -439,7 +446,7 @@ impl<S: Store> Writer<S> {
         // Whoever sees the size may sign up to it.
         self.shared.committed.send_replace(self.state.head.range.clone());
         self.shared.size.send_replace(self.state.head.size());
-        let pledged = self.shared.receipts.as_ref().map(|options| (self.pledged(&taken), options.clone()));
+        let pledged = self.shared.receipts.clone().map(|options| self.pledged(&taken, &options));
         for (placed, owed) in taken.owed {
             let appended = Appended { index: placed.index, leaf: placed.leaf, time: owed.draft.time() };
             owed.waiter.map(|waiter| waiter.send(Ok(appended)));
@@ -447,17 +454,25 @@ impl<S: Store> Writer<S> {
         let back = self.lanes.back.upgrade();
         for (placed, pending) in taken.drafts {
             // Where nobody takes the ticket, it drops and says so.
-            let pledge = pledged.as_ref().map(|(batch, options)| Pledge::new(placed.index, batch, options));
+            let pledge = pledged.as_ref().map(|batch| Pledge::new(placed.index, batch, &self.shared));
             let _ = pending.waiter.send(Ok(Ticket::new(placed, pending.draft, back.as_ref(), pledge)));
         }
     }
 
     /// The entries of a batch, in their order: what is owed comes before the drafts.
-    fn pledged(&self, taken: &Taken) -> Arc<Pledged> {
+    fn pledged(&self, taken: &Taken, options: &ReceiptOptions) -> Arc<Pledged> {
         let placed = taken.owed.iter().map(|(placed, _)| placed).chain(taken.drafts.iter().map(|(placed, _)| placed));
         let leaves: Vec<Hash> = placed.map(|placed| placed.leaf).collect();
         let first = self.state.head.size() - leaves.len() as u64;
-        Arc::new(Pledged { first, leaves, time: self.shared.now(), signed: OnceLock::new() })
+        let promise = Promise::new(options, !taken.drafts.is_empty());
+        let batch = Arc::new(Pledged { first, leaves, time: self.shared.now(), promise });
+        if let Some(promises) = &self.promises
+            && promises.try_send(Arc::clone(&batch)).is_err()
+            && let Promise::Elsewhere(promise) = &batch.promise
+        {
+            let _ = promise.signed.set(None);
+        }
+        batch
     }
 
     /// The batch is provably not there.
@@ -539,6 +554,14 @@ impl<S: Store> Writer<S> {
         let queued = !self.lanes.urgent.is_empty() || !self.lanes.drafts.is_empty();
         self.held.is_some() || !self.owed.is_empty() || queued
     }
+}
+
+/// Begins to sign receipts where that is not done on the way.
+fn promises(shared: &Arc<Shared>) -> Option<mpsc::Sender<Arc<Pledged>>> {
+    let options = shared.receipts.clone().filter(|options| matches!(options.key, Key::Token(_)))?;
+    let (promises, batches) = mpsc::channel(promising::BATCHES_MAX);
+    tokio::spawn(promising::run(batches, options, Arc::clone(shared)));
+    Some(promises)
 }
 
 fn refuse(shared: &Shared, refused: Refused) -> AppendError {

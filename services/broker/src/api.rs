@@ -73,7 +73,7 @@ async fn nothing_here(broker: &Broker, peer: Peer, parts: Parts) -> Response<axu
     let (id, started) = (broker.request_id(), broker.metrics.begin());
     let mut door = Door::new(&broker.api_origins);
     let result = unknown(broker, id, peer, &parts, &mut door).await;
-    answer(broker, id, started, door, result).map(axum::body::Body::new)
+    answer(broker, id, started, door, result).await.map(axum::body::Body::new)
 }
 
 /// 401 for strangers on every path, then 404, recorded.
@@ -119,7 +119,7 @@ async fn entries(
     } else {
         unknown(&broker, id, peer, &parts, &mut door).await
     };
-    answer(&broker, id, started, door, result).map(axum::body::Body::new)
+    answer(&broker, id, started, door, result).await.map(axum::body::Body::new)
 }
 
 async fn catalogue(
@@ -131,7 +131,7 @@ async fn catalogue(
     let (id, started) = (broker.request_id(), broker.metrics.begin());
     let mut door = Door::new(&broker.api_origins);
     let result = offered(&broker, id, peer, &parts, &mut door).await;
-    answer(&broker, id, started, door, result).map(axum::body::Body::new)
+    answer(&broker, id, started, door, result).await.map(axum::body::Body::new)
 }
 
 /// Pages are made on a thread of their own: a large plant takes a decision for each of its signals.
@@ -165,7 +165,7 @@ async fn offered(
     Ok(json(id, respond::full(body), "application/json"))
 }
 
-fn answer(
+async fn answer(
     broker: &Broker,
     id: RequestId,
     started: Started,
@@ -176,7 +176,7 @@ fn answer(
         Ok(response) => (response, None),
         Err(refusal) => (respond::refuse(&refusal, id), Some(refusal.reason)),
     };
-    door.close(response.headers_mut());
+    door.close(response.headers_mut()).await;
     broker.metrics.end(started, "api", response.status(), reason.as_ref());
     response
 }

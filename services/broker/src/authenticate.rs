@@ -27,8 +27,8 @@ impl<'b> Door<'b> {
     }
 
     /// The nonce (RFC 9449 section 8.1) and the receipt.
-    pub fn close(self, headers: &mut HeaderMap) {
-        if let Some(receipt) = self.receipt.header() {
+    pub async fn close(self, headers: &mut HeaderMap) {
+        if let Some(receipt) = self.receipt.header().await {
             headers.insert(respond::RECEIPT, receipt);
         }
         if let Some(nonce) = self.nonce.and_then(|nonce| HeaderValue::try_from(nonce).ok()) {

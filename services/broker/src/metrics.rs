@@ -150,6 +150,20 @@ fn watch_log(registry: &Registry, log: &Log) {
     gauge("millgate_audit_indexed_entries", "Entries that questions find by the index.", |s| s.indexed_size);
     gauge("millgate_audit_queue", "Entries that wait for the writer.", |s| s.queue);
     gauge("millgate_audit_open_exchanges", "Allowed exchanges without an outcome.", |s| s.open);
+    let counter = |name, help, read: fn(&audit::LogStatus) -> u64| {
+        let log = log.clone();
+        registry.counter_from(name, help, move || read(&log.status()));
+    };
+    counter(
+        "millgate_audit_publish_failures_total",
+        "Rounds that published no checkpoint, because something failed.",
+        |s| s.publish_failures,
+    );
+    counter(
+        "millgate_audit_receipts_missed_total",
+        "Answers that went without a receipt, because none was signed in time.",
+        |s| s.receipts_missed,
+    );
     let log = log.clone();
     registry.gauge_from("millgate_audit_healthy", "1 while the audit log can be written.", move || {
         i64::from(log.is_healthy())

@@ -68,9 +68,10 @@ pub struct Circumstances<'a> {
 pub struct Slip(OnceLock<Pledge>);
 
 impl Slip {
-    /// `None` while no entry has been written, and from a log that gives no receipts.
-    pub fn header(&self) -> Option<HeaderValue> {
-        HeaderValue::try_from(self.0.get()?.receipt()?.to_text()).ok()
+    /// `None` while no entry has been written, and from a log that gives no receipts. Ready at once where the log's key is in
+    /// memory; one in a token is waited for, and not for long.
+    pub async fn header(&self) -> Option<HeaderValue> {
+        HeaderValue::try_from(self.0.get()?.receipt().await?.to_text()).ok()
     }
 }
 

@@ -39,7 +39,7 @@ pub async fn handle(broker: &Broker, peer: Peer, request: Request<Incoming>) -> 
             (respond::refuse(&refusal, id), Some(refusal.reason))
         }
     };
-    door.close(response.headers_mut());
+    door.close(response.headers_mut()).await;
     trace.end(response.status().as_u16());
     broker.metrics.end(started, "data", response.status(), reason.as_ref());
     response

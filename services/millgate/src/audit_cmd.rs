@@ -72,9 +72,12 @@ pub enum Command {
     #[command(after_help = "Examples:\n  \
         millgate audit keys --config /etc/millgate/millgate.toml\n  \
         millgate audit keys --published /mnt/copy/of/published --json\n  \
-        millgate audit keys new --origin plant.example/broker-1 --out /var/lib/millgate/audit/checkpoint-2.key\n\n\
-        To change the key of a log, name the new one as `next_key_file` of [audit] and start the broker again; when auditors \
-        have it, make it `key_file` and the old one one of `previous_key_files`.")]
+        millgate audit keys new --origin plant.example/broker-1 --out /var/lib/millgate/audit/checkpoint-2.key\n  \
+        millgate audit keys new --origin plant.example/broker-1 --pkcs11 /usr/lib/softhsm/libsofthsm2.so \\\n      \
+        --token millgate --object log-2 --pin-file /etc/millgate/pin\n\n\
+        To change the key of a log, name the new one as `next_key_file` or `next_key` of [audit] and start the broker again; when \
+        auditors have it, make it `key_file` or `key`, and the old one, or a file with its public key, one of \
+        `previous_key_files`.")]
     Keys(keys::KeysArgs),
     /// The proof of one entry, as a file that `millgate-verify` and others check without network
     #[command(after_help = "Examples:\n  \

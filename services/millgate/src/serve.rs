@@ -155,7 +155,9 @@ pub async fn begin(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
     if let Some(ready) = audit::incarnation::unfinished(&config.audit.directory) {
         return Err(audit::OpenError::Unfinished(ready).into());
     }
-    let keys = keys::load(&config.audit)?;
+    // A token takes its time, and this thread has others to run.
+    let audit = config.audit.clone();
+    let keys = tokio::task::spawn_blocking(move || keys::load(&audit)).await.context("the keys of the log")??;
     let witnesses = Witnessing::new(&config.audit, clock.clone())?;
     let Guarded { why, lift } =
         Box::pin(quarantine::guard(&config.audit, &keys, witnesses.as_deref(), &*clock)).await?;
@@ -284,9 +286,11 @@ async fn open_log(config: &Config, clock: Arc<dyn Clock>, opening: Opening) -> a
         queue_max: a.queue_max,
         deadline_ms: millis(a.deadline),
         heartbeat_ms: millis(a.heartbeat),
-        receipts: a
-            .receipts
-            .then(|| ReceiptOptions { key: keys.current().clone(), deadline_ms: millis(a.receipt_deadline) }),
+        receipts: a.receipts.then(|| ReceiptOptions {
+            key: keys.current().clone(),
+            deadline_ms: millis(a.receipt_deadline),
+            wait: a.receipt_wait,
+        }),
         store: a.store.as_ref().map(crate::store::access).transpose()?,
         lifted: lift.as_ref().map(Lift::entry),
         ..LogOptions::new(&a.directory, &a.origin, clock, random)

@@ -100,7 +100,11 @@ impl Witnessing {
         let published = Publication::open(&dir).ok();
         let (note, size, root) = match &published {
             Some(published) => (published.note().to_owned(), published.size(), published.checkpoint().root),
-            None => (Checkpoint::new(&audit.origin, 0, empty_root()).sign_all(&keys.signing())?, 0, empty_root()),
+            None => {
+                let (nothing, keys) = (Checkpoint::new(&audit.origin, 0, empty_root()), keys.clone());
+                let note = tokio::task::spawn_blocking(move || nothing.sign_all(&keys.signing())).await??;
+                (note, 0, empty_root())
+            }
         };
         drop(published);
         let prove = |old| Publication::open(&dir).ok()?.consistency(old);

@@ -3,6 +3,7 @@
 //! Unknown keys, wrong values and missing files are problems with a place and a suggestion; everything that is wrong is
 //! reported at once. Paths are relative to the file. There are no secrets in it, only names of files that hold them.
 
+mod log_key;
 mod problem;
 mod section;
 mod sinks;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::de::DeTable;
 
+pub use log_key::{LogKey, TokenKey};
 pub use problem::Problem;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -102,10 +104,10 @@ pub struct Audit {
     pub publish_directory: PathBuf,
     /// The log's name in checkpoints, for ever.
     pub origin: String,
-    /// The key that signs checkpoints. Created if absent.
-    pub key_file: PathBuf,
+    /// The key that signs checkpoints.
+    pub key: LogKey,
     /// Signs beside it, before it takes its place. Never created.
-    pub next_key_file: Option<PathBuf>,
+    pub next_key: Option<LogKey>,
     /// Have signed. Private or public keys.
     pub previous_key_files: Vec<PathBuf>,
     pub checkpoint_interval: Duration,
@@ -125,6 +127,8 @@ pub struct Audit {
     pub receipts: bool,
     /// A receipt promises a checkpoint within this time.
     pub receipt_deadline: Duration,
+    /// An answer waits so long for its receipt, from when its entry is durable, where the key is in a token.
+    pub receipt_wait: Duration,
     /// Questions to the log use an index, in `directory`.
     pub index: bool,
     /// Per client prefix and issuer; beyond it refused logins are counted, not recorded one by one.
@@ -256,8 +260,8 @@ impl Audit {
     pub fn new(directory: PathBuf, origin: String) -> Self {
         Self {
             publish_directory: directory.join("published"),
-            key_file: directory.join("checkpoint.key"),
-            next_key_file: None,
+            key: LogKey::File(directory.join("checkpoint.key")),
+            next_key: None,
             previous_key_files: Vec::new(),
             directory,
             store: None,
@@ -271,6 +275,7 @@ impl Audit {
             sinks: Sinks::default(),
             receipts: true,
             receipt_deadline: Duration::from_secs(60),
+            receipt_wait: Duration::from_millis(250),
             index: true,
             refused_logins_per_minute: 60,
             legal_holds: Vec::new(),
@@ -489,8 +494,8 @@ fn read_audit(mut section: Section<'_, '_, '_>) -> Option<Audit> {
     let default = Audit::new(directory.clone().unwrap_or_default(), origin.clone().unwrap_or_default());
     let audit = Audit {
         publish_directory: section.path("publish_directory").unwrap_or(default.publish_directory),
-        key_file: section.path("key_file").unwrap_or(default.key_file),
-        next_key_file: section.path("next_key_file"),
+        key: log_key::read(&mut section, "key", "key_file", "audit.key").unwrap_or(default.key),
+        next_key: log_key::read(&mut section, "next_key", "next_key_file", "audit.next_key"),
         previous_key_files: section.paths("previous_key_files"),
         checkpoint_interval: section.duration(
             "checkpoint_interval",
@@ -509,6 +514,7 @@ fn read_audit(mut section: Section<'_, '_, '_>) -> Option<Audit> {
         sinks: sinks::read(section.within("sinks", "audit.sinks")),
         receipts: section.flag("receipts", default.receipts),
         receipt_deadline: section.duration("receipt_deadline", seconds(1)..=seconds(86_400), default.receipt_deadline),
+        receipt_wait: section.duration("receipt_wait", Duration::from_millis(10)..=seconds(5), default.receipt_wait),
         index: section.flag("index", default.index),
         refused_logins_per_minute: section.integer(
             "refused_logins_per_minute",
@@ -528,8 +534,11 @@ fn read_audit(mut section: Section<'_, '_, '_>) -> Option<Audit> {
             "let it be twice `checkpoint_interval` or more",
         );
     }
-    if audit.next_key_file.iter().chain(&audit.previous_key_files).any(|other| *other == audit.key_file) {
-        section.problem("key_file", "`key_file` names another key's file", "give each key a file of its own");
+    let previous = audit.previous_key_files.iter().map(|path| LogKey::File(path.clone()));
+    if audit.next_key.iter().cloned().chain(previous).any(|other| other.is_same(&audit.key)) {
+        let (key, place) = if section.has("key") { ("key", "object") } else { ("key_file", "file") };
+        let help = format!("give each key {} of its own", if place == "file" { "a file" } else { "an object" });
+        section.problem(key, format!("`{key}` names another key's {place}"), help);
     }
     if audit.publish_directory == audit.directory {
         section.problem(
@@ -619,8 +628,8 @@ fn read_assertion(mut section: Section<'_, '_, '_>, audit: Option<&Audit>) -> Op
         previous_key_files,
     });
     if let Some((a, audit)) = assertion.as_ref().zip(audit) {
-        let others = a.next_key_file.iter().chain(&a.previous_key_files).chain([&audit.key_file]);
-        if others.into_iter().any(|other| *other == a.key_file) {
+        let others = a.next_key_file.iter().chain(&a.previous_key_files).map(PathBuf::as_path);
+        if others.chain(audit.key.file()).any(|other| other == a.key_file) {
             section.problem("key_file", "`key_file` names another key's file", "give each key a file of its own");
         }
     }

@@ -1,7 +1,7 @@
 //! Checkpoints (C2SP tlog-checkpoint): origin, size and root of a log, as the text of a signed note.
 
 use crate::Hash;
-use crate::note::{self, NoteError, SigningKey, VerifierKey};
+use crate::note::{self, NoteError, Signer, VerifierKey};
 
 /// What a log says of itself at one size.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct Checkpoint {
 pub enum CheckpointError {
     #[error("not a signed note: {0}")]
     Note(#[from] NoteError),
+    #[error("{0}")]
+    NotSigned(NoteError),
     #[error("line {0} of the checkpoint is malformed")]
     Line(usize),
     #[error("the checkpoint is of log `{found}`; the key is that of `{expected}`")]
@@ -59,8 +61,8 @@ impl Checkpoint {
     /// The signed note.
     ///
     /// # Errors
-    /// When origin or extensions hold what a note cannot, or the origin is not the key's name.
-    pub fn sign(&self, key: &SigningKey) -> Result<String, CheckpointError> {
+    /// When origin or extensions hold what a note cannot, the origin is not the key's name, or the key does not sign.
+    pub fn sign(&self, key: &(impl Signer + ?Sized)) -> Result<String, CheckpointError> {
         self.sign_all(&[key])
     }
 
@@ -68,11 +70,11 @@ impl Checkpoint {
     ///
     /// # Errors
     /// As [`Checkpoint::sign`], for any of the keys.
-    pub fn sign_all(&self, keys: &[&SigningKey]) -> Result<String, CheckpointError> {
+    pub fn sign_all<S: Signer + ?Sized>(&self, keys: &[&S]) -> Result<String, CheckpointError> {
         keys.iter().try_for_each(|key| self.check_origin(key.verifier()))?;
         let text = self.to_text();
         Self::parse(&text)?;
-        Ok(note::sign(&text, keys)?)
+        note::sign(&text, keys).map_err(CheckpointError::NotSigned)
     }
 
     /// Verifies a signed note by the log's key and reads its checkpoint.
@@ -111,7 +113,7 @@ fn parse_size(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{empty_root, leaf_hash};
+    use crate::{SigningKey, empty_root, leaf_hash};
     use proptest::prelude::*;
 
     fn key(name: &str) -> SigningKey {

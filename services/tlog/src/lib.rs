@@ -23,7 +23,7 @@ pub mod witness;
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use cosignature::{CosignerKey, CosigningKey};
 pub use evidence::Evidence;
-pub use note::{SigningKey, VerifierKey};
+pub use note::{Signer, SigningError, SigningKey, VerifierKey};
 pub use policy::TrustPolicy;
 pub use range::CompactRange;
 pub use receipt::Receipt;

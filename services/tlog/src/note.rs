@@ -48,6 +48,42 @@ pub enum NoteError {
     BadSignature(String),
     #[error("no signature is by a known key")]
     NoKnownSignature,
+    #[error("the key `{key}` has not signed: {why}")]
+    NotSigned { key: String, why: SigningError },
+}
+
+/// Why whoever holds a key did not sign with it, in words for the operator.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct SigningError(pub String);
+
+/// Whoever holds a private key: a [`SigningKey`] in memory, or a device that signs and never gives the key away.
+///
+/// What such a device answers is verified before it is used (see [`signature`]).
+pub trait Signer: std::fmt::Debug + Send + Sync {
+    /// The public key, with the log's name.
+    fn verifier(&self) -> &VerifierKey;
+
+    /// The Ed25519 signature (RFC 8032 section 5.1.6, without prehash) over `text`. May take its time.
+    ///
+    /// # Errors
+    /// Why there is none.
+    fn sign(&self, text: &[u8]) -> Result<[u8; 64], SigningError>;
+}
+
+/// A signature that verifies with the signer's public key: one that does not would be a promise that nobody can check, in
+/// the name of whoever is held to it.
+///
+/// # Errors
+/// When there is none, or it does not verify.
+pub fn signature(signer: &(impl Signer + ?Sized), text: &str) -> Result<[u8; 64], NoteError> {
+    let verifier = signer.verifier();
+    let refused = |why| NoteError::NotSigned { key: verifier.to_text(), why };
+    let signature = signer.sign(text.as_bytes()).map_err(refused)?;
+    if !verifier.verifies(text, &signature) {
+        return Err(refused(SigningError(String::from("what it answered does not verify with this public key"))));
+    }
+    Ok(signature)
 }
 
 pub(crate) fn is_key_name(name: &str) -> bool {
@@ -101,9 +137,20 @@ impl VerifierKey {
     /// What is wrong with the text. Keys of small order are refused: anybody can sign for them.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
         let (name, id, bytes) = parse_key(text, ED25519, KeyError::VerifierForm)?;
-        let key = ed25519_dalek::VerifyingKey::from_bytes(&bytes).ok().filter(|key| !key.is_weak());
-        let key = Self::new(name, key.ok_or(KeyError::Point)?);
+        let key = Self::from_bytes(name, &bytes)?;
         if key.id == id { Ok(key) } else { Err(KeyError::Hash) }
+    }
+
+    /// The key with these 32 bytes (RFC 8032 section 5.1.5) and this name.
+    ///
+    /// # Errors
+    /// As [`VerifierKey::parse`].
+    pub fn from_bytes(name: &str, bytes: &[u8; 32]) -> Result<Self, KeyError> {
+        if !is_key_name(name) {
+            return Err(KeyError::Name);
+        }
+        let key = ed25519_dalek::VerifyingKey::from_bytes(bytes).ok().filter(|key| !key.is_weak());
+        Ok(Self::new(name, key.ok_or(KeyError::Point)?))
     }
 
     /// The inverse of [`VerifierKey::parse`].
@@ -178,15 +225,18 @@ impl SigningKey {
         &self.verifier
     }
 
-    /// The key's id and its signature over `text`, as they stand in a note in base64.
-    pub(crate) fn signature(&self, text: &str) -> Vec<u8> {
-        let mut bytes = self.verifier.id.to_be_bytes().to_vec();
-        bytes.extend_from_slice(&self.key.sign(text.as_bytes()).to_bytes());
-        bytes
+    pub(crate) fn signature(&self, text: &str) -> [u8; 64] {
+        self.key.sign(text.as_bytes()).to_bytes()
+    }
+}
+
+impl Signer for SigningKey {
+    fn verifier(&self) -> &VerifierKey {
+        &self.verifier
     }
 
-    fn signature_line(&self, text: &str) -> String {
-        line(&self.verifier.name, &self.signature(text))
+    fn sign(&self, text: &[u8]) -> Result<[u8; 64], SigningError> {
+        Ok(self.key.sign(text).to_bytes())
     }
 }
 
@@ -242,17 +292,23 @@ fn check_characters(text: &str) -> Result<(), NoteError> {
     if control { Err(NoteError::Control) } else { Ok(()) }
 }
 
-/// Signs `text`, which ends in a newline, with every key.
+/// Signs `text`, which ends in a newline, with every key. There is a note with all signatures, or none.
 ///
 /// # Errors
-/// When the text cannot be a note's, or there is no key.
-pub fn sign(text: &str, keys: &[&SigningKey]) -> Result<String, NoteError> {
+/// When the text cannot be a note's, there is no key, or one of them does not sign.
+pub fn sign<S: Signer + ?Sized>(text: &str, keys: &[&S]) -> Result<String, NoteError> {
     check_characters(text)?;
     if !text.ends_with('\n') || keys.is_empty() {
         return Err(NoteError::Form);
     }
-    let signatures: String = keys.iter().map(|key| key.signature_line(text)).collect();
+    let sign = |key: &&S| Ok(line(key.verifier().name(), &identified(key.verifier(), &signature(*key, text)?)));
+    let signatures = keys.iter().map(sign).collect::<Result<String, NoteError>>()?;
     Ok(format!("{text}\n{signatures}"))
+}
+
+/// The key's id and its signature, as they stand in a note in base64.
+pub(crate) fn identified(key: &VerifierKey, signature: &[u8; 64]) -> Vec<u8> {
+    [key.id.to_be_bytes().as_slice(), signature].concat()
 }
 
 /// Whose key to take a note by: the first of the known keys that a signature line names. Nothing is verified.

@@ -1,10 +1,10 @@
 //! Receipts: a log's signed promise that an entry stands at an index and that a checkpoint will cover it by a certain time.
 //!
-//! One signature stands for all entries that became durable together: it is over the root of the tree of their hashes, and
-//! each receipt has its entry's path to that root. Whoever holds a receipt needs nothing else to hold the log to it: a
+//! One signature stands for entries that follow one another and are durable: it is over the root of the tree of their hashes,
+//! and each receipt has its entry's path to that root. Whoever holds a receipt needs nothing else to hold the log to it: a
 //! checkpoint that does not come in time, or a proof of another entry at that index, is evidence against whoever signed.
 
-use crate::note::{self, NoteError, SigningKey, VerifierKey};
+use crate::note::{self, NoteError, Signer, SigningKey, VerifierKey};
 use crate::proof::{self, ProofError, root_from_inclusion};
 use crate::{Hash, node_hash};
 use base64::Engine as _;
@@ -27,12 +27,12 @@ pub struct Receipt {
     pub index: u64,
     /// The hash of the entry.
     pub leaf: Hash,
-    /// The first of the entries that became durable together, and how many there are.
+    /// The first of the entries that the signature stands for, and how many there are.
     pub first: u64,
     pub count: u64,
     /// From the sibling of `leaf` to the child of the root over these entries.
     pub path: Vec<Hash>,
-    /// When the entry was durable, in milliseconds since 1970 by the log's clock.
+    /// When the last of them was durable, in milliseconds since 1970 by the log's clock.
     pub time_ms: i64,
     /// By when a checkpoint covers it.
     pub by_ms: i64,
@@ -173,7 +173,7 @@ fn members(text: &str) -> Option<Vec<(&str, &str)>> {
     members.map(|member| member.trim_matches([' ', '\t']).split_once('=')).collect()
 }
 
-/// Entries that became durable together, and the signature over them: what their receipts are made from.
+/// Durable entries that follow one another, and the signature over them: what their receipts are made from.
 #[derive(Debug)]
 pub struct Signed {
     origin: String,
@@ -186,12 +186,36 @@ pub struct Signed {
 }
 
 impl Signed {
-    /// Signs the promise for `leaves`, the hashes of the entries from `first` on.
+    /// Signs the promise for `leaves`, the hashes of the entries from `first` on, with a key in memory.
     ///
     /// # Errors
     /// When there are none.
     pub fn new(key: &SigningKey, first: u64, leaves: Vec<Hash>, time_ms: i64, by_ms: i64) -> Result<Self, NoteError> {
-        let origin = key.verifier().name().to_owned();
+        Self::with(key.verifier(), first, leaves, (time_ms, by_ms), |text| Ok(key.signature(text)))
+    }
+
+    /// The same by whoever holds the key: it may take its time, and its answer is verified.
+    ///
+    /// # Errors
+    /// When there are none, or there is no signature that verifies.
+    pub fn by(
+        signer: &(impl Signer + ?Sized),
+        first: u64,
+        leaves: Vec<Hash>,
+        time_ms: i64,
+        by_ms: i64,
+    ) -> Result<Self, NoteError> {
+        Self::with(signer.verifier(), first, leaves, (time_ms, by_ms), |text| note::signature(signer, text))
+    }
+
+    fn with(
+        key: &VerifierKey,
+        first: u64,
+        leaves: Vec<Hash>,
+        (time_ms, by_ms): (i64, i64),
+        sign: impl FnOnce(&str) -> Result<[u8; 64], NoteError>,
+    ) -> Result<Self, NoteError> {
+        let origin = key.name().to_owned();
         let count = leaves.len() as u64;
         let mut levels = vec![leaves];
         while let Some(below) = levels.last().filter(|level| level.len() > 1) {
@@ -203,7 +227,7 @@ impl Signed {
         let path = signed.path(0).ok_or(NoteError::Form)?;
         let root = root_from_inclusion(leaf, 0, count, &path).map_err(|_| NoteError::Form)?;
         let text = promise(&signed.origin, first, count, root, time_ms, by_ms);
-        signed.signature = key.signature(&text);
+        signed.signature = note::identified(key, &sign(&text)?);
         debug_assert_eq!(signed.signature.len(), SIGNATURE_BYTES);
         Ok(signed)
     }

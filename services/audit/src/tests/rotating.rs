@@ -2,7 +2,7 @@
 
 use super::harness::*;
 use super::stand::Stand;
-use crate::keys::{self, Event, KeyFiles, Keys};
+use crate::keys::{self, Event, KeyPlace, KeyPlaces, Keys};
 use crate::{Log, PublishError, PublishOptions, Publisher, Random, StoreAt, signer};
 use model::Value;
 use model::entry::{Common, Draft, Entry, Kind};
@@ -30,9 +30,9 @@ impl Files {
     }
 
     fn keys(&self, current: u8, next: Option<u8>, previous: &[u8]) -> Keys {
-        let files = KeyFiles {
-            current: self.path(current),
-            next: next.map(|n| self.path(n)),
+        let files = KeyPlaces {
+            current: KeyPlace::File(self.path(current)),
+            next: next.map(|n| KeyPlace::File(self.path(n))),
             previous: previous.iter().map(|n| self.path(*n)).collect(),
         };
         Keys::load(&files, ORIGIN, &(Arc::new(|_: &mut [u8]| {}) as Random)).unwrap()
@@ -267,19 +267,19 @@ pub async fn what_no_broker_says_of_keys_is_not_signed(stand: &Stand) {
 
 pub async fn one_key_has_one_place(_: &Stand) {
     let files = Files::new();
-    let of = |next: Option<u8>, previous: &[u8]| KeyFiles {
-        current: files.path(1),
-        next: next.map(|n| files.path(n)),
+    let of = |next: Option<u8>, previous: &[u8]| KeyPlaces {
+        current: KeyPlace::File(files.path(1)),
+        next: next.map(|n| KeyPlace::File(files.path(n))),
         previous: previous.iter().map(|n| files.path(*n)).collect(),
     };
-    let load = |of: &KeyFiles| Keys::load(of, ORIGIN, &(Arc::new(|_: &mut [u8]| {}) as Random));
+    let load = |of: &KeyPlaces| Keys::load(of, ORIGIN, &(Arc::new(|_: &mut [u8]| {}) as Random));
     std::fs::copy(files.path(1), files.path(9)).unwrap();
     std::fs::write(files.path(8), format!("{}\n", files.public(4).to_text())).unwrap();
     for bad in [of(Some(9), &[]), of(Some(2), &[2]), of(None, &[9]), of(None, &[4, 8])] {
         let error = load(&bad).unwrap_err();
         assert!(matches!(error, signer::SignerError::Twice { .. }), "{bad:?}: {error}");
     }
-    assert_eq!(load(&of(None, &[8])).unwrap().previous(), [files.public(4)], "the public key is enough");
+    assert_eq!(load(&of(None, &[8])).unwrap().known().previous(), [files.public(4)], "the public key is enough");
     let error = load(&of(Some(8), &[])).unwrap_err();
     assert!(matches!(error, signer::SignerError::Form { .. }), "a public key signs nothing: {error}");
     let error = load(&of(Some(7), &[])).unwrap_err();

@@ -13,6 +13,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 use tokio::sync::Notify;
 
 const HOUR_MS: i64 = 3_600_000;
@@ -249,7 +250,7 @@ impl Clock for Hands {
 async fn a_clock_that_jumps_or_stands_still_moves_times_and_nothing_else() {
     let (dir, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let hands = Arc::new(Hands(AtomicI64::new(START.millis())));
-    let receipts = Some(ReceiptOptions { key: key(), deadline_ms: 60_000 });
+    let receipts = Some(ReceiptOptions { key: key().into(), deadline_ms: 60_000, wait: Duration::ZERO });
     let options =
         LogOptions { clock: Arc::clone(&hands) as Arc<dyn Clock>, receipts, heartbeat_ms: 1, ..options(dir.path()) };
     let log = crate::Log::open(options).await.unwrap().0;
@@ -259,7 +260,7 @@ async fn a_clock_that_jumps_or_stands_still_moves_times_and_nothing_else() {
         hands.0.fetch_add(jump, Ordering::Relaxed);
         let now = hands.now().millis();
         let decision = log.append_pledged(allow(&log, "acme", &format!("r{n}"))).await.unwrap();
-        let (decision, receipt) = (decision.0, decision.1.unwrap().receipt().unwrap());
+        let (decision, receipt) = (decision.0, decision.1.unwrap().receipt().await.unwrap());
         // The promise runs from the time that it names; nobody can tell another one.
         assert_eq!((receipt.time_ms, receipt.by_ms), (now, now + 60_000), "jump {n}");
         assert!(decision.index > last, "the order is that of the log, whatever the clock says");

@@ -81,7 +81,7 @@ async fn handle(
     } else {
         unknown(&broker, id, peer, &parts, &mut door).await
     };
-    answer(&broker, id, started, door, result).map(axum::body::Body::new)
+    answer(&broker, id, started, door, result).await.map(axum::body::Body::new)
 }
 
 async fn serve(

@@ -74,7 +74,7 @@ pub(super) async fn answer(broker: &Arc<Broker>, peer: Peer, parts: Parts, body:
         }
     };
     respond::ours(&mut headers, id);
-    door.close(&mut headers);
+    door.close(&mut headers).await;
     response.headers_mut().extend(headers);
     let as_http = refusal.as_ref().map_or(http::StatusCode::OK, Refusal::status);
     broker.metrics.end(started, "api", as_http, refusal.as_ref().map(|refusal| &refusal.reason));
@@ -140,7 +140,7 @@ async fn serve(
             reader.understood::<()>(broker, &door.receipt, Err(refusal.clone())).await.err().unwrap_or(refusal),
         ));
     }
-    headers.extend(call.receipt.header().map(|receipt| (respond::RECEIPT, receipt)));
+    headers.extend(call.receipt.header().await.map(|receipt| (respond::RECEIPT, receipt)));
     Ok((response.map(Body::new), call.refusal.get().cloned()))
 }
 

@@ -38,7 +38,7 @@ pub(super) async fn handle(
     } else {
         unknown(&broker, id, peer, &parts, &mut door).await
     };
-    super::answer(&broker, id, started, door, result).map(axum::body::Body::new)
+    super::answer(&broker, id, started, door, result).await.map(axum::body::Body::new)
 }
 
 async fn read(

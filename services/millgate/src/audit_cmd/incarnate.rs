@@ -16,10 +16,11 @@ use audit::incarnation::{
     ASIDE_DIR, NEW_DIR, Previous, READY_FILE, Seen, Standstill, free_name, is_same, is_to_be_put_in_place, over,
     plain_name, put_in_place, relocate, set_aside,
 };
-use audit::{Incarnation, Keys, LogOptions, Publication, Random, StoreAt, Stored, signer};
+use audit::signer::{self, SignerError};
+use audit::{Incarnation, Keys, LogOptions, Publication, Random, StoreAt, Stored};
 use clap::Args;
 use runtime::clock::SystemClock;
-use runtime::config::{Audit, Config};
+use runtime::config::{Audit, Config, LogKey, TokenKey};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -37,9 +38,12 @@ pub struct IncarnateArgs {
     /// Why, in the log for ever. Name no persons
     #[arg(long, value_name = "TEXT")]
     reason: String,
-    /// The key of the new log; one is made in the place of the old one's if left out
+    /// The file with the key of the new log; one is made in the place of the old one's if left out
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
+    /// The label of the new log's key in the token that has the old one's (`millgate audit keys new` makes it)
+    #[arg(long, value_name = "LABEL", conflicts_with = "key")]
+    key_object: Option<String>,
     /// A checkpoint of the old log that somebody else has kept; may be repeated
     #[arg(long, value_name = "FILE")]
     seen: Vec<PathBuf>,
@@ -59,6 +63,9 @@ struct Ready {
     aside: String,
     /// Its key is not the one that takes the old one's place.
     key: Option<PathBuf>,
+    /// It is in the old one's token.
+    #[serde(default)]
+    key_object: Option<String>,
     vkey: String,
     seen: Vec<String>,
     /// What was given and is in the new log.
@@ -114,7 +121,7 @@ pub(super) async fn run(args: &IncarnateArgs) -> anyhow::Result<ExitCode> {
                 "a log `{}` was begun here and is not in its place yet; go on with `--origin {0}`",
                 ready.origin
             );
-            if ready.is_stale(audit, &new).await? {
+            if ready.is_stale(audit, &new, args.force).await? {
                 eprintln!("note: the old log went on after the new one was begun, so the new one is begun once more");
                 begin(args, audit, &new).await?
             } else {
@@ -148,6 +155,24 @@ fn check(args: &IncarnateArgs, audit: &Audit) -> anyhow::Result<()> {
         audit.origin,
         args.config.display()
     );
+    match &audit.key {
+        LogKey::File(_) => {
+            ensure!(args.key_object.is_none(), "the key of the old log is in no token; give `--key FILE`")
+        }
+        LogKey::Token(old) => {
+            ensure!(
+                args.key.is_some() || args.key_object.is_some(),
+                "the key of the old log is in the token `{}`, where none is made for the new one by itself: make one with \
+                 `millgate audit keys new` and give `--key-object LABEL`, or `--key FILE`",
+                old.token
+            );
+            ensure!(
+                args.key_object.as_ref() != Some(&old.object),
+                "`{}` is the old log's key; make another",
+                old.object
+            );
+        }
+    }
     Ok(())
 }
 
@@ -164,7 +189,7 @@ async fn is_unused(args: &IncarnateArgs, audit: &Audit) -> anyhow::Result<()> {
 
 /// Makes the new log, if there is a reason to. `None`: there is none, which has been said.
 async fn begin(args: &IncarnateArgs, audit: &Audit, new: &Path) -> anyhow::Result<Option<Ready>> {
-    let keys = old_keys(audit)?;
+    let keys = old_keys(audit, args.force)?;
     // Before others are asked: what changes behind it is found to have changed.
     let cited_now = Cited::now(audit, keys.as_ref()).await;
     let (seen, silent) = contradictions(args, audit, keys.as_ref()).await?;
@@ -184,11 +209,7 @@ async fn begin(args: &IncarnateArgs, audit: &Audit, new: &Path) -> anyhow::Resul
     }
     let random: Random = Arc::new(runtime::random::fill);
     std::fs::create_dir_all(new).with_context(|| format!("`{}` cannot be created", new.display()))?;
-    let new_key = match &args.key {
-        Some(file) => signer::load_or_create(file, &args.origin, &random),
-        None => signer::load_or_create(&new.join(KEY_FILE), &args.origin, &random),
-    }
-    .context("the key of the new log cannot be used")?;
+    let new_key = new_key(args, audit, new, &random).context("the key of the new log cannot be used")?;
     let incarnation = Incarnation {
         previous: previous(audit, keys.as_ref()).await,
         forced: seen.is_empty(),
@@ -204,7 +225,8 @@ async fn begin(args: &IncarnateArgs, audit: &Audit, new: &Path) -> anyhow::Resul
         origin: args.origin.clone(),
         aside: free_name(&audit.origin, [&audit.directory, &audit.publish_directory]),
         key: args.key.clone(),
-        vkey: new_key.verifier().to_text(),
+        key_object: args.key_object.clone(),
+        vkey: new_key.to_text(),
         seen: seen.iter().map(ToString::to_string).collect(),
         reason: args.reason.trim().to_owned(),
         seen_files: args.seen.clone(),
@@ -231,12 +253,28 @@ async fn begin_log(origin: &str, audit: &Audit, new: &Path, incarnation: Incarna
     audit::incarnation::begin(options).await.context("the new log cannot be begun")
 }
 
-/// That the old log signs with and has signed with; none is made.
-fn old_keys(audit: &Audit) -> anyhow::Result<Option<Keys>> {
-    if !audit.key_file.exists() {
+/// The public key of the new log. Made only if it is in a file.
+fn new_key(args: &IncarnateArgs, audit: &Audit, new: &Path, random: &Random) -> Result<VerifierKey, SignerError> {
+    if let (Some(object), LogKey::Token(old)) = (&args.key_object, &audit.key) {
+        let key = LogKey::Token(TokenKey { object: object.clone(), ..old.clone() });
+        return Ok(crate::keys::place(&key).load(&args.origin)?.verifier().clone());
+    }
+    let file = args.key.clone().unwrap_or_else(|| new.join(KEY_FILE));
+    signer::load_or_create(&file, &args.origin, random).map(|key| key.verifier().clone())
+}
+
+/// That the old log signs with and has signed with; none is made. A token may be what was lost.
+fn old_keys(audit: &Audit, force: bool) -> anyhow::Result<Option<Keys>> {
+    if audit.key.file().is_some_and(|file| !file.exists()) {
         return Ok(None);
     }
-    crate::keys::load(audit).map(Some).context("the keys of the old log cannot be used")
+    match crate::keys::load(audit).context("the keys of the old log cannot be used") {
+        Err(error) if force && audit.key.file().is_none() => {
+            eprintln!("note: {error:#}");
+            Ok(None)
+        }
+        keys => keys.map(Some),
+    }
 }
 
 /// Who has seen more or something else, by what is marked, what is asked now and what is given; and who did not say.
@@ -269,7 +307,7 @@ async fn contradictions(
 /// The checkpoint in `file`, unless the store has signed it.
 async fn kept(audit: &Audit, file: &Path, keys: &Keys) -> anyhow::Result<Option<Contradiction>> {
     let note = std::fs::read_to_string(file).with_context(|| format!("`{}` cannot be read", file.display()))?;
-    let known = keys.verifiers();
+    let known = keys.known().verifiers();
     let (checkpoint, _) = Checkpoint::open_any(&note, &known)
         .with_context(|| format!("`{}` is no checkpoint of the old log", file.display()))?;
     if Stored::signed_root(store::of(audit)?, checkpoint.size).await? == Some(checkpoint.root) {
@@ -292,10 +330,10 @@ async fn previous(audit: &Audit, keys: Option<&Keys>) -> Previous {
     let published = || Publication::open(&audit.publish_directory).ok().map(|published| published.note().to_owned());
     Previous {
         origin: audit.origin.clone(),
-        key: keys.map(|keys| keys.current().verifier().to_text()),
+        key: keys.map(|keys| keys.known().current().to_text()),
         // After a restore it may be the one of before that has signed last.
         other_keys: keys
-            .map(|keys| keys.verifiers().iter().skip(1).map(VerifierKey::to_text).collect())
+            .map(|keys| keys.known().verifiers().iter().skip(1).map(VerifierKey::to_text).collect())
             .unwrap_or_default(),
         size: stored.as_ref().map(|stored| stored.size),
         checkpoint: stored.and_then(|stored| stored.checkpoint).or_else(published),
@@ -304,7 +342,7 @@ async fn previous(audit: &Audit, keys: Option<&Keys>) -> Previous {
 
 impl Ready {
     /// Whether the old log, while it is still in its place, is no longer what the new one cites.
-    async fn is_stale(&self, audit: &Audit, new: &Path) -> anyhow::Result<bool> {
+    async fn is_stale(&self, audit: &Audit, new: &Path, force: bool) -> anyhow::Result<bool> {
         let is_in_place = if self.in_database.is_some() {
             // Once the new one is begun it is not taken back, and no broker goes on with the old one from here.
             Stored::find(store_of(audit, &self.origin)?).await.context("the store cannot be read")?.is_none()
@@ -315,7 +353,7 @@ impl Ready {
         if !is_in_place {
             return Ok(false);
         }
-        let keys = old_keys(audit)?;
+        let keys = old_keys(audit, force)?;
         let now = Cited::now(audit, keys.as_ref()).await.ok();
         Ok(self.cited != now)
     }
@@ -326,6 +364,7 @@ impl Ready {
             ("--reason", self.reason != args.reason.trim()),
             ("--seen", self.seen_files != args.seen),
             ("--key", self.key != args.key),
+            ("--key-object", self.key_object != args.key_object),
         ];
         for (name, _) in differ.into_iter().filter(|(_, differs)| *differs) {
             eprintln!(
@@ -359,23 +398,23 @@ impl Ready {
 /// Moves the old log away and the new one into its place; can be done again after half of it.
 fn settle(ready: &Ready, audit: &Audit, new: &Path) -> anyhow::Result<[PathBuf; 2]> {
     let new_key = new.join(KEY_FILE);
-    if ready.key.is_none() && is_same(&new_key, &audit.key_file) {
+    // Where the new key is another file, or in a token, the old one stays where it is.
+    let old_key = audit.key.file().filter(|_| ready.key.is_none());
+    if let Some(old_key) = old_key.filter(|old_key| is_same(&new_key, old_key)) {
         // Copied to another mount by an attempt that ended then.
-        relocate(&new_key, &audit.key_file)?;
+        relocate(&new_key, old_key)?;
     }
     // Behind a first attempt it may be the new key that stands there, and the new log.
-    let takes_place = ready.key.is_none() && new_key.exists();
+    let replaced = old_key.filter(|_| new_key.exists());
     // What a log in a database publishes comes from a broker, and none starts before this is over.
     let places = if ready.in_database.is_some() || is_to_be_put_in_place(new) {
-        let old_key = takes_place.then_some(audit.key_file.as_path());
-        set_aside(&audit.directory, &audit.publish_directory, old_key, &ready.aside)
+        set_aside(&audit.directory, &audit.publish_directory, replaced, &ready.aside)
             .context("the old log cannot be set aside; give the command again when it can")?
     } else {
         [&audit.directory, &audit.publish_directory].map(|dir| dir.join(ASIDE_DIR).join(&ready.aside))
     };
-    if takes_place {
-        relocate(&new_key, &audit.key_file)
-            .with_context(|| format!("the new key cannot be put to `{}`", audit.key_file.display()))?;
+    if let Some(old_key) = replaced {
+        relocate(&new_key, old_key).with_context(|| format!("the new key cannot be put to `{}`", old_key.display()))?;
     }
     match ready.in_database {
         None => put_in_place(new, &audit.directory),
@@ -387,12 +426,13 @@ fn settle(ready: &Ready, audit: &Audit, new: &Path) -> anyhow::Result<[PathBuf; 
 }
 
 fn report(args: &IncarnateArgs, audit: &Audit, ready: &Ready, [own, open]: &[PathBuf; 2]) -> anyhow::Result<()> {
-    let Ready { origin, vkey, key, seen, .. } = ready;
+    let Ready { origin, vkey, key, key_object, seen, .. } = ready;
     let gone = no_longer(audit);
     if args.json {
         let mut config = serde_json::Map::new();
         config.insert("origin".into(), origin.clone().into());
         config.extend(key.iter().map(|key| (String::from("key_file"), key.display().to_string().into())));
+        config.extend(key_object.iter().map(|object| (String::from("key"), serde_json::json!({ "object": object }))));
         say(serde_json::to_string(&serde_json::json!({
             "ok": true, "origin": origin, "key": vkey, "seen": seen, "store_aside": own.exists().then_some(own),
             "published_aside": open.exists().then_some(open), "old_log_in": audit.store.as_ref().map(|s| s.url.to_string()),
@@ -415,6 +455,7 @@ fn report(args: &IncarnateArgs, audit: &Audit, ready: &Ready, [own, open]: &[Pat
     });
     lines.push(format!("\nNow change `{}`:\n  [audit]\n  origin = \"{origin}\"", args.config.display()));
     lines.extend(key.iter().map(|key| format!("  key_file = \"{}\"", key.display())));
+    lines.extend(key_object.iter().map(|object| format!("  key = {{ …, object = \"{object}\" }}")));
     if !gone.is_empty() {
         let gone: Vec<String> = gone.iter().map(|name| format!("`{name}`")).collect();
         lines.push(format!(

@@ -6,17 +6,19 @@ use crate::out::say;
 use crate::table;
 use anyhow::{Context as _, bail};
 use audit::keys::Event;
+use audit::pkcs11::{TokenKey, TokenObject};
 use audit::query::{self, Query};
 use audit::{Publication, signer};
 use clap::{Args, Subcommand};
 use model::entry::{Entry, Kind};
+use model::party::SecretRef;
 use runtime::config::Config;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use tlog::VerifierKey;
 use tlog::note::Note;
+use tlog::{Signer as _, VerifierKey};
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -36,9 +38,12 @@ pub struct KeysArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum KeysCommand {
-    /// Make a key, in a file that is not there yet
-    #[command(after_help = "Example:\n  \
-        millgate audit keys new --origin plant.example/broker-1 --out /var/lib/millgate/audit/checkpoint-2.key")]
+    /// Make a key, in a file that is not there yet or in a token
+    #[command(after_help = "Examples:\n  \
+        millgate audit keys new --origin plant.example/broker-1 --out /var/lib/millgate/audit/checkpoint-2.key\n  \
+        millgate audit keys new --origin plant.example/broker-1 --pkcs11 /usr/lib/softhsm/libsofthsm2.so \\\n      \
+        --token millgate --object log-2 --pin-file /etc/millgate/pin\n\n\
+        What is made in a token signs there, and can be neither read nor taken out.")]
     New(NewArgs),
 }
 
@@ -48,8 +53,20 @@ pub struct NewArgs {
     #[arg(long, value_name = "ORIGIN")]
     origin: String,
     /// Where to write the private key, for the owner alone
-    #[arg(long, value_name = "FILE")]
-    out: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "pkcs11")]
+    out: Option<PathBuf>,
+    /// The PKCS #11 module of the token to make it in
+    #[arg(long, value_name = "MODULE", requires_all = ["token", "object", "pin_file"], conflicts_with = "out")]
+    pkcs11: Option<PathBuf>,
+    /// The token's label
+    #[arg(long, value_name = "LABEL", requires = "pkcs11")]
+    token: Option<String>,
+    /// The label of the new key
+    #[arg(long, value_name = "LABEL", requires = "pkcs11")]
+    object: Option<String>,
+    /// The file with the PIN of the token's user
+    #[arg(long, value_name = "FILE", requires = "pkcs11")]
+    pin_file: Option<PathBuf>,
     /// One JSON object on standard output
     #[arg(long)]
     json: bool,
@@ -89,9 +106,23 @@ pub fn run(args: &KeysArgs) -> anyhow::Result<ExitCode> {
 
 fn new(args: &NewArgs) -> anyhow::Result<ExitCode> {
     let random: audit::Random = Arc::new(runtime::random::fill);
-    let key = signer::create(&args.out, &args.origin, &random)?;
-    let vkey = key.verifier().to_text();
-    say(if args.json { serde_json::json!({ "key_file": args.out, "vkey": vkey }).to_string() } else { vkey });
+    let (vkey, place) = match args {
+        NewArgs { out: Some(file), .. } => {
+            let key = signer::create(file, &args.origin, &random)?;
+            (key.verifier().to_text(), serde_json::json!({ "key_file": file }))
+        }
+        NewArgs { pkcs11: Some(module), token: Some(token), object: Some(object), pin_file: Some(pin), .. } => {
+            let at = TokenObject { module: module.clone(), token: token.clone(), object: object.clone() };
+            let key = TokenKey::create(&at, &crate::keys::pin(SecretRef::File(pin.clone())), &args.origin, &random)?;
+            (key.verifier().to_text(), serde_json::json!({ "pkcs11": module, "token": token, "object": object }))
+        }
+        _ => bail!("say where: `--out FILE`, or `--pkcs11`, `--token`, `--object` and `--pin-file`"),
+    };
+    let mut said = place;
+    if let Some(members) = said.as_object_mut() {
+        members.insert(String::from("vkey"), vkey.clone().into());
+    }
+    say(if args.json { said.to_string() } else { vkey });
     Ok(ExitCode::SUCCESS)
 }
 
@@ -102,8 +133,7 @@ fn list(args: &KeysArgs) -> anyhow::Result<ExitCode> {
                 let text: Vec<String> = problems.iter().map(ToString::to_string).collect();
                 anyhow::anyhow!("`{}` cannot be used\n{}", file.display(), text.join("\n"))
             })?;
-            let is_there = config.audit.key_file.exists();
-            let keys = if is_there { crate::keys::load(&config.audit)?.verifiers() } else { Vec::new() };
+            let keys = crate::keys::known(&config.audit)?.map(|keys| keys.verifiers()).unwrap_or_default();
             (config.audit.publish_directory, keys)
         }
         (None, Some(published)) => (published.clone(), Vec::new()),

@@ -96,7 +96,7 @@ fn a_key_of_the_log_that_is_not_there_or_stands_twice() {
     let random: audit::Random = std::sync::Arc::new(|bytes| bytes.fill(7));
     let key = audit::signer::create(&plant.folder.path().join("next.key"), &origin, &random).unwrap();
     assert_eq!(plant.problems(), [""; 0]);
-    assert!(!Config::load(&config).unwrap().audit.key_file.exists(), "nothing is made by a check");
+    assert!(!Config::load(&config).unwrap().audit.key.file().unwrap().exists(), "nothing is made by a check");
     std::fs::write(plant.folder.path().join("old.key"), key.verifier().to_text()).unwrap();
     with("key_file = \"next.key\"\nprevious_key_files = [\"old.key\"]");
     let problems = plant.problems();

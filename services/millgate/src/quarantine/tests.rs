@@ -13,7 +13,7 @@ fn audit(dir: &Path) -> Audit {
 
 fn key(audit: &Audit) -> tlog::SigningKey {
     let random: Random = Arc::new(runtime::random::fill);
-    audit::signer::load_or_create(&audit.key_file, &audit.origin, &random).unwrap()
+    audit::signer::load_or_create(audit.key.file().unwrap(), &audit.origin, &random).unwrap()
 }
 
 /// The log is opened, grows, is published and closed. Its last checkpoint.

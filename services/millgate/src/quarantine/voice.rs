@@ -21,8 +21,8 @@ pub(super) struct Voice {
 impl Voice {
     /// By the configuration alone: what earlier keys signed counts like the others'.
     pub(super) fn of(keys: &Keys) -> Self {
-        let known = keys.verifiers();
-        let signing = known.iter().filter(|key| !keys.previous().contains(key)).cloned().collect();
+        let known = keys.known().verifiers();
+        let signing = known.iter().filter(|key| !keys.known().previous().contains(key)).cloned().collect();
         Self { known, signing, retired: Vec::new() }
     }
 

@@ -84,7 +84,7 @@ directory = "/var/lib/millgate"
 publish_directory = "/srv/log"
 origin = "plant.example/broker-1"
 key_file = "keys/log.key"
-next_key_file = "keys/log-2.key"
+next_key = { pkcs11 = "/usr/lib/softhsm/libsofthsm2.so", token = "millgate", object = "log 2", pin = { file = "keys/pin" } }
 previous_key_files = ["keys/log-0.pub"]
 checkpoint_interval = "500ms"
 heartbeat = "5m"
@@ -94,6 +94,7 @@ witnesses = "trust.policy"
 witness_timeout = "2s"
 receipts = false
 receipt_deadline = "90s"
+receipt_wait = "1s"
 index = false
 refused_logins_per_minute = 5
 legal_holds = ["acme/engineer-1", "bolt"]
@@ -186,8 +187,13 @@ follow_callers = false
             }),
             publish_directory: "/srv/log".into(),
             origin: String::from("plant.example/broker-1"),
-            key_file: at("keys/log.key"),
-            next_key_file: Some(at("keys/log-2.key")),
+            key: LogKey::File(at("keys/log.key")),
+            next_key: Some(LogKey::Token(TokenKey {
+                module: "/usr/lib/softhsm/libsofthsm2.so".into(),
+                token: String::from("millgate"),
+                object: String::from("log 2"),
+                pin: SecretRef::File(at("keys/pin")),
+            })),
             previous_key_files: vec![at("keys/log-0.pub")],
             checkpoint_interval: Duration::from_millis(500),
             heartbeat: seconds(300),
@@ -218,6 +224,7 @@ follow_callers = false
             },
             receipts: false,
             receipt_deadline: seconds(90),
+            receipt_wait: seconds(1),
             index: false,
             refused_logins_per_minute: 5,
             legal_holds: vec![String::from("acme/engineer-1"), String::from("bolt")],
@@ -465,6 +472,7 @@ fn the_charts_configuration_is_one_that_loads() {
     for rendered in [
         include_str!("../../../../helm/millgate/ci/values.toml"),
         include_str!("../../../../helm/millgate/ci/values-small.toml"),
+        include_str!("../../../../helm/millgate/ci/values-token.toml"),
     ] {
         let root = tempfile::tempdir().unwrap();
         let at = |name: &str| root.path().join(name);
@@ -513,6 +521,42 @@ fn what_is_wrong_with_assertions_is_said() {
              `next_key_file`, `previous_key_files`",
         ]
     );
+}
+
+#[test]
+fn what_is_wrong_with_a_key_in_a_token_is_said_and_no_pin_repeated() {
+    let audit = |lines: &str| problems(&format!("{SMALLEST}{lines}"));
+    assert_eq!(
+        audit(
+            "key = { pkcs11 = \"m.so\", token = \" t\", object = \"o\", pin = \"1234\", slot = 0 }\nkey_file = \"k\"\n"
+        ),
+        [
+            "millgate.toml:10:7: `key` and `key_file` name two places of one key; remove one",
+            "millgate.toml:10:34: `token` is `\" t\"`; write 1 to 32 bytes of text",
+            "millgate.toml:10:60: `pin` is written inline; put it in a file, and write `pin = { file = \"…\" }` or `pin = { env \
+             = \"NAME\" }`",
+            "millgate.toml:10:68: unknown key `slot` in `[audit.key]`; known keys are `pkcs11`, `token`, `object`, `pin`",
+        ]
+    );
+    assert_eq!(
+        audit("key = \"checkpoint.key\"\n[audit.next_key]\npkcs11 = \"m.so\"\npin = { env = \"PIN\" }\n"),
+        [
+            "millgate.toml:10:7: `key` is a string; make it a section, `[audit.key]`",
+            "millgate.toml:11:1: `[audit.next_key]` needs `token`; the token's label: `token = \"…\"`",
+            "millgate.toml:11:1: `[audit.next_key]` needs `object`; the key's label: `object = \"…\"`",
+        ]
+    );
+    let token = |object: &str, pin: &str| {
+        format!("{{ pkcs11 = \"m.so\", token = \"t\", object = \"{object}\", pin = {{ file = \"{pin}\" }} }}")
+    };
+    let both = |a: String, b: String| audit(&format!("key = {a}\nnext_key = {b}\n"));
+    assert_eq!(
+        both(token("a", "pin"), token("a", "another")),
+        ["millgate.toml:10:7: `key` names another key's object; give each key an object of its own"]
+    );
+    let folder = plant();
+    let text = format!("{SMALLEST}key = {}\nnext_key = {}\n", token("a", "pin"), token("b", "pin"));
+    assert!(Config::parse(&folder.path().join("millgate.toml"), &text).is_ok());
 }
 
 #[test]

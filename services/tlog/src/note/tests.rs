@@ -40,6 +40,52 @@ fn the_secret_is_not_in_debug_output() {
     assert!(shown.contains("log") && !shown.contains("7, 7"), "{shown}");
 }
 
+/// Holds one key and signs with another, or over something else, or not at all.
+#[derive(Debug)]
+struct Liar {
+    shown: SigningKey,
+    used: SigningKey,
+    instead: Option<&'static str>,
+    silent: bool,
+}
+
+impl Signer for Liar {
+    fn verifier(&self) -> &VerifierKey {
+        self.shown.verifier()
+    }
+
+    fn sign(&self, text: &[u8]) -> Result<[u8; 64], SigningError> {
+        if self.silent {
+            return Err(SigningError(String::from("the device is away")));
+        }
+        self.used.sign(self.instead.map_or(text, str::as_bytes))
+    }
+}
+
+#[test]
+fn what_a_signer_answers_is_verified_before_it_is_used() {
+    let liar = |used, instead, silent| Liar { shown: key("log", 1), used: key("log", used), instead, silent };
+    let honest = liar(1, None, false);
+    let known = [honest.verifier().clone()];
+    assert!(verify(&sign("text\n", &[&honest]).unwrap(), &known).is_ok());
+    assert_eq!(sign("text\n", &[&honest]), sign("text\n", &[&key("log", 1)]));
+    for (liar, why) in [
+        (liar(2, None, false), "what it answered does not verify with this public key"),
+        (liar(1, Some("another text\n"), false), "what it answered does not verify with this public key"),
+        (liar(1, None, true), "the device is away"),
+    ] {
+        let refused = NoteError::NotSigned { key: liar.verifier().to_text(), why: SigningError(why.into()) };
+        assert_eq!(sign("text\n", &[&liar]), Err(refused.clone()));
+        // No note with some of the signatures.
+        let both: [&dyn Signer; 2] = [&honest, &liar];
+        assert_eq!(sign("text\n", &both), Err(refused.clone()));
+        let leaves = || vec![crate::leaf_hash(b"entry")];
+        let promised = crate::receipt::Signed::by(&liar, 3, leaves(), 0, 1).map(|_| ());
+        assert_eq!(promised, Err(refused));
+        assert!(crate::receipt::Signed::by(&honest, 3, leaves(), 0, 1).is_ok());
+    }
+}
+
 #[test]
 fn malformed_keys_are_refused_with_the_reason() {
     let parse = |text: &str| VerifierKey::parse(text).map(|_| ()).unwrap_err();
@@ -67,6 +113,10 @@ fn keys_of_small_order_are_refused() {
     neutral[0] = 1;
     let text = key_text(ED25519, "log", key_id(ED25519, "log", &neutral), &neutral);
     assert_eq!(VerifierKey::parse(&text).unwrap_err(), KeyError::Point);
+    assert_eq!(VerifierKey::from_bytes("log", &neutral).unwrap_err(), KeyError::Point);
+    let good = VerifierKey::parse(GO_VERIFIER).unwrap();
+    assert_eq!(VerifierKey::from_bytes("PeterNeumann", good.as_bytes()), Ok(good.clone()));
+    assert_eq!(VerifierKey::from_bytes("Peter Neumann", good.as_bytes()).unwrap_err(), KeyError::Name);
 }
 
 #[test]
@@ -121,7 +171,7 @@ fn malformed_notes_are_refused() {
     }
     assert_eq!(Note::parse(&format!("text\n\n{}", line.repeat(100))).unwrap().signatures.len(), 100);
     assert_eq!(sign("text", &[&ours]), Err(NoteError::Form));
-    assert_eq!(sign("text\n", &[]), Err(NoteError::Form));
+    assert_eq!(sign::<SigningKey>("text\n", &[]), Err(NoteError::Form));
     assert_eq!(sign("te\txt\n", &[&ours]), Err(NoteError::Control));
 }
 

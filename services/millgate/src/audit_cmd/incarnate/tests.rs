@@ -14,6 +14,7 @@ fn ready(cited: Option<Cited>) -> Ready {
         origin: String::from("plant.example/log.2"),
         aside: String::from("plant.example_log"),
         key: None,
+        key_object: None,
         vkey: String::new(),
         seen: Vec::new(),
         reason: String::from("the disk failed"),
@@ -34,7 +35,7 @@ fn stand() -> Stand {
     put(&audit.directory.join("log.db"), "old log");
     put(&audit.publish_directory.join("checkpoint"), "old checkpoint");
     put(&audit.directory.join("quarantine.json"), "{}");
-    put(&audit.key_file, "old key");
+    put(audit.key.file().unwrap(), "old key");
     put(&new.join("log.db"), "new log");
     put(&new.join(KEY_FILE), "new key");
     ready(None).write(&new).unwrap();
@@ -45,13 +46,14 @@ fn stand() -> Stand {
 fn moves(stand: &Stand) -> Vec<(PathBuf, PathBuf)> {
     let (directory, published) = (&stand.audit.directory, &stand.audit.publish_directory);
     let [own, open] = [directory, published].map(|dir| dir.join(ASIDE_DIR).join("plant.example_log"));
-    let key = stand.audit.key_file.file_name().unwrap();
+    let old_key = stand.audit.key.file().unwrap().to_owned();
+    let key = old_key.file_name().unwrap();
     vec![
         (directory.join("log.db"), own.join("log.db")),
         (published.join("checkpoint"), open.join("checkpoint")),
         (directory.join("quarantine.json"), own.join("quarantine.json")),
-        (stand.audit.key_file.clone(), own.join(key)),
-        (stand.new.join(KEY_FILE), stand.audit.key_file.clone()),
+        (old_key.clone(), own.join(key)),
+        (stand.new.join(KEY_FILE), old_key.clone()),
         (stand.new.join("log.db"), directory.join("log.db")),
     ]
 }
@@ -72,10 +74,10 @@ fn an_incarnation_that_was_interrupted_anywhere_ends_with_both_logs_whole() {
             let read = |path: &Path| std::fs::read_to_string(path).unwrap();
             let [own, open] = settle(&ready(None), &stand.audit, &stand.new).unwrap();
             assert_eq!(read(&own.join("log.db")), "old log", "interrupted behind {done}");
-            assert_eq!(read(&own.join(stand.audit.key_file.file_name().unwrap())), "old key");
+            assert_eq!(read(&own.join(stand.audit.key.file().unwrap().file_name().unwrap())), "old key");
             assert_eq!(read(&open.join("checkpoint")), "old checkpoint");
             assert_eq!(read(&stand.audit.directory.join("log.db")), "new log", "interrupted behind {done}");
-            assert_eq!(read(&stand.audit.key_file), "new key");
+            assert_eq!(read(stand.audit.key.file().unwrap()), "new key");
             assert!(!stand.new.exists() && !stand.audit.directory.join("quarantine.json").exists());
             drop(stand.dir);
         }
@@ -99,12 +101,12 @@ async fn an_incarnation_that_was_interrupted_does_not_cite_what_is_no_longer_so(
     let new = audit.directory.join(NEW_DIR);
     std::fs::create_dir(&new).unwrap();
     std::fs::write(new.join("log.db"), "new log").unwrap();
-    assert!(!begun.is_stale(&audit, &new).await.unwrap());
+    assert!(!begun.is_stale(&audit, &new, false).await.unwrap());
     grow().await;
-    assert!(begun.is_stale(&audit, &new).await.unwrap(), "the old log went on");
+    assert!(begun.is_stale(&audit, &new, false).await.unwrap(), "the old log went on");
     // When it is away, nobody can go on with it, and nothing is begun anew.
     std::fs::remove_file(new.join("log.db")).unwrap();
-    assert!(!begun.is_stale(&audit, &new).await.unwrap());
+    assert!(!begun.is_stale(&audit, &new, false).await.unwrap());
 }
 
 #[tokio::test]
