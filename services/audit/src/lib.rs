@@ -6,7 +6,8 @@
 //!
 //! What this crate does **not** do: it decides nothing, it knows no request and no policy, and of what stands in an entry
 //! it reads only what a search asks for. It does not verify signatures of others: `millgate-verify` does, from the
-//! published files alone. Nothing here deletes an entry; what is behind its commitments [`erase`] takes away, and says so.
+//! published files alone. What is behind an entry's commitments [`erase`] takes away, and entries that a policy keeps no longer
+//! [`prune`] does, from the beginning of the log on; each with an entry that says so, and nothing else deletes anything.
 
 mod append;
 pub mod archive;
@@ -27,6 +28,7 @@ mod options;
 mod outcome;
 mod pledge;
 pub mod postgres;
+pub mod prune;
 pub mod publish;
 mod published;
 pub mod query;
@@ -43,13 +45,14 @@ mod writer;
 pub mod tests;
 
 pub use append::{Appended, Appending, CONTENT_BYTES_MAX, Log, LogStatus};
-pub use erase::{EraseError, Holds, Retention};
+pub use erase::{EraseError, Holds, Kept, Retention};
 pub use error::{AppendError, OpenError, ReadError};
 pub use incarnation::{Incarnation, Lifted, Stored};
 pub use keys::Keys;
 pub use open_set::OpenSet;
 pub use options::{DEADLINE_MS, HEARTBEAT_MS, LogOptions, QUEUE_MAX, Random, ReceiptOptions};
 pub use pledge::Pledge;
+pub use prune::{PruneError, Pruned};
 pub use publish::{Cosigned, Prove, PublishError, PublishOptions, Published, Publisher, Witnesses};
 pub use published::Publication;
 pub use query::{Found, Page, Query};
