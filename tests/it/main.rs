@@ -30,6 +30,7 @@ mod mtls;
 mod operations;
 mod proofs;
 mod providers;
+mod pruning;
 mod questions;
 mod reload;
 mod replay;

@@ -93,6 +93,11 @@ fn publishing_holds_on_postgresql() {
 }
 
 #[test]
+fn pruning_holds_on_postgresql() {
+    conforms("pruning::");
+}
+
+#[test]
 fn querying_holds_on_postgresql() {
     conforms("querying::");
 }
@@ -108,7 +113,7 @@ fn vanishing_holds_on_postgresql() {
 }
 
 /// What nobody may do to a log, whoever it is.
-const CHANGES: [&str; 14] = [
+const CHANGES: [&str; 17] = [
     "UPDATE millgate_audit.bundle SET bytes = ''",
     "UPDATE millgate_audit.bundle SET first_index = 99 WHERE first_index = 0",
     "DELETE FROM millgate_audit.bundle",
@@ -123,6 +128,9 @@ const CHANGES: [&str; 14] = [
     "DELETE FROM millgate_audit.checkpoint",
     "TRUNCATE millgate_audit.checkpoint",
     "UPDATE millgate_audit.log SET origin = 'other.example/log'",
+    "TRUNCATE millgate_audit.pruning",
+    "TRUNCATE millgate_audit.leaf",
+    "INSERT INTO millgate_audit.pruning VALUES (1, 3, 256, 0)",
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,6 +157,8 @@ async fn what_is_written_cannot_be_changed_by_a_broker_nor_unawares_by_a_superus
         "SET session_replication_role = replica",
         "SET ROLE keeper",
         "DELETE FROM millgate_audit.disclosure",
+        "DELETE FROM millgate_audit.carried",
+        "SELECT millgate_audit.entry_of('', 0, 0)",
         "UPDATE millgate_audit.log SET writer = session_user",
         "SELECT millgate_audit.authorise(1)",
     ] {
@@ -161,7 +171,13 @@ async fn what_is_written_cannot_be_changed_by_a_broker_nor_unawares_by_a_superus
     superuser.execute("SET session_replication_role = replica").await.unwrap();
     for sql in CHANGES {
         let said = refused(&mut superuser, sql).await;
-        let words = ["append-only", "must follow the bundles", "must begin at the head", "keeps its origin"];
+        let words = [
+            "append-only",
+            "must follow the bundles",
+            "must begin at the head",
+            "keeps its origin",
+            "by an entry behind a checkpoint",
+        ];
         assert!(words.iter().any(|words| said.contains(words)), "{sql}: {said}");
     }
     fill(&log, 5).await;
@@ -202,6 +218,91 @@ async fn a_batch_comes_from_the_session_that_holds_the_log_and_at_its_head_alone
         assert!(said.contains(&format!("the head of the log is not at size {elsewhere}")), "{said}");
     }
     read_all(broker(&server)).await;
+}
+
+/// A call of the function that prunes, with a batch of this one entry.
+fn prune_by(size: i64, entry: &str) -> String {
+    let bytes = [&u16::try_from(entry.len()).unwrap().to_be_bytes()[..], entry.as_bytes()].concat();
+    let framed = model::canonical::hex(&bytes);
+    format!(
+        "SELECT millgate_audit.append_pruning(1, {size}, 1, 0, 0, sha256(''), '\\x{framed}', sha256(''), '', '', '{{}}', '{{}}', '{{}}', \
+         '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', {size}, 256, '{{}}', '{{}}', '{{}}', '{{}}', \
+         NULL, NULL, NULL, NULL, NULL, NULL, '{{}}')"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_go_by_one_function_alone_and_no_further_than_their_entry_says() {
+    let server = server(&[]).await;
+    let log = Log::open(options(broker(&server))).await.unwrap().0;
+    fill(&log, 300).await;
+    log.close().await;
+    let size = i64::try_from(read_all(broker(&server)).await.entries.len()).unwrap();
+    let mut writer = connect(&server.store("plant", "broker_1", PASSWORD)).await;
+    let says = |before: &str, days: u32, minimum: u32| {
+        format!(
+            "{{\"before\":\"{before}\",\"days\":{days},\"kind\":\"pruning\",\"minimum\":{minimum},\"time\":\"2026-11-22T19:20:00.000Z\"}}"
+        )
+    };
+    let early = "2026-09-01T00:00:00.000Z";
+    for (entry, why) in [
+        (String::from("{\"kind\":\"heartbeat\"}"), "does not say that entries before 256 are gone"),
+        (says(early, 60, 512), "does not say that entries before 256 are gone"),
+        (says(early, 59, 256), "does not say that entries before 256 are gone"),
+        (says(early, 83, 256), "does not say that entries before 256 are gone"),
+        // Nothing is signed over them.
+        (says(early, 60, 256), "by an entry behind a checkpoint over them"),
+    ] {
+        let said = refused(&mut writer, &prune_by(size, &entry)).await;
+        assert!(said.contains(why), "{entry}: {said}");
+    }
+    let mut reader = connect(&server.store("plant", "auditor", PASSWORD)).await;
+    let said = refused(&mut reader, &prune_by(size, &says(early, 60, 256))).await;
+    assert!(said.contains("permission denied"), "{said}");
+    // With a checkpoint there are still the hashes to be put in their place, and their times.
+    let signed = "INSERT INTO millgate_audit.checkpoint VALUES (1, 300, 'a note', '')";
+    server.run(signed).await.unwrap();
+    let said = refused(&mut writer, &prune_by(size, &says(early, 60, 256))).await;
+    assert!(said.contains("there are not the hashes of all entries before 256"), "{said}");
+    assert_eq!(read_all(broker(&server)).await.entries.len(), usize::try_from(size).unwrap(), "and nothing went");
+}
+
+/// As a version made it that knew of no pruning.
+const EARLIER: &str = "
+    DROP FUNCTION millgate_audit.append_pruning, millgate_audit.entry_of;
+    DROP TABLE millgate_audit.pruning, millgate_audit.leaf, millgate_audit.carried;
+    DROP TRIGGER bundle_stays ON millgate_audit.bundle;
+    DROP FUNCTION millgate_audit.bundle_goes, millgate_audit.pruning_is_covered;
+    CREATE TRIGGER bundle_stays BEFORE UPDATE OR DELETE ON millgate_audit.bundle
+        FOR EACH ROW EXECUTE FUNCTION millgate_audit.refuse();
+    ALTER TABLE millgate_audit.bundle ENABLE ALWAYS TRIGGER bundle_stays";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_of_an_earlier_version_serves_and_is_pruned_once_it_is_brought_up_to_date() {
+    let server = server(&[]).await;
+    server.run(EARLIER).await.unwrap();
+    let log = Log::open(options(broker(&server))).await.unwrap().0;
+    fill(&log, 30).await;
+    let out = tempfile::tempdir().unwrap();
+    publisher(&log, out.path()).await.publish_now().await.unwrap();
+    let entries = Some(audit::Kept { days: 60, statement: None });
+    let retention = audit::Retention { entries, ..audit::Retention::default() };
+    let bounds = audit::prune::Bounds { published: out.path().to_owned(), is_witnessed: false };
+    let told = log.prune(&retention, &bounds).await;
+    assert!(matches!(told, Err(audit::PruneError::OldSchema)), "{told:?}");
+    assert!(log.is_healthy());
+    log.close().await;
+    assert_eq!(fsck::check(broker(&server), Some(out.path()), |_, _| {}).await.unwrap().findings, []);
+    let writers = ["broker_1", "broker_2"].map(String::from).to_vec();
+    let roles = init::Roles { owner: "keeper".into(), writers, readers: Vec::new(), standby: true };
+    let steps = init::init(&server.store("plant", SUPERUSER, SUPERUSER_PASSWORD), &roles).await.unwrap();
+    assert!(steps.iter().any(|step| step.changed && step.what.contains("has format 1")), "{steps:?}");
+    let log = Log::open(options(broker(&server))).await.unwrap().0;
+    assert_eq!(log.prune(&retention, &bounds).await.unwrap(), 0, "nothing is old enough, and it can be asked");
+    log.close().await;
+    // Whoever could read before can read all of it.
+    let auditor = at(server.store("plant", "auditor", PASSWORD), ORIGIN);
+    assert_eq!(fsck::check(auditor, Some(out.path()), |_, _| {}).await.unwrap().findings, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -80,6 +80,23 @@ pub struct QueryResponse {
     /// Entries in the log that was searched.
     #[prost(uint64, tag = "3")]
     pub size: u64,
+    /// Set if the search was for some of what is gone of the log.
+    #[prost(message, optional, tag = "4")]
+    pub pruned: ::core::option::Option<Pruned>,
+}
+/// Entries that are not kept any longer. A proof of one of them is OUT_OF_RANGE with the reason `pruned`, and so is a tail that is
+/// to begin among them.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Pruned {
+    /// Entries before this index.
+    #[prost(uint64, tag = "1")]
+    pub below: u64,
+    /// The entry that says so.
+    #[prost(uint64, tag = "2")]
+    pub under: u64,
+    /// All of them are of before this time.
+    #[prost(string, tag = "3")]
+    pub before: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Entry {
@@ -151,6 +168,9 @@ pub struct SummaryResponse {
     /// Entries in the log that was counted.
     #[prost(uint64, tag = "4")]
     pub size: u64,
+    /// Set if some of what was asked for is gone.
+    #[prost(message, optional, tag = "5")]
+    pub pruned: ::core::option::Option<Pruned>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SummaryRow {

@@ -50,6 +50,8 @@ pub(crate) struct Inner {
 pub struct LogStatus {
     /// Durable entries.
     pub size: u64,
+    /// Of these, entries that are not kept any longer.
+    pub pruned_size: u64,
     /// Entries under the latest signed checkpoint.
     pub checkpoint_size: u64,
     /// Entries under the latest checkpoint that a quorum of witnesses cosigned since the log was opened.
@@ -179,6 +181,7 @@ impl Log {
         let drafts = &self.inner.drafts;
         LogStatus {
             size: self.size(),
+            pruned_size: self.pruned().map_or(0, |pruned| pruned.below),
             checkpoint_size: get(&counters.checkpoint_size),
             witnessed_size: get(&counters.witnessed_size),
             indexed_size: self.index().map_or(0, |index| index.size()),

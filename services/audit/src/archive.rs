@@ -6,6 +6,7 @@
 use crate::batch::ENTRIES_MAX;
 use crate::erase::event;
 use crate::error::ReadError;
+use crate::prune::Pruned;
 use crate::published::Publication;
 use crate::reader::{Reader, StoreAt};
 use model::canonical::{self, Value};
@@ -22,6 +23,8 @@ use tlog::walk::Step;
 
 /// The format, as the manifest names it.
 pub const FORMAT: &str = "millgate-archive/2";
+/// The same of a log of which entries were pruned.
+pub const PRUNED_FORMAT: &str = "millgate-archive/3";
 const GUIDE: &str = include_str!("archive/guide.txt");
 /// Steps of a walk in one file of the archive.
 const PART_BYTES: usize = 1024 * 1024;
@@ -64,6 +67,8 @@ pub struct Summary {
     pub not_disclosed: u64,
     /// Entries behind those of the time, that say what was erased of them.
     pub erasures: u64,
+    /// What is gone of the log, if the time that was asked for begins there.
+    pub pruned: Option<u64>,
 }
 
 /// Why there is no archive.
@@ -99,9 +104,10 @@ pub async fn export(
         // Its values are not disclosed, so none can be missing.
         Some(_) => Vec::new(),
     };
+    let pruned = pruned(&reader, wanted, publication.size()).await?;
     let mut writer = Writer::new(out, wanted.now);
     writer.file("README.txt", GUIDE.as_bytes())?;
-    writer.file("manifest.json", &manifest(&publication, wanted, &erasures))?;
+    writer.file("manifest.json", &manifest(&publication, wanted, &erasures, pruned))?;
     writer.file("checkpoint", publication.note().as_bytes())?;
     let summary = Summary {
         origin: publication.checkpoint().origin.clone(),
@@ -110,18 +116,15 @@ pub async fn export(
         first: shown.first().copied(),
         last: shown.last().copied(),
         erasures: erasures.len() as u64,
+        pruned: pruned.map(|pruned| pruned.below),
         ..Summary::default()
     };
-    // All of them stand behind the others.
-    shown.extend(&erasures);
-    let mut making = Making {
-        wanted,
-        beside: erasures.into_iter().collect(),
-        part: Part::default(),
-        at: 0,
-        contents: BTreeSet::new(),
-        summary,
-    };
+    // All of them stand behind the others, or among them.
+    let beside: BTreeSet<u64> = erasures.into_iter().chain(pruned.map(|pruned| pruned.under)).collect();
+    let last = shown.last().copied();
+    let beside: BTreeSet<u64> = beside.into_iter().filter(|index| last.is_none_or(|last| *index > last)).collect();
+    shown.extend(&beside);
+    let mut making = Making { wanted, beside, part: Part::default(), at: 0, contents: BTreeSet::new(), summary };
     let width = u64::from(WIDTH);
     for of_bundle in shown.chunk_by(|a, b| a / width == b / width) {
         let number = of_bundle.first().map_or(0, |index| index / width);
@@ -169,9 +172,17 @@ async fn erasures(reader: &Reader, shown: &[u64], size: u64) -> Result<Vec<u64>,
     Ok(found.into_iter().collect())
 }
 
-fn manifest(publication: &Publication, wanted: &Wanted, erasures: &[u64]) -> Vec<u8> {
+/// What is gone of the log and was asked for, if the entry that says so is under the checkpoint and may be shown.
+async fn pruned(reader: &Reader, wanted: &Wanted, size: u64) -> Result<Option<Pruned>, ReadError> {
+    let pruned = crate::prune::pruned(reader).await?;
+    // It names every organisation.
+    let pruned = pruned.filter(|_| wanted.organisation.is_none());
+    Ok(pruned.filter(|pruned| pruned.under < size && pruned.concerns(0, Some(wanted.from))))
+}
+
+fn manifest(publication: &Publication, wanted: &Wanted, erasures: &[u64], pruned: Option<Pruned>) -> Vec<u8> {
     let mut members = vec![
-        ("format", Value::text(FORMAT)),
+        ("format", Value::text(if pruned.is_some() { PRUNED_FORMAT } else { FORMAT })),
         ("from", Value::text(wanted.from.to_rfc3339())),
         ("made", Value::text(wanted.now.to_rfc3339())),
         ("origin", Value::text(publication.checkpoint().origin.as_str())),
@@ -186,6 +197,8 @@ fn manifest(publication: &Publication, wanted: &Wanted, erasures: &[u64]) -> Vec
         let indices = erasures.iter().map(|index| Value::int(i64::try_from(*index).unwrap_or(i64::MAX)));
         members.push(("erasures", Value::Array(indices.collect())));
     }
+    let under = pruned.map(|pruned| Value::int(i64::try_from(pruned.under).unwrap_or(i64::MAX)));
+    members.extend(under.map(|under| ("pruning", under)));
     members.extend(wanted.organisation.as_ref().map(|o| ("organisation", Value::text(o.as_str()))));
     Value::object(members).encode()
 }
@@ -208,8 +221,9 @@ async fn shown(reader: &Reader, publication: &mut Publication, wanted: &Wanted) 
     let found = reader.bundles_of_time(time).await.map_err(ReadError::from)?;
     let (low, high) = found.filter(|(low, _)| *low < size).ok_or_else(nothing)?;
     let end = high.saturating_add(ENTRIES_MAX).min(size);
+    let minimum = reader.minimum().await.map_err(ReadError::from)?;
     let Some(organisation) = &wanted.organisation else {
-        return Ok((low.saturating_sub(1)..(end + 1).min(size)).collect());
+        return Ok((low.saturating_sub(1).max(minimum)..(end + 1).min(size)).collect());
     };
     let (mut before, mut shown) = (None, Vec::new());
     for number in low / width..size.div_ceil(width) {
@@ -222,7 +236,7 @@ async fn shown(reader: &Reader, publication: &mut Publication, wanted: &Wanted) 
                 if index >= end {
                     return Err(nothing());
                 }
-                before = outline.place.and_then(|place| place.previous);
+                before = outline.place.and_then(|place| place.previous).filter(|before| *before >= minimum);
             }
             shown.push(index);
             if index >= end {

@@ -4,8 +4,10 @@
 
 use crate::frames;
 use crate::open_set::OpenSet;
+use crate::prune::Pruned;
 use crate::store::{Batch, Bundle, DisclosureRow, Erasing, Head, OrganisationState};
 use model::entry::{Content, DirectoryRow, Draft, Effect, Erase, Kind, Place};
+use model::pruning::Prune;
 use model::{Digest, OrganisationId, Timestamp};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -54,6 +56,8 @@ pub(crate) struct Change {
     pub directory: Vec<DirectoryRow>,
     /// References that stand for nobody any longer.
     pub forgotten: Vec<String>,
+    /// What is gone of the log from now on.
+    pub pruned: Option<Pruned>,
 }
 
 /// Where an entry will stand once the batch is durable.
@@ -90,6 +94,7 @@ pub(crate) struct Assembly<'s> {
     directory: HashMap<String, String>,
     content: HashMap<Digest, Arc<[u8]>>,
     erasing: Erasing,
+    pruning: Option<(u64, Arc<Prune>)>,
 }
 
 impl<'s> Assembly<'s> {
@@ -107,6 +112,7 @@ impl<'s> Assembly<'s> {
             directory: HashMap::new(),
             content: HashMap::new(),
             erasing: Erasing::default(),
+            pruning: None,
         }
     }
 
@@ -188,6 +194,10 @@ impl<'s> Assembly<'s> {
             self.erasing.rewritten.extend(rewritten.iter().map(row));
             self.erasing.references.extend(references.iter().cloned());
         }
+        if let Some(prune) = &draft.prune {
+            self.beside += prune.leaves.iter().map(|(_, hashes)| hashes.len()).sum::<usize>();
+            self.pruning = Some((index, Arc::clone(prune)));
+        }
         for row in draft.directory.iter().filter(|row| !self.state.retired.contains(&row.reference)) {
             self.directory.entry(row.principal.clone()).or_insert_with(|| row.reference.clone());
         }
@@ -215,12 +225,16 @@ impl<'s> Assembly<'s> {
         let head = Head { open: still_open.collect::<OpenSet>(), range: self.range };
         let directory: Vec<DirectoryRow> =
             self.directory.into_iter().map(|(principal, reference)| DirectoryRow { principal, reference }).collect();
+        let said = self.pruning.as_ref();
+        let gone = said.map(|(under, prune)| Pruned { below: prune.minimum, under: *under, before: prune.before });
+        let pruned = self.pruning.iter().flat_map(|(_, prune)| prune.references.iter().cloned());
         let change = Change {
             head: head.clone(),
             organisations: self.organisations.clone(),
             content: self.content.keys().copied().collect(),
             directory: directory.clone(),
-            forgotten: self.erasing.references.clone(),
+            forgotten: self.erasing.references.iter().cloned().chain(pruned).collect(),
+            pruned: gone,
         };
         let batch = Batch {
             bundle,
@@ -230,6 +244,7 @@ impl<'s> Assembly<'s> {
             directory,
             content: self.content.into_iter().map(|(digest, bytes)| Content { digest, bytes }).collect(),
             erasing: self.erasing,
+            pruning: self.pruning,
         };
         Some((batch, change))
     }

@@ -13,11 +13,13 @@ mod person;
 mod request;
 mod retention;
 
+pub(crate) use held::held_of;
 pub use holds::Holds;
 pub use person::Erased;
+pub(crate) use person::Retired;
 pub(crate) use request::Known;
 pub use request::{Pending, Wanted};
-pub use retention::Retention;
+pub use retention::{Kept, Retention};
 
 use crate::append::Log;
 use crate::error::{AppendError, ReadError};
@@ -71,7 +73,7 @@ impl Log {
 
     /// Wipes older copies of what was erased. `false`: somebody goes on reading them, and a later erasure or the end of the
     /// log wipes them.
-    async fn scrub(&self) -> bool {
+    pub(crate) async fn scrub(&self) -> bool {
         for _ in 0..SCRUBS_MAX {
             let (done, answer) = oneshot::channel();
             if self.inner.urgent.send(Urgent::Scrub(done)).is_err() {

@@ -2,6 +2,7 @@
 
 use crate::index::IndexError;
 use crate::postgres::PostgresError;
+use crate::prune::Pruned;
 use crate::store::StoreError;
 use std::path::PathBuf;
 
@@ -85,6 +86,9 @@ pub enum ReadError {
     },
     #[error("`{}` {what}", path.display())]
     Published { path: PathBuf, what: String },
+    /// What is asked for is not kept any longer, as an entry says.
+    #[error("entry {index} is not kept any longer: {pruned}")]
+    Pruned { index: u64, pruned: Pruned },
     /// Without the index it would take a walk through the whole log.
     #[error("the index of the log is not there yet: {indexed} of {size} entries are indexed; try again later")]
     NotIndexed { indexed: u64, size: u64 },

@@ -2,13 +2,15 @@
 
 use crate::append::Log;
 use crate::error::ReadError;
+use crate::prune::Pruned;
 use crate::published::Publication;
 use crate::query::{Query, offline};
 use model::canonical::{self, Value};
 use model::entry::{CommitmentClass, Entry, Kind};
+use model::pruning::WIDTH;
 use model::{OrganisationId, RequestId};
 use std::path::Path;
-use tlog::{Evidence, Hash, leaf_hash};
+use tlog::{Evidence, Hash, hashes_from_bytes, leaf_hash};
 
 /// Why there is no evidence of an entry.
 #[derive(Debug, thiserror::Error)]
@@ -22,8 +24,23 @@ pub enum EvidenceError {
     NotPublished { index: u64, published: u64 },
     #[error("the values behind entry {index} are not there: {why}")]
     NotDisclosed { index: u64, why: String },
+    /// The entry is not kept any longer, as another one says.
+    #[error("entry {index} is not kept any longer: {pruned}")]
+    Pruned { index: u64, pruned: Pruned },
+    /// There is none of the request, and those of its time are not kept any longer.
+    #[error("no entry of this request is there, and those of its time are not kept any longer: {0}")]
+    PerhapsPruned(Pruned),
     #[error(transparent)]
-    Read(#[from] ReadError),
+    Read(ReadError),
+}
+
+impl From<ReadError> for EvidenceError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Pruned { index, pruned } => Self::Pruned { index, pruned },
+            error => Self::Read(error),
+        }
+    }
 }
 
 /// Which entry.
@@ -46,6 +63,12 @@ impl Which {
         let (request, from) = (Some(id.to_string()), Some(came.plus_millis(-CLOCK_MS)));
         Some(Query { request, kind, from, to, newest_first: false, limit: 1, ..Query::default() })
     }
+
+    /// Nothing was found by that query in a log of which this is gone.
+    fn not_found(query: &Query, pruned: Option<Pruned>) -> EvidenceError {
+        let may_be = pruned.filter(|pruned| query.from.is_some_and(|from| from < pruned.before));
+        may_be.map_or(EvidenceError::Unknown, EvidenceError::PerhapsPruned)
+    }
 }
 
 const CLOCK_MS: i64 = 60_000;
@@ -67,20 +90,38 @@ pub fn of_published(dir: &Path, which: &Which) -> Result<Evidence, EvidenceError
                 if let Some(found) = page.entries.first() {
                     break found.index;
                 }
-                query.after = Some(page.next.ok_or(EvidenceError::Unknown)?);
+                let gone = Publication::open(dir)?.pruned();
+                query.after = Some(page.next.ok_or_else(|| Which::not_found(&query, gone))?);
             }
         }
     };
     let mut published = Publication::open(dir)?;
-    prove(&mut published, index)
+    prove(&mut published, index, Shows::Entry)
 }
 
-fn prove(published: &mut Publication, index: u64) -> Result<Evidence, EvidenceError> {
+/// The proof that the entry at this index has this hash, without the entry, which may have been pruned. Blocking.
+///
+/// # Errors
+/// [`EvidenceError::Unknown`] when the entry has another hash; when a file is missing or is not what its name says.
+pub fn redeemed(dir: &Path, index: u64, leaf: Hash) -> Result<Evidence, EvidenceError> {
+    let mut published = Publication::open(dir)?;
+    let evidence = prove(&mut published, index, Shows::Hashes)?;
+    if published.subtree(0, index)? == leaf { Ok(evidence) } else { Err(EvidenceError::Unknown) }
+}
+
+/// What a proof holds beside the hashes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shows {
+    Entry,
+    Hashes,
+}
+
+fn prove(published: &mut Publication, index: u64, shows: Shows) -> Result<Evidence, EvidenceError> {
     if index >= published.size() {
         return Err(EvidenceError::NotPublished { index, published: published.size() });
     }
-    let entry = published.entry(index)?;
-    Ok(Evidence { extra: Some(entry), ..published.prove(index)? })
+    let extra = if shows == Shows::Entry { Some(published.entry(index)?) } else { None };
+    Ok(Evidence { extra, ..published.prove(index)? })
 }
 
 impl Log {
@@ -95,16 +136,13 @@ impl Log {
         index: u64,
         disclose: &[CommitmentClass],
     ) -> Result<Evidence, EvidenceError> {
-        let dir = published.to_owned();
-        let made = tokio::task::spawn_blocking(move || match Publication::open(&dir) {
-            // The first checkpoint is signed and kept before it is a file.
-            Err(ReadError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                Err(EvidenceError::NotPublished { index, published: 0 })
-            }
-            published => prove(&mut published?, index),
-        })
-        .await;
-        let mut evidence = made.map_err(|_| ReadError::Closed)??;
+        // Its file may be there for a moment longer.
+        if let Some(pruned) = self.pruned().filter(|pruned| index < pruned.below)
+            && self.entry(index).await?.is_none()
+        {
+            return Err(EvidenceError::Pruned { index, pruned });
+        }
+        let mut evidence = prove_published(published, index, Shows::Entry).await?;
         if !disclose.is_empty() {
             let values = self.disclosure(index).await?;
             let chosen = values.and_then(|values| chosen(&values, disclose));
@@ -144,12 +182,13 @@ impl Log {
         };
         let mut query = Which::query(id, kind).ok_or(EvidenceError::Unknown)?;
         query.organisation = organisation.cloned();
+        let asked = query.clone();
         if kind == Some(Kind::Outcome) {
             // It may be a day away, so there has to be one.
             let decision = self.decision_ended(&query).await?;
             query.after = Some(decision);
         }
-        self.first(query).await?.ok_or(EvidenceError::Unknown)
+        self.first(query).await?.ok_or_else(|| Which::not_found(&asked, self.pruned()))
     }
 
     /// The decision of the request whose outcome `outcome` looks for, which there is.
@@ -165,7 +204,7 @@ impl Log {
                 return Ok(decision);
             }
         }
-        Err(EvidenceError::Unknown)
+        Err(Which::not_found(outcome, self.pruned()))
     }
 
     /// The first entry that the query finds, however many pages that takes.
@@ -180,18 +219,48 @@ impl Log {
         }
     }
 
-    /// The proof of an entry for whoever knows its hash, which the entry's nonce keeps from being guessed. Without the entry.
+    /// The proof of an entry for whoever knows its hash, which the entry's nonce keeps from being guessed. Without the entry,
+    /// which need not be kept any longer.
     ///
     /// # Errors
     /// [`EvidenceError::Unknown`] when the entry is another one.
     pub async fn redeem(&self, published: &Path, index: u64, leaf: Hash) -> Result<Evidence, EvidenceError> {
-        let entry = self.entry(index).await?.ok_or(EvidenceError::Unknown)?;
-        if leaf_hash(&entry) != leaf {
+        let found = match self.entry(index).await? {
+            Some(entry) => Some(leaf_hash(&entry)),
+            None => self.pruned_leaf(index).await?,
+        };
+        if found != Some(leaf) {
             return Err(EvidenceError::Unknown);
         }
-        let evidence = self.evidence(published, index, &[]).await?;
-        Ok(Evidence { extra: None, ..evidence })
+        prove_published(published, index, Shows::Hashes).await
     }
+
+    /// Why there is no entry at this index.
+    pub fn not_there(&self, index: u64) -> EvidenceError {
+        let pruned = self.pruned().filter(|pruned| index < pruned.below);
+        pruned.map_or(EvidenceError::Unknown, |pruned| EvidenceError::Pruned { index, pruned })
+    }
+
+    /// The hash of an entry that is not kept any longer.
+    async fn pruned_leaf(&self, index: u64) -> Result<Option<Hash>, ReadError> {
+        let number = index / WIDTH;
+        let rows = self.inner.reader.leaves(number, 1).await?;
+        let tile = rows.into_iter().find(|(of, _)| *of == number).and_then(|(_, hashes)| hashes_from_bytes(&hashes));
+        let at = usize::try_from(index % WIDTH).unwrap_or(usize::MAX);
+        Ok(tile.and_then(|hashes| hashes.get(at).copied()))
+    }
+}
+
+async fn prove_published(published: &Path, index: u64, shows: Shows) -> Result<Evidence, EvidenceError> {
+    let dir = published.to_owned();
+    let made = tokio::task::spawn_blocking(move || match Publication::open(&dir) {
+        // The first checkpoint is signed and kept before it is a file.
+        Err(ReadError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            Err(EvidenceError::NotPublished { index, published: 0 })
+        }
+        published => prove(&mut published?, index, shows),
+    });
+    made.await.map_err(|_| ReadError::Closed)?
 }
 
 /// Of `{"network":{…},"subject":{…}}`, these classes; `None` where one is not there.

@@ -6,7 +6,8 @@
 //! they were erased; every checkpoint has the root that the entries have at its size; and at the end
 //! the head, the open list and the organisations' states. With the published directory beside it: that tiles, bundles and
 //! kept checkpoints are those of the store, and that nothing was published that the store does not have. Beside a log in
-//! which nothing is wrong its index is built a second time, and must have the same rows.
+//! which nothing is wrong its index is built a second time, and must have the same rows. Of entries that were pruned: that an
+//! entry says so, with which nothing is wrong, and that their hashes are there and have the roots that were signed.
 //!
 //! What is damaged is passed over: the tiles, or the range stored with the next checkpoint, let the check go on behind it.
 //!
@@ -15,6 +16,7 @@
 
 mod facts;
 mod findings;
+mod pruned;
 mod published;
 mod scan;
 mod values;
@@ -36,6 +38,8 @@ pub struct Report {
     pub findings_left_out: u64,
     /// Entries that were read.
     pub entries: u64,
+    /// Entries that are gone, as an entry says, and of which only the hashes were checked.
+    pub pruned: u64,
     /// Checkpoints in the store whose root was compared.
     pub checkpoints: u64,
 }
@@ -77,11 +81,13 @@ pub async fn check(
     let size = standing.head.size;
     let published = published.map(|dir| Published::open(&dir, size, &mut findings));
     let mut scan = Scan::new(&reader, published, size, &mut findings).await?;
+    scan.pass_pruned().await?;
     while scan.index() < size {
         scan.next_bundles().await?;
         progress(scan.index(), size);
     }
     scan.compare_standing(&standing).await?;
+    let pruned = scan.pruned;
     let (entries, checkpoints) = scan.finish().await?;
     // What the log itself is accused of comes first; an index of a damaged log is nothing to look at.
     if let Some(dir) = index.filter(|_| findings.is_empty()) {
@@ -91,5 +97,5 @@ pub async fn check(
     }
     reader.close().await;
     let (findings, findings_left_out) = findings.into_parts();
-    Ok(Report { findings, findings_left_out, entries, checkpoints })
+    Ok(Report { findings, findings_left_out, entries, pruned, checkpoints })
 }

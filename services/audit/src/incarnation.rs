@@ -12,6 +12,7 @@ use crate::frames;
 use crate::keys::{Event, Keys};
 use crate::options::LogOptions;
 use crate::postgres::{Access, Held};
+use crate::publish::prune::{CARRIED_DIR, PRUNED_FILE};
 use crate::publish::{CHECKPOINT_FILE, CHECKPOINTS_DIR};
 use crate::reader::{Reader, StoreAt};
 use crate::recover::entry_bytes;
@@ -19,10 +20,11 @@ use crate::sqlite::{DATABASE_FILE, LOCK_FILE};
 use crate::store::StoreError;
 use model::Value;
 use model::entry::{Entry, Kind};
+use model::pruning::WIDTH;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
-use tlog::{Checkpoint, CompactRange, Hash, VerifierKey};
+use tlog::{Checkpoint, CompactRange, Hash, VerifierKey, hashes_from_bytes};
 
 /// What the first entry of such a log cites.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,7 +165,7 @@ impl Stored {
     /// # Errors
     /// When the store cannot be read.
     pub async fn retired(store: impl Into<StoreAt>, keys: &Keys) -> Result<Vec<(VerifierKey, u64)>, ReadError> {
-        if keys.previous().is_empty() {
+        if keys.known().previous().is_empty() {
             return Ok(Vec::new());
         }
         let Some(reader) = Reader::open_if_there(store).await? else { return Ok(Vec::new()) };
@@ -186,7 +188,8 @@ impl Stored {
 }
 
 async fn retired(reader: &Reader, keys: &Keys) -> Result<Vec<(VerifierKey, u64)>, ReadError> {
-    let signing: Vec<VerifierKey> = keys.verifiers().into_iter().filter(|key| !keys.previous().contains(key)).collect();
+    let signing: Vec<VerifierKey> =
+        keys.known().verifiers().into_iter().filter(|key| !keys.known().previous().contains(key)).collect();
     let last = reader.last_checkpoint().await?;
     // What nobody vouches for who is still a key of the log could have been put there.
     let Some(end) = last.and_then(|last| Checkpoint::open_any(&last.note, &signing).ok()).map(|(last, _)| last.size)
@@ -205,7 +208,7 @@ async fn retired(reader: &Reader, keys: &Keys) -> Result<Vec<(VerifierKey, u64)>
                 continue;
             };
             let event = Entry::parse(bytes).ok().as_ref().and_then(crate::keys::read);
-            if let Some((Event::Retired, key)) = event.filter(|(_, key)| keys.previous().contains(key)) {
+            if let Some((Event::Retired, key)) = event.filter(|(_, key)| keys.known().previous().contains(key)) {
                 found.push((key, index));
             }
         }
@@ -216,8 +219,26 @@ async fn retired(reader: &Reader, keys: &Keys) -> Result<Vec<(VerifierKey, u64)>
 /// In the bytes of each entry of the kind.
 const KEY_KIND: &[u8] = b"\"kind\":\"key\"";
 
+/// Bundles of which the hashes are read at a time.
+const TILES_AT_ONCE: u32 = 64;
+
 async fn hashed(reader: &Reader, size: u64) -> Result<Option<Hash>, ReadError> {
     let mut range = CompactRange::new();
+    // Of entries that were pruned the hashes are there.
+    let minimum = reader.minimum().await?;
+    while range.size() < minimum.min(size) {
+        let number = range.size() / WIDTH;
+        let rows = reader.leaves(number, TILES_AT_ONCE).await?;
+        if rows.first().is_none_or(|(first, _)| *first != number) {
+            return Ok(None);
+        }
+        for leaf in rows.iter().flat_map(|(_, hashes)| hashes_from_bytes(hashes).unwrap_or_default()) {
+            range.push(leaf);
+            if range.size() == size {
+                return Ok(Some(range.root()));
+            }
+        }
+    }
     while range.size() < size {
         let bundles = reader.bundles(range.size()).await?;
         let Some(first) = bundles.first() else { return Ok(None) };
@@ -368,7 +389,7 @@ pub fn set_aside(
         move_into(&directory.join(format!("{DATABASE_FILE}{end}")), &own)?;
     }
     flush(directory)?;
-    for name in ["tile", CHECKPOINTS_DIR, CHECKPOINT_FILE] {
+    for name in ["tile", CARRIED_DIR, PRUNED_FILE, CHECKPOINTS_DIR, CHECKPOINT_FILE] {
         move_into(&published.join(name), &open)?;
     }
     if open.exists() {

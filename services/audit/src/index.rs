@@ -8,6 +8,8 @@
 //! What a damaged index can do is to leave something out of a list or to count wrongly, and `millgate audit fsck` builds
 //! it anew from the log to compare: the same log gives the same rows. It can be deleted at any time.
 //!
+//! It begins with the first entry that the log has. Where entries are pruned it is built anew.
+//!
 //! What this does **not** do: it holds nothing personal (principals are references), proves nothing, and is never waited
 //! for by whoever writes the log.
 
@@ -46,13 +48,20 @@ pub(crate) struct Index {
     size: Arc<AtomicU64>,
     /// A question found something in it that its writer did not write.
     damaged: Arc<watch::Sender<bool>>,
+    /// The first entry that the log had when it was begun.
+    minimum: u64,
 }
 
 impl Index {
-    /// What is in `dir`, of which `size` entries are indexed and more will be.
-    pub(crate) async fn open(dir: &Path, size: Arc<AtomicU64>) -> Result<Self, IndexError> {
+    /// What is in `dir`, of which `size` entries are indexed and more will be, from `minimum` on.
+    pub(crate) async fn open(dir: &Path, size: Arc<AtomicU64>, minimum: u64) -> Result<Self, IndexError> {
         let readers = database::readers(&dir.join(database::DATABASE_FILE)).await?;
-        Ok(Self { readers, size, damaged: Arc::default() })
+        Ok(Self { readers, size, damaged: Arc::default(), minimum })
+    }
+
+    /// Whether it is of the log as it is. One that knows of entries which were pruned since counts too much, and is built anew.
+    pub(crate) fn is_from(&self, minimum: u64) -> bool {
+        self.minimum == minimum
     }
 
     /// Entries that are indexed.

@@ -307,6 +307,12 @@ type Said = Option<(Event, VerifierKey)>;
 /// from `from` on. What stands there no key has vouched for, and whoever put it there may have changed the index too.
 async fn told(log: &Log, mut from: u64) -> Result<BTreeMap<u64, Said>, PublishError> {
     let (reader, size, mut told) = (&log.inner.reader, log.size(), BTreeMap::new());
+    // Those of entries that were pruned are carried forward.
+    for (index, bytes) in reader.carried().await.map_err(ReadError::from)? {
+        if let Some(entry) = Entry::parse(&bytes).ok().filter(|entry| entry.kind == Kind::Key) {
+            told.insert(index, read(&entry));
+        }
+    }
     for first in reader.bundles_of_keys().await? {
         let bundle = reader.bundle_from(first).await?;
         bundle.iter().for_each(|bundle| read_bundle(bundle, &mut told));

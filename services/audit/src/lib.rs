@@ -6,7 +6,8 @@
 //!
 //! What this crate does **not** do: it decides nothing, it knows no request and no policy, and of what stands in an entry
 //! it reads only what a search asks for. It does not verify signatures of others: `millgate-verify` does, from the
-//! published files alone. Nothing here deletes an entry; what is behind its commitments [`erase`] takes away, and says so.
+//! published files alone. What is behind an entry's commitments [`erase`] takes away, and entries that a policy keeps no longer
+//! [`prune`] does, from the beginning of the log on; each with an entry that says so, and nothing else deletes anything.
 
 mod append;
 pub mod archive;
@@ -29,6 +30,7 @@ pub mod pkcs11;
 mod pledge;
 pub mod postgres;
 mod promising;
+pub mod prune;
 pub mod publish;
 mod published;
 pub mod query;
@@ -45,13 +47,14 @@ mod writer;
 pub mod tests;
 
 pub use append::{Appended, Appending, CONTENT_BYTES_MAX, Log, LogStatus};
-pub use erase::{EraseError, Holds, Retention};
+pub use erase::{EraseError, Holds, Kept, Retention};
 pub use error::{AppendError, OpenError, ReadError};
 pub use incarnation::{Incarnation, Lifted, Stored};
 pub use keys::{Keys, KnownKeys};
 pub use open_set::OpenSet;
 pub use options::{DEADLINE_MS, HEARTBEAT_MS, LogOptions, QUEUE_MAX, RECEIPT_WAIT_MS, Random, ReceiptOptions};
 pub use pledge::Pledge;
+pub use prune::{PruneError, Pruned};
 pub use publish::{Cosigned, Prove, PublishError, PublishOptions, Published, Publisher, Witnesses};
 pub use published::Publication;
 pub use query::{Found, Page, Query};

@@ -51,6 +51,8 @@ SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('sync
 
 const APPEND: &str = "SELECT millgate_audit.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)";
 
+const APPEND_PRUNING: &str = "SELECT millgate_audit.append_pruning($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37)";
+
 /// The writer's session, and the lock that makes it the only one.
 #[derive(Debug)]
 pub struct PostgresStore {
@@ -98,7 +100,7 @@ impl PostgresStore {
     async fn append(&mut self, batch: Batch) -> Result<(), StoreError> {
         let log = self.log;
         let columns = rows::Columns::of(&batch)?;
-        let call = sqlx::query(APPEND)
+        let call = sqlx::query(if batch.pruning.is_some() { APPEND_PRUNING } else { APPEND })
             .bind(log)
             .bind(rows::integer(batch.bundle.first_index)?)
             .bind(rows::integer(batch.bundle.count)?)
@@ -109,7 +111,10 @@ impl PostgresStore {
             .bind(batch.head.root().0.to_vec())
             .bind(batch.head.range.to_bytes())
             .bind(batch.head.open.to_bytes());
-        let call = columns.bind_to(call);
+        let mut call = columns.bind_to(call);
+        if let Some((entry, prune)) = &batch.pruning {
+            call = rows::bind_pruning(call, *entry, prune)?;
+        }
         call.execute(self.connection()?).await?;
         Ok(())
     }

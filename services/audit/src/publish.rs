@@ -4,9 +4,11 @@
 //! are read from storage and hashed, up to what the writer has committed; the root must be the one that the writer got from
 //! what it wrote, so that nothing is signed which somebody else has put into the store; tiles and bundles are written and
 //! flushed; the note is signed by every key that is to sign, or there is none; it is kept in the database and as a file of
-//! its own; last, `checkpoint` names the new tree. Whoever reads `checkpoint` finds everything under it.
+//! its own; last, `checkpoint` names the new tree. Whoever reads `checkpoint` finds everything under it, but for entries that
+//! another one says were pruned ([`prune`]).
 
 pub(crate) mod files;
+pub(crate) mod prune;
 mod resume;
 mod tiles;
 
@@ -253,6 +255,8 @@ struct Work {
     builder: TileBuilder,
     tree: Tree,
     published: Published,
+    /// Entries whose bundles are gone, as far as this task has seen to that.
+    pruned: u64,
 }
 
 impl Task {
@@ -343,6 +347,7 @@ impl Task {
             };
             work = self.complete(work, note).await?;
         }
+        work = self.prune_files(work).await?;
         let published = work.published.clone();
         self.work = Some(work);
         Ok(published)

@@ -3,7 +3,11 @@
 //! Nothing is verified here. Who is shown a proof verifies it, and a proof out of damaged files does not hold.
 
 use crate::error::ReadError;
+use crate::prune::Pruned;
+use crate::publish::files::read_optional;
+use crate::publish::prune::{CARRIED_DIR, PRUNED_FILE, carried_path, names};
 use crate::publish::{CHECKPOINT_FILE, parse_note};
+use model::canonical;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -22,6 +26,8 @@ pub struct Publication {
     tiles: HashMap<TilePath, Rc<[u8]>>,
     /// The bundle that was read last.
     bundle: Option<(u64, Vec<u8>)>,
+    /// What the directory says is gone.
+    pruned: Option<Pruned>,
 }
 
 impl Publication {
@@ -32,7 +38,10 @@ impl Publication {
         let note = std::fs::read_to_string(&path).map_err(|source| ReadError::File { path: path.clone(), source })?;
         let checkpoint = parse_note(&note)
             .map_err(|what| ReadError::Published { path, what: format!("is not a checkpoint: {what}") })?;
-        Ok(Self { dir: dir.to_owned(), checkpoint, note, tiles: HashMap::new(), bundle: None })
+        // A hint, which explains what is not there and nothing else.
+        let said = read_optional(&dir.join(PRUNED_FILE)).ok().flatten();
+        let pruned = said.and_then(|said| Pruned::of_value(&canonical::parse(&said).ok()?));
+        Ok(Self { dir: dir.to_owned(), checkpoint, note, tiles: HashMap::new(), bundle: None, pruned })
     }
 
     /// The checkpoint in a signed note. Who signed it is not looked at.
@@ -47,7 +56,7 @@ impl Publication {
     pub(crate) fn of(dir: &Path, note: &str) -> Option<Self> {
         let checkpoint = parse_note(note).ok()?;
         let (dir, note) = (dir.to_owned(), note.to_owned());
-        Some(Self { dir, checkpoint, note, tiles: HashMap::new(), bundle: None })
+        Some(Self { dir, checkpoint, note, tiles: HashMap::new(), bundle: None, pruned: None })
     }
 
     pub fn checkpoint(&self) -> &Checkpoint {
@@ -57,6 +66,33 @@ impl Publication {
     /// The signed note of the checkpoint.
     pub fn note(&self) -> &str {
         &self.note
+    }
+
+    /// What the directory says is gone. Nothing of that is verified here.
+    pub fn pruned(&self) -> Option<Pruned> {
+        self.pruned
+    }
+
+    /// Entries that are gone and are carried forward all the same, ascending.
+    ///
+    /// # Errors
+    /// When a file of theirs cannot be read.
+    pub fn carried(&self) -> Result<Vec<(u64, Vec<u8>)>, ReadError> {
+        let fault = |path: &Path| {
+            let path = path.to_owned();
+            move |source| ReadError::File { path, source }
+        };
+        let mut carried = Vec::new();
+        for folder in names(&self.dir.join(CARRIED_DIR)).map_err(fault(&self.dir))? {
+            for path in names(&folder).map_err(fault(&folder))? {
+                let index = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
+                if let Some(index) = index {
+                    carried.push((index, std::fs::read(&path).map_err(fault(&path))?));
+                }
+            }
+        }
+        carried.sort_unstable();
+        Ok(carried)
     }
 
     /// Entries under the checkpoint.
@@ -72,7 +108,8 @@ impl Publication {
         let width = self.size().saturating_sub(number.saturating_mul(u64::from(WIDTH))).min(u64::from(WIDTH));
         let tile = TilePath { kind: Kind::Entries, index: number, width: u16::try_from(width).unwrap_or(WIDTH) };
         if self.bundle.as_ref().is_none_or(|(known, _)| *known != number) {
-            self.bundle = Some((number, self.read(tile)?));
+            let read = self.read(tile).map_err(|error| self.explained(error, number.saturating_mul(u64::from(WIDTH))));
+            self.bundle = Some((number, read?));
         }
         let bytes = self.bundle.as_ref().map_or(&[][..], |(_, bytes)| bytes);
         let fault = |what: String| ReadError::Published { path: self.dir.join(tile.to_path()), what };
@@ -84,8 +121,20 @@ impl Publication {
         Ok(entries)
     }
 
+    /// What is missing may be gone by a pruning.
+    fn explained(&self, error: ReadError, index: u64) -> ReadError {
+        match (&error, self.pruned) {
+            (ReadError::File { source, .. }, Some(pruned))
+                if source.kind() == std::io::ErrorKind::NotFound && index < pruned.below =>
+            {
+                ReadError::Pruned { index, pruned }
+            }
+            _ => error,
+        }
+    }
+
     /// # Errors
-    /// When it is not there, or its file is not what its name says.
+    /// When it is not there, was pruned, or its file is not what its name says.
     pub fn entry(&mut self, index: u64) -> Result<Vec<u8>, ReadError> {
         let (size, path) = (self.size(), self.dir.clone());
         let beyond = move || ReadError::Published {
@@ -97,7 +146,15 @@ impl Publication {
         }
         let width = u64::from(WIDTH);
         let at = usize::try_from(index % width).unwrap_or(usize::MAX);
-        let entry = self.bundle(index / width)?.get(at).map(|entry| entry.to_vec());
+        let carried = self.dir.join(carried_path(index));
+        let entry = match self.bundle(index / width) {
+            Ok(entries) => entries.get(at).map(|entry| entry.to_vec()),
+            Err(ReadError::Pruned { pruned, .. }) => {
+                let carried = read_optional(&carried).ok().flatten();
+                return carried.ok_or(ReadError::Pruned { index, pruned });
+            }
+            Err(error) => return Err(error),
+        };
         entry.ok_or_else(beyond)
     }
 

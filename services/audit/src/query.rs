@@ -20,6 +20,7 @@ pub use offline::offline;
 pub use summary::{SummaryError, summary_offline};
 
 use crate::index::facts::Facet;
+use crate::prune::Pruned;
 use model::entry::Kind;
 use model::{OrganisationId, Timestamp};
 
@@ -117,6 +118,8 @@ pub struct Page {
     pub next: Option<u64>,
     /// Entries in the log that was searched.
     pub size: u64,
+    /// What is gone of the log, if the search was for some of that.
+    pub pruned: Option<Pruned>,
 }
 
 impl Query {
@@ -138,6 +141,12 @@ impl Query {
             (Facet::Country, self.country.as_deref()),
         ];
         terms.into_iter().filter_map(|(facet, value)| Some((facet, value?))).collect()
+    }
+
+    /// What of `pruned` the search is for.
+    fn pruned(&self, pruned: Option<Pruned>) -> Option<Pruned> {
+        let first = self.after.map_or(0, |after| after.saturating_add(1));
+        pruned.filter(|pruned| pruned.concerns(first, self.from))
     }
 
     /// First and last index of interest in a log of that size, both inclusive; `None` when there are none.

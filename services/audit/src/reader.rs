@@ -278,6 +278,34 @@ impl Reader {
         either!(self.erasure_entries_after(after))
     }
 
+    /// Where entries of kind `pruning` stand, each with the minimum index that it says, ascending.
+    pub(crate) async fn prunings(&self) -> Result<Vec<(u64, u64)>, StoreError> {
+        either!(self.prunings())
+    }
+
+    /// Whether entries of this store can be pruned at all.
+    pub(crate) async fn can_prune(&self) -> Result<bool, StoreError> {
+        match self {
+            Self::Sqlite(_) => Ok(true),
+            Self::Postgres(reader) => reader.can_prune().await,
+        }
+    }
+
+    /// The first entry that is kept.
+    pub(crate) async fn minimum(&self) -> Result<u64, StoreError> {
+        Ok(self.prunings().await?.last().map_or(0, |(_, minimum)| *minimum))
+    }
+
+    /// Hashes of entries that are gone, from bundle `number` on, ascending: numbers and hashes of at most `limit` bundles.
+    pub(crate) async fn leaves(&self, number: u64, limit: u32) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+        either!(self.leaves(number, limit))
+    }
+
+    /// Entries before the minimum index that are kept all the same, ascending.
+    pub(crate) async fn carried(&self) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+        either!(self.carried())
+    }
+
     /// Disclosures of the entries between these, both inclusive, ascending, at most `limit`.
     pub(crate) async fn disclosures(&self, indices: (u64, u64), limit: u32) -> Result<Vec<DisclosureRow>, StoreError> {
         either!(self.disclosures(indices, limit))

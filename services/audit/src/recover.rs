@@ -9,6 +9,7 @@ use crate::incarnation::Lifted;
 use crate::options::LogOptions;
 use crate::outcome;
 use crate::postgres::PostgresStore;
+use crate::prune::Pruned;
 use crate::reader::Reader;
 use crate::shared::Shared;
 use crate::sqlite::SqliteStore;
@@ -57,8 +58,10 @@ impl Log {
         let organisations = store.organisations().await?;
         let reader = Reader::open(options.store_at()).await?;
         let (verified_from, checkpoint) = verify_tail(&reader, &head).await?;
+        let pruned = pruned(&reader).await?;
         let directory = Directory::load(reader.directory().await?);
         let shared = Arc::new(Shared::new(options, head.range.clone(), directory));
+        shared.pruned.send_replace(pruned);
         shared.counters.checkpoint_size.store(checkpoint, std::sync::atomic::Ordering::Relaxed);
 
         let (drafts, drafts_lane) = mpsc::channel(options.queue_max.max(1));
@@ -126,6 +129,25 @@ async fn debts(
     Ok(drafts)
 }
 
+/// What is gone of the log. Nothing else may be: entries that nobody says are gone are missing.
+async fn pruned(reader: &Reader) -> Result<Option<Pruned>, OpenError> {
+    let damaged = |what, (first_index, last_index)| OpenError::Damaged { what, first_index, last_index };
+    let pruned = crate::prune::pruned(reader).await.map_err(|error| match error {
+        ReadError::Damaged { first_index, last_index } => {
+            damaged("the entry that says which of them were pruned does not say so", (first_index, last_index))
+        }
+        ReadError::Store(error) => OpenError::Store(error),
+        _ => damaged("they cannot be read", (0, 0)),
+    })?;
+    let minimum = pruned.map_or(0, |pruned| pruned.below);
+    match reader.first_index_from(0).await? {
+        Some(first) if first > minimum => {
+            Err(damaged("they are missing, and no entry says that they were pruned", (minimum, first - 1)))
+        }
+        _ => Ok(pruned),
+    }
+}
+
 async fn decision(reader: &Reader, index: u64) -> Result<Entry, OpenError> {
     let damaged =
         || OpenError::Damaged { what: "an open decision cannot be read", first_index: index, last_index: index };
@@ -136,9 +158,12 @@ async fn decision(reader: &Reader, index: u64) -> Result<Entry, OpenError> {
     Entry::parse(&bytes.ok_or_else(damaged)?).map_err(|_| damaged())
 }
 
-/// The stored bytes of one entry; `None` beyond the end.
+/// The stored bytes of one entry; `None` beyond the end, and where it was pruned and is not carried forward.
 pub(crate) async fn entry_bytes(reader: &Reader, index: u64) -> Result<Option<Vec<u8>>, ReadError> {
-    let Some(bundle) = reader.bundle_of(index).await? else { return Ok(None) };
+    let Some(bundle) = reader.bundle_of(index).await? else {
+        let carried = reader.carried().await?.into_iter();
+        return Ok(carried.into_iter().find(|(of, _)| *of == index).map(|(_, bytes)| bytes));
+    };
     let position = usize::try_from(index - bundle.first_index).unwrap_or(usize::MAX);
     match frames::iter(&bundle.bytes).nth(position) {
         Some(Ok(entry)) => Ok(Some(entry.to_vec())),

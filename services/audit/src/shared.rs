@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     pub size: watch::Sender<u64>,
     /// The tree over them as the writer has made it, whatever the store says by now: nothing else may be signed.
     pub committed: watch::Sender<CompactRange>,
+    /// What is gone of them.
+    pub pruned: watch::Sender<Option<crate::prune::Pruned>>,
     pub health: watch::Sender<Health>,
     pub counters: Counters,
     /// Held by the one erasure at a time; what it has come to, by class, for retention.
@@ -85,6 +87,7 @@ impl Shared {
             directory,
             size: watch::Sender::new(range.size()),
             committed: watch::Sender::new(range),
+            pruned: watch::Sender::new(None),
             health: watch::Sender::new(Health::Serving),
             counters: Counters::default(),
             erasing: tokio::sync::Mutex::default(),

@@ -13,6 +13,7 @@ pub(crate) use reader::Reader;
 use crate::error::OpenError;
 use crate::store::{Batch, CheckpointRow, Erasing, Head, OrganisationState, Store, StoreError};
 use model::OrganisationId;
+use model::pruning::Prune;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 use std::fs::{File, TryLockError};
@@ -24,7 +25,11 @@ pub const DATABASE_FILE: &str = "log.db";
 pub(crate) const LOCK_FILE: &str = "log.lock";
 /// `PRAGMA user_version` of the schema below.
 const FORMAT: i64 = 1;
+/// The same once entries were pruned: a program that knows nothing of that would take them for lost.
+const PRUNED_FORMAT: i64 = 2;
 const SCHEMA: &str = include_str!("sqlite/schema.sql");
+/// What is put into every store, also into those that a program made which knew nothing of it.
+const PRUNING_SCHEMA: &str = include_str!("sqlite/pruning.sql");
 
 /// Shorter than the deadline of an append, so that a lock held elsewhere is answered and not waited out.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(500);
@@ -110,6 +115,7 @@ impl SqliteStore {
         for made_later in [ERASURE_TABLE, KEY_INDEX] {
             sqlx::raw_sql(made_later).execute(&mut connection).await.map_err(StoreError::from)?;
         }
+        allow_pruning(&mut connection).await?;
         bind_origin(&mut connection, origin).await?;
         wipe_leftovers(&mut connection).await?;
         let place = Place::of(&path).map_err(|source| OpenError::File { path, source })?;
@@ -144,6 +150,65 @@ impl SqliteStore {
         let written: usize = rewritten.iter().map(|row| row.body.len()).sum();
         let touched = WAL_BYTES_PER_COMMIT * (1 + deleted.len() as u64 / 16);
         self.unchecked_bytes = self.unchecked_bytes.saturating_add(touched + written as u64);
+        Ok(())
+    }
+
+    /// Within the transaction of the batch, at its end.
+    async fn prune(&mut self, entry: u64, prune: &Prune) -> Result<(), StoreError> {
+        let minimum = integer(prune.minimum)?;
+        let connection = &mut self.connection;
+        sqlx::query("INSERT INTO pruning (entry_index, minimum, before) VALUES (?, ?, ?)")
+            .bind(integer(entry)?)
+            .bind(minimum)
+            .bind(prune.before.millis())
+            .execute(&mut *connection)
+            .await?;
+        for (number, hashes) in &prune.leaves {
+            let insert = sqlx::query("INSERT INTO leaf (number, hashes) VALUES (?, ?)").bind(integer(*number)?);
+            insert.bind(hashes.clone()).execute(&mut *connection).await?;
+        }
+        let kept: Vec<u64> = prune.carried.iter().map(|(index, _)| *index).collect();
+        sqlx::query("DELETE FROM carried WHERE entry_index NOT IN (SELECT value FROM json_each(CAST(? AS TEXT)))")
+            .bind(rows::indices_json(&kept)?)
+            .execute(&mut *connection)
+            .await?;
+        for (index, bytes) in &prune.carried {
+            let insert = "INSERT INTO carried (entry_index, bytes) VALUES (?, ?) ON CONFLICT (entry_index) DO NOTHING";
+            sqlx::query(insert).bind(integer(*index)?).bind(bytes.clone()).execute(&mut *connection).await?;
+        }
+        if let Some(rest) = &prune.rest {
+            let cut =
+                "UPDATE bundle SET first_index = ?, count = ?, time_first = ?, time_last = ?, sha256 = ?, bytes = ?
+                       WHERE first_index = ?";
+            let done = sqlx::query(cut)
+                .bind(minimum)
+                .bind(integer(rest.count)?)
+                .bind(rest.time_first.millis())
+                .bind(rest.time_last.millis())
+                .bind(crate::batch::sha256(&rest.bytes).to_vec())
+                .bind(rest.bytes.clone())
+                .bind(integer(rest.of)?)
+                .execute(&mut *connection)
+                .await?;
+            if done.rows_affected() != 1 {
+                return Err(crate::reader::damaged("the row that reaches beyond what is pruned"));
+            }
+        }
+        for delete in [
+            "DELETE FROM bundle WHERE first_index < ?",
+            "DELETE FROM disclosure WHERE entry_index < ?",
+            "DELETE FROM erasure WHERE entry_index < ? AND entry_index NOT IN (SELECT entry_index FROM carried)",
+        ] {
+            sqlx::query(delete).bind(minimum).execute(&mut *connection).await?;
+        }
+        sqlx::query("DELETE FROM directory WHERE reference IN (SELECT value FROM json_each(CAST(? AS TEXT)))")
+            .bind(model::Value::texts(prune.references.iter().cloned()).encode())
+            .execute(&mut *connection)
+            .await?;
+        let format = format!("PRAGMA user_version = {PRUNED_FORMAT}");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(format)).execute(&mut *connection).await?;
+        // Every page that went was overwritten.
+        self.unchecked_bytes = WAL_BYTES_BETWEEN_CHECKPOINTS;
         Ok(())
     }
 
@@ -200,6 +265,9 @@ impl Store for SqliteStore {
             return Ok(false);
         }
         self.erase(&batch.erasing).await?;
+        if let Some((entry, prune)) = &batch.pruning {
+            self.prune(*entry, prune).await?;
+        }
         Ok(true)
     }
 
@@ -343,7 +411,8 @@ async fn assert_durable(connection: &mut SqliteConnection) -> Result<(), OpenErr
 
 /// A run that broke off can leave older copies of what it has erased in the WAL.
 async fn wipe_leftovers(connection: &mut SqliteConnection) -> Result<(), OpenError> {
-    let erased = sqlx::query("SELECT entry_index FROM erasure LIMIT 1").fetch_optional(&mut *connection).await;
+    let erased = "SELECT entry_index FROM erasure UNION ALL SELECT entry_index FROM pruning LIMIT 1";
+    let erased = sqlx::query(erased).fetch_optional(&mut *connection).await;
     if erased.map_err(StoreError::from)?.is_none() {
         return Ok(());
     }
@@ -368,10 +437,22 @@ where
     Ok(row.try_get(0)?)
 }
 
+/// The tables of what is not kept, and the triggers that let it go. Nothing is written where they are there.
+async fn allow_pruning(connection: &mut SqliteConnection) -> Result<(), OpenError> {
+    let known = "SELECT count(*) FROM sqlite_schema WHERE name IN ('bundle_stays', 'bundle_is_cut', 'carried')";
+    if pragma::<i64>(connection, known).await? == 3 {
+        return Ok(());
+    }
+    let mut transaction = connection.begin().await.map_err(StoreError::from)?;
+    sqlx::raw_sql(PRUNING_SCHEMA).execute(&mut *transaction).await.map_err(StoreError::from)?;
+    transaction.commit().await.map_err(StoreError::from)?;
+    Ok(())
+}
+
 /// Brings the schema to [`FORMAT`], in one transaction.
 async fn migrate(connection: &mut SqliteConnection) -> Result<(), OpenError> {
     match pragma(connection, "PRAGMA user_version").await? {
-        FORMAT => Ok(()),
+        FORMAT | PRUNED_FORMAT => Ok(()),
         0 => {
             let mut transaction = connection.begin().await.map_err(StoreError::from)?;
             sqlx::raw_sql(SCHEMA).execute(&mut *transaction).await.map_err(StoreError::from)?;
@@ -387,7 +468,7 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<(), OpenError> {
             transaction.commit().await.map_err(StoreError::from)?;
             Ok(())
         }
-        found => Err(OpenError::Format { found, known: FORMAT }),
+        found => Err(OpenError::Format { found, known: PRUNED_FORMAT }),
     }
 }
 

@@ -5,8 +5,10 @@
 
 use crate::open_set::OpenSet;
 use model::entry::{Content, DirectoryRow};
+use model::pruning::Prune;
 use model::{OrganisationId, Timestamp};
 use std::future::Future;
+use std::sync::Arc;
 use tlog::{CompactRange, Hash};
 
 /// Where the log stands: one row, replaced by compare-and-swap together with every batch.
@@ -71,6 +73,8 @@ pub struct Batch {
     pub directory: Vec<DirectoryRow>,
     pub content: Vec<Content>,
     pub erasing: Erasing,
+    /// The entry of kind `pruning` in the batch, and what goes with it: after everything else, in the same transaction.
+    pub pruning: Option<(u64, Arc<Prune>)>,
 }
 
 /// What a batch has to do with erasures. A store does this after everything else of the batch and in the same transaction, so

@@ -17,6 +17,7 @@ mod incarnating;
 mod indexing;
 #[cfg(test)]
 mod proving;
+pub mod pruning;
 pub mod publishing;
 pub mod querying;
 pub mod rotating;
@@ -75,6 +76,15 @@ on_every_store! {
         outcomes_wait_until_there_is_room
         closing_gives_up_on_a_log_that_cannot_be_written
         a_head_that_somebody_moved_poisons;
+    pruning:
+        what_is_old_enough_goes_and_everything_else_stays_what_it_was
+        what_must_be_kept_holds_back_what_is_behind_it
+        what_later_entries_depend_on_is_carried_forward
+        entries_that_nobody_said_are_gone_are_missed
+        what_is_said_of_a_pruning_and_is_not_so_is_found
+        published_files_of_a_pruned_log_are_built_again_from_its_store
+        hashes_that_are_not_those_that_were_published_take_no_entrys_place
+        a_request_of_which_nothing_is_kept_is_not_called_unknown;
     publishing:
         what_is_published_can_be_verified_from_the_files_alone
         what_is_not_published_yet_is_no_damage

@@ -438,6 +438,9 @@ impl<S: Store> Writer<S> {
         self.rollbacks = 0;
         self.shared.directory.confirm(&change.directory);
         self.shared.directory.forget(&change.forgotten);
+        if change.pruned.is_some() {
+            self.shared.pruned.send_replace(change.pruned);
+        }
         self.state.apply(change);
         let counters = &self.shared.counters;
         Counters::add(&counters.batches, 1);

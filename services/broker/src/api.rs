@@ -194,6 +194,7 @@ async fn read(
     let reading = reader.admitted(broker, &door.receipt, organisation, Some(wanted.query.limit)).await?;
     let (reading, place) = reading.placed(broker, wanted.follow).await?;
     if wanted.follow {
+        let reading = from_what_is_there(broker, &wanted.query, reading)?;
         return Ok(lines(id, broker, wanted.query, (reading, place)));
     }
     let (page, mut exchange) = search(broker, &wanted.query, reading).await?;
@@ -218,6 +219,19 @@ async fn search(broker: &Broker, query: &Query, reading: Granted) -> Result<(Pag
     }
 }
 
+/// Whoever goes on behind an entry wants all that follow. Some of them being gone is no answer that goes on without them.
+fn from_what_is_there(broker: &Broker, query: &Query, reading: Granted) -> Result<Granted, Refusal> {
+    let gone =
+        broker.log.pruned().filter(|pruned| query.after.is_some_and(|after| after.saturating_add(1) < pruned.below));
+    let Some(gone) = gone else { return Ok(reading) };
+    let detail = format!("{gone}; to begin with what is there, say `after={}`", gone.below - 1);
+    let refusal = Refusal::new(Reason::PRUNED, detail);
+    let Granted { mut exchange, .. } = reading;
+    exchange.forwarded();
+    exchange.fail(Ended::SourceFailed, &refusal);
+    Err(refusal)
+}
+
 fn unreadable(id: RequestId, error: &audit::ReadError) -> Refusal {
     if let audit::ReadError::NotIndexed { .. } = error {
         return Refusal::new(Reason::NOT_INDEXED, error.to_string()).retry_after(30);
@@ -233,12 +247,13 @@ fn json(id: RequestId, body: Body, media_type: &'static str) -> Response<Body> {
     response
 }
 
-/// `{"entries":[{"index","principal"?,"entry"}],"next"?,"size"}`. Entries stand in it byte for byte as they are stored:
+/// `{"entries":[{"index","principal"?,"entry"}],"next"?,"pruned"?,"size"}`. Entries stand in it byte for byte as they are stored:
 /// they are JSON already, and re-encoding would make a second version of the record.
 fn page_text(page: &Page) -> String {
     let rows: Vec<String> = page.entries.iter().map(row).collect();
     let next = page.next.map(|n| format!(",\"next\":{n}")).unwrap_or_default();
-    format!("{{\"entries\":[{}]{next},\"size\":{}}}", rows.join(","), page.size)
+    let pruned = page.pruned.map(|pruned| format!(",\"pruned\":{}", pruned.to_json())).unwrap_or_default();
+    format!("{{\"entries\":[{}]{next}{pruned},\"size\":{}}}", rows.join(","), page.size)
 }
 
 fn row(found: &Found) -> String {

@@ -229,6 +229,19 @@ impl Broker {
         }
     }
 
+    /// Prunes entries that have been kept as long as the policy says.
+    pub async fn prune(&self, retention: &audit::Retention) {
+        let bounds = audit::prune::Bounds { published: self.published.clone(), is_witnessed: self.is_witnessed };
+        match self.log.prune(retention, &bounds).await {
+            Ok(0) => {}
+            Ok(entries) => tracing::info!(entries, "entries of the audit log were pruned"),
+            Err(error) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::error!(%error, cause, "entries of the audit log could not be pruned; tried again later");
+            }
+        }
+    }
+
     /// Says what was counted and not yet written; called every minute and at the end.
     pub async fn flush(&self) {
         if let Err(refusal) = self.refused_logins.flush(&self.log).await {

@@ -139,6 +139,9 @@ fn watch_log(registry: &Registry, log: &Log) {
         registry.gauge_from(name, help, move || i64::try_from(read(&log.status())).unwrap_or(i64::MAX));
     };
     gauge("millgate_audit_entries", "Entries in the audit log.", |s| s.size);
+    gauge("millgate_audit_pruned_entries", "Entries that are not kept any longer, of all that were written.", |s| {
+        s.pruned_size
+    });
     gauge("millgate_audit_checkpoint_entries", "Entries that the latest signed checkpoint covers.", |s| {
         s.checkpoint_size
     });

@@ -148,6 +148,7 @@ fn status_of(reason: &Reason) -> StatusCode {
             StatusCode::UNAUTHORIZED
         }
         r if *r == Reason::NOT_FOUND || *r == Reason::SOURCE_NOT_FOUND => StatusCode::NOT_FOUND,
+        r if *r == Reason::PRUNED => StatusCode::GONE,
         r if *r == Reason::LEGAL_HOLD || *r == Reason::ERASURE_CLOSED => StatusCode::CONFLICT,
         r if *r == Reason::METHOD_NOT_ALLOWED => StatusCode::METHOD_NOT_ALLOWED,
         r if *r == Reason::BODY_TOO_LARGE => StatusCode::PAYLOAD_TOO_LARGE,

@@ -34,7 +34,7 @@ fn severity(record: &Record) -> u8 {
         ("policy" | "admin", "refused") => 7,
         ("outcome", "unknown_after_crash") | ("gap", _) => 7,
         ("refused_login" | "refused_logins", _) | ("decision" | "audit_read", "deny") => 5,
-        ("policy" | "admin" | "key" | "erasure", _) | ("outcome", "withdrawn") => 3,
+        ("policy" | "admin" | "key" | "erasure" | "pruning", _) | ("outcome", "withdrawn") => 3,
         _ => 1,
     }
 }

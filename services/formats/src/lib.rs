@@ -21,7 +21,7 @@ mod writer;
 pub use cef::cef;
 pub use chart::{Measure, chart};
 pub use ocsf::Ocsf;
-pub use record::{NotARecord, Page, Record};
+pub use record::{NotARecord, Page, Pruned, Record};
 pub use syslog::{SdId, Syslog, octet_counted};
 pub use writer::{Counts, Entries, Format, WriteError, is_for_entries, is_for_summaries, summary};
 

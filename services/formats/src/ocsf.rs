@@ -74,7 +74,7 @@ impl Ocsf {
             "decision" | "audit_read" => self.decision(record),
             "outcome" => self.outcome(record),
             "refused_login" | "refused_logins" => others::login(record),
-            "policy" | "admin" | "key" | "erasure" => others::change(record),
+            "policy" | "admin" | "key" | "erasure" | "pruning" => others::change(record),
             "system" => others::lifecycle(record),
             _ => others::base(record),
         };

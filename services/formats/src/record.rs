@@ -26,6 +26,8 @@ pub struct Page {
     pub next: Option<u64>,
     /// Entries in the log.
     pub size: u64,
+    /// What is gone of the log, if some of that was asked for.
+    pub pruned: Option<Pruned>,
 }
 
 /// Why an answer holds no entries.
@@ -52,17 +54,38 @@ struct Answer<'a> {
     next: Option<u64>,
     #[serde(default)]
     size: u64,
+    pruned: Option<Pruned>,
+}
+
+/// Entries that are not kept in the log any longer.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Pruned {
+    /// Entries before this index.
+    pub below: u64,
+    /// The entry that says so.
+    pub under: u64,
+    /// All of them are of before this time.
+    pub before: String,
+}
+
+impl std::fmt::Display for Pruned {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { below, under, before } = self;
+        // It comes from elsewhere.
+        let before: String = before.chars().filter(|c| !c.is_control()).take(40).collect();
+        write!(f, "entries before {below}, of before {before}, were pruned under entry {under}")
+    }
 }
 
 impl Page {
-    /// Reads `{"entries":[{"index","principal"?,"entry"}],"next"?,"size"}`.
+    /// Reads `{"entries":[{"index","principal"?,"entry"}],"next"?,"pruned"?,"size"}`.
     ///
     /// # Errors
     /// When it is not that.
     pub fn read(answer: &[u8], origin: Option<&str>) -> Result<Self, NotARecord> {
-        let Answer { entries, next, size } = serde_json::from_slice(answer)?;
+        let Answer { entries, next, size, pruned } = serde_json::from_slice(answer)?;
         let records = entries.into_iter().map(|found| found.record(origin)).collect::<Result<_, _>>()?;
-        Ok(Self { records, next, size })
+        Ok(Self { records, next, size, pruned })
     }
 }
 

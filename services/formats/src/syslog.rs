@@ -136,7 +136,7 @@ fn severity(record: &Record) -> u8 {
         _ if record.get("errors").is_some() => error,
         ("policy" | "admin", "refused") | ("outcome", "unknown_after_crash") | ("gap", _) => error,
         ("refused_login" | "refused_logins", _) | ("decision" | "audit_read", "deny") => warning,
-        ("policy" | "admin" | "key" | "erasure" | "system", _) | ("outcome", "withdrawn") => notice,
+        ("policy" | "admin" | "key" | "erasure" | "pruning" | "system", _) | ("outcome", "withdrawn") => notice,
         _ => informational,
     }
 }

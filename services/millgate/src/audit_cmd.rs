@@ -12,6 +12,7 @@ mod monitor;
 mod output;
 mod print;
 mod prove;
+mod prune;
 mod quarantine;
 mod replay;
 mod report;
@@ -107,6 +108,13 @@ pub enum Command {
         millgate audit erase --url https://broker:8444 --token-file me.jwt --subject acme/engineer-1 --basis 'Art. 17(1)(b), ticket 4711'\n  \
         millgate audit erase --url https://broker:8444 --token-file other.jwt --approve 01a20522-59ec-7312-8079-6642e2582ffb")]
     Erase(erase::EraseArgs),
+    /// Which entries the retention policy keeps no longer, and what keeps the next one; the broker prunes them by itself
+    #[command(after_help = "Examples:\n  \
+        millgate audit prune --config /etc/millgate/millgate.toml\n  \
+        millgate audit prune --config /etc/millgate/millgate.toml --json\n\n\
+        Nothing is changed. `millgate serve` prunes once a month, as `entries` in `[audit.retention]` says, and writes an entry.\n\
+        Exit status: 0 nothing would go now; 1 entries would; 2 usage, configuration, files.")]
+    Prune(prune::PruneArgs),
     /// Check the store of a log, entry by entry, against its heads and checkpoints
     #[command(after_help = "Examples:\n  \
         millgate audit fsck --directory /var/lib/millgate/audit --published /var/lib/millgate/audit/published\n  \
@@ -263,6 +271,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Tail(args) => tail(args).await,
         Command::Ship(args) => ship::run(args).await,
         Command::Keys(args) => keys::run(&args),
+        Command::Prune(args) => prune::run(&args).await,
         Command::Prove(args) => prove::run(&args).await,
         Command::Export(args) => export::run(&args).await,
         Command::Replay(args) => replay::run(&args).await,
@@ -417,7 +426,8 @@ fn offline(args: &QueryArgs, directory: &std::path::Path) -> anyhow::Result<Answ
     let entries: Vec<String> =
         page.entries.iter().map(|found| format!("{{\"index\":{},\"entry\":{}}}", found.index, found.entry)).collect();
     let next = page.next.map(|next| format!(",\"next\":{next}")).unwrap_or_default();
-    let body = format!("{{\"entries\":[{}]{next},\"size\":{}}}", entries.join(","), page.size);
+    let pruned = page.pruned.map(|pruned| format!(",\"pruned\":{}", pruned.to_json())).unwrap_or_default();
+    let body = format!("{{\"entries\":[{}]{next}{pruned},\"size\":{}}}", entries.join(","), page.size);
     Ok(Answer { body: body.into_bytes(), origin })
 }
 
@@ -497,8 +507,12 @@ async fn fsck(args: &FsckArgs) -> anyhow::Result<ExitCode> {
         for finding in &report.findings {
             say(finding);
         }
+        let pruned = match report.pruned {
+            0 => String::new(),
+            pruned => format!(", of {pruned} that were pruned the hashes"),
+        };
         say(format_args!(
-            "{} entries, {} checkpoints: {}",
+            "{} entries{pruned}, {} checkpoints: {}",
             report.entries,
             report.checkpoints,
             match report.findings.len() {

@@ -6,7 +6,7 @@ use crate::quarantined::Quarantined;
 use crate::sinks::Sinks;
 use crate::witnessing::Witnessing;
 use anyhow::{Context as _, bail};
-use audit::{Holds, Keys, Log, LogOptions, PublishOptions, Published, Publisher, ReceiptOptions, Retention};
+use audit::{Holds, Kept, Keys, Log, LogOptions, PublishOptions, Published, Publisher, ReceiptOptions, Retention};
 use broker::assertion::{Assertions, KeyFiles};
 use broker::handshake::Handshakes;
 use broker::listener::{Bounds, Listener, Tls};
@@ -324,8 +324,8 @@ fn acknowledgement_patience(audit: &runtime::config::Audit) -> Duration {
 }
 
 /// How long values are kept, and whose are kept in any case.
-fn retention(audit: &runtime::config::Audit) -> anyhow::Result<Retention> {
-    let of = audit.retention;
+pub(crate) fn retention(audit: &runtime::config::Audit) -> anyhow::Result<Retention> {
+    let of = &audit.retention;
     let days = [
         (CommitmentClass::Subject, of.subject),
         (CommitmentClass::Network, of.network),
@@ -334,7 +334,8 @@ fn retention(audit: &runtime::config::Audit) -> anyhow::Result<Retention> {
     let days = days.into_iter().filter_map(|(class, days)| Some((class, days?))).collect();
     let holds = Holds::new(audit.legal_holds.clone())
         .map_err(|bad| anyhow::anyhow!("`{bad}` in `audit.legal_holds` is neither a principal nor an organisation"))?;
-    Ok(Retention { days, holds })
+    let entries = of.entries.map(|days| Kept { days, statement: of.policy.clone() });
+    Ok(Retention { days, holds, entries })
 }
 
 pub(crate) fn identity(config: &Config) -> anyhow::Result<Identity> {
@@ -435,16 +436,20 @@ impl Running {
         }
     }
 
-    /// Erases values when they have been kept for as long as the policy says; looks again every hour.
+    /// Erases values, and prunes entries, when they have been kept for as long as the policy says; looks again every hour.
     fn retain(&self, retention: Retention) {
-        if retention.days.is_empty() {
+        if retention.days.is_empty() && retention.entries.is_none() {
             return;
         }
         let (broker, stop) = (self.broker.clone(), self.shutdown.draining().clone());
         self.background.spawn(async move {
             loop {
-                // An erasure under way is several entries, each complete in itself: it may be broken off between two.
-                let done = stop.run_until_cancelled(broker.retain(&retention)).await;
+                // An erasure or a pruning under way is several entries, each complete in itself: it may be broken off between two.
+                let work = async {
+                    broker.retain(&retention).await;
+                    broker.prune(&retention).await;
+                };
+                let done = stop.run_until_cancelled(work).await;
                 let pause = stop.run_until_cancelled(tokio::time::sleep(RETENTION_INTERVAL)).await;
                 if done.is_none() || pause.is_none() {
                     return;

@@ -9,13 +9,15 @@
 //! (1, 2, 3, … per organisation) and, from the second on, `org_prev` (index of that organisation's previous entry).
 
 use crate::canonical::{self, Encoded, Members, Raw, RawObject, Value};
+use crate::pruning::Prune;
 use crate::{Digest, OrganisationId, Timestamp};
 use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Major: readers must know it. Minor: members were added. 1.1 says how a caller proved itself and who acts for it,
 /// 1.2 what was hidden of an answer, 1.3 what a new policy set changes, and whatever else a decision was made from, 1.4 what
-/// an answer waited for in the log, and what was erased from behind commitments, 1.5 which country a request came from.
+/// an answer waited for in the log, what was erased from behind commitments, and which entries are not kept any longer, 1.5
+/// which country a request came from.
 pub const VERSION: &str = "1.5";
 pub const BYTES_MAX: usize = 65_535;
 
@@ -37,11 +39,13 @@ pub enum Kind {
     Heartbeat,
     AuditRead,
     Erasure,
+    /// Entries before a minimum index are gone, as a written policy says.
+    Pruning,
     Gap,
 }
 
 impl Kind {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Decision,
         Self::Outcome,
         Self::RefusedLogin,
@@ -53,6 +57,7 @@ impl Kind {
         Self::Heartbeat,
         Self::AuditRead,
         Self::Erasure,
+        Self::Pruning,
         Self::Gap,
     ];
 
@@ -69,6 +74,7 @@ impl Kind {
             Self::Heartbeat => "heartbeat",
             Self::AuditRead => "audit_read",
             Self::Erasure => "erasure",
+            Self::Pruning => "pruning",
             Self::Gap => "gap",
         }
     }
@@ -257,6 +263,8 @@ pub struct Draft {
     pub content: Vec<Content>,
     /// What becomes undone in the same moment in which the entry becomes durable.
     pub erase: Option<Erase>,
+    /// Entries that go in that moment.
+    pub prune: Option<Arc<Prune>>,
 }
 
 /// An entry that cannot be written.
@@ -318,6 +326,7 @@ impl Draft {
             directory: Vec::new(),
             content: Vec::new(),
             erase: None,
+            prune: None,
         })
     }
 
@@ -432,7 +441,7 @@ impl Entry {
     }
 
     /// What the entry names by digest and a store keeps: policies, schema and slice of a decision, policies and schema of an
-    /// activation, the retention policy of an erasure.
+    /// activation, the retention policy of an erasure or a pruning.
     pub fn contents(&self) -> impl Iterator<Item = Digest> {
         let digest = |value: Option<&Value>| {
             let bytes = canonical::unhex(value?.as_text()?)?;
@@ -442,9 +451,10 @@ impl Entry {
         let of_decision = ["policies", "schema", "slice"].map(|name| digest(of_decision.and_then(|d| d.get(name))));
         let is_activation = self.kind == Kind::Policy && self.text("event").is_some_and(|e| e.ends_with("activated"));
         let of_activation = ["digest", "schema"].map(|name| digest(self.get(name).filter(|_| is_activation)));
-        // How long values are kept, in the words of the time.
-        let of_erasure = digest(self.get("policy").filter(|_| self.kind == Kind::Erasure));
-        of_decision.into_iter().chain(of_activation).chain([of_erasure]).flatten()
+        // How long values and entries are kept, in the words of the time.
+        let is_by_age = matches!(self.kind, Kind::Erasure | Kind::Pruning);
+        let of_retention = digest(self.get("policy").filter(|_| is_by_age));
+        of_decision.into_iter().chain(of_activation).chain([of_retention]).flatten()
     }
 }
 

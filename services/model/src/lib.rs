@@ -15,6 +15,7 @@ pub mod origin;
 pub mod party;
 pub mod plant;
 pub mod principal;
+pub mod pruning;
 pub mod reason;
 pub mod time;
 pub mod url;

@@ -118,6 +118,8 @@ reasons! {
     NOT_PUBLISHED = "not_published";
     /// The index of the log is being built.
     NOT_INDEXED = "not_indexed";
+    /// What is asked for is not kept in the log any longer, as an entry says.
+    PRUNED = "pruned";
     /// Of an erasure: its values must stay.
     LEGAL_HOLD = "legal_hold";
     /// Of an erasure: it takes two persons, each in person.

@@ -36,6 +36,13 @@ impl Timestamp {
         Self(self.0.saturating_add(ms))
     }
 
+    /// Midnight (UTC) of the first day of its month. What is before 1970 counts as 1970.
+    pub fn start_of_month(self) -> Self {
+        let days = self.0.clamp(0, LAST_MS) / DAY_MS;
+        let (_, _, day) = civil(days);
+        Self((days - (day - 1)) * DAY_MS)
+    }
+
     /// RFC 3339 in UTC with exactly three decimals, e.g. `2026-11-22T19:20:00.123Z`; sorts as text.
     pub fn to_rfc3339(self) -> String {
         let ms = self.0.clamp(0, LAST_MS);
@@ -183,6 +190,19 @@ pub fn format_duration_ms(ms: i64) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_month_begins_at_midnight_of_its_first_day() {
+        for (time, start) in [
+            ("2026-11-22T19:20:00.123Z", "2026-11-01T00:00:00.000Z"),
+            ("2024-02-29T23:59:59.999Z", "2024-02-01T00:00:00.000Z"),
+            ("2027-01-01T00:00:00.000Z", "2027-01-01T00:00:00.000Z"),
+        ] {
+            let start_of = Timestamp::parse_rfc3339(time).unwrap().start_of_month();
+            assert_eq!(start_of.to_rfc3339(), start);
+        }
+        assert_eq!(Timestamp(-1).start_of_month(), Timestamp::EPOCH);
+    }
 
     #[test]
     fn times_round_trip_and_sort_as_text() {

@@ -12,6 +12,7 @@ mod sinks;
 mod tests;
 
 use model::Origin;
+use model::entry::CommitmentClass;
 use model::party::SecretRef;
 use model::url::DatabaseUrl;
 use problem::{Problems, nearest};
@@ -138,12 +139,16 @@ pub struct Audit {
     pub retention: Retention,
 }
 
-/// Days for which values behind commitments are kept; `None` is for ever.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Days for which values behind commitments are kept, and entries; `None` is for ever.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
     pub subject: Option<u32>,
     pub network: Option<u32>,
     pub payload: Option<u32>,
+    /// Of entries themselves.
+    pub entries: Option<u32>,
+    /// The policy of `entries` in words, or where it stands.
+    pub policy: Option<String>,
 }
 
 /// A database in PostgreSQL, and how the broker logs in there.
@@ -607,11 +612,27 @@ fn days(text: &str) -> Option<u32> {
     text.strip_suffix('d')?.parse().ok().filter(|days| (1..=36_500).contains(days))
 }
 
+/// It stands in the log's store, and in archives.
+const POLICY_CHARS_MAX: usize = 2_000;
+
 fn read_retention(mut section: Section<'_, '_, '_>) -> Retention {
     let mut days = |key| section.parsed(key, DAYS, days);
-    let retention = Retention { subject: days("subject"), network: days("network"), payload: days("payload") };
+    let (subject, network, payload, entries) = (days("subject"), days("network"), days("payload"), days("entries"));
+    let policy = section.parsed("policy", "a text of 1 to 2,000 characters, or a URL", |text| {
+        (1..=POLICY_CHARS_MAX).contains(&text.chars().count()).then(|| text.to_owned())
+    });
+    let of_class =
+        [(CommitmentClass::Subject, subject), (CommitmentClass::Network, network), (CommitmentClass::Payload, payload)];
+    let values = of_class.into_iter().filter_map(|(class, days)| Some((class, days?))).collect();
+    if let Some(fault) = entries.and_then(|days| model::pruning::days_fault(days, &values)) {
+        section.problem("entries", fault, "keep them longer, or leave it out to keep them for ever");
+    }
+    if policy.is_some() && !section.has("entries") {
+        let help = "say for how long with `entries`, or remove it";
+        section.problem("policy", "a policy for entries, and they are kept for ever", help);
+    }
     section.close();
-    retention
+    Retention { subject, network, payload, entries, policy }
 }
 
 /// Without an `[audit]` there is no name and no place to take.

@@ -20,12 +20,14 @@ use crate::disclosed::{self, Salts, Verdict};
 use crate::facts::Facts;
 use crate::findings::{Findings, printable};
 use crate::keys::KeyRing;
+use crate::pruned::Pruned;
 use crate::report::{Finding, cosigned_json, cosigned_lines, count, list, signed_lines};
 use crate::rules::{Rules, Worth};
 use missing::Missing;
 use model::canonical::{self, Value};
 use model::entry::{CommitmentClass, Entry, Outline, Place};
 use model::erasure::{Erasure, Erasures, Event, People};
+use model::pruning::Pruning;
 use model::{Digest, OrganisationId, Timestamp};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -34,8 +36,9 @@ use std::io::{self, Read};
 use tlog::walk::{Step, Walk};
 use tlog::{Checkpoint, VerifierKey};
 
-/// The second says which values it is to show, and holds the entries that say what was erased.
-const FORMATS: [&str; 2] = ["millgate-archive/1", "millgate-archive/2"];
+/// The second says which values it is to show, and holds the entries that say what was erased; the third is of a log of which
+/// entries were pruned, and holds the entry that says so.
+const FORMATS: [&str; 3] = ["millgate-archive/1", "millgate-archive/2", "millgate-archive/3"];
 /// Steps of about a mebibyte, and the one that made it that.
 const PART_BYTES_MAX: u64 = 2 * 1024 * 1024;
 /// What may go with one entry of a log.
@@ -96,6 +99,8 @@ pub struct ArchiveReport {
     pub erased: BTreeMap<u64, u64>,
     /// Allowed exchanges that have no outcome here.
     pub open: u64,
+    /// Entries that the log does not have any longer, as an entry says that is shown.
+    pub pruned: Option<Pruned>,
     /// What cannot be told from this archive.
     pub limits: Vec<String>,
     pub findings: Vec<Finding>,
@@ -181,6 +186,8 @@ struct Asked {
     disclose: Vec<CommitmentClass>,
     /// Entries that are here because they say what was erased, behind the others.
     erasures: BTreeSet<u64>,
+    /// The entry that says what is gone of the log.
+    pruning: Option<u64>,
 }
 
 struct Check<'k> {
@@ -274,7 +281,14 @@ impl<'k> Check<'k> {
         let disclose = disclose.collect::<Option<_>>().ok_or_else(|| lacks("disclose"))?;
         let erasures = items("erasures")?.iter().map(|index| u64::try_from(index.as_int()?).ok());
         let erasures = erasures.collect::<Option<_>>().ok_or_else(|| lacks("erasures"))?;
-        let asked = Asked { from: time("from")?, to: time("to")?, organisation, disclose, erasures };
+        let pruning = match value.get("pruning") {
+            None => None,
+            Some(index) => {
+                let index = index.as_int().and_then(|index| u64::try_from(index).ok());
+                Some(index.ok_or_else(|| lacks("pruning"))?)
+            }
+        };
+        let asked = Asked { from: time("from")?, to: time("to")?, organisation, disclose, erasures, pruning };
         if asked.from >= asked.to {
             self.findings.add(0..0, "asks for a time that ends before it begins");
         }
@@ -334,13 +348,22 @@ impl<'k> Check<'k> {
 
     fn entry(&mut self, index: u64, bytes: &[u8]) {
         let is_beside = self.asked.as_ref().is_some_and(|asked| asked.erasures.contains(&index));
-        self.report.entries += u64::from(!is_beside);
+        let prunes = self.asked.as_ref().is_some_and(|asked| asked.pruning == Some(index));
+        // It may be one of the others, too.
+        let is_next = self.ends.is_some_and(|[_, last]| last.0 + 1 == index);
+        self.report.entries += u64::from(!is_beside && (!prunes || is_next));
         let at = index..index + 1;
         let read = Outline::read(bytes).and_then(|outline| Ok((outline.entry()?, Facts::of(outline)?)));
         let (entry, facts) = match read {
             Ok(read) => read,
             Err(error) => return self.findings.add(at, error.to_string()),
         };
+        if prunes {
+            self.pruning(index, &entry);
+            if !is_next {
+                return self.named.extend(entry.contents().map(|digest| (digest, index)));
+            }
+        }
         if is_beside {
             // It is here for what it says, and no part of what is to be without gap.
             match Event::read(index, &entry) {
@@ -438,6 +461,21 @@ impl<'k> Check<'k> {
         for under in unproven.into_iter().filter(|under| self.report.erased.contains_key(under)) {
             let what = "whether somebody has asked for the erasure in entry";
             self.report.limits.push(format!("{what} {under}: the request is not in the archive"));
+        }
+    }
+
+    /// The entry that says what is gone of the log.
+    fn pruning(&mut self, index: u64, entry: &Entry) {
+        let at = index..index + 1;
+        match Pruning::read(index, entry) {
+            None => self.findings.add(at, "shown as one that says what was pruned, and it is none"),
+            Some(Err(member)) => {
+                self.findings.add(at, format!("a pruning whose member `{member}` cannot be understood"));
+            }
+            Some(Ok(said)) => match said.fault() {
+                Some(what) => self.findings.add(at, what),
+                None => self.report.pruned = Some(Pruned::of(&said)),
+            },
         }
     }
 
@@ -570,6 +608,19 @@ impl<'k> Check<'k> {
     fn bounds(&mut self, asked: &Asked) {
         let Some([first, last]) = self.ends else { return self.findings.add(0..0, "holds no entry") };
         let size = self.signed.as_ref().map_or(0, |signed| signed.size);
+        if let (Some(index), None) = (asked.pruning, &self.report.pruned) {
+            self.findings.add(0..0, format!("says that entry {index} prunes, and does not show that it does"));
+        }
+        if let Some(pruned) = &self.report.pruned {
+            let Pruned { below, under, before, days, .. } = pruned;
+            if first.0 < *below {
+                self.findings.add(first.0..*below, format!("shown, although entry {under} says that they are gone"));
+            }
+            self.report.limits.push(format!(
+                "what entries before {below} said: they were pruned under entry {under}, which says that all are of before {before} \
+                 and were kept for {days} days"
+            ));
+        }
         let is_first = match &asked.organisation {
             None => first.0 == 0,
             Some(_) => self.places.is_some_and(|(first, _)| first.sequence == 1),
@@ -626,6 +677,7 @@ impl ArchiveReport {
             "disclosed": self.disclosed,
             "erased": self.erased.iter().map(|(under, count)| (under.to_string(), json!(count))).collect::<serde_json::Map<_, _>>(),
             "open": self.open,
+            "pruned": self.pruned.as_ref().map(Pruned::to_json),
             "cosigned": cosigned_json(&self.cosigned),
             "signed_by": self.signed_by,
             "not_proven": self.limits,

@@ -112,6 +112,19 @@ pub fn newest_kept(store: &Store, keys: &KeyRing) -> Option<Checkpoint> {
     })
 }
 
+/// Kept notes of trees of fewer than `below` entries, the largest first, at most `count`; whoever signed them.
+pub fn notes_below(store: Store, below: u64, count: usize) -> impl Iterator<Item = (u64, String)> {
+    let mut ignored = Findings::default();
+    let folders = Kept::open(&store, &mut ignored).folders;
+    let of_folder = move |folder: String| {
+        let mut sizes = files(&store, &folder, &mut Findings::default());
+        sizes.retain(|size| *size < below);
+        let store = store.clone();
+        sizes.into_iter().rev().filter_map(move |size| Some((size, load_kept(&store, size).ok()?)))
+    };
+    folders.into_iter().rev().flat_map(of_folder).take(count)
+}
+
 fn load_kept(store: &Store, size: u64) -> Result<String, String> {
     load(store, &kept_path(size)).map_err(|why| why.unwrap_or("missing".to_owned()))
 }

@@ -4,6 +4,7 @@ use crate::keys::Change;
 use model::canonical::{Raw, unhex};
 use model::entry::{Entry, EntryError, Kind, Outline, Place};
 use model::erasure::Event;
+use model::pruning::Pruning;
 use model::{Country, OrganisationId, Timestamp, Value};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub struct Facts {
     pub of: Option<u64>,
     /// What an erasure says, read as if it stood at index 0; or its member that cannot be understood.
     pub erasure: Option<Box<Result<Event, &'static str>>>,
+    /// What a pruning says, read as if it stood at index 0; or its member that cannot be understood.
+    pub pruning: Option<Box<Result<Pruning, &'static str>>>,
     /// What a log begins with that takes the place of another one.
     pub incarnation: Option<Box<Value>>,
     /// Which policies are in use, as far as an entry speaks of that.
@@ -77,7 +80,7 @@ impl Facts {
     pub fn of(entry: Outline<'_>) -> Result<Self, EntryError> {
         // Most are of other kinds, and a tree of one costs more than all the rest.
         let whole = match entry.kind {
-            Kind::System | Kind::Erasure | Kind::Key => Some(entry.entry()?),
+            Kind::System | Kind::Erasure | Kind::Pruning | Kind::Key => Some(entry.entry()?),
             _ => None,
         };
         let whole = whole.as_ref();
@@ -85,6 +88,7 @@ impl Facts {
             opens: allows(&entry),
             of: entry.members.get("of").and_then(Raw::as_int).and_then(|of| u64::try_from(of).ok()),
             erasure: whole.and_then(|whole| Event::read(0, whole)).map(Box::new),
+            pruning: whole.and_then(|whole| Pruning::read(0, whole)).map(Box::new),
             incarnation: whole.filter(|whole| is_incarnation(whole)).map(|whole| Box::new(whole.value().clone())),
             ruled: Ruled::of(&entry),
             key: whole.and_then(Change::read).map(Box::new),

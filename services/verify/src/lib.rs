@@ -18,6 +18,7 @@ pub mod keys;
 pub mod log;
 pub mod monitor;
 pub mod proof;
+pub mod pruned;
 pub mod receipt;
 pub mod report;
 mod rules;

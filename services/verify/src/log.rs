@@ -7,6 +7,8 @@
 //! 3. every hash tile up to its size is there and follows from the entries, byte for byte;
 //! 4. the entries hash to the root of `checkpoint`, and at their sizes to those of all kept checkpoints and of the
 //!    remembered one, none of which is larger;
+//!    Entries that were pruned need not be there, if an entry in the tree says so and nothing is wrong with it ([`crate::pruned`]);
+//!    their hashes must be, and those that it carries forward;
 //! 5. every organisation's entries are numbered without gap or fork, every outcome belongs to one earlier allowed exchange
 //!    that has no other, and every decision names policies that were in use.
 //!
@@ -14,15 +16,17 @@
 //! right one, so that a single damage is a single finding.
 
 use crate::bundle::{Bundle, Problem, differences};
-use crate::checkpoints::{Checkpoints, kept_path, load, load_judged, newest_kept};
+use crate::checkpoints::{Checkpoints, kept_path, load, load_judged, newest_kept, notes_below};
 use crate::facts::Facts;
 use crate::findings::Findings;
 use crate::incarnation::Incarnation;
 use crate::keys::{KeyRing, Refusal, is_signed_by_name};
+use crate::pruned::{self, Pruned};
 use crate::report::{Report, count};
 use crate::rules::Rules;
-use crate::store::Store;
+use crate::store::{Store, Stored};
 use crate::tree::{self, Tree};
+use model::pruning::Pruning;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use tlog::tile::{Kind, TilePath};
@@ -33,6 +37,9 @@ use tlog::{Checkpoint, Hash, VerifierKey, checkpoint::CheckpointError};
 const ABSENT_BUNDLES_MAX: u64 = 4096;
 /// Bundles that each thread reads before the next are handed out.
 const BUNDLES_PER_THREAD: usize = 4;
+
+/// Kept checkpoints that are looked at for a cosignature.
+const KEPT_BELOW_MAX: usize = 512;
 
 /// Why there is nothing to check. Whoever called must act.
 #[derive(Debug)]
@@ -133,6 +140,11 @@ pub fn check_with_progress(
     Ok(Check::new(&store, ring, &published, remembered, findings).run(&note, progress).0)
 }
 
+/// Kept notes of trees of fewer than `below` entries, the largest first; at most some hundred.
+pub fn kept_below(dir: &Path, below: u64) -> impl Iterator<Item = (u64, String)> {
+    notes_below(Store::new(dir), below, KEPT_BELOW_MAX)
+}
+
 /// The checkpoint in a note that says to be signed by the log, whoever did.
 fn unverified(note: &str) -> Option<Checkpoint> {
     let checkpoint = Checkpoint::parse(tlog::note::Note::parse(note).ok()?.text).ok()?;
@@ -152,6 +164,10 @@ struct Check<'a> {
     findings: Findings,
     warnings: Findings,
     absent: u64,
+    /// What the entry says that prunes, as long as it is not passed.
+    said: Option<Pruning>,
+    /// It was found in the tree.
+    is_said: bool,
     report: Report,
 }
 
@@ -197,6 +213,8 @@ impl<'a> Check<'a> {
             findings,
             warnings,
             absent: 0,
+            said: None,
+            is_said: false,
             report,
         }
     }
@@ -212,12 +230,20 @@ impl<'a> Check<'a> {
         let size = self.published.size;
         let mut paths = (0..).map_while(|index| Bundle::path(index, size));
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let store = self.store;
+        self.said = pruned::load(size, &mut |path, bytes_max| read_file(store, path, bytes_max));
+        let minimum = self.said.as_ref().map_or(0, |said| said.minimum);
+        self.rules.prune(minimum);
         self.reached();
         loop {
             let batch: Vec<TilePath> = paths.by_ref().take(threads * BUNDLES_PER_THREAD).collect();
             let Some(first) = batch.first() else { return };
             progress(first.entries().start, size);
             for bundle in read_parallel(self.store, &batch, threads) {
+                if bundle.entries().end <= minimum {
+                    self.pruned_bundle(&bundle);
+                    continue;
+                }
                 self.bundle(&bundle);
                 if self.absent >= ABSENT_BUNDLES_MAX {
                     let from = bundle.entries().end;
@@ -239,6 +265,69 @@ impl<'a> Check<'a> {
         let settled = self.settle(bundle, tile, stored);
         self.follow_rules(bundle, &settled.damaged);
         self.grow(bundle, settled.leaves);
+    }
+
+    /// A bundle of entries that are gone, or may be: what is signed is their hashes.
+    fn pruned_bundle(&mut self, bundle: &Bundle) {
+        let Some(said) = self.said.clone() else { return };
+        let tile = TilePath { kind: Kind::Tile(0), ..bundle.path };
+        let stored = tree::read_tile(self.store, tile);
+        self.report.tiles += u64::from(stored.is_ok());
+        let leaves = match stored {
+            Ok(stored) => Some(stored),
+            Err(problem) => {
+                tree::tell_problem(tile, &problem, &mut self.findings);
+                None
+            }
+        };
+        let hash = |position: usize| leaves.as_ref().and_then(|leaves| leaves.get(position)).copied();
+        // A copy may still have them, and then they can be held against what is said of them.
+        if bundle.problem.is_none() {
+            self.report.bundles += 1;
+            let entries = (bundle.entries().start..).zip(bundle.leaves.iter().zip(&bundle.facts));
+            for (position, (index, (leaf, facts))) in entries.enumerate() {
+                if let Some(facts) = facts.as_ref().ok().filter(|facts| facts.time >= said.before)
+                    && hash(position) == Some(*leaf)
+                {
+                    let time = facts.time.to_rfc3339();
+                    let what =
+                        format!("pruned under entry {} as one of before {}, and is of {time}", said.index, said.before);
+                    self.findings.add(index..index + 1, what);
+                }
+            }
+        }
+        for index in said.carried.range(bundle.entries()) {
+            let position = usize::try_from(index - bundle.entries().start).unwrap_or(usize::MAX);
+            self.carried(*index, hash(position), &said);
+        }
+        self.grow(bundle, leaves);
+        if bundle.entries().end == said.minimum {
+            self.rules.begin(&said, &mut self.findings);
+        }
+    }
+
+    /// An entry that is carried forward, and the hash that it must have.
+    fn carried(&mut self, index: u64, leaf: Option<Hash>, said: &Pruning) {
+        let store = self.store;
+        let at = index..index + 1;
+        let bytes = pruned::carried(index, &mut |path, bytes_max| read_file(store, path, bytes_max));
+        let Some(bytes) = bytes else {
+            let what = format!("entry {} says that it is carried forward, and it is not there", said.index);
+            return self.findings.add(at, what);
+        };
+        match Facts::of_entry(&bytes) {
+            Ok(facts) if leaf == Some(tlog::leaf_hash(&bytes)) => {
+                self.report.entries += 1;
+                if let Some(change) = &facts.key {
+                    self.keys.said(index, change, &mut self.findings);
+                }
+                if let Some(first) = facts.incarnation.as_ref().filter(|_| index == 0) {
+                    self.report.incarnation = Incarnation::read(first);
+                }
+                self.rules.carried(index, &facts, said, &mut self.findings);
+            }
+            _ => self.findings.add(at, "carried forward, and not what was logged"),
+        }
     }
 
     /// Decides which leaves to go on with, and tells what is wrong with entries or hashes.
@@ -353,6 +442,9 @@ impl<'a> Check<'a> {
                 if let Some(first) = facts.incarnation.as_ref().filter(|_| index == 0) {
                     self.report.incarnation = Incarnation::read(first);
                 }
+                if let (Some(Ok(found)), Some(said)) = (facts.pruning.as_deref(), &self.said) {
+                    self.is_said |= index == said.index && found.minimum == said.minimum;
+                }
                 let (store, size) = (self.store, self.published.size);
                 let lookup = |index| read_again(store, index, size);
                 self.rules.entry(index, facts, &mut self.findings, &mut self.warnings, lookup);
@@ -421,6 +513,7 @@ impl<'a> Check<'a> {
             self.check_tiles(Tree::take_partial);
         }
         self.finish_checkpoints();
+        self.finish_pruned();
         let is_signed = self.finish_published(note);
         self.report.open = self.rules.finish(&mut self.warnings);
         self.report.organisations = self.rules.organisations();
@@ -428,6 +521,21 @@ impl<'a> Check<'a> {
         (self.report.findings, self.report.findings_left_off) = self.findings.finish();
         (self.report.warnings, self.report.warnings_left_off) = self.warnings.finish();
         (self.report, is_signed)
+    }
+
+    /// What is gone is excused by an entry that was found in the tree, and by nothing else.
+    fn finish_pruned(&mut self) {
+        let Some(said) = &self.said else { return };
+        if !self.is_said {
+            let what = format!(
+                "entries before {} are gone, and entry {}, which should say so, is not in the tree",
+                said.minimum, said.index
+            );
+            self.findings.add(0..said.minimum, what);
+        }
+        let mut pruned = Pruned::of(said);
+        pruned.shortest = self.rules.shortest().unwrap_or(pruned.shortest);
+        self.report.pruned = Some(pruned);
     }
 
     /// Whether `checkpoint` is signed by a key that counts at its size, which is known when the entries are.
@@ -492,6 +600,13 @@ fn entries_of(bundle: &Bundle, positions: &Range<usize>) -> Range<u64> {
     start + positions.start as u64..start + positions.end as u64
 }
 
+fn read_file(store: &Store, path: &str, bytes_max: usize) -> Option<Vec<u8>> {
+    match store.read(path, bytes_max) {
+        Stored::Bytes { bytes, .. } => Some(bytes),
+        Stored::Missing | Stored::Unreadable(_) => None,
+    }
+}
+
 fn read_again(store: &Store, index: u64, log_size: u64) -> Option<Facts> {
     let path = Bundle::path(index / 256, log_size)?;
     Bundle::read(store, path).facts.into_iter().nth(usize::try_from(index % 256).ok()?)?.ok()
@@ -519,6 +634,8 @@ fn read_parallel(store: &Store, paths: &[TilePath], threads: usize) -> Vec<Bundl
 mod attacks;
 #[cfg(test)]
 mod keys_tests;
+#[cfg(test)]
+mod pruning_tests;
 #[cfg(test)]
 pub(crate) mod published;
 #[cfg(test)]

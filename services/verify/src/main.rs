@@ -10,13 +10,14 @@ use tlog::{TrustPolicy, VerifierKey};
 use verify::archive::{self, ArchiveReport};
 use verify::log::{self, Remembered};
 use verify::proof::{self, ProofReport};
+use verify::pruned::Pruned;
 use verify::receipt::{self, ReceiptReport};
 use verify::report::{Finding, Report};
 
 const HELP: &str = "\
 Verifies logs of Millgate, offline and trusting nobody but the keys it is given.
 
-usage: millgate-verify log DIR TRUST [--checkpoint FILE] [--json]
+usage: millgate-verify log DIR TRUST [--checkpoint FILE] [--kept DAYS] [--json]
        millgate-verify archive FILE TRUST [--json]
        millgate-verify proof FILE TRUST [--entry FILE] [--json]
        millgate-verify receipt FILE TRUST [--proof FILE] [--json]
@@ -32,13 +33,15 @@ const LOG_HELP: &str = "\
 Verifies a published log: every entry, every hash tile, every kept checkpoint, the sequence of every organisation, that
 every outcome belongs to one allowed exchange, and that every decision names policies that were in use.
 
-usage: millgate-verify log DIR TRUST [--checkpoint FILE] [--json]
+usage: millgate-verify log DIR TRUST [--checkpoint FILE] [--kept DAYS] [--json]
 
   DIR                the directory the log is published to, or a copy of it
   --key VKEY         the log's public key, written `name+hash+key`; again for each that the log has had since; or
   --policy FILE      a trust policy (C2SP tlog-policy) that names the log, and the witnesses that must have cosigned
   --checkpoint FILE  a checkpoint of this log that you have put aside earlier: shows a log that was cut or rewritten
                      together with all the checkpoints it has kept
+  --kept DAYS        for how many days the plant has said that it keeps entries, as in `3650d`: shows that some were
+                     pruned earlier. Without it, what was pruned is said, with the time that its entry claims
   --json             one JSON object instead of text
 
 exit code: 0 the log is fine, 1 it is not (what and which entries is printed), 2 there was nothing to check
@@ -132,6 +135,7 @@ struct LogArguments {
     dir: PathBuf,
     trust: TrustArgument,
     checkpoint: Option<PathBuf>,
+    kept_days: Option<u32>,
     json: bool,
 }
 
@@ -208,16 +212,17 @@ fn parse(arguments: Vec<OsString>) -> Result<Command, String> {
 }
 
 fn parse_log(arguments: impl Iterator<Item = OsString>) -> Result<Command, String> {
-    let Some(given) = Given::parse("log", "DIR", Some("--checkpoint"), arguments)? else {
+    let Some(mut given) = Given::parse("log", "DIR", &["--checkpoint", "--kept"], arguments)? else {
         return Ok(Command::Help(LOG_HELP));
     };
+    let (checkpoint, kept) = (given.own("--checkpoint").map(PathBuf::from), given.own("--kept"));
+    let days = |text: OsString| {
+        let days = text.to_str().and_then(|text| text.strip_suffix('d')?.parse().ok());
+        days.ok_or_else(|| String::from("`--kept` takes whole days, as in `3650d`"))
+    };
+    let kept_days = kept.map(days).transpose()?;
     let dir = given.what.ok_or_else(|| lacks("log", "the log's directory"))?.into();
-    Ok(Command::Log(LogArguments {
-        dir,
-        trust: given.trust,
-        checkpoint: given.beside.map(PathBuf::from),
-        json: given.json,
-    }))
+    Ok(Command::Log(LogArguments { dir, trust: given.trust, checkpoint, kept_days, json: given.json }))
 }
 
 /// `None`: help is wanted.
@@ -226,9 +231,12 @@ fn parse_file(
     own: Option<&str>,
     arguments: impl Iterator<Item = OsString>,
 ) -> Result<Option<FileArguments>, String> {
-    let Some(Given { what, trust, beside, json }) = Given::parse(command, "FILE", own, arguments)? else {
+    let own: Vec<&str> = own.into_iter().collect();
+    let Some(mut given) = Given::parse(command, "FILE", &own, arguments)? else {
         return Ok(None);
     };
+    let beside = own.first().and_then(|name| given.own(name));
+    let Given { what, trust, json, .. } = given;
     let file = what.ok_or_else(|| lacks(command, &format!("the file of the {command}")))?.into();
     Ok(Some(FileArguments { file, trust, beside: beside.map(PathBuf::from), json }))
 }
@@ -237,8 +245,8 @@ fn parse_file(
 struct Given {
     what: Option<OsString>,
     trust: TrustArgument,
-    /// The value of the command's own option.
-    beside: Option<OsString>,
+    /// The values of the command's own options.
+    own: Vec<(String, OsString)>,
     json: bool,
 }
 
@@ -251,10 +259,11 @@ impl Given {
     fn parse(
         command: &str,
         what: &str,
-        own: Option<&str>,
+        known: &[&str],
         mut arguments: impl Iterator<Item = OsString>,
     ) -> Result<Option<Self>, String> {
-        let (mut found, mut keys, mut policy, mut beside, mut json) = (None, Vec::new(), None, None, false);
+        let (mut found, mut keys, mut policy, mut json) = (None, Vec::new(), None, false);
+        let mut own: Vec<(String, OsString)> = Vec::new();
         while let Some(argument) = arguments.next() {
             let (option, mut inline) = split_option(&argument);
             let mut value =
@@ -265,7 +274,12 @@ impl Given {
                     keys.push(value("--key")?.into_string().map_err(|_| "the key is not text".to_owned())?);
                 }
                 Some("--policy") => set(&mut policy, value("--policy")?, "--policy")?,
-                Some(option) if Some(option) == own => set(&mut beside, value(option)?, option)?,
+                Some(option) if known.contains(&option) => {
+                    if own.iter().any(|(name, _)| name == option) {
+                        return Err(format!("`{option}` is given twice"));
+                    }
+                    own.push((option.to_owned(), value(option)?));
+                }
                 Some("--json") if inline.is_none() => json = true,
                 Some(option) => {
                     let help = format!("try `millgate-verify {command} --help`");
@@ -280,7 +294,12 @@ impl Given {
             ([], None) => return Err(lacks(command, "`--key` or `--policy`")),
             ([_, ..], Some(_)) => return Err("`--key` and `--policy` are given; one says whom to trust".to_owned()),
         };
-        Ok(Some(Self { what: found, trust, beside, json }))
+        Ok(Some(Self { what: found, trust, own, json }))
+    }
+
+    fn own(&mut self, name: &str) -> Option<OsString> {
+        let at = self.own.iter().position(|(own, _)| own == name)?;
+        Some(self.own.swap_remove(at).1)
     }
 }
 
@@ -431,7 +450,34 @@ fn verify_log(arguments: &LogArguments) -> Result<Report, String> {
     let (cosigned, finding) = trust.witnessed(&report.note);
     report.cosigned = cosigned;
     report.findings.extend(finding);
+    let faults: Vec<Finding> =
+        report.pruned.iter().flat_map(|pruned| pruned_faults(arguments, &trust, pruned)).collect();
+    report.findings.extend(faults);
     Ok(report)
+}
+
+/// What was pruned, held against what the caller was told, and against the clocks of witnesses whom the caller trusts.
+fn pruned_faults(arguments: &LogArguments, trust: &Trust, pruned: &Pruned) -> Vec<Finding> {
+    let told = arguments.kept_days.and_then(|days| pruned.fault(days));
+    let mut faults: Vec<Finding> =
+        told.into_iter().map(|(at, what)| Finding { what, entries: Some((at, at)) }).collect();
+    let mut kept = log::kept_below(&arguments.dir, pruned.below);
+    let cosigned = kept.find_map(|(size, note)| {
+        let latest = trust.policy.cosigned(&note).into_iter().max_by_key(|(_, seconds)| *seconds)?;
+        Some((size, latest))
+    });
+    if let Some((size, (witness, seconds))) = cosigned
+        && pruned.is_later(seconds)
+    {
+        let under = pruned.under;
+        let what = format!(
+            "says that all entries before {} are of before {}; when `{witness}` cosigned a checkpoint of {size} entries, it was later",
+            pruned.below,
+            pruned.before.to_rfc3339()
+        );
+        faults.push(Finding { what, entries: Some((under, under)) });
+    }
+    faults
 }
 
 fn remembered(file: &Path, keys: &[VerifierKey]) -> Result<Remembered, String> {
@@ -467,10 +513,12 @@ mod tests {
             dir: "d".into(),
             trust: TrustArgument::Keys(vec!["a+b+c=".into()]),
             checkpoint: Some("f".into()),
+            kept_days: Some(90),
             json: true,
         });
-        assert_eq!(parsed("log d --key a+b+c= --checkpoint f --json").as_ref(), Ok(&expected));
-        assert_eq!(parsed("log --json --checkpoint=f --key=a+b+c= d").as_ref(), Ok(&expected));
+        assert_eq!(parsed("log d --key a+b+c= --checkpoint f --kept 90d --json").as_ref(), Ok(&expected));
+        assert_eq!(parsed("log --json --checkpoint=f --kept=90d --key=a+b+c= d").as_ref(), Ok(&expected));
+        assert!(parsed("log d --key a+b+c= --kept 90").unwrap_err().contains("whole days"));
         assert_eq!(parsed("--help"), Ok(Command::Help(HELP)));
         assert_eq!(parsed("log d --help"), Ok(Command::Help(LOG_HELP)));
         assert_eq!(parsed("--version"), Ok(Command::Version));

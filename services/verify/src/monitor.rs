@@ -5,7 +5,8 @@
 //!    cosigned as the trust policy asks;
 //! 2. it is of no smaller tree than the last good one, and of the same if it is of the same size;
 //! 3. the entries between the two are there, have the form of entries, and together with those seen before make its root, so
-//!    that what was seen before is unchanged in it;
+//!    that what was seen before is unchanged in it. Of entries that were pruned before they could be seen the hashes do, if one
+//!    of the new entries says so ([`crate::pruned`]);
 //! 4. organisations' sequences and outcomes go on without gap or fork, from what was seen before;
 //! 5. something was written not too long ago, and no entry is later than this machine's clock or than a witness's.
 //!
@@ -21,15 +22,17 @@ use crate::checkpoints::NOTE_BYTES_MAX;
 use crate::facts::Facts;
 use crate::findings::Findings;
 use crate::keys::{Event, KeyRing};
+use crate::pruned;
 use crate::report::Finding;
 use crate::rules::Rules;
 use model::canonical::{hex, unhex};
 use model::entry::Kind;
+use model::pruning::Pruning;
 use model::{Clock, Timestamp};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use tlog::tile::{TilePath, WIDTH, subtree_in, tile_of};
-use tlog::{Checkpoint, CompactRange, TrustPolicy, VerifierKey};
+use tlog::tile::{Kind as TileKind, TilePath, WIDTH, subtree_in, tile_of};
+use tlog::{Checkpoint, CompactRange, TrustPolicy, VerifierKey, hashes_from_bytes, leaf_hash};
 
 const FORMAT: &str = "millgate-monitor/1";
 /// Clocks of machines that keep time differ by less.
@@ -60,6 +63,8 @@ pub struct Watch {
     pub policy: TrustPolicy,
     /// A log that writes nothing for longer is not running, or somebody keeps it back.
     pub silence_ms: i64,
+    /// For how many days entries are to be kept, as the plant has said.
+    pub kept_days: Option<u32>,
 }
 
 /// What has been seen of a log.
@@ -312,6 +317,8 @@ impl Seen {
             latest: self.latest,
             newest: None,
             keys: self.keys.clone(),
+            kept_days: watch.kept_days,
+            said: None,
         };
         let (mut of_entries, mut beside) = (Findings::default(), Findings::default());
         let read = next.read(files, checkpoint.size, look, (&mut of_entries, &mut beside));
@@ -390,6 +397,9 @@ struct Next {
     /// The latest time of the new entries, with its entry: not always the last one's.
     newest: Option<(Timestamp, u64)>,
     keys: KeyRing,
+    kept_days: Option<u32>,
+    /// The entry by which new entries are gone.
+    said: Option<Pruning>,
 }
 
 impl Next {
@@ -427,6 +437,9 @@ impl Next {
         while self.range.size() < size {
             let Some(path) = Bundle::path(self.range.size() / width, size) else { return Ok(false) };
             let Some((bytes, of_full)) = read_tile(files, path)? else {
+                if self.pass_pruned(files, path, size, (findings, warnings))? {
+                    continue;
+                }
                 findings.missing(path, path.entries());
                 return Ok(false);
             };
@@ -451,6 +464,72 @@ impl Next {
                     }
                 }
             }
+        }
+        // What is gone is excused by an entry that is among the others, and by nothing else.
+        let by = self.rules.pruned_by().map(|said| (said.index, said.minimum));
+        if let Some(said) = self.said.as_ref().filter(|said| by.is_none_or(|(_, minimum)| minimum < said.minimum)) {
+            let what = format!("entries before {} are gone, and entry {} does not say so", said.minimum, said.index);
+            findings.add(0..said.minimum, what);
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Goes over a bundle that is gone by its hashes. `false`: nothing says that it is gone, or its hashes are not there.
+    fn pass_pruned(
+        &mut self,
+        files: &mut dyn Files,
+        path: TilePath,
+        size: u64,
+        (findings, warnings): (&mut Findings, &mut Findings),
+    ) -> Result<bool, Unreachable> {
+        let mut failed = None;
+        let mut read = |name: &str, bytes_max: usize| match files.read(name, bytes_max) {
+            Ok(bytes) => bytes,
+            Err(why) => {
+                failed.get_or_insert(Unreachable(format!("`{name}`: {why}")));
+                None
+            }
+        };
+        let entries = path.entries();
+        if self.said.is_none() {
+            self.said = pruned::load(size, &mut read).filter(|said| entries.end <= said.minimum);
+            if let Some(said) = &self.said {
+                self.rules.prune(said.minimum);
+                let what = format!("pruned under entry {} before they were seen here", said.index);
+                warnings.add(self.range.size()..said.minimum, what);
+            }
+        }
+        let Some(said) = self.said.clone().filter(|said| entries.end <= said.minimum) else {
+            return failed.map_or(Ok(false), Err);
+        };
+        let tile = TilePath { kind: TileKind::Tile(0), ..path };
+        let hashes = read(&tile.to_path(), FILE_BYTES_MAX).and_then(|bytes| hashes_from_bytes(&bytes));
+        let Some(hashes) = hashes.filter(|hashes| hashes.len() == usize::from(WIDTH)) else {
+            return failed.map_or(Ok(false), Err);
+        };
+        let known = self.range.size();
+        for (index, leaf) in entries.clone().zip(hashes).filter(|(index, _)| *index >= known) {
+            self.range.push(leaf);
+            if !said.carried.contains(&index) {
+                continue;
+            }
+            let bytes = pruned::carried(index, &mut read).filter(|bytes| leaf_hash(bytes) == leaf);
+            match bytes.and_then(|bytes| Facts::of_entry(&bytes).ok()) {
+                Some(facts) => {
+                    self.rules.carried(index, &facts, &said, findings);
+                    if let Some(change) = &facts.key {
+                        self.keys.said(index, change, findings);
+                    }
+                }
+                None => findings.add(index..index + 1, "carried forward, and not there or not what was logged"),
+            }
+        }
+        if let Some(unreachable) = failed {
+            return Err(unreachable);
+        }
+        if entries.end == said.minimum {
+            self.rules.begin(&said, findings);
         }
         Ok(true)
     }
@@ -477,6 +556,18 @@ impl Next {
                     Event::Retired => "retires a key of the log",
                 };
                 warnings.add(index..index + 1, format!("{what}: {key}"));
+            }
+        }
+        if let Some(Ok(said)) = facts.pruning.as_deref() {
+            let what = format!(
+                "prunes entries before {}: it says that all are of before {}, and kept for {} days",
+                said.minimum,
+                said.before.to_rfc3339(),
+                said.days
+            );
+            warnings.add(index..index + 1, what);
+            if let Some(days) = self.kept_days.filter(|days| said.days < *days) {
+                findings.add(index..index + 1, pruned::too_short(said.days, days));
             }
         }
         if facts.kind == Kind::Gap {

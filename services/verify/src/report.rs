@@ -2,6 +2,7 @@
 
 use crate::incarnation::Incarnation;
 use crate::keys::Keys;
+use crate::pruned::Pruned;
 use model::Timestamp;
 use serde_json::{Value, json};
 use std::fmt;
@@ -37,6 +38,8 @@ pub struct Report {
     pub cosigned: Vec<(String, u64)>,
     /// The log that this one takes the place of, as its operator says.
     pub incarnation: Option<Incarnation>,
+    /// Entries that are not kept any longer, as one of them says.
+    pub pruned: Option<Pruned>,
     /// What its entries say of its keys.
     pub keys: Keys,
     pub findings: Vec<Finding>,
@@ -65,6 +68,7 @@ impl Report {
             "organisations": self.organisations,
             "open": self.open,
             "cosigned": cosigned_json(&self.cosigned),
+            "pruned": self.pruned.as_ref().map(Pruned::to_json),
             "keys": self.keys.to_json(),
             "incarnation": self.incarnation.as_ref().map(Incarnation::to_json),
             "findings": self.findings.iter().map(Finding::to_json).collect::<Vec<_>>(),
@@ -112,6 +116,7 @@ impl fmt::Display for Report {
         list(f, "", &self.findings, self.findings_left_off)?;
         list(f, "warning: ", &self.warnings, self.warnings_left_off)?;
         writeln!(f, "  entries        {} of {}", self.entries, self.size)?;
+        self.pruned.as_ref().map_or(Ok(()), |pruned| pruned.fmt(f))?;
         writeln!(f, "  root           {}", self.root)?;
         writeln!(f, "  checkpoints    {} kept", self.checkpoints)?;
         writeln!(

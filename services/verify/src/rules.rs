@@ -5,6 +5,7 @@ use crate::facts::{Facts, Ruled};
 use crate::findings::Findings;
 use model::entry::{Kind, Place};
 use model::erasure::{Asked, Erasure, Event, Request, Requests};
+use model::pruning::Pruning;
 use model::{Digest, OrganisationId, Timestamp, canonical};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -30,6 +31,43 @@ pub struct Rules {
     boot: Option<u64>,
     /// Runs of the broker so far.
     run: u64,
+    /// Entries before this one are gone, as an entry says.
+    pruned: u64,
+    /// Of some organisations it does not say where they stood.
+    left_out: bool,
+    /// The last pruning.
+    pruning: Option<Box<Pruning>>,
+    /// For how many days the shortest policy keeps entries that any were pruned by, and under which entry.
+    shortest: Option<(u32, u64)>,
+    days: Days,
+    /// Entries up to here were seen, or passed over.
+    seen_to: u64,
+}
+
+/// From which entry on there is one of a day (since 1970) or later. So that nobody calls entries older than they were.
+#[derive(Clone, Debug, Default)]
+struct Days(Vec<(i64, u64)>);
+
+/// Eleven years. A hostile log can have one a day per entry.
+const DAYS_MAX: usize = 4_096;
+const DAY_MS: i64 = 86_400_000;
+
+impl Days {
+    fn see(&mut self, index: u64, time: Timestamp) {
+        let day = time.millis().div_euclid(DAY_MS);
+        if self.0.last().is_none_or(|(last, _)| *last < day) {
+            if self.0.len() >= DAYS_MAX {
+                self.0.remove(0);
+            }
+            self.0.push((day, index));
+        }
+    }
+
+    /// The first entry of that time, a midnight, or later.
+    fn first_of(&self, time: Timestamp) -> Option<(i64, u64)> {
+        let day = time.millis().div_euclid(DAY_MS);
+        self.0.get(self.0.partition_point(|(seen, _)| *seen < day)).copied()
+    }
 }
 
 /// An organisation's latest entry.
@@ -86,6 +124,8 @@ impl Rules {
         lookup: impl FnOnce(u64) -> Option<Facts>,
     ) -> Option<Worth> {
         self.clock(index, facts.time, warnings);
+        self.days.see(index, facts.time);
+        self.seen_to = index + 1;
         if self.boot.replace(facts.boot) != Some(facts.boot) {
             self.run += 1;
         }
@@ -105,8 +145,122 @@ impl Rules {
             self.outcome(index, facts.of, findings, lookup);
         }
         self.policies(index, facts.ruled, findings);
+        if let Some(said) = &facts.pruning {
+            self.pruning(index, said, findings);
+        }
         let said = facts.erasure.as_ref()?;
         Some(self.erasure(index, said, |_| false, findings))
+    }
+
+    /// Entries before `minimum` are gone. What is carried forward of them comes next, and then [`Rules::begin`].
+    pub fn prune(&mut self, minimum: u64) {
+        self.pruned = self.pruned.max(minimum);
+    }
+
+    /// An entry that is carried forward: it says what it says, and nothing follows from its place.
+    pub fn carried(&mut self, index: u64, facts: &Facts, said: &Pruning, findings: &mut Findings) {
+        if facts.time >= said.before {
+            let what = format!("pruned under entry {} as one of before {}, and is later", said.index, said.before);
+            findings.add(index..index + 1, what);
+        }
+        if facts.incarnation.is_some() && index > 0 {
+            findings.add(index..index + 1, "begins another log in the middle of this one");
+        }
+        if facts.opens || facts.kind == Kind::Outcome {
+            findings.add(index..index + 1, "carried forward, and nothing depends on it");
+        }
+        self.policies(index, facts.ruled, findings);
+        if let Some(erasure) = &facts.erasure {
+            self.erasure(index, erasure, |_| false, findings);
+        }
+    }
+
+    /// Everything before `said.minimum` is passed over: goes on with what the entry says of that, held against what is known.
+    pub fn begin(&mut self, said: &Pruning, findings: &mut Findings) {
+        self.prune(said.minimum);
+        self.compare_places(said, findings);
+        for (organisation, place) in &said.organisations {
+            let latest = Latest { sequence: place.sequence, index: place.previous.unwrap_or(0) };
+            self.organisations.insert(organisation.clone(), latest);
+        }
+        self.left_out |= said.organisations_left_out > 0;
+        self.seen_to = self.seen_to.max(said.minimum);
+        let run = self.run;
+        let open = std::mem::take(&mut self.open);
+        self.open = said.open.iter().map(|index| (*index, open.get(index).copied().unwrap_or(run))).collect();
+    }
+
+    /// The minimum index that the last pruning says, and its entry.
+    pub fn pruned_by(&self) -> Option<&Pruning> {
+        self.pruning.as_deref()
+    }
+
+    /// The shortest time for which entries were kept that were pruned, in days, and by which entry.
+    pub fn shortest(&self) -> Option<(u32, u64)> {
+        self.shortest
+    }
+
+    /// The entry of a pruning: what it says of entries that were seen must be so.
+    fn pruning(&mut self, index: u64, said: &Result<Pruning, &'static str>, findings: &mut Findings) {
+        let at = index..index + 1;
+        let said = match said {
+            Err(member) => return findings.add(at, format!("a pruning whose member `{member}` cannot be understood")),
+            Ok(said) => Pruning { index, ..said.clone() },
+        };
+        let faults = said.fault().into_iter().chain(said.fault_behind(self.pruning.as_deref()));
+        let faults: Vec<String> = faults.collect();
+        let is_good = faults.is_empty();
+        faults.iter().for_each(|what| findings.add(at.clone(), what));
+        if let Some((day, seen)) = self.days.first_of(said.before).filter(|(_, seen)| *seen < said.minimum) {
+            let of = Timestamp(day.saturating_mul(DAY_MS)).to_rfc3339();
+            let what = format!(
+                "says that all entries before {} are of before {}, and entry {seen} is of {of} or later",
+                said.minimum, said.before
+            );
+            findings.add(at.clone(), what);
+        }
+        if let Some((open, _)) = self.open.range(..said.minimum).next() {
+            findings.add(at, format!("prunes entry {open}, whose exchange has no outcome"));
+        }
+        self.compare_places(&said, findings);
+        if is_good {
+            let shorter = self.shortest.is_none_or(|(days, _)| said.days < days);
+            self.shortest = if shorter { Some((said.days, index)) } else { self.shortest };
+            self.pruning = Some(Box::new(said));
+        }
+    }
+
+    /// Where organisations stood before the minimum index, as far as that is known here.
+    fn compare_places(&self, said: &Pruning, findings: &mut Findings) {
+        if !self.holes.0.is_empty() {
+            return;
+        }
+        let at = said.index..said.index + 1;
+        for (organisation, latest) in &self.organisations {
+            let place = said.organisations.get(organisation).map(|place| (place.sequence, place.previous.unwrap_or(0)));
+            let is_so = match place {
+                None => said.organisations_left_out > 0 || latest.index >= said.minimum,
+                Some(place) if latest.index < said.minimum && latest.index >= self.seen_from(said) => {
+                    place == (latest.sequence, latest.index)
+                }
+                Some((sequence, index)) if latest.index < said.minimum => {
+                    sequence >= latest.sequence && index >= latest.index
+                }
+                Some((sequence, _)) => sequence < latest.sequence,
+            };
+            if !is_so {
+                let what = format!(
+                    "does not say where the entries of organisation `{organisation}` stood before {}",
+                    said.minimum
+                );
+                findings.add(at.clone(), what);
+            }
+        }
+    }
+
+    /// From here on up to the minimum index of `said` every entry was seen: then nobody's last entry can be a later one.
+    fn seen_from(&self, said: &Pruning) -> u64 {
+        if self.seen_to >= said.minimum { 0 } else { u64::MAX }
     }
 
     /// A broker decides only by policies that the log already says are in use.
@@ -149,8 +303,9 @@ impl Rules {
             Event::Erased(erasure) => Erasure { index, ..erasure.clone() }.fault(),
             Event::Requested(_) | Event::Refused => None,
         };
-        let Self { asked, holes, .. } = self;
-        let asked = asked.see(index, event, |requested| holes.contains(requested) || is_hidden(requested));
+        let Self { asked, holes, pruned, .. } = self;
+        let is_hidden = |requested| holes.contains(requested) || requested < *pruned || is_hidden(requested);
+        let asked = asked.see(index, event, is_hidden);
         for what in fault.into_iter().chain(asked.err()) {
             findings.add(at.clone(), what);
         }
@@ -173,7 +328,8 @@ impl Rules {
         let previous = latest.map_or(0, |latest| latest.sequence);
         let follows = place.sequence == previous + 1 && place.previous == latest.map(|latest| latest.index);
         let is_behind = |i: u64| latest.is_none_or(|latest| i > latest.index);
-        let is_hidden = |i: u64| self.holes.contains(i) && is_behind(i);
+        let is_gone = |i: u64| self.left_out && latest.is_none() && i < self.pruned;
+        let is_hidden = |i: u64| self.holes.contains(i) && is_behind(i) || is_gone(i);
         let over_a_hole = place.sequence > previous && place.previous.is_some_and(is_hidden);
         if follows || over_a_hole {
             return;
@@ -231,6 +387,12 @@ impl Rules {
             "time": self.previous_time.map(Timestamp::millis),
             "boot": self.boot,
             "run": self.run,
+            "pruned": self.pruned,
+            "left_out": self.left_out,
+            "pruning": self.pruning.as_ref().map(|said| json!([said.index, said.first, said.minimum, said.before.millis()])),
+            "shortest": self.shortest.map(|(days, index)| json!([days, index])),
+            "days": self.days.0.iter().map(|(day, index)| json!([day, index])).collect::<Vec<_>>(),
+            "seen_to": self.seen_to,
         })
     }
 
@@ -243,6 +405,7 @@ impl Rules {
             Some((OrganisationId::new(id).ok()?, Latest { sequence, index }))
         };
         let digest = |value: &Value| canonical::unhex(value.as_str()?)?.try_into().ok().map(Digest);
+        let day = |value: &Value| Some((value.get(0)?.as_i64()?, value.get(1)?.as_u64()?));
         // What was kept by an earlier version says nothing of policies.
         let in_use = value.get("in_use").and_then(Value::as_array);
         Some(Self {
@@ -254,6 +417,13 @@ impl Rules {
             previous_time: value.get("time").and_then(Value::as_i64).map(Timestamp),
             boot: value.get("boot").and_then(Value::as_u64),
             run: value.get("run")?.as_u64()?,
+            // What was kept by an earlier version says nothing of prunings.
+            pruned: value.get("pruned").and_then(Value::as_u64).unwrap_or(0),
+            left_out: value.get("left_out").and_then(Value::as_bool).unwrap_or(false),
+            pruning: value.get("pruning").and_then(pruning_from_json).map(Box::new),
+            shortest: value.get("shortest").and_then(pair).and_then(|(days, at)| Some((u32::try_from(days).ok()?, at))),
+            days: Days(value.get("days").and_then(Value::as_array).into_iter().flatten().filter_map(day).collect()),
+            seen_to: value.get("seen_to").and_then(Value::as_u64).unwrap_or(0),
         })
     }
 
@@ -270,6 +440,25 @@ impl Rules {
         }
         self.open.len() as u64
     }
+}
+
+/// As far as the next one is held against it.
+fn pruning_from_json(value: &Value) -> Option<Pruning> {
+    let number = |at: usize| value.get(at)?.as_u64();
+    Some(Pruning {
+        index: number(0)?,
+        time: Timestamp(0),
+        first: number(1)?,
+        minimum: number(2)?,
+        before: Timestamp(value.get(3)?.as_i64()?),
+        days: 0,
+        policy: Digest([0; 32]),
+        organisations: BTreeMap::new(),
+        organisations_left_out: 0,
+        open: BTreeSet::new(),
+        carried: BTreeSet::new(),
+        directory: 0,
+    })
 }
 
 fn asked_to_json((index, request, done): (u64, &Request, bool)) -> Value {
@@ -305,6 +494,7 @@ mod tests {
             opens: false,
             of: None,
             erasure: None,
+            pruning: None,
             incarnation: None,
             ruled: None,
             key: None,

@@ -6,20 +6,25 @@ use crate::append::Log;
 use crate::error::ReadError;
 use crate::reader::Reader;
 use crate::recover::entry_bytes;
+use crate::store::StoreError;
 use model::canonical::Members;
 use model::entry::Entry;
 use model::erasure::{Held, People};
 
 impl Log {
-    /// Whoever has no reference takes part in no entry.
-    pub(super) async fn held(&self, holds: &Holds) -> Result<Held, EraseError> {
-        let organisations = holds.organisations().map(str::to_owned).collect();
-        let mut held = Held { organisations, ..Held::default() };
-        for principal in holds.principals() {
-            held.references.extend(self.inner.reader.reference_of(principal).await?);
-        }
-        Ok(held)
+    pub(crate) async fn held(&self, holds: &Holds) -> Result<Held, EraseError> {
+        Ok(held_of(&self.inner.reader, holds).await?)
     }
+}
+
+/// Whoever has no reference takes part in no entry.
+pub(crate) async fn held_of(reader: &Reader, holds: &Holds) -> Result<Held, StoreError> {
+    let organisations = holds.organisations().map(str::to_owned).collect();
+    let mut held = Held { organisations, ..Held::default() };
+    for principal in holds.principals() {
+        held.references.extend(reader.reference_of(principal).await?);
+    }
+    Ok(held)
 }
 
 /// Whether values behind this entry must stay. What cannot be understood could be of anybody.

@@ -210,7 +210,8 @@ impl Part {
 }
 
 /// Keeps values of a reference out of the log while it is being erased; for good with [`Retired::keep`].
-struct Retired<'l> {
+#[derive(Debug)]
+pub(crate) struct Retired<'l> {
     log: &'l Log,
     reference: Option<String>,
     /// Of the log when it began.
@@ -218,7 +219,7 @@ struct Retired<'l> {
 }
 
 impl<'l> Retired<'l> {
-    async fn new(log: &'l Log, reference: String) -> Result<Self, EraseError> {
+    pub(crate) async fn new(log: &'l Log, reference: String) -> Result<Self, EraseError> {
         let (done, answer) = oneshot::channel();
         let mut retired = Self { log, reference: Some(reference.clone()), size: 0 };
         let _ = log.inner.urgent.send(Urgent::Retire { reference, done });
@@ -226,8 +227,17 @@ impl<'l> Retired<'l> {
         Ok(retired)
     }
 
-    fn keep(mut self) {
+    pub(crate) fn keep(mut self) {
         self.reference = None;
+    }
+
+    /// Entries of the log when it began.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    pub(crate) fn reference(&self) -> &str {
+        self.reference.as_deref().unwrap_or_default()
     }
 }
 

@@ -14,9 +14,19 @@ use std::collections::{BTreeMap, BTreeSet};
 /// How long values are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
-    /// Days, by class; a class that is not there is kept.
+    /// Days, by class; a class that is not there is kept as long as its entry.
     pub days: BTreeMap<CommitmentClass, u32>,
     pub holds: Holds,
+    /// How long entries themselves are kept; `None` is for ever.
+    pub entries: Option<Kept>,
+}
+
+/// How long entries are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    pub days: u32,
+    /// The policy in words, or where it stands.
+    pub statement: Option<String>,
 }
 
 const DAY_MS: i64 = 86_400_000;
@@ -27,7 +37,13 @@ impl Retention {
     /// The policy as it is written down, in canonical JSON. It names nobody: who is on hold, entries say by reference.
     pub fn text(&self) -> Vec<u8> {
         let days = self.days.iter().map(|(class, days)| (class.as_str(), Value::int(i64::from(*days))));
-        Value::object([("disclosures_days", Value::object(days)), ("v", Value::text("millgate-retention/1"))]).encode()
+        let entries = self.entries.as_ref().map(|kept| {
+            let days = ("days", Value::int(i64::from(kept.days)));
+            let statement = kept.statement.as_deref().map(|text| ("statement", Value::text(text)));
+            ("entries", Value::object([days].into_iter().chain(statement)))
+        });
+        let members = [("disclosures_days", Value::object(days)), ("v", Value::text("millgate-retention/1"))];
+        Value::object(members.into_iter().chain(entries)).encode()
     }
 }
 

@@ -4,6 +4,7 @@ use super::findings::Findings;
 use crate::open_set::OpenSet;
 use crate::store::OrganisationState;
 use model::entry::{Entry, Kind, Place};
+use model::pruning::Pruning;
 use model::{OrganisationId, Value};
 use std::collections::{BTreeSet, HashMap};
 
@@ -14,6 +15,8 @@ pub(super) struct Facts {
     open: BTreeSet<u64>,
     /// Entries that could not be read, both ends inclusive, ascending.
     holes: Vec<(u64, u64)>,
+    /// Organisations of which nothing is said before their first entry that is there.
+    left_out: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +27,17 @@ struct Seen {
 }
 
 impl Facts {
+    /// What a pruning says of the entries that are gone with it, which stand before all others.
+    pub(super) fn begin(&mut self, said: &Pruning) {
+        let holes = self.holes.len();
+        for (organisation, place) in &said.organisations {
+            let state = OrganisationState { sequence: place.sequence, last_index: place.previous.unwrap_or(0) };
+            self.organisations.insert(organisation.clone(), Seen { state, holes });
+        }
+        self.open.extend(&said.open);
+        self.left_out = said.organisations_left_out;
+    }
+
     pub(super) fn hole(&mut self, entries: (u64, u64)) {
         self.holes.push(entries);
     }
@@ -67,6 +81,7 @@ impl Facts {
             None => Place { sequence: 1, previous: None },
         };
         let unbroken = last.map_or(0, |seen| seen.holes) == self.holes.len();
+        let unbroken = unbroken && (last.is_some() || self.left_out == 0);
         if unbroken && place != expected {
             let (found, wanted) = (place.sequence, expected.sequence);
             let what = format!("it is number {found} of `{organisation}`, and number {wanted} was to come");
@@ -105,6 +120,7 @@ impl Facts {
         for name in names {
             let seen = self.organisations.get(name);
             let unbroken = seen.map_or(0, |seen| seen.holes) == self.holes.len();
+            let unbroken = unbroken && (seen.is_some() || self.left_out == 0);
             if unbroken && seen.map(|seen| seen.state) != stored.get(name).copied() {
                 let at = seen.map_or(last_index, |seen| seen.state.last_index);
                 findings.add((at, at), format!("the stored state of `{name}` is not that of its last entry"));

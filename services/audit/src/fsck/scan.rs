@@ -2,6 +2,7 @@
 
 use super::facts::Facts;
 use super::findings::Findings;
+use super::pruned::Prunings;
 use super::published::Published;
 use super::values::Values;
 use crate::batch::sha256;
@@ -17,16 +18,19 @@ use tlog::tile::HEIGHT;
 use tlog::{CompactRange, Hash};
 
 pub(super) struct Scan<'a> {
-    reader: &'a Reader,
-    published: Option<Published>,
-    findings: &'a mut Findings,
-    facts: Facts,
-    values: Values<'a>,
+    pub(super) reader: &'a Reader,
+    pub(super) published: Option<Published>,
+    pub(super) findings: &'a mut Findings,
+    pub(super) facts: Facts,
+    pub(super) values: Values<'a>,
+    pub(super) prunings: Prunings,
+    /// Entries that are gone.
+    pub(super) pruned: u64,
     /// Entries that the head speaks of; the log may have grown since.
     size: u64,
     /// The tree so far; `None` behind damage that nothing made up for.
     range: Option<CompactRange>,
-    index: u64,
+    pub(super) index: u64,
     read: u64,
     checkpoints: Checkpoints,
     /// From here on no checkpoint has confirmed the entries.
@@ -48,10 +52,13 @@ impl<'a> Scan<'a> {
         size: u64,
         findings: &'a mut Findings,
     ) -> Result<Self, ReadError> {
+        let prunings = Prunings::of(reader, findings).await?;
         let mut scan = Self {
             reader,
             published,
             findings,
+            prunings,
+            pruned: 0,
             facts: Facts::default(),
             values: Values::new(reader, size).await?,
             size,
@@ -105,7 +112,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Entries that cannot be read.
-    fn lose(&mut self, entries: (u64, u64), what: &str) {
+    pub(super) fn lose(&mut self, entries: (u64, u64), what: &str) {
         self.findings.add(entries, what);
         self.facts.hole(entries);
         self.make_up_for(entries);
@@ -214,6 +221,7 @@ impl<'a> Scan<'a> {
         match Entry::parse(bytes) {
             Ok(entry) => {
                 self.facts.see(index, &entry, self.findings);
+                self.prunings.see(index, &entry, self.findings);
                 self.values.see(index, &entry, self.findings).await?;
             }
             Err(error) => {
@@ -227,7 +235,7 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    fn push(&mut self, index: u64, leaf: Hash) {
+    pub(super) fn push(&mut self, index: u64, leaf: Hash) {
         let Self { range: Some(range), published, findings, .. } = self else { return };
         if range.size() != index {
             return;
@@ -243,7 +251,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Compares the checkpoint of exactly this size, if there is one.
-    async fn at_size(&mut self, size: u64) -> Result<(), ReadError> {
+    pub(super) async fn at_size(&mut self, size: u64) -> Result<(), ReadError> {
         while let Some(row) = self.checkpoints.ahead.front().filter(|row| row.size <= size) {
             let row = row.clone();
             self.compare_checkpoint(&row, size);
@@ -338,6 +346,7 @@ impl<'a> Scan<'a> {
         if let Some(published) = &mut self.published {
             published.finish(self.findings);
         }
+        self.prunings.finish(self.size, self.findings);
         self.values.finish(self.size, self.findings).await?;
         Ok((self.read, self.checkpoints.compared))
     }

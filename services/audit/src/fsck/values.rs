@@ -107,6 +107,11 @@ impl<'a> Values<'a> {
         Ok(())
     }
 
+    /// An entry that was pruned and is kept all the same, without the values behind it.
+    pub(super) fn see_carried(&mut self, index: u64, entry: &Entry, findings: &mut Findings) {
+        self.see_event(index, entry, findings);
+    }
+
     fn see_event(&mut self, index: u64, entry: &Entry, findings: &mut Findings) {
         if entry.kind != Kind::Erasure {
             return;

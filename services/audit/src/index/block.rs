@@ -50,11 +50,15 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    /// `entries` are all of block number `block`.
-    pub(super) fn of<'e>(block: u64, entries: impl IntoIterator<Item = &'e [u8]>, memory: &mut Memory) -> Self {
-        let mut rows = Self { block, ..Self::default() };
+    /// `entries` are all of block number `block` but the first `gone`, which the log does not have any longer.
+    pub(super) fn of<'e>(
+        (block, gone): (u64, usize),
+        entries: impl IntoIterator<Item = &'e [u8]>,
+        memory: &mut Memory,
+    ) -> Self {
+        let mut rows = Self { block, marks: vec![0; gone], ..Self::default() };
         let first = block * BLOCK;
-        for (position, bytes) in (0_u16..).zip(entries) {
+        for (position, bytes) in (0_u16..).skip(gone).zip(entries) {
             let index = first + u64::from(position);
             let Some(facts) = Facts::of(bytes) else {
                 rows.marks.push(0);

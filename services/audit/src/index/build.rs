@@ -29,6 +29,8 @@ pub struct Building {
     database: Database,
     memory: Memory,
     size: u64,
+    /// The first entry that the log has; the block that it is in has no others before it.
+    minimum: u64,
     /// Entries behind the last whole block, in order.
     pending: Vec<Vec<u8>>,
     _lock: File,
@@ -43,7 +45,8 @@ impl Building {
         let lock = lock(dir)?;
         let path = dir.join(DATABASE_FILE);
         create_private_file(dir, &path).map_err(|source| ReadError::File { path: path.clone(), source })?;
-        let kept = match kept(&path, &reader, origin).await {
+        let minimum = reader.minimum().await?;
+        let kept = match kept(&path, &reader, origin, minimum).await {
             Ok(kept) => kept,
             Err(ReadError::Index(error @ IndexError::Damaged(_))) => {
                 tracing::warn!(error = error.chain(), "the index is damaged; it is built anew");
@@ -59,10 +62,13 @@ impl Building {
             None => {
                 create_private_file(dir, &path).map_err(|source| ReadError::File { path: path.clone(), source })?;
                 let fresh = Database::open(&path, origin).await?;
-                (fresh.ok_or_else(|| damaged("meta"))?, 0, Memory::default())
+                let mut fresh = fresh.ok_or_else(|| damaged("meta"))?;
+                fresh.begin_at(minimum).await?;
+                (fresh, 0, Memory::default())
             }
         };
-        Ok(Self { reader, database, memory, size, pending: Vec::new(), _lock: lock })
+        let size = size.max(minimum / BLOCK * BLOCK);
+        Ok(Self { reader, database, memory, size, minimum, pending: Vec::new(), _lock: lock })
     }
 
     /// Entries that are indexed.
@@ -75,9 +81,10 @@ impl Building {
     /// # Errors
     /// When the log cannot be read, after which it can be tried again, or the index not written, after which it cannot.
     pub async fn advance(&mut self) -> Result<bool, ReadError> {
-        let block = BLOCK as usize;
+        let gone = self.minimum.saturating_sub(self.size);
+        let block = usize::try_from(BLOCK - gone).unwrap_or(usize::MAX);
         while self.pending.len() < block {
-            let next = self.size + self.pending.len() as u64;
+            let next = self.size + gone + self.pending.len() as u64;
             let Some(bundle) = self.reader.bundle_from(next).await? else { return Ok(false) };
             let last_index = bundle.first_index + bundle.count.max(1) - 1;
             let damaged = |_| ReadError::Damaged { first_index: next, last_index };
@@ -108,9 +115,10 @@ impl Building {
 
     async fn write(&mut self, entries: Vec<Vec<u8>>) -> Result<(), ReadError> {
         let (block, _) = place(self.size);
+        let gone = usize::try_from(self.minimum.saturating_sub(self.size)).unwrap_or(usize::MAX);
         let mut memory = std::mem::take(&mut self.memory);
         let work = move || {
-            let rows = Rows::of(block, entries.iter().map(Vec::as_slice), &mut memory);
+            let rows = Rows::of((block, gone), entries.iter().map(Vec::as_slice), &mut memory);
             let leaf = entries.last().map_or(Hash([0; 32]), |entry| leaf_hash(entry));
             (rows, memory, leaf)
         };
@@ -166,7 +174,9 @@ pub(super) async fn build_into(
     mut progress: impl FnMut(u64, u64),
 ) -> Result<(), ReadError> {
     let origin = reader.origin().await?;
-    let database = Database::open(file, &origin).await?.ok_or_else(|| damaged("meta"))?;
+    let mut database = Database::open(file, &origin).await?.ok_or_else(|| damaged("meta"))?;
+    let minimum = reader.minimum().await?;
+    database.begin_at(minimum).await?;
     let dir = file.parent().unwrap_or(Path::new("."));
     let lock =
         File::create(dir.join("rebuilt.lock")).map_err(|source| ReadError::File { path: file.into(), source })?;
@@ -174,7 +184,8 @@ pub(super) async fn build_into(
         reader: reader.clone(),
         database,
         memory: Memory::default(),
-        size: 0,
+        size: minimum / BLOCK * BLOCK,
+        minimum,
         pending: Vec::new(),
         _lock: lock,
     };
@@ -247,13 +258,16 @@ impl Indexer {
 
     async fn go_on(&self, building: &mut Building) -> Result<Infallible, ReadError> {
         let size = Arc::new(AtomicU64::new(building.size()));
-        let index = Index::open(&self.dir, Arc::clone(&size)).await?;
+        let index = Index::open(&self.dir, Arc::clone(&size), building.minimum).await?;
         let path = self.dir.join(DATABASE_FILE);
         let place = Place::of(&path).map_err(|source| ReadError::File { path, source })?;
         self.lend(Some(index.clone())).await;
         let mut is_readable = true;
         loop {
             let began = Instant::now();
+            if self.log.pruned().map_or(0, |pruned| pruned.below) != building.minimum {
+                return Err(ReadError::IndexLost { path: self.dir.clone() });
+            }
             if !index.is_sound() {
                 return Err(IndexError::Damaged("a question came upon it".into()).into());
             }
@@ -291,9 +305,14 @@ impl Indexer {
 }
 
 /// What is there, with its size and what is remembered of it; `None` where there is nothing, or another log's.
-async fn kept(path: &Path, reader: &Reader, origin: &str) -> Result<Option<(Database, u64, Memory)>, ReadError> {
+async fn kept(
+    path: &Path,
+    reader: &Reader,
+    origin: &str,
+    minimum: u64,
+) -> Result<Option<(Database, u64, Memory)>, ReadError> {
     let Some(mut database) = Database::open(path, origin).await? else { return Ok(None) };
-    match remembered(&mut database, reader).await {
+    match remembered(&mut database, reader, minimum).await {
         Ok(Some((size, memory))) => Ok(Some((database, size, memory))),
         other => {
             // Before its files are removed.
@@ -303,8 +322,16 @@ async fn kept(path: &Path, reader: &Reader, origin: &str) -> Result<Option<(Data
     }
 }
 
-async fn remembered(database: &mut Database, reader: &Reader) -> Result<Option<(u64, Memory)>, ReadError> {
+async fn remembered(
+    database: &mut Database,
+    reader: &Reader,
+    minimum: u64,
+) -> Result<Option<(u64, Memory)>, ReadError> {
     let standing = database.standing().await?;
+    if database.minimum().await? != minimum {
+        tracing::info!(minimum, "entries of the log were pruned since it was indexed; the index is built anew");
+        return Ok(None);
+    }
     if !is_of(reader, standing).await? {
         tracing::warn!("the index is not one of this log as it is; it is built anew");
         return Ok(None);

@@ -92,6 +92,18 @@ impl Database {
         standing(&mut self.connection).await
     }
 
+    /// Says of an index that is empty with which entry it begins.
+    pub(super) async fn begin_at(&mut self, minimum: u64) -> Result<(), IndexError> {
+        let put = "INSERT INTO meta (key, value) VALUES ('minimum', ?) ON CONFLICT (key) DO NOTHING";
+        sqlx::query(put).bind(minimum.to_string()).execute(&mut self.connection).await?;
+        Ok(())
+    }
+
+    /// The first entry that the log had when the index was begun.
+    pub(super) async fn minimum(&mut self) -> Result<u64, IndexError> {
+        minimum(&mut self.connection).await
+    }
+
     pub(super) async fn memory(&mut self) -> Result<Memory, IndexError> {
         let mut memory = Memory::default();
         for row in sqlx::query("SELECT id, facet, value FROM term").fetch_all(&mut self.connection).await? {
@@ -206,6 +218,15 @@ pub(super) async fn standing(connection: &mut SqliteConnection) -> Result<Standi
     let size = u64::try_from(row.try_get::<i64, _>(0)?).map_err(|_| damaged("standing"))?;
     let leaf = Hash::from_slice(&row.try_get::<Vec<u8>, _>(1)?).ok_or_else(|| damaged("standing"))?;
     Ok(Standing { size, leaf })
+}
+
+/// As [`Database::minimum`].
+pub(super) async fn minimum(connection: &mut SqliteConnection) -> Result<u64, StoreError> {
+    let row = sqlx::query("SELECT value FROM meta WHERE key = 'minimum'").fetch_optional(connection).await?;
+    match row {
+        None => Ok(0),
+        Some(row) => row.try_get::<String, _>(0)?.parse().map_err(|_| damaged("meta")),
+    }
 }
 
 /// Exchanges that are open, by the index of their decision.

@@ -4,6 +4,7 @@ use super::block::CellKey;
 use super::error::{IndexError, damaged};
 use super::facts::{Alike, COLUMNS, Counted, DAY_MS, Facet, Facts, Measures, SEPARATOR};
 use super::{Index, database};
+use crate::prune::Pruned;
 use model::{OrganisationId, Timestamp};
 use sqlx::{AssertSqlSafe, Row as _};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -151,6 +152,8 @@ pub struct Table {
     pub left_out: u64,
     /// Entries in the log that was summed up.
     pub size: u64,
+    /// What is gone of the log, if some of that was asked for.
+    pub pruned: Option<Pruned>,
 }
 
 impl Table {
@@ -162,7 +165,7 @@ impl Table {
         }
     }
 
-    /// `{"by":[…],"rows":[{"group":[…],"decisions",…}],"left_out"?,"size"}`
+    /// `{"by":[…],"rows":[{"group":[…],"decisions",…}],"left_out"?,"pruned"?,"size"}`
     pub fn to_json(&self) -> serde_json::Value {
         let by: Vec<&str> = self.by.iter().map(|by| by.as_str()).collect();
         let row = |row: &TableRow| {
@@ -176,6 +179,9 @@ impl Table {
         let mut table = serde_json::json!({ "by": by, "rows": rows, "size": self.size });
         if let Some(table) = table.as_object_mut().filter(|_| self.left_out > 0) {
             table.insert(String::from("left_out"), self.left_out.into());
+        }
+        if let Some((table, pruned)) = table.as_object_mut().zip(self.pruned) {
+            table.insert(String::from("pruned"), pruned.to_json());
         }
         table
     }
@@ -460,7 +466,7 @@ impl Counting {
             self.rows.into_iter().map(|(group, measures)| TableRow { group, measures }).collect();
         rows.retain(|row| row.measures.decisions > 0 && (!new || row.measures.first_time >= begin));
         let left_out = rows.len().saturating_sub(limit) as u64;
-        let mut table = Table { by, rows, left_out, size };
+        let mut table = Table { by, rows, left_out, size, pruned: None };
         table.sort();
         table.rows.truncate(limit);
         Ok(table)

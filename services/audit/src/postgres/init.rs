@@ -13,6 +13,9 @@ const SCHEMA: &str = include_str!("schema.sql");
 const KEY_INDEX: &str = "CREATE INDEX bundle_of_keys ON millgate_audit.bundle (log, first_index)
     WHERE position('\\x6b696e64223a226b657922'::bytea IN bytes) > 0";
 
+/// What came later, for schemas that were made before.
+const PRUNING_SCHEMA: &str = include_str!("pruning.sql");
+
 /// Who owns the tables, who writes and who reads.
 #[derive(Clone, Debug)]
 pub struct Roles {
@@ -138,12 +141,17 @@ async fn make_schema(connection: &mut PgConnection, access: &Access, roles: &Rol
         sqlx::query_scalar("SELECT pg_get_userbyid(nspowner)::text FROM pg_namespace WHERE nspname = 'millgate_audit'")
             .fetch_optional(&mut *connection)
             .await?;
-    let changed = found.is_none();
+    let mut changed = found.is_none();
     match found {
         Some(found) if found != *owner => return Err(InitError::OtherOwner { found, owner: owner.clone() }),
         Some(_) => {
             act_as(connection, Some(owner)).await?;
             access.assert_schema(connection).await?;
+            let known = sqlx::query_scalar("SELECT to_regclass('millgate_audit.carried') IS NOT NULL");
+            if !known.fetch_one(&mut *connection).await? {
+                connection.execute(sqlx::raw_sql(PRUNING_SCHEMA)).await?;
+                changed = true;
+            }
             act_as(connection, None).await?;
         }
         None => install(connection, owner).await?,
@@ -168,6 +176,7 @@ async fn install(connection: &mut PgConnection, owner: &str) -> Result<(), InitE
     run(connection, format!("CREATE SCHEMA millgate_audit AUTHORIZATION \"{owner}\"")).await?;
     act_as(connection, Some(owner)).await?;
     connection.execute(sqlx::raw_sql(SCHEMA)).await?;
+    connection.execute(sqlx::raw_sql(PRUNING_SCHEMA)).await?;
     let format = format!("INSERT INTO millgate_audit.format (version) VALUES ({FORMAT})");
     run(connection, format + "; REVOKE ALL ON ALL FUNCTIONS IN SCHEMA millgate_audit FROM PUBLIC").await?;
     act_as(connection, None).await
@@ -199,7 +208,7 @@ enum May {
 }
 
 /// What a writer may call.
-const CALLS: [&str; 4] = ["open", "append", "put_checkpoint", "standby_has"];
+const CALLS: [&str; 5] = ["open", "append", "append_pruning", "put_checkpoint", "standby_has"];
 
 async fn give_leave(connection: &mut PgConnection, name: &str, may: May) -> Result<Step, InitError> {
     let before: bool = sqlx::query_scalar(

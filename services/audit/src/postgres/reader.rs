@@ -248,6 +248,47 @@ impl Reader {
         rows.iter().map(|row| unsigned(row, "entry_index")).collect()
     }
 
+    /// A schema that was not made anew since has no such table.
+    async fn knows_pruning(&self) -> Result<bool, StoreError> {
+        let known = sqlx::query_scalar("SELECT to_regclass('millgate_audit.carried') IS NOT NULL");
+        Ok(known.fetch_one(&self.pool).await?)
+    }
+
+    /// Whether entries can be pruned at all.
+    pub(crate) async fn can_prune(&self) -> Result<bool, StoreError> {
+        self.knows_pruning().await
+    }
+
+    pub(crate) async fn prunings(&self) -> Result<Vec<(u64, u64)>, StoreError> {
+        if !self.knows_pruning().await? {
+            return Ok(Vec::new());
+        }
+        let sql = "SELECT entry_index, minimum FROM millgate_audit.pruning WHERE log = $1 ORDER BY entry_index";
+        let rows = sqlx::query(sql).bind(self.log).fetch_all(&self.pool).await?;
+        rows.iter().map(|row| Ok((unsigned(row, "entry_index")?, unsigned(row, "minimum")?))).collect()
+    }
+
+    pub(crate) async fn leaves(&self, number: u64, limit: u32) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+        if !self.knows_pruning().await? {
+            return Ok(Vec::new());
+        }
+        let sql =
+            "SELECT number, hashes FROM millgate_audit.leaf WHERE log = $1 AND number >= $2 ORDER BY number LIMIT $3";
+        let number = i64::try_from(number).unwrap_or(i64::MAX);
+        let query = sqlx::query(sql).bind(self.log).bind(number).bind(i64::from(limit));
+        let rows = query.fetch_all(&self.pool).await?;
+        rows.iter().map(|row| Ok((unsigned(row, "number")?, row.try_get("hashes")?))).collect()
+    }
+
+    pub(crate) async fn carried(&self) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+        if !self.knows_pruning().await? {
+            return Ok(Vec::new());
+        }
+        let sql = "SELECT entry_index, bytes FROM millgate_audit.carried WHERE log = $1 ORDER BY entry_index";
+        let rows = sqlx::query(sql).bind(self.log).fetch_all(&self.pool).await?;
+        rows.iter().map(|row| Ok((unsigned(row, "entry_index")?, row.try_get("bytes")?))).collect()
+    }
+
     pub(crate) async fn disclosures(
         &self,
         (first, last): (u64, u64),

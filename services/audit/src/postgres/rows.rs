@@ -1,8 +1,10 @@
 //! Rows to values and back.
 
+use crate::batch::sha256;
 use crate::reader::{RawHead, damaged};
 use crate::store::{Batch, Erasing, Head, OrganisationState, StoreError};
 use model::OrganisationId;
+use model::pruning::{Prune, Rest};
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::query::Query;
 use sqlx::{Postgres, Row as _};
@@ -122,4 +124,34 @@ impl Columns {
             .bind(self.lesser)
             .bind(self.forgotten)
     }
+}
+
+/// What goes with an entry of kind `pruning`, behind the columns of the batch.
+pub(super) fn bind_pruning(
+    call: Query<'static, Postgres, PgArguments>,
+    entry: u64,
+    prune: &Prune,
+) -> Result<Query<'static, Postgres, PgArguments>, StoreError> {
+    let columns = |rows: &[(u64, Vec<u8>)]| {
+        let numbers = rows.iter().map(|(number, _)| integer(*number)).collect::<Result<Vec<_>, _>>()?;
+        Ok::<_, StoreError>((numbers, rows.iter().map(|(_, bytes)| bytes.clone()).collect::<Vec<_>>()))
+    };
+    let (numbers, hashes) = columns(&prune.leaves)?;
+    let (kept, kept_entries) = columns(&prune.carried)?;
+    let rest = prune.rest.as_ref();
+    let of_rest = |number: fn(&Rest) -> u64| rest.map(|rest| integer(number(rest))).transpose();
+    Ok(call
+        .bind(integer(entry)?)
+        .bind(integer(prune.minimum)?)
+        .bind(numbers)
+        .bind(hashes)
+        .bind(kept)
+        .bind(kept_entries)
+        .bind(of_rest(|rest| rest.of)?)
+        .bind(of_rest(|rest| rest.count)?)
+        .bind(rest.map(|rest| rest.time_first.millis()))
+        .bind(rest.map(|rest| rest.time_last.millis()))
+        .bind(rest.map(|rest| sha256(&rest.bytes).to_vec()))
+        .bind(rest.map(|rest| rest.bytes.clone()))
+        .bind(prune.references.clone()))
 }

@@ -8,8 +8,11 @@ use super::{
 };
 use crate::store::CheckpointRow;
 use std::path::Path;
-use tlog::tile::{Kind, TilePath, tiles_for_size};
-use tlog::{Checkpoint, CompactRange, HASH_BYTES};
+use tlog::tile::{Kind, TilePath, WIDTH, tiles_for_size};
+use tlog::{Checkpoint, CompactRange, HASH_BYTES, hashes_from_bytes};
+
+/// Bundles of which the hashes are read at a time.
+const TILES_AT_ONCE: u32 = 64;
 
 impl Task {
     /// Begins where the last signed checkpoint in the store ends.
@@ -37,11 +40,12 @@ impl Task {
         }
         let Some(last) = last else {
             let published = Published { size: 0, note: String::new() };
-            self.work = Some(Work { builder: TileBuilder::default(), tree, published });
+            self.work = Some(Work { builder: TileBuilder::default(), tree, published, pruned: 0 });
             return Ok(());
         };
         let range = last.range.clone();
-        let (tree, builder) = blocking(move || Ok(take_up(tree, &range))).await?;
+        let minimum = self.reader().minimum().await?;
+        let (tree, builder) = blocking(move || Ok(take_up(tree, &range, minimum))).await?;
         let (mut tree, builder) = match builder {
             Some(builder) => (tree, builder),
             None => self.rebuild(tree, &last.range).await?,
@@ -53,7 +57,7 @@ impl Task {
             let latest = published.clone();
             tree = blocking(move || put_checkpoint(&mut tree, &latest).map(|()| tree)).await?;
         }
-        self.work = Some(Work { builder, tree, published });
+        self.work = Some(Work { builder, tree, published, pruned: 0 });
         Ok(())
     }
 
@@ -90,7 +94,9 @@ impl Task {
         let size = range.size();
         tracing::warn!(dir = %self.options.dir.display(), size, "published files are missing; building them again from the store");
         let published = Published { size: 0, note: String::new() };
-        let work = self.absorb(Work { builder: TileBuilder::default(), tree, published }, size).await?;
+        let work = Work { builder: TileBuilder::default(), tree, published, pruned: 0 };
+        let work = self.absorb_pruned(work).await?;
+        let work = self.absorb(work, size).await?;
         if work.builder.range() != range {
             let what = format!("the first {size} entries as stored do not hash to their checkpoint");
             return Err(PublishError::Mismatch(what));
@@ -103,6 +109,35 @@ impl Task {
             Ok((tree, builder))
         })
         .await
+    }
+
+    /// Of entries that are gone the tiles are made of their hashes.
+    async fn absorb_pruned(&self, mut work: Work) -> Result<Work, PublishError> {
+        let minimum = self.reader().minimum().await?;
+        while work.builder.size() < minimum {
+            let number = work.builder.size() / u64::from(WIDTH);
+            let mut rows = self.reader().leaves(number, TILES_AT_ONCE).await?;
+            rows.retain(|(number, _)| number.saturating_mul(u64::from(WIDTH)) < minimum);
+            if rows.is_empty() {
+                let missing =
+                    format!("the hashes of pruned entries from {} on are not in the store", work.builder.size());
+                return Err(PublishError::Mismatch(missing));
+            }
+            work = blocking(move || {
+                for (number, hashes) in rows {
+                    let hashes = hashes_from_bytes(&hashes);
+                    if !hashes.is_some_and(|hashes| work.builder.push_pruned(number, &hashes)) {
+                        let what = format!("the hashes of pruned entries in bundle {number} are not what was written");
+                        return Err(PublishError::Mismatch(what));
+                    }
+                }
+                let full = work.builder.take_full();
+                put_tiles(&mut work.tree, &full)?;
+                Ok(work)
+            })
+            .await?;
+        }
+        Ok(work)
     }
 
     async fn keep_missing_checkpoints(&self, mut tree: Tree) -> Result<Tree, PublishError> {
@@ -132,10 +167,12 @@ fn open_tree(dir: &Path) -> Result<Tree, PublishError> {
 
 /// `None` in place of a builder when a file of the tree is missing or its unfinished tiles are not of this tree.
 ///
-/// Full tiles are measured, not read: comparing all of them is what `millgate audit fsck` does.
-fn take_up(tree: Tree, range: &CompactRange) -> (Tree, Option<TileBuilder>) {
+/// Full tiles are measured, not read: comparing all of them is what `millgate audit fsck` does. Of entries before `minimum` there
+/// need be no bundles.
+fn take_up(tree: Tree, range: &CompactRange, minimum: u64) -> (Tree, Option<TileBuilder>) {
     let complete = tiles_for_size(range.size()).all(|path| match (path.kind, tree.length(&path.to_path())) {
         (Kind::Tile(_), length) => length == Some(HASH_BYTES as u64 * u64::from(path.width)),
+        (Kind::Entries, None) => path.entries().end <= minimum,
         (Kind::Entries, length) => length.is_some_and(|bytes| bytes > 0),
     });
     let read = |path: &TilePath| tree.read(&path.to_path()).ok().flatten();

@@ -39,6 +39,17 @@ impl TileBuilder {
         }
     }
 
+    /// Appends the hashes of a bundle whose entries are gone: there are tiles of them, and no bundle. `false` when it is another
+    /// one, or not whole.
+    pub(crate) fn push_pruned(&mut self, number: u64, leaves: &[Hash]) -> bool {
+        let fits = leaves.len() == usize::from(WIDTH) && self.size() == number.saturating_mul(u64::from(WIDTH));
+        if fits {
+            leaves.iter().for_each(|leaf| self.push_leaf(*leaf));
+            self.full.retain(|(path, _)| *path != TilePath { kind: Kind::Entries, index: number, width: WIDTH });
+        }
+        fits
+    }
+
     fn push_leaf(&mut self, leaf: Hash) {
         let Self { range, entries, hashes, full } = self;
         let index = range.size();

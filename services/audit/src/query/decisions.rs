@@ -4,6 +4,7 @@ use crate::append::Log;
 use crate::batch::ENTRIES_MAX;
 use crate::error::ReadError;
 use crate::frames;
+use crate::prune::Pruned;
 use crate::reader::{Reader, Span, StoreAt};
 use crate::store::Bundle;
 use model::canonical::unhex;
@@ -23,6 +24,8 @@ pub struct Decisions {
     told: Told,
     /// All that were erased, until they are told.
     erased: Vec<(String, u64)>,
+    /// What is gone of the stretch, until it is told.
+    pruned: Option<Pruned>,
 }
 
 /// Some decisions, and what of theirs no earlier part has brought.
@@ -34,6 +37,8 @@ pub struct Part {
     pub principals: Vec<DirectoryRow>,
     /// References that stand for nobody any longer, with the entry that says so. They come with the first part.
     pub erased: Vec<(String, u64)>,
+    /// What is gone of the stretch. It comes with the first part.
+    pub pruned: Option<Pruned>,
     /// Index and stored bytes of each.
     pub decisions: Vec<(u64, Vec<u8>)>,
     /// Entries that were looked at, of how many, from the beginning of the stretch.
@@ -83,7 +88,8 @@ impl Decisions {
         let (first, last) = span.map_or((0, 0), |span| span.indices);
         let erasures = crate::erase::erasures(&reader).await?;
         let erased = erasures.forgotten().map(|(reference, under)| (reference.to_owned(), under)).collect();
-        Ok(Self { reader, span, first, last, told: Told::default(), erased })
+        let pruned = crate::prune::pruned(&reader).await?.filter(|pruned| pruned.concerns(0, Some(from)));
+        Ok(Self { reader, span, first, last, told: Told::default(), erased, pruned })
     }
 
     /// `None` at the end.
@@ -91,7 +97,11 @@ impl Decisions {
     /// # Errors
     /// When the store cannot be read, or a bundle is damaged.
     pub async fn next(&mut self) -> Result<Option<Part>, ReadError> {
-        let Some(mut span) = self.span else { return Ok(None) };
+        let Some(mut span) = self.span else {
+            // Nothing is left of the stretch, and that is said.
+            let pruned = self.pruned.take();
+            return Ok(pruned.is_some().then(|| Part { pruned, ..Part::default() }));
+        };
         let bundles = self.reader.bundles_in(&span, PART_BYTES).await?;
         let Some(end) = bundles.last().map(|bundle| bundle.first_index + bundle.count) else {
             self.span = None;
@@ -101,7 +111,8 @@ impl Decisions {
         self.span = (end <= span.indices.1).then_some(span);
         let total = self.last + 1 - self.first;
         let erased = std::mem::take(&mut self.erased);
-        let mut part = Part { done: (end - self.first).min(total), total, erased, ..Part::default() };
+        let pruned = self.pruned.take();
+        let mut part = Part { done: (end - self.first).min(total), total, erased, pruned, ..Part::default() };
         for bundle in &bundles {
             part.decisions.extend(decisions(bundle, span.time)?);
         }

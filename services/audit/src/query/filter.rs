@@ -123,6 +123,6 @@ impl Collector {
     /// `end`: the index of the last entry of interest in the direction of the search.
     pub(super) fn finish(self, end: u64, size: u64) -> Page {
         let next = self.last.filter(|last| self.is_full() && *last != end);
-        Page { entries: self.found, next, size }
+        Page { entries: self.found, next, size, pruned: None }
     }
 }

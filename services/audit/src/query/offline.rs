@@ -21,7 +21,14 @@ pub fn offline(dir: &Path, query: &Query) -> Result<Page, ReadError> {
     }
     let mut published = Publication::open(dir)?;
     let size = published.size();
-    let Some((first, last)) = query.indices(size) else { return Ok(Page { size, ..Page::default() }) };
+    let gone = published.pruned();
+    let pruned = query.pruned(gone);
+    let empty = Page { size, pruned, ..Page::default() };
+    let Some((first, last)) = query.indices(size) else { return Ok(empty) };
+    let first = first.max(gone.map_or(0, |gone| gone.below.min(size)));
+    if first > last {
+        return Ok(empty);
+    }
     let width = u64::from(WIDTH);
     let mut collector = Collector::new(query, query.principal.clone());
     let (low, high) = (first / width, last / width);
@@ -41,5 +48,5 @@ pub fn offline(dir: &Path, query: &Query) -> Result<Page, ReadError> {
             break;
         }
     }
-    Ok(collector.finish(if query.newest_first { first } else { last }, size))
+    Ok(Page { pruned, ..collector.finish(if query.newest_first { first } else { last }, size) })
 }

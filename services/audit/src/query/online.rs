@@ -43,7 +43,9 @@ impl Log {
     async fn search(&self, query: &Query, index: Option<&Index>) -> Result<Page, ReadError> {
         let reader = &self.inner.reader;
         let size = self.size();
-        let empty = Page { size, ..Page::default() };
+        let gone = self.pruned();
+        let pruned = query.pruned(gone);
+        let empty = Page { size, pruned, ..Page::default() };
         let reference = match &query.principal {
             // Every name of a principal has a slash, no reference does.
             Some(principal) if principal.contains('/') => match reader.reference_of(principal).await? {
@@ -53,6 +55,10 @@ impl Log {
             reference => reference.clone(),
         };
         let Some(indices) = query.indices(size) else { return Ok(empty) };
+        let indices = (indices.0.max(gone.map_or(0, |gone| gone.below)), indices.1);
+        if indices.0 > indices.1 {
+            return Ok(empty);
+        }
         let collector = Collector::new(query, reference.clone());
         let collector = match query.open_at {
             Some(at) => {
@@ -67,6 +73,7 @@ impl Log {
             None => self.look((query, reference.as_deref()), index, collector, indices).await?,
         };
         let mut page = collector.finish(if query.newest_first { indices.0 } else { indices.1 }, size);
+        page.pruned = pruned;
         name_principals(reader, &mut page.entries).await?;
         Ok(page)
     }
@@ -108,15 +115,19 @@ impl Log {
 
     /// The index as far as it is kept.
     pub(crate) fn index(&self) -> Option<Index> {
-        self.inner.index.read().unwrap_or_else(PoisonError::into_inner).clone().filter(Index::is_sound)
+        let minimum = self.pruned().map_or(0, |pruned| pruned.below);
+        let index = self.inner.index.read().unwrap_or_else(PoisonError::into_inner).clone();
+        index.filter(|index| index.is_sound() && index.is_from(minimum))
     }
 
     /// Decisions that were open at a moment, ascending.
     async fn open_at(&self, at: Timestamp, size: u64, index: Option<&Index>) -> Result<Vec<u64>, ReadError> {
+        let minimum = self.pruned().map_or(0, |pruned| pruned.below);
         let (open, from) = match index {
             Some(index) => OpenAt::indexed(index, at).await?,
             None => (OpenAt::new(at), 0),
         };
+        let from = from.max(minimum);
         if size.saturating_sub(from) > UNINDEXED_MAX {
             return Err(ReadError::NotIndexed { indexed: from, size });
         }
@@ -154,7 +165,7 @@ impl Log {
         Ok(state)
     }
 
-    /// The stored bytes of one entry; `None` beyond the end.
+    /// The stored bytes of one entry; `None` beyond the end, and where it was pruned.
     ///
     /// # Errors
     /// When the store cannot be read, or the bundle is damaged.

@@ -47,13 +47,15 @@ impl Log {
 
     async fn count(&self, summary: &Summary, index: Option<&Index>) -> Result<Table, SummaryError> {
         let (reader, size) = (&self.inner.reader, self.size());
+        let gone = self.pruned();
+        let pruned = gone.filter(|pruned| pruned.concerns(0, summary.from));
         let mut summary = summary.clone();
         for (dimension, value) in &mut summary.only {
             if *dimension == Dimension::Principal && value.contains('/') {
                 // Nobody has this reference.
                 *value = reader.reference_of(value).await.map_err(ReadError::from)?.unwrap_or_default();
                 if value.is_empty() {
-                    return Ok(Table { by: summary.by, size, ..Table::default() });
+                    return Ok(Table { by: summary.by, size, pruned, ..Table::default() });
                 }
             }
         }
@@ -64,12 +66,13 @@ impl Log {
         };
         // The index may have grown since.
         let size = size.max(indexed);
-        if size - indexed > UNINDEXED_MAX {
+        let from = indexed.max(gone.map_or(0, |gone| gone.below));
+        if size - from > UNINDEXED_MAX {
             return Err(ReadError::NotIndexed { indexed, size }.into());
         }
-        let counting =
-            self.each(counting, (indexed, size), |counting, index, entry| counting.see(index, entry)).await?;
+        let counting = self.each(counting, (from, size), |counting, index, entry| counting.see(index, entry)).await?;
         let mut table = counting.finish(size)?;
+        table.pruned = pruned;
         self.name(&mut table).await?;
         Ok(table)
     }
@@ -97,10 +100,12 @@ pub fn summary_offline(dir: &Path, summary: &Summary) -> Result<Table, SummaryEr
     let mut counting = Counting::new(summary.clone()).ok_or(SummaryError::NotWholeDays)?;
     let mut published = Publication::open(dir)?;
     let (size, width) = (published.size(), u64::from(WIDTH));
-    for bundle in 0..size.div_ceil(width) {
+    let gone = published.pruned();
+    for bundle in gone.map_or(0, |gone| gone.below / width)..size.div_ceil(width) {
         for (index, entry) in (bundle * width..size).zip(published.bundle(bundle)?) {
             counting.see(index, entry);
         }
     }
-    Ok(counting.finish(size)?)
+    let pruned = gone.filter(|pruned| pruned.concerns(0, summary.from));
+    Ok(Table { pruned, ..counting.finish(size)? })
 }

@@ -225,6 +225,42 @@ impl Reader {
         rows.iter().map(|row| unsigned(row, "entry_index")).collect()
     }
 
+    /// A store that no later program has opened has no such table.
+    async fn knows_pruning(&self) -> Result<bool, StoreError> {
+        let known = sqlx::query("SELECT name FROM sqlite_schema WHERE type = 'table' AND name = 'carried'");
+        Ok(known.fetch_optional(&self.pool).await?.is_some())
+    }
+
+    /// Where entries of kind `pruning` stand, each with the minimum index that it says, ascending.
+    pub(crate) async fn prunings(&self) -> Result<Vec<(u64, u64)>, StoreError> {
+        if !self.knows_pruning().await? {
+            return Ok(Vec::new());
+        }
+        let sql = "SELECT entry_index, minimum FROM pruning ORDER BY entry_index";
+        let rows = sqlx::query(sql).fetch_all(&self.pool).await?;
+        rows.iter().map(|row| Ok((unsigned(row, "entry_index")?, unsigned(row, "minimum")?))).collect()
+    }
+
+    /// Hashes of entries that are gone, from bundle `number` on, ascending: numbers and hashes of at most `limit` bundles.
+    pub(crate) async fn leaves(&self, number: u64, limit: u32) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+        if !self.knows_pruning().await? {
+            return Ok(Vec::new());
+        }
+        let sql = "SELECT number, hashes FROM leaf WHERE number >= ? ORDER BY number LIMIT ?";
+        let number = i64::try_from(number).unwrap_or(i64::MAX);
+        let rows = sqlx::query(sql).bind(number).bind(limit).fetch_all(&self.pool).await?;
+        rows.iter().map(|row| Ok((unsigned(row, "number")?, row.try_get("hashes")?))).collect()
+    }
+
+    /// Entries before the minimum index that are kept all the same, ascending.
+    pub(crate) async fn carried(&self) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+        if !self.knows_pruning().await? {
+            return Ok(Vec::new());
+        }
+        let rows = sqlx::query("SELECT entry_index, bytes FROM carried ORDER BY entry_index").fetch_all(&self.pool);
+        rows.await?.iter().map(|row| Ok((unsigned(row, "entry_index")?, row.try_get("bytes")?))).collect()
+    }
+
     /// Disclosures of the entries between these, both inclusive, ascending, at most `limit`.
     pub(crate) async fn disclosures(
         &self,

@@ -1,4 +1,4 @@
--- Format 1 of the store. Everything that matters stands in `bundle`; the rest says where the log stands or can be erased.
+-- Format 1 of the store; format 2 once entries were pruned. Everything that matters stands in `bundle`; the rest says where the log stands or can be erased.
 
 CREATE TABLE meta (
     key TEXT NOT NULL PRIMARY KEY,
@@ -59,6 +59,8 @@ CREATE TABLE IF NOT EXISTS erasure (
     entry_index INTEGER PRIMARY KEY
 ) STRICT;
 
+-- What stays of entries that are not kept any longer: see `pruning.sql`, which is put into older stores too.
+
 -- Bytes that entries name by their digest.
 CREATE TABLE content (
     digest BLOB NOT NULL PRIMARY KEY CHECK (length(digest) = 32),
@@ -66,8 +68,6 @@ CREATE TABLE content (
 ) STRICT;
 
 -- Triggers stop accidents, not the owner of the file; that is what checkpoints in other hands are for.
-CREATE TRIGGER bundle_no_update BEFORE UPDATE ON bundle BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
-CREATE TRIGGER bundle_no_delete BEFORE DELETE ON bundle BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
 CREATE TRIGGER bundle_at_head BEFORE INSERT ON bundle WHEN NEW.first_index IS NOT (SELECT size FROM head)
     BEGIN SELECT RAISE(ABORT, 'a bundle must begin at the head'); END;
 CREATE TRIGGER checkpoint_no_update BEFORE UPDATE ON checkpoint BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;

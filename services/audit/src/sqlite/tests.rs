@@ -112,10 +112,10 @@ async fn a_database_that_does_not_flush_every_commit_is_refused() {
 async fn a_later_format_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path()).await;
-    run(&mut store, "PRAGMA user_version = 2").await.unwrap();
+    run(&mut store, "PRAGMA user_version = 3").await.unwrap();
     store.close().await.unwrap();
     let error = SqliteStore::open(dir.path(), "millgate.example/log").await.unwrap_err();
-    assert!(matches!(error, OpenError::Format { found: 2, known: 1 }), "{error}");
+    assert!(matches!(error, OpenError::Format { found: 3, known: 2 }), "{error}");
 }
 
 #[tokio::test]

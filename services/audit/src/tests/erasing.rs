@@ -495,7 +495,7 @@ async fn one_entry_of_a_clock_that_was_ahead_does_not_end_retention() {
     let old = append(&log, asks(&log, "acme/anna", &[], "/old")).await.index;
     at(20);
     let young = append(&log, asks(&log, "acme/anna", &[], "/young")).await.index;
-    let policy = Retention { days: [(CommitmentClass::Network, 10)].into(), holds: Holds::default() };
+    let policy = Retention { days: [(CommitmentClass::Network, 10)].into(), holds: Holds::default(), entries: None };
     let now = Timestamp(START.millis() + 20 * DAY_MS);
     assert_eq!(log.retain(&policy, now).await.unwrap(), 1);
     assert_eq!(log.retain(&policy, now).await.unwrap(), 0);
@@ -534,7 +534,7 @@ async fn a_request_whose_name_has_gone_by_age_still_knows_whom_it_is_about() {
         requested_by: "a",
     };
     log.request_erasure(&wanted).await.unwrap();
-    let retention = Retention { days: [(CommitmentClass::Subject, 1)].into(), holds: Holds::default() };
+    let retention = Retention { days: [(CommitmentClass::Subject, 1)].into(), holds: Holds::default(), entries: None };
     assert_eq!(log.retain(&retention, Timestamp(START.millis() + 9 * DAY_MS)).await.unwrap(), 2);
     let pending = log.erasure_request("id").await.unwrap().unwrap();
     assert_eq!(pending.principal.as_deref(), Some("acme/anna"));
@@ -554,6 +554,7 @@ async fn values_go_by_age_as_the_policy_says_and_those_on_hold_stay() {
     let policy = |holds: &[&str]| Retention {
         days: [(CommitmentClass::Network, 2), (CommitmentClass::Payload, 400)].into(),
         holds: Holds::new(holds.iter().map(|hold| String::from(*hold))).unwrap(),
+        entries: None,
     };
     let held_back = policy(&["acme/berta", "bolt"]);
     let later = |days: i64| Timestamp(START.millis() + days * DAY_MS);

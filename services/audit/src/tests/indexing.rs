@@ -164,7 +164,7 @@ async fn index(log: &Log, dir: &Path, blocks: usize) -> u64 {
         }
     }
     let size = building.size();
-    let index = Index::open(dir, Arc::new(AtomicU64::new(size))).await.unwrap();
+    let index = Index::open(dir, Arc::new(AtomicU64::new(size)), 0).await.unwrap();
     let before = log.inner.index.write().unwrap().replace(index);
     if let Some(before) = before {
         before.close().await;

@@ -242,6 +242,8 @@ async fn unprotected_database(access: &Access) -> PgConnection {
         ALTER TABLE bundle DISABLE TRIGGER USER;
         ALTER TABLE head DISABLE TRIGGER USER;
         ALTER TABLE checkpoint DISABLE TRIGGER USER;
+        ALTER TABLE pruning DISABLE TRIGGER USER;
+        ALTER TABLE leaf DISABLE TRIGGER USER;
         CREATE FUNCTION pg_temp.zeroblob(n bigint) RETURNS bytea LANGUAGE sql
             AS $$ SELECT decode(repeat('00', n::integer), 'hex') $$";
     sqlx::raw_sql(unprotect).execute(&mut connection).await.unwrap();

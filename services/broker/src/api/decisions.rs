@@ -112,6 +112,9 @@ fn lines(part: &Part) -> Vec<u8> {
     if part.afresh {
         out.extend_from_slice(b"{\"afresh\":true}\n");
     }
+    if let Some(pruned) = part.pruned {
+        out.extend_from_slice(format!("{{\"pruned\":{}}}\n", pruned.to_json()).as_bytes());
+    }
     for content in &part.contents {
         // Policies, schemas and slices are texts. What is not was damaged, and the reader will say that it is missing.
         let Ok(text) = std::str::from_utf8(&content.bytes) else { continue };

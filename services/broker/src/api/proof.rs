@@ -87,7 +87,7 @@ async fn prove(broker: &Broker, of: &OrganisationId, wanted: &Wanted) -> Result<
     let place = broker.readers.place_of(false, of).await?;
     let index = broker.log.which(&wanted.which, wanted.organisation.as_ref()).await?;
     if let Some(organisation) = &wanted.organisation {
-        let entry = broker.log.entry(index).await?.ok_or(EvidenceError::Unknown)?;
+        let Some(entry) = broker.log.entry(index).await? else { return Err(broker.log.not_there(index).into()) };
         // Another organisation's entry and none at all look the same.
         let of = Entry::parse(&entry).ok().and_then(|entry| entry.organisation);
         if of.as_ref() != Some(organisation) {
@@ -162,6 +162,9 @@ fn refusal(id: RequestId, error: &EvidenceError) -> Refusal {
         EvidenceError::Unknown => Refusal::not_found(),
         EvidenceError::NotPublished { .. } => Refusal::new(Reason::NOT_PUBLISHED, error.to_string()).retry_after(1),
         EvidenceError::NotDisclosed { .. } => Refusal::new(Reason::NOT_FOUND, error.to_string()),
+        EvidenceError::Pruned { .. } | EvidenceError::PerhapsPruned(_) => {
+            Refusal::new(Reason::PRUNED, error.to_string())
+        }
         EvidenceError::Read(cause) => unreadable(id, cause),
     }
 }

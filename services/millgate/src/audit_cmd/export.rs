@@ -64,6 +64,11 @@ pub(super) async fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     if summary.contents_missing > 0 {
         eprintln!("{} policy sets, schemas or slices that entries name are not in the store", summary.contents_missing);
     }
+    if let Some(below) = summary.pruned.filter(|_| !args.json) {
+        eprintln!(
+            "entries before {below} were pruned: hashes stand in their place, and the archive holds the entry that says so"
+        );
+    }
     if summary.not_disclosed > 0 {
         eprintln!(
             "of {} entries nothing is disclosed: they have no such values, or these were erased",

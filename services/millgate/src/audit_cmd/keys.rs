@@ -173,6 +173,11 @@ fn read(published: &Path, configured: &[VerifierKey]) -> anyhow::Result<(String,
         .with_context(|| format!("`{}` cannot be read as a published log", published.display()))?;
     let origin = publication.checkpoint().origin.clone();
     let mut rows = Vec::new();
+    for (index, bytes) in publication.carried()? {
+        if let Ok(entry) = Entry::parse(&bytes) {
+            follow(&mut rows, index, &entry);
+        }
+    }
     let mut query = Query { kind: Some(Kind::Key), newest_first: false, limit: 1_000, ..Query::default() };
     loop {
         let page = query::offline(published, &query)?;

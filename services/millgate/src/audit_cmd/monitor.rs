@@ -40,6 +40,9 @@ pub struct MonitorArgs {
     /// A log that wrote nothing for so long is a finding
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
     silence: u64,
+    /// For how many days the plant has said that it keeps entries, as in 3650d: a finding where some were pruned earlier
+    #[arg(long, value_name = "DAYS", value_parser = days)]
+    kept: Option<u32>,
     /// What earlier looks found in entries is dealt with: do not tell it again
     #[arg(long)]
     acknowledge: bool,
@@ -54,6 +57,11 @@ pub struct MonitorArgs {
     /// One JSON object a look
     #[arg(long)]
     json: bool,
+}
+
+fn days(text: &str) -> Result<u32, String> {
+    let days = text.strip_suffix('d').and_then(|days| days.parse().ok());
+    days.ok_or_else(|| String::from("write whole days, as in 3650d"))
 }
 
 pub async fn run(args: MonitorArgs) -> anyhow::Result<ExitCode> {
@@ -119,14 +127,14 @@ fn watch(args: &MonitorArgs) -> anyhow::Result<Watch> {
         let Some(key) = policy.one_log().map(|log| log.key.clone()) else {
             bail!("`{}` names {} logs; one is watched at a time", file.display(), policy.logs.len());
         };
-        return Ok(Watch { key, policy, silence_ms });
+        return Ok(Watch { key, policy, silence_ms, kept_days: args.kept });
     }
     let keys = args.key.iter().map(|key| VerifierKey::parse(key.trim())).collect::<Result<Vec<_>, _>>();
     let policy = TrustPolicy::of_keys(keys.context("the key given with `--key` cannot be used")?);
     let Some(key) = policy.one_log().map(|log| log.key.clone()) else {
         bail!("the keys given with `--key` are those of several logs; one is watched at a time");
     };
-    Ok(Watch { key, policy, silence_ms })
+    Ok(Watch { key, policy, silence_ms, kept_days: args.kept })
 }
 
 fn load(args: &MonitorArgs, watch: &Watch) -> anyhow::Result<Option<Seen>> {

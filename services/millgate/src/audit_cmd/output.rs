@@ -6,7 +6,8 @@
 use super::{COLUMNS, row};
 use crate::table;
 use anyhow::{Context as _, bail, ensure};
-use formats::{Format, Measure, Ocsf, Page, SdId, Syslog, WriteError};
+use formats::{Format, Measure, Ocsf, Page, Pruned, SdId, Syslog, WriteError};
+use serde::Deserialize as _;
 use serde_json::Value;
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::path::PathBuf;
@@ -193,12 +194,16 @@ impl Entries {
                 let page = answer.json()?;
                 let number = |name: &str| page.get(name).and_then(Value::as_u64);
                 let place = (number("next"), number("size").unwrap_or_default());
+                tell_pruned(page.get("pruned"));
                 joined(all, page);
                 Ok(place)
             }
             Form::Stream(entries) => {
                 let page = Page::read(&answer.body, answer.origin.as_deref()).context("the broker's answer")?;
                 entries.page(&page.records)?;
+                if let Some(pruned) = &page.pruned {
+                    eprintln!("{pruned}; what was asked for begins among them");
+                }
                 Ok((page.next, page.size))
             }
         }
@@ -235,6 +240,13 @@ impl Entries {
         if io::stderr().is_terminal() {
             eprint!("\r{done} pages\r");
         }
+    }
+}
+
+/// An answer that lacks what is gone must not look whole.
+pub(super) fn tell_pruned(pruned: Option<&Value>) {
+    if let Some(pruned) = pruned.and_then(|pruned| Pruned::deserialize(pruned).ok()) {
+        eprintln!("{pruned}; what was asked for begins among them");
     }
 }
 

@@ -200,6 +200,14 @@ impl Shipper<'_> {
         let mut after = self.after();
         loop {
             let page = self.feed.page(after, BATCH_ENTRIES).await?;
+            match (&page.pruned, after) {
+                (Some(pruned), Some(after)) if after.saturating_add(1) < pruned.below => {
+                    let what = "entries that were to be shipped are not kept any longer";
+                    return Err(Trouble::Stop(anyhow::anyhow!("{what}: {pruned}")));
+                }
+                (Some(pruned), None) => self.report(&format!("{pruned}; beginning behind them")),
+                _ => {}
+            }
             self.deliver(&page.records).await?;
             match page.next {
                 // A search that finds little ends early; it goes on here all the same.
@@ -251,9 +259,16 @@ impl Shipper<'_> {
     async fn verify(&self) -> Result<(), Trouble> {
         let Some(position) = &self.position else { return Ok(()) };
         let Position { index, leaf, origin } = position;
-        let found = self.feed.one(*index).await?;
+        let (found, pruned) = self.feed.one(*index).await?;
         let name = self.file.name();
         let told = "somebody must look at this before more is shipped; to begin again, use another state file";
+        if let (None, Some(pruned)) = (&found, pruned) {
+            return Err(Trouble::Stop(anyhow::anyhow!(
+                "entry {index}, which was handed over last (`{name}`), is not kept any longer, and perhaps others behind it that were \
+                 not: {pruned}. See what the receiver has; to begin with what is there, use another state file and `--after {}`",
+                pruned.below.saturating_sub(1)
+            )));
+        }
         match found {
             None => Err(Trouble::Stop(anyhow::anyhow!(
                 "the log does not have entry {index}, which was handed over before (`{name}`): it was cut, put back from an \

@@ -152,6 +152,7 @@ pub(super) fn target(summary: &Summary) -> String {
 
 pub(super) fn show(answer: &Value, output: &Output, (measure, title): (Measure, Option<&str>)) -> anyhow::Result<()> {
     output.summary(answer, measure, title)?;
+    super::output::tell_pruned(answer.get("pruned"));
     if !output.is_for_a_program() {
         let size = answer.get("size").and_then(Value::as_u64).unwrap_or_default();
         let rows = answer.get("rows").and_then(Value::as_array).map_or(0, Vec::len);

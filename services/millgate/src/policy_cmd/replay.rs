@@ -178,6 +178,9 @@ async fn replay(mut source: Source, candidate: Option<&Arc<PolicySet>>) -> anyho
     let terminal = std::io::stderr().is_terminal();
     let mut turn = senders.iter().cycle();
     while let Some(part) = source.next().await? {
+        if let Some(pruned) = part.pruned {
+            eprintln!("{pruned}; decisions of that time are not decided again");
+        }
         let news = Arc::new(part.news);
         for sender in &senders {
             sender.send(Work::News(news.clone())).await.context("a worker has stopped")?;

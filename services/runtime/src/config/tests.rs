@@ -110,6 +110,8 @@ standby = true
 [audit.retention]
 subject = "730d"
 network = "90d"
+entries = "3650d"
+policy = "https://plant.example/retention"
 [audit.sinks]
 directories = ["mount", "/mnt/worm"]
 syslog = "tls://siem.example"
@@ -228,7 +230,13 @@ follow_callers = false
             index: false,
             refused_logins_per_minute: 5,
             legal_holds: vec![String::from("acme/engineer-1"), String::from("bolt")],
-            retention: Retention { subject: Some(730), network: Some(90), payload: None },
+            retention: Retention {
+                subject: Some(730),
+                network: Some(90),
+                payload: None,
+                entries: Some(3650),
+                policy: Some(String::from("https://plant.example/retention")),
+            },
         },
         assertion: Assertion {
             issuer: String::from("https://millgate.plant.example"),
@@ -630,14 +638,29 @@ fn what_is_wrong_with_a_bucket_is_said() {
 #[test]
 fn what_is_wrong_with_holds_and_retention_is_said() {
     let text = format!(
-        "{SMALLEST}legal_holds = [\"acme/engineer-1\", \"Not An Id\"]\n[audit.retention]\nnetwork = \"90\"\nentries = \"365d\"\n"
+        "{SMALLEST}legal_holds = [\"acme/engineer-1\", \"Not An Id\"]\n[audit.retention]\nnetwork = \"90\"\nsubject = \"366d\"\nentries = \"365d\"\npayloads = \"9d\"\n"
     );
     assert_eq!(
         problems(&text),
         [
             "millgate.toml:10:35: `legal_holds` is `\"Not An Id\"`; write `organisation/subject`, or an organisation",
             "millgate.toml:12:11: `network` is `\"90\"`; write whole days, from `\"1d\"` to `\"36500d\"`",
-            "millgate.toml:13:1: unknown key `entries` in `[audit.retention]`; known keys are `subject`, `network`, `payload`",
+            "millgate.toml:14:11: values of `subject` are kept for 366 days, and go with their entries; keep them longer, or leave it out to keep them for ever",
+            "millgate.toml:15:1: unknown key `payloads` in `[audit.retention]`; did you mean `payload`?",
+        ]
+    );
+    let short = problems(&format!("{SMALLEST}[audit.retention]\nentries = \"59d\"\n"));
+    assert_eq!(
+        short,
+        [
+            "millgate.toml:11:11: entries are kept for at least 60 days; keep them longer, or leave it out to keep them for ever"
+        ]
+    );
+    let nothing = problems(&format!("{SMALLEST}[audit.retention]\npolicy = \"we keep nothing\"\n"));
+    assert_eq!(
+        nothing,
+        [
+            "millgate.toml:11:10: a policy for entries, and they are kept for ever; say for how long with `entries`, or remove it"
         ]
     );
 }

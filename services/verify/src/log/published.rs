@@ -22,6 +22,8 @@ pub struct Told {
     pub kind: EntryKind,
     pub organisation: Option<&'static str>,
     pub members: Vec<(&'static str, Value)>,
+    /// Later than its place says, by so many days.
+    pub days: i64,
 }
 
 /// What the exchanges of a story are allowed by.
@@ -50,7 +52,7 @@ pub fn activated(policies: Value) -> Vec<(&'static str, Value)> {
 }
 
 pub fn told(kind: EntryKind, organisation: &'static str) -> Told {
-    Told { kind, organisation: Some(organisation), members: vec![] }
+    Told { kind, organisation: Some(organisation), members: vec![], days: 0 }
 }
 
 /// The story with a start of the broker at 103, policies `a` in use since 111, and exchanges that were allowed by others, which
@@ -102,7 +104,7 @@ pub fn seal(told: &[Told]) -> Vec<Vec<u8>> {
     let sealed = (0..).zip(told).map(|(index, told)| {
         let mut nonce = [0; 16];
         nonce[..8].copy_from_slice(&u64::to_be_bytes(index));
-        let time = Timestamp(START_MS + 200 * i64::try_from(index).unwrap());
+        let time = Timestamp(START_MS + 200 * i64::try_from(index).unwrap() + told.days * 86_400_000);
         let organisation = told.organisation.map(|name| OrganisationId::new(name).unwrap());
         let common = Common { nonce, time, boot: "boot-1".into() };
         let draft = Draft::new(told.kind, &common, organisation.as_ref(), told.members.clone(), vec![]).unwrap();
@@ -116,6 +118,42 @@ pub fn seal(told: &[Told]) -> Vec<Vec<u8>> {
         bytes
     });
     sealed.collect()
+}
+
+/// An entry that prunes those before `minimum` of this story and carries some forward, a hundred days later.
+pub fn prunes(story: &[Told], minimum: u64, carried: &[u64], change: &[(&'static str, Value)]) -> Told {
+    let number = |n: u64| Value::int(i64::try_from(n).unwrap());
+    let numbers = |numbers: &[u64]| Value::Array(numbers.iter().map(|n| number(*n)).collect());
+    let (mut places, mut open) = (std::collections::BTreeMap::new(), Vec::new());
+    for (index, entry) in seal(story).iter().enumerate().take(usize::try_from(minimum).unwrap()) {
+        let entry = Entry::parse(entry).unwrap();
+        if let (Some(organisation), Some(place)) = (&entry.organisation, entry.place) {
+            let place = Value::Array(vec![number(place.sequence), number(index as u64)]);
+            places.insert(organisation.to_string(), place);
+        }
+        match entry.get("of").and_then(Value::as_int) {
+            Some(of) => open.retain(|open| i64::try_from(*open).unwrap() != of),
+            None if entry.text("decision") == Some("allow") => open.push(index as u64),
+            None => {}
+        }
+    }
+    let members = [
+        ("event", Value::text("pruned")),
+        ("first", number(0)),
+        ("minimum", number(minimum)),
+        ("count", number(minimum)),
+        ("before", Value::text("2026-11-23T00:00:00.000Z")),
+        ("days", number(60)),
+        ("policy", Value::text("ab".repeat(32))),
+        ("organisations", Value::object(places)),
+        ("open", numbers(&open)),
+        ("carried", numbers(carried)),
+    ];
+    let members = members.into_iter().map(|(name, value)| {
+        let other = change.iter().find(|(other, _)| *other == name);
+        (name, other.map_or(value, |(_, value)| value.clone()))
+    });
+    Told { members: members.collect(), organisation: None, days: 100, ..told(EntryKind::Pruning, "") }
 }
 
 /// A directory with a published log.
@@ -165,6 +203,17 @@ impl Published {
         for tile in tiles_for_size(entries.len() as u64) {
             self.write(&tile.to_path(), file(tile, entries));
         }
+    }
+
+    /// Takes away what the entry `under` says is gone, and puts what is carried forward where it belongs.
+    pub fn prune(&self, entries: &[Vec<u8>], under: u64, minimum: u64, carried: &[u64]) {
+        for index in carried {
+            let name = format!("{index:020}");
+            self.write(&format!("carried/{}/{name}", &name[..14]), &entries[usize::try_from(*index).unwrap()]);
+        }
+        let hint = format!("{{\"before\":\"2026-11-23T00:00:00.000Z\",\"below\":{minimum},\"under\":{under}}}");
+        self.write("pruned", hint);
+        (0..minimum / 256).for_each(|number| self.remove(&format!("tile/entries/{number:03}")));
     }
 
     /// Rewrites one bundle.

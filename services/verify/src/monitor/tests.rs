@@ -1,5 +1,5 @@
 use super::*;
-use crate::log::published::{Published, checkpoint, key, seal, story};
+use crate::log::published::{Published, checkpoint, key, prunes, seal, story};
 use std::path::PathBuf;
 
 /// 200 ms after each other from here on.
@@ -35,7 +35,7 @@ impl Files for Folder {
 
 fn watch() -> Watch {
     let key = key(1).verifier().clone();
-    Watch { policy: TrustPolicy::of_log(key.clone()), key, silence_ms: 300_000 }
+    Watch { policy: TrustPolicy::of_log(key.clone()), key, silence_ms: 300_000, kept_days: None }
 }
 
 fn texts(findings: &[Finding]) -> Vec<String> {
@@ -223,7 +223,7 @@ fn a_watch_can_begin_in_the_middle_and_misses_nothing_behind_it() {
 fn what_was_seen_of_another_log_is_not_taken_for_this_ones() {
     let value = seen().to_json(&watch());
     let other = tlog::SigningKey::generate("plant.example/other", [1; 32]).unwrap().verifier().clone();
-    let other = Watch { policy: TrustPolicy::of_log(other.clone()), key: other, silence_ms: 1 };
+    let other = Watch { policy: TrustPolicy::of_log(other.clone()), key: other, silence_ms: 1, kept_days: None };
     assert!(Seen::from_json(&other, &value).is_none());
     for missing in ["format", "origin", "note", "size", "range", "rules"] {
         let mut value = value.clone();
@@ -296,7 +296,7 @@ fn a_checkpoint_that_claims_more_than_can_be_read_ends_the_look() {
 
 fn watch_by(keys: &[u8]) -> Watch {
     let keys: Vec<VerifierKey> = keys.iter().map(|seed| key(*seed).verifier().clone()).collect();
-    Watch { key: keys[0].clone(), policy: TrustPolicy::of_keys(keys), silence_ms: 300_000 }
+    Watch { key: keys[0].clone(), policy: TrustPolicy::of_keys(keys), silence_ms: 300_000, kept_days: None }
 }
 
 /// A log of so many entries in which key 2 took the place of key 1, signed by these in the end.
@@ -306,6 +306,7 @@ fn rotated(size: usize, signed: &[u8]) -> Published {
         organisation: None,
         members: vec![("event", model::Value::text(event)), ("key", text(about)), ("signer", text(signer))],
         kind: Kind::Key,
+        days: 0,
     };
     let mut story = story(SIZE);
     story[151] = change("announced", 2, 1);
@@ -391,4 +392,103 @@ fn another_history_by_an_older_key_is_told_to_whoever_watches_with_both() {
     }
     let genuine = look_by(&mut seen, &[1, 2], &rotated(300, &[1, 2]));
     assert_eq!((texts(&genuine.findings), genuine.new), (vec![], 200));
+}
+
+/// 600 entries, one that prunes those before 512, and 99 more on that day.
+fn pruned_entries(change: &[(&'static str, model::Value)]) -> Vec<Vec<u8>> {
+    let mut told = story(SIZE);
+    told.push(prunes(&told, 512, &[], change));
+    let later = story(700).into_iter().skip(601).map(|one| crate::log::published::Told { days: 100, ..one });
+    told.extend(later);
+    // No outcome of the entry in whose place the other stands.
+    told[603] = told[607].clone();
+    seal(&told)
+}
+
+fn pruned(entries: &[Vec<u8>]) -> Published {
+    let log = publish(entries);
+    log.prune(entries, SIZE, 512, &[]);
+    log
+}
+
+/// A hundred days later.
+fn look_later(seen: &mut Seen, log: &Published) -> Look {
+    let now = At(at(701).0 + 100 * 86_400_000);
+    let watch = Watch { silence_ms: i64::MAX, ..watch() };
+    seen.look(&watch, &mut Folder(log.dir.path().to_owned()), &now).unwrap()
+}
+
+const SAYS: &str = "entry 600: prunes entries before 512: it says that all are of before 2026-11-23T00:00:00.000Z, and kept for 60 days";
+
+#[test]
+fn whoever_has_seen_everything_is_told_what_is_pruned_and_goes_on() {
+    let entries = pruned_entries(&[]);
+    let mut seen = Seen::nothing();
+    assert!(look(&mut seen, &publish(&entries[..600]), 600).is_ok());
+    let mut seen = kept(&seen);
+    let told = look_later(&mut seen, &pruned(&entries));
+    assert_eq!((texts(&told.findings), texts(&told.warnings), told.new), (vec![], vec![String::from(SAYS)], 100));
+    assert!(look_later(&mut kept(&seen), &pruned(&entries)).is_ok());
+}
+
+#[test]
+fn whoever_has_not_seen_what_is_pruned_is_told_and_goes_on_by_its_hashes() {
+    let entries = pruned_entries(&[]);
+    for before in [0, 300] {
+        let mut seen = if before == 0 { Seen::nothing() } else { seen() };
+        let told = look_later(&mut seen, &pruned(&entries));
+        assert_eq!((texts(&told.findings), told.new), (vec![], 700 - before), "{before}");
+        let unseen = format!("entries {before} to 511: pruned under entry 600 before they were seen here");
+        assert_eq!(texts(&told.warnings), [unseen, String::from(SAYS)]);
+        assert!(look_later(&mut kept(&seen), &pruned(&entries)).is_ok());
+    }
+}
+
+#[test]
+fn entries_that_are_gone_without_an_entry_are_missing_to_a_monitor() {
+    let entries = seal(&story(SIZE));
+    let log = publish(&entries);
+    (0..2).for_each(|number| log.remove(&format!("tile/entries/{number:03}")));
+    let missing = "entries 0 to 255: entry bundle `tile/entries/000` is missing";
+    assert_eq!(texts(&look_later(&mut Seen::nothing(), &log).findings), [missing]);
+    log.write("pruned", "{\"below\":512,\"under\":599}");
+    assert_eq!(texts(&look_later(&mut Seen::nothing(), &log).findings), [missing]);
+    let log = pruned(&pruned_entries(&[]));
+    log.change("tile/0/001", |bytes| bytes[3] ^= 1);
+    let told = look_later(&mut Seen::nothing(), &log);
+    assert!(texts(&told.findings)[0].contains("the log was rewritten"), "{told:?}");
+}
+
+#[test]
+fn a_cut_off_that_contradicts_what_was_seen_is_told() {
+    let entries = pruned_entries(&[("before", model::Value::text("2026-11-22T00:00:00.000Z"))]);
+    for size in [600, 300] {
+        let mut seen = Seen::nothing();
+        look(&mut seen, &publish(&entries[..size]), size as u64);
+        let told = look_later(&mut kept(&seen), &pruned(&entries));
+        let says = "entry 600: says that all entries before 512 are of before 2026-11-22T00:00:00.000Z, and entry 0 is of 2026-11-22T00:00:00.000Z or later";
+        assert_eq!(texts(&told.findings), [says], "{size}");
+    }
+}
+
+#[test]
+fn a_pruning_that_says_otherwise_than_was_seen_or_is_too_early_is_told() {
+    let place =
+        |sequence: i64, index: i64| model::Value::Array(vec![model::Value::int(sequence), model::Value::int(index)]);
+    let organisations = model::Value::object([("acme", place(9, 502)), ("bolt", place(224, 510))]);
+    let entries = pruned_entries(&[("organisations", organisations)]);
+    let mut seen = Seen::nothing();
+    look(&mut seen, &publish(&entries[..600]), 600);
+    // Entries of both stand behind the minimum index, so what is known here is that they went on.
+    let told = look_later(&mut seen, &pruned(&entries));
+    assert_eq!(texts(&told.findings), Vec::<String>::new());
+    let mut nothing = Seen::nothing();
+    let told = look_later(&mut nothing, &pruned(&entries));
+    assert!(texts(&told.findings).iter().any(|found| found.contains("organisation `acme` missing")), "{told:?}");
+    let watch = Watch { kept_days: Some(3_650), silence_ms: i64::MAX, ..watch() };
+    let (entries, mut seen) = (pruned_entries(&[]), Seen::nothing());
+    let log = pruned(&entries);
+    let now = At(at(701).0 + 100 * 86_400_000);
+    let told = seen.look(&watch, &mut Folder(log.dir.path().to_owned()), &now).unwrap();
+    assert_eq!(texts(&told.findings), ["entry 600: entries were pruned that are kept for 60 days, and not for 3650"]);
 }

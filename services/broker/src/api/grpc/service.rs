@@ -2,7 +2,7 @@
 
 use super::{Call, asked, status};
 use crate::Broker;
-use crate::api::{Over, Wanted, next_page, proof, search, summary, unreadable};
+use crate::api::{Over, Wanted, from_what_is_there, next_page, proof, search, summary, unreadable};
 use crate::respond::Refusal;
 use audit::index::{By, Measures, Table};
 use audit::query::{Follow, Found, Page};
@@ -13,7 +13,7 @@ use model::{Reason, Timestamp};
 use prost::Message;
 use proto::audit::v1::audit_log_server::AuditLog;
 use proto::audit::v1::{
-    CheckpointRequest, CheckpointResponse, Entry, ProveRequest, ProveResponse, QueryRequest, QueryResponse,
+    CheckpointRequest, CheckpointResponse, Entry, ProveRequest, ProveResponse, Pruned, QueryRequest, QueryResponse,
     SummaryRequest, SummaryResponse, SummaryRow, TailRequest, TailResponse,
 };
 use std::io::ErrorKind;
@@ -89,8 +89,12 @@ async fn query(broker: &Broker, call: &Call, message: &QueryRequest) -> Result<Q
 
 /// A page ends where it becomes too large for one message; the next one goes on there.
 pub(super) fn page_message(page: Page, bytes_max: usize) -> QueryResponse {
-    let mut answer =
-        QueryResponse { entries: Vec::with_capacity(page.entries.len()), next: page.next, size: page.size };
+    let mut answer = QueryResponse {
+        entries: Vec::with_capacity(page.entries.len()),
+        next: page.next,
+        size: page.size,
+        pruned: page.pruned.map(pruned_message),
+    };
     let mut bytes = 0;
     for found in page.entries {
         let entry = entry(found);
@@ -117,6 +121,7 @@ async fn tail(
     let wanted = reader.understood(broker, &call.receipt, Wanted::parse(reader.query())).await?;
     let granted = reader.admitted(broker, &call.receipt, wanted.query.organisation.clone(), Some(wanted.query.limit));
     let (granted, place) = granted.await?.placed(broker, true).await?;
+    let granted = from_what_is_there(broker, &wanted.query, granted)?;
     let id = granted.id;
     let size = |message: &TailResponse| message.encoded_len() as u64;
     let answer = crate::api::tail(broker, (granted, place), wanted.query, size, one_by_one);
@@ -141,7 +146,11 @@ async fn summed_up(broker: &Broker, call: &Call, message: &SummaryRequest) -> Re
     Ok(answer)
 }
 
-fn table_message(Table { by, rows, left_out, size }: Table) -> SummaryResponse {
+fn pruned_message(pruned: audit::Pruned) -> Pruned {
+    Pruned { below: pruned.below, under: pruned.under, before: pruned.before.to_rfc3339() }
+}
+
+fn table_message(Table { by, rows, left_out, size, pruned }: Table) -> SummaryResponse {
     let rows = rows.into_iter().map(|row| {
         let Measures { decisions, ended, complete, bytes, rows, first_index, first_time } = row.measures;
         let first_time = Timestamp(first_time).to_rfc3339();
@@ -152,6 +161,7 @@ fn table_message(Table { by, rows, left_out, size }: Table) -> SummaryResponse {
         rows: rows.collect(),
         left_out,
         size,
+        pruned: pruned.map(pruned_message),
     }
 }
 

@@ -19,6 +19,7 @@ pub fn code(refusal: &Refusal) -> Code {
         StatusCode::UNAUTHORIZED => Code::Unauthenticated,
         StatusCode::FORBIDDEN => Code::PermissionDenied,
         StatusCode::NOT_FOUND => Code::NotFound,
+        StatusCode::GONE => Code::OutOfRange,
         StatusCode::CONFLICT => Code::FailedPrecondition,
         StatusCode::METHOD_NOT_ALLOWED => Code::Unimplemented,
         StatusCode::PAYLOAD_TOO_LARGE => Code::ResourceExhausted,

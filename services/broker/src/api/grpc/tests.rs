@@ -6,7 +6,7 @@ use proto::audit::v1::{Filter, ProveRequest, QueryRequest, SummaryFilter, Summar
 fn page(lengths: &[usize], next: Option<u64>) -> Page {
     let found =
         |(index, length): (usize, &usize)| Found { index: index as u64, entry: "x".repeat(*length), principal: None };
-    Page { entries: lengths.iter().enumerate().map(found).collect(), next, size: 9 }
+    Page { entries: lengths.iter().enumerate().map(found).collect(), next, size: 9, pruned: None }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::super::{asked, origin, target};
 use super::Trouble;
 use crate::client::Server;
 use anyhow::Context as _;
-use formats::{Page, Record};
+use formats::{Page, Pruned, Record};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
@@ -35,8 +35,8 @@ impl Feed<'_> {
         Page::read(&answer.body, answer.origin.as_deref()).context("the broker's answer").map_err(Trouble::Again)
     }
 
-    /// The entry at `index`, if it is one of those that are asked for.
-    pub(super) async fn one(&self, index: u64) -> Result<Option<Record>, Trouble> {
+    /// The entry at `index`, if it is one of those that are asked for; and what is gone of the log, if it may be among that.
+    pub(super) async fn one(&self, index: u64) -> Result<(Option<Record>, Option<Pruned>), Trouble> {
         let mut pairs = self.pairs.clone();
         pairs.push(("order", String::from("oldest")));
         pairs.push(("limit", String::from("1")));
@@ -46,7 +46,8 @@ impl Feed<'_> {
         let page = Page::read(&answer.body, answer.origin.as_deref())
             .context("the broker's answer")
             .map_err(Trouble::Again)?;
-        Ok(page.records.into_iter().find(|record| record.index == index))
+        let pruned = page.pruned.filter(|pruned| index < pruned.below);
+        Ok((page.records.into_iter().find(|record| record.index == index), pruned))
     }
 
     pub(super) async fn follow(&self, after: Option<u64>) -> Result<Tail, Trouble> {

@@ -30,6 +30,8 @@ pub(super) enum Source {
 pub(super) struct Part {
     pub news: News,
     pub decisions: Vec<(u64, Vec<u8>)>,
+    /// What is gone of the time, in words.
+    pub pruned: Option<String>,
     pub done: u64,
     pub total: u64,
 }
@@ -63,6 +65,7 @@ enum Line {
     Content { content: String, text: String },
     Principal { reference: String, principal: String },
     Erased { reference: String, erased: u64 },
+    Pruned { pruned: formats::Pruned },
     Progress { done: u64, total: u64 },
     Afresh { afresh: bool },
     End { end: bool },
@@ -126,7 +129,8 @@ fn offline(part: audit::query::Part) -> Part {
         principals: part.principals.into_iter().map(|row| (row.reference, row.principal)).collect(),
         erased: part.erased,
     };
-    Part { news, decisions: part.decisions, done: part.done, total: part.total }
+    let pruned = part.pruned.map(|pruned| pruned.to_string());
+    Part { news, decisions: part.decisions, pruned, done: part.done, total: part.total }
 }
 
 const PARTS_WAITING_MAX: usize = 4;
@@ -249,6 +253,7 @@ fn take(line: &[u8], part: &mut Part, ended: &mut bool) -> anyhow::Result<bool> 
         Line::Principal { reference, principal } => part.news.principals.push((reference, principal)),
         Line::Erased { reference, erased } => part.news.erased.push((reference, erased)),
         Line::Afresh { afresh } => part.news.afresh = afresh,
+        Line::Pruned { pruned } => part.pruned = Some(pruned.to_string()),
         Line::Progress { done, total } => {
             (part.done, part.total) = (done, total);
             return Ok(true);

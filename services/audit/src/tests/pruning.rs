@@ -1,0 +1,758 @@
+//! Entries that are not kept any longer: what goes, what stays, what holds it back, what a crash leaves, and what is found where
+//! somebody goes further.
+
+use super::harness::{options as plain_options, publisher as publisher_of, *};
+use crate::erase::{Holds, Kept, Retention, Wanted};
+use crate::evidence::{EvidenceError, Which};
+use crate::prune::{Bounds, PruneError, preview};
+use crate::{Appended, Log, LogOptions, OpenError, Publisher, Query};
+use model::canonical::Members;
+use model::entry::{CommitmentClass, Disclosure, Draft, Entry, Kind};
+use model::{Clock, Principal, PrincipalKind, Subject, Timestamp, Value};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use tempfile::TempDir;
+
+const DAY_MS: i64 = 86_400_000;
+
+/// A clock that stands where it is put.
+#[derive(Debug)]
+struct Put(AtomicI64);
+
+impl Clock for Put {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// A log that is published, and its time.
+struct Plant {
+    home: Home,
+    out: TempDir,
+    clock: Arc<Put>,
+    next: Arc<AtomicU64>,
+}
+
+impl Plant {
+    async fn new(stand: &Stand) -> Self {
+        let clock = Arc::new(Put(AtomicI64::new(START.millis())));
+        Self { home: stand.home().await, out: tempfile::tempdir().unwrap(), clock, next: Arc::new(AtomicU64::new(1)) }
+    }
+
+    /// Random bytes do not come twice.
+    fn options(&self) -> LogOptions {
+        let next = self.next.clone();
+        let fill = move |bytes: &mut [u8]| {
+            let digest = model::Digest::of(&next.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+            bytes.iter_mut().zip(digest.0).for_each(|(byte, random)| *byte = random);
+        };
+        LogOptions { random: Arc::new(fill), clock: self.clock.clone(), ..plain_options(self.home.path()) }
+    }
+
+    async fn open(&self) -> Log {
+        Log::open(self.options()).await.unwrap().0
+    }
+
+    async fn publisher(&self, log: &Log) -> Publisher {
+        publisher_of(log, self.out.path()).await
+    }
+
+    /// So many days after the start.
+    fn day(&self, days: i64) {
+        self.clock.0.store(START.millis() + days * DAY_MS, Ordering::Relaxed);
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds { published: self.out.path().to_owned(), is_witnessed: false }
+    }
+
+    async fn prune(&self, log: &Log) -> Result<u64, PruneError> {
+        log.prune(&kept(60), &self.bounds()).await
+    }
+
+    async fn findings(&self) -> Vec<String> {
+        let beside = Some(self.out.path());
+        let report = crate::fsck::check(self.home.path(), beside, |_, _| {}).await.unwrap();
+        report.findings.iter().map(ToString::to_string).collect()
+    }
+
+    fn published(&self, below: &str) -> bool {
+        self.out.path().join(below).exists()
+    }
+
+    /// 600 refusals of `who` on the first day, published; what is left of the prefix is pruned on day 100, and that is not
+    /// published yet.
+    async fn pruned(&self, who: &str) -> (Log, Publisher) {
+        let log = self.open().await;
+        let publisher = self.publisher(&log).await;
+        asks_often(&log, who, 600).await;
+        self.day(100);
+        asks_often(&log, "bolt/otto", 10).await;
+        publisher.publish_now().await.unwrap();
+        assert_eq!(self.prune(&log).await.unwrap(), 512);
+        (log, publisher)
+    }
+}
+
+fn kept(days: u32) -> Retention {
+    Retention {
+        entries: Some(Kept { days, statement: Some(String::from("as the works council agreed")) }),
+        ..Retention::default()
+    }
+}
+
+fn holding(days: u32, holds: &[&str]) -> Retention {
+    let holds = Holds::new(holds.iter().map(|hold| String::from(*hold))).unwrap();
+    Retention { holds, ..kept(days) }
+}
+
+fn principal(name: &str) -> Principal {
+    let (of, subject) = name.split_once('/').unwrap();
+    Principal { organisation: organisation(of), kind: PrincipalKind::User, subject: Subject::new(subject).unwrap() }
+}
+
+/// A refused request of somebody, with what it commits to.
+fn asks(log: &Log, name: &str) -> Draft {
+    let who = principal(name);
+    let (reference, row) = log.principal_reference(&who);
+    let mut members = Members::default();
+    members.text("decision", "deny");
+    members.text("principal", reference);
+    members.text("resource", format!("Signal/of-{}", who.organisation));
+    let values = Value::object([("principal", Value::text(name))]).into();
+    let disclosure = Disclosure { class: CommitmentClass::Subject, salt: log.common().nonce, values };
+    let mut draft =
+        Draft::new(Kind::Decision, &log.common(), Some(&who.organisation), members, vec![disclosure]).unwrap();
+    draft.directory = row.into_iter().collect();
+    draft
+}
+
+/// In rows of the store that end nowhere in particular.
+async fn asks_often(log: &Log, name: &str, count: usize) -> Vec<Appended> {
+    let mut appended = Vec::new();
+    for some in (0..count).collect::<Vec<_>>().chunks(99) {
+        let appends = some.iter().map(|_| log.append(asks(log, name)));
+        for one in futures_util::future::join_all(appends).await {
+            appended.push(one.unwrap());
+        }
+    }
+    appended
+}
+
+/// What is stored of the log from an entry on.
+async fn entries_from(log: &Log, first: u64) -> Vec<Vec<u8>> {
+    let mut entries = Vec::new();
+    for index in first..log.size() {
+        entries.push(log.entry(index).await.unwrap().unwrap());
+    }
+    entries
+}
+
+async fn last_pruning(log: &Log) -> model::pruning::Pruning {
+    crate::prune::latest(&log.inner.reader).await.unwrap().unwrap()
+}
+
+pub async fn what_is_old_enough_goes_and_everything_else_stays_what_it_was(stand: &Stand) {
+    let plant = Plant::new(stand).await;
+    let log = plant.open().await;
+    let publisher = plant.publisher(&log).await;
+    let old = asks_often(&log, "acme/anna", 600).await;
+    plant.day(100);
+    let young = asks_often(&log, "bolt/otto", 10).await;
+    let published = publisher.publish_now().await.unwrap();
+    let before = entries_from(&log, 512).await;
+    let (held, later) = (old[99], young[3]);
+    let evidence = log.evidence(plant.out.path(), later.index, &[]).await.unwrap();
+    let root = log.inner.reader.head().await.unwrap().root();
+
+    assert_eq!(plant.prune(&log).await.unwrap(), 512);
+    assert_eq!(plant.prune(&log).await.unwrap(), 0, "and nothing is left to do");
+    // The entry says what went, and is the only new one.
+    let said = last_pruning(&log).await;
+    assert_eq!((said.index, log.size()), (published.size, published.size + 1));
+    assert_eq!((said.first, said.minimum, said.count(), said.days), (0, 512, 512, 60));
+    assert_eq!(said.before.to_rfc3339(), "2026-11-23T00:00:00.000Z", "the midnight behind the last that went");
+    let places: Vec<_> = said.organisations.iter().map(|(id, at)| (id.to_string(), at.sequence, at.previous)).collect();
+    assert_eq!(places, [(String::from("acme"), 511, Some(511))]);
+    let policy = String::from_utf8(log.content(&said.policy).await.unwrap().unwrap()).unwrap();
+    assert_eq!(
+        policy,
+        "{\"disclosures_days\":{},\"entries\":{\"days\":60,\"statement\":\"as the works council agreed\"},\"v\":\"millgate-retention/1\"}"
+    );
+    // What stays is what it was.
+    let after = entries_from(&log, 512).await;
+    assert_eq!(after[..before.len()], before);
+    assert_eq!(log.entry(held.index).await.unwrap(), None);
+    assert_eq!(log.disclosure(held.index).await.unwrap(), None);
+    assert!(log.disclosure(later.index).await.unwrap().is_some());
+    assert_eq!(log.evidence(plant.out.path(), later.index, &[]).await.unwrap(), evidence);
+    // Nobody is told of what is gone as if it had never been.
+    let gone = log.evidence(plant.out.path(), held.index, &[]).await;
+    assert!(
+        matches!(gone, Err(EvidenceError::Pruned { index, pruned }) if index == held.index && pruned.below == 512),
+        "{gone:?}"
+    );
+    let page = log.query(&Query::default()).await.unwrap();
+    assert_eq!(page.pruned.map(|pruned| (pruned.below, pruned.under)), Some((512, said.index)));
+    let of_today = Query { from: Some(Timestamp(START.millis() + 50 * DAY_MS)), ..Query::default() };
+    assert_eq!(log.query(&of_today).await.unwrap().pruned, None, "of that time nothing is gone");
+    assert_eq!(plant.findings().await, Vec::<String>::new());
+
+    // Published files go when the entry is published, and not before.
+    assert!(plant.published("tile/entries/000") && plant.published("tile/entries/001"));
+    publisher.publish_now().await.unwrap();
+    assert!(!plant.published("tile/entries/000") && !plant.published("tile/entries/001"));
+    assert!(plant.published("tile/entries/002.p/100") && plant.published("tile/0/000") && plant.published("pruned"));
+    assert_eq!(plant.findings().await, Vec::<String>::new());
+    // Whoever holds a promise of an entry that is gone still gets its proof, without the entry.
+    let redeemed = log.redeem(plant.out.path(), held.index, held.leaf).await.unwrap();
+    assert_eq!((redeemed.index, &redeemed.extra), (held.index, &None));
+    let checkpoint = crate::Publication::open(plant.out.path()).unwrap();
+    let at = (checkpoint.size(), checkpoint.checkpoint().root);
+    tlog::proof::verify_inclusion(held.leaf, held.index, at.0, &redeemed.proof, at.1).unwrap();
+    let other = log.redeem(plant.out.path(), held.index, later.leaf).await;
+    assert!(matches!(other, Err(EvidenceError::Unknown)), "{other:?}");
+    log.close().await;
+
+    // The next start goes on with it, and so does the next month.
+    let log = plant.open().await;
+    assert_eq!(log.pruned().map(|pruned| pruned.below), Some(512));
+    assert_eq!(log.inner.reader.leaves(0, 9).await.unwrap().len(), 2);
+    let range = log.inner.reader.checkpoint(published.size).await.unwrap().unwrap().range;
+    assert_eq!(range.root(), root, "the tree is what it was");
+    for size in [100, 512, published.size] {
+        let hashed = crate::Stored::root(plant.home.path(), size).await.unwrap();
+        let stored = crate::Publication::open(plant.out.path()).unwrap().root(size).unwrap();
+        assert_eq!(hashed, Some(stored), "the first {size}, as they are stored");
+    }
+    let publisher = plant.publisher(&log).await;
+    asks_often(&log, "bolt/otto", 300).await;
+    plant.day(200);
+    publisher.publish_now().await.unwrap();
+    assert_eq!(plant.prune(&log).await.unwrap(), 256);
+    let second = last_pruning(&log).await;
+    assert_eq!((second.first, second.minimum, second.fault_behind(Some(&said))), (512, 768, None));
+    assert_eq!(second.directory, 1, "of Anna no entry is left");
+    assert_eq!(log.principal_of(&log.principal_reference(&principal("acme/anna")).0).await.unwrap(), None);
+    publisher.publish_now().await.unwrap();
+    assert_eq!(plant.findings().await, Vec::<String>::new());
+    log.close().await;
+}
+
+pub async fn what_must_be_kept_holds_back_what_is_behind_it(stand: &Stand) {
+    let plant = Plant::new(stand).await;
+    let log = plant.open().await;
+    let publisher = plant.publisher(&log).await;
+    asks_often(&log, "acme/anna", 299).await;
+    let open = log.append(allow(&log, "acme", "open")).await.unwrap().index;
+    asks_often(&log, "acme/anna", 299).await;
+    asks_often(&log, "bolt/otto", 300).await;
+    plant.day(100);
+    assert_eq!(plant.prune(&log).await.unwrap(), 0, "no checkpoint is signed yet");
+    publisher.publish_now().await.unwrap();
+    let why = async |retention: &Retention| {
+        let now = plant.clock.now();
+        let preview = preview(plant.home.path(), retention, now, None, plant.out.path()).await.unwrap();
+        (preview.would_be, preview.held_back.index, preview.held_back.why)
+    };
+    let of_hold = String::from("somebody on hold takes part in it (`audit.legal_holds`)");
+    assert_eq!(why(&kept(60)).await, (256, open, String::from("its exchange has no outcome yet")));
+    assert_eq!(why(&holding(60, &["acme/anna"])).await, (0, 1, of_hold.clone()));
+    assert_eq!(why(&holding(60, &["acme"])).await, (0, 1, of_hold.clone()));
+    let witnessed = Bounds { is_witnessed: true, ..plant.bounds() };
+    assert_eq!(log.prune(&kept(60), &witnessed).await.unwrap(), 0, "no witness has cosigned it");
+    let too_short = log.prune(&kept(59), &plant.bounds()).await;
+    assert!(matches!(too_short, Err(PruneError::Policy(_))), "{too_short:?}");
+    assert_eq!(log.prune(&Retention::default(), &plant.bounds()).await.unwrap(), 0, "without a policy nothing goes");
+    assert_eq!(log.size(), 900, "and nothing was said");
+
+    log.append_outcome(outcome(&log, "acme", "open", open)).await.unwrap();
+    publisher.publish_now().await.unwrap();
+    assert_eq!(why(&holding(60, &["bolt/otto"])).await, (512, 600, of_hold));
+    assert_eq!(log.prune(&holding(60, &["bolt/otto"]), &plant.bounds()).await.unwrap(), 512);
+    let said = last_pruning(&log).await;
+    assert_eq!(said.open, BTreeSet::from([open]), "its outcome stands behind");
+    assert_eq!(why(&kept(60)).await.0, 768);
+    assert_eq!(plant.findings().await, Vec::<String>::new());
+    // An outcome of what is gone counts once.
+    let again = log.append_outcome(outcome(&log, "acme", "open", open)).await;
+    assert!(again.is_err(), "{again:?}");
+    log.close().await;
+}
+
+pub async fn what_later_entries_depend_on_is_carried_forward(stand: &Stand) {
+    let plant = Plant::new(stand).await;
+    let log = plant.open().await;
+    let publisher = plant.publisher(&log).await;
+    let policies = |event: &'static str| {
+        let digest = Value::text("ab".repeat(32));
+        let members = [("event", Value::text(event)), ("digest", digest)];
+        Draft::new(Kind::Policy, &log.common(), None, members, vec![]).unwrap()
+    };
+    let activated = log.append(policies("activated")).await.unwrap().index;
+    log.append(policies("refused")).await.unwrap();
+    let key = tlog::SigningKey::generate(ORIGIN, [9; 32]).unwrap().verifier().to_text();
+    let members = [("event", Value::text("announced")), ("key", Value::text(&key)), ("signer", Value::text(&key))];
+    let announced =
+        log.append(Draft::new(Kind::Key, &log.common(), None, members, vec![]).unwrap()).await.unwrap().index;
+    asks_often(&log, "acme/anna", 100).await;
+    // Asked for, and carried out behind the minimum index.
+    let acme = organisation("acme");
+    let wanted =
+        Wanted { id: "id".into(), organisation: &acme, principal: "acme/anna", basis: "Art. 17", requested_by: "a" };
+    let requested = log.request_erasure(&wanted).await.unwrap().index;
+    asks_often(&log, "bolt/otto", 200).await;
+    let pending = log.erasure_request("id").await.unwrap().unwrap();
+    log.erase(&pending, "b", &Holds::default()).await.unwrap();
+    plant.day(100);
+    asks_often(&log, "bolt/otto", 10).await;
+    publisher.publish_now().await.unwrap();
+    assert_eq!(plant.prune(&log).await.unwrap(), 256);
+    publisher.publish_now().await.unwrap();
+    let said = last_pruning(&log).await;
+    assert_eq!(said.carried, BTreeSet::from([0, activated, announced, requested]));
+    assert!(log.entry(requested).await.unwrap().is_some());
+    assert_eq!(log.disclosure(requested).await.unwrap(), None, "without the name");
+    assert_eq!(log.evidence(plant.out.path(), announced, &[]).await.unwrap().index, announced);
+    assert_eq!(plant.findings().await, Vec::<String>::new());
+    // What nothing depends on any longer goes with the next one.
+    log.close().await;
+    let log = plant.open().await;
+    let publisher = plant.publisher(&log).await;
+    asks_often(&log, "bolt/otto", 300).await;
+    plant.day(200);
+    publisher.publish_now().await.unwrap();
+    assert_eq!(plant.prune(&log).await.unwrap(), 256);
+    publisher.publish_now().await.unwrap();
+    let opened =
+        Entry::parse(&log.entry(*last_pruning(&log).await.carried.last().unwrap()).await.unwrap().unwrap()).unwrap();
+    assert_eq!(last_pruning(&log).await.carried.len(), 2, "the key, and that the log was opened again");
+    assert_eq!(opened.text("event"), Some("opened"));
+    assert_eq!(log.entry(requested).await.unwrap(), None);
+    assert_eq!(plant.findings().await, Vec::<String>::new());
+    log.close().await;
+}
+
+pub async fn entries_that_nobody_said_are_gone_are_missed(stand: &Stand) {
+    let plant = Plant::new(stand).await;
+    let log = plant.open().await;
+    let publisher = plant.publisher(&log).await;
+    asks_often(&log, "acme/anna", 600).await;
+    publisher.publish_now().await.unwrap();
+    log.close().await;
+    vandalise(plant.home.path(), "DELETE FROM bundle WHERE first_index < 199").await;
+    let found = plant.findings().await;
+    assert_eq!(found.first().map(String::as_str), Some("entries 0 to 198: they are missing"), "{found:?}");
+    let opened = Log::open(plant.options()).await;
+    assert!(matches!(opened, Err(OpenError::Damaged { first_index: 0, last_index: 198, .. })), "{opened:?}");
+}
+
+pub async fn what_is_said_of_a_pruning_and_is_not_so_is_found(stand: &Stand) {
+    for (sql, expected) in [
+        // A row of another entry in the place of the pruning's.
+        (
+            "UPDATE pruning SET entry_index = 600",
+            "entry 600: the store says that entries before 512 were pruned under it, and it says nothing of the kind",
+        ),
+        (
+            "UPDATE pruning SET minimum = 256",
+            "entry 611: the store says that entries before 256 were pruned under it, and it says nothing of the kind",
+        ),
+        ("DELETE FROM leaf WHERE number = 1", "entries 256 to 511: they were pruned, and their hashes are missing"),
+        (
+            "UPDATE leaf SET hashes = CAST(zeroblob(8192) AS BLOB) WHERE number = 1",
+            "entries 0 to 610: they do not have the root that was signed at size 611",
+        ),
+        ("DELETE FROM carried", "entry 0: entry 611 says that it is carried forward, and it is not there"),
+        ("INSERT INTO disclosure SELECT DISCLOSURE", "entry 5: it was pruned, and its values are still there"),
+        ("DELETE FROM bundle WHERE first_index = 512", "entries 512 to 594: they are missing"),
+    ] {
+        let plant = Plant::new(stand).await;
+        let (log, publisher) = plant.pruned("acme/anna").await;
+        publisher.publish_now().await.unwrap();
+        log.close().await;
+        let sql = match (sql.contains("DISCLOSURE"), plant.home.path()) {
+            (true, StoreAt::Directory(_)) => {
+                String::from("INSERT INTO disclosure (entry_index, body) VALUES (5, '{}')")
+            }
+            (true, _) => String::from("INSERT INTO disclosure (log, entry_index, body) VALUES (1, 5, '{}')"),
+            (false, _) => sql.to_owned(),
+        };
+        vandalise(plant.home.path(), &sql).await;
+        let found = crate::fsck::check(plant.home.path(), None, |_, _| {}).await.unwrap().findings;
+        let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert!(found.iter().any(|found| found == expected), "{sql}: {found:?}");
+    }
+}
+
+pub async fn published_files_of_a_pruned_log_are_built_again_from_its_store(stand: &Stand) {
+    let plant = Plant::new(stand).await;
+    let (log, publisher) = plant.pruned("acme/anna").await;
+    let last = publisher.publish_now().await.unwrap();
+    publisher.stop().await.unwrap();
+    let tile = std::fs::read(plant.out.path().join("tile/0/001")).unwrap();
+    std::fs::remove_dir_all(plant.out.path().join("tile")).unwrap();
+    let publisher = plant.publisher(&log).await;
+    assert_eq!(publisher.publish_now().await.unwrap(), last);
+    assert_eq!(std::fs::read(plant.out.path().join("tile/0/001")).unwrap(), tile);
+    assert!(!plant.published("tile/entries/000") && plant.published("tile/entries/002.p/100"));
+    assert_eq!(plant.findings().await, Vec::<String>::new());
+    log.close().await;
+}
+
+pub async fn hashes_that_are_not_those_that_were_published_take_no_entrys_place(stand: &Stand) {
+    let plant = Plant::new(stand).await;
+    let log = plant.open().await;
+    let publisher = plant.publisher(&log).await;
+    asks_often(&log, "acme/anna", 600).await;
+    plant.day(100);
+    publisher.publish_now().await.unwrap();
+    let tile = plant.out.path().join("tile/0/001");
+    let mut bytes = std::fs::read(&tile).unwrap();
+    bytes[7] ^= 1;
+    std::fs::write(&tile, bytes).unwrap();
+    let refused = plant.prune(&log).await;
+    assert!(matches!(refused, Err(PruneError::Differs { first: 256, last: 511 })), "{refused:?}");
+    assert!(log.entry(300).await.unwrap().is_some() && log.pruned().is_none());
+    log.close().await;
+}
+
+pub async fn a_request_of_which_nothing_is_kept_is_not_called_unknown(stand: &Stand) {
+    let plant = Plant::new(stand).await;
+    let log = plant.open().await;
+    let publisher = plant.publisher(&log).await;
+    let id = |at: Timestamp| model::RequestId::new(at, [7; 10]).to_string();
+    let (old, young) = (id(START), id(Timestamp(START.millis() + 99 * DAY_MS)));
+    log.append(deny(&log, "acme", &old)).await.unwrap();
+    asks_often(&log, "acme/anna", 300).await;
+    plant.day(100);
+    publisher.publish_now().await.unwrap();
+    plant.prune(&log).await.unwrap();
+    publisher.publish_now().await.unwrap();
+    let of = |id: &str| Which::Request { id: id.to_owned(), kind: None };
+    let gone = log.which(&of(&old)).await;
+    assert!(matches!(gone, Err(EvidenceError::PerhapsPruned(pruned)) if pruned.below == 256), "{gone:?}");
+    let unknown = log.which(&of(&young)).await;
+    assert!(matches!(unknown, Err(EvidenceError::Unknown)), "{unknown:?}");
+    let offline = crate::evidence::of_published(plant.out.path(), &of(&old));
+    assert!(matches!(offline, Err(EvidenceError::PerhapsPruned(_))), "{offline:?}");
+    let offline = crate::evidence::of_published(plant.out.path(), &Which::Index(7));
+    assert!(matches!(offline, Err(EvidenceError::Pruned { index: 7, .. })), "{offline:?}");
+    let page = crate::query::offline(plant.out.path(), &Query { newest_first: false, ..Query::default() }).unwrap();
+    assert_eq!((page.entries[0].index, page.pruned.map(|pruned| pruned.below)), (256, Some(256)));
+    let behind = Query { after: Some(255), ..Query::default() };
+    assert_eq!(crate::query::offline(plant.out.path(), &behind).unwrap().pruned, None);
+    log.close().await;
+}
+
+#[cfg(test)]
+mod on_files {
+    use super::*;
+    use crate::faults::{FailingStore, Step};
+    use crate::fsck;
+    use crate::sqlite::SqliteStore;
+    use proptest::prelude::*;
+    use sqlx::ConnectOptions as _;
+    use std::path::Path;
+    use std::sync::Mutex;
+
+    /// Whether any file below holds the text.
+    fn holds(dir: &Path, text: &str) -> bool {
+        std::fs::read_dir(dir).unwrap().any(|file| {
+            let path = file.unwrap().path();
+            if path.is_dir() {
+                return holds(&path, text);
+            }
+            std::fs::read(path).unwrap().windows(text.len()).any(|part| part == text.as_bytes())
+        })
+    }
+
+    #[tokio::test]
+    async fn what_is_gone_leaves_no_residue_in_any_file() {
+        let plant = Plant::new(&Stand::Sqlite).await;
+        let log = plant.open().await;
+        let publisher = plant.publisher(&log).await;
+        asks_often(&log, "acme/anna", 500).await;
+        asks_often(&log, "cresta/carla", 100).await;
+        plant.day(100);
+        asks_often(&log, "bolt/otto", 10).await;
+        publisher.publish_now().await.unwrap();
+        let indexer = tokio::spawn(log.indexer(plant.home.directory()).run());
+        let (reference, _) = log.principal_reference(&principal("acme/anna"));
+        let dirs = [plant.home.directory(), plant.out.path()];
+        for text in ["Signal/of-acme", reference.as_str(), "acme/anna"] {
+            assert!(dirs.iter().any(|dir| holds(dir, text)), "{text} is there before");
+        }
+        plant.prune(&log).await.unwrap();
+        publisher.publish_now().await.unwrap();
+        log.close().await;
+        indexer.await.unwrap();
+        for text in ["Signal/of-acme", reference.as_str(), "acme/anna"] {
+            assert!(!dirs.iter().any(|dir| holds(dir, text)), "{text} is still there");
+        }
+        assert!(holds(plant.home.directory(), "Signal/of-cresta"), "what is kept is there");
+    }
+
+    #[tokio::test]
+    async fn the_database_lets_nothing_go_that_no_entry_speaks_of() {
+        let plant = Plant::new(&Stand::Sqlite).await;
+        let (log, _) = plant.pruned("acme/anna").await;
+        log.close().await;
+        let file = plant.home.directory().join(crate::sqlite::DATABASE_FILE);
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
+        let mut connection = options.connect().await.unwrap();
+        for (sql, refused) in [
+            ("DELETE FROM bundle WHERE first_index = 512", "append-only"),
+            ("UPDATE bundle SET count = 1 WHERE first_index = 512", "append-only"),
+            ("UPDATE bundle SET first_index = 513, count = count - 1 WHERE first_index = 512", "append-only"),
+            ("DELETE FROM leaf", "append-only"),
+            ("UPDATE pruning SET minimum = 256", "append-only"),
+            ("DELETE FROM pruning", "append-only"),
+            ("INSERT INTO pruning VALUES (612, 256, 0)", "by an entry behind a checkpoint"),
+            ("INSERT INTO pruning VALUES (700, 768, 0)", "by an entry behind a checkpoint"),
+        ] {
+            let error = sqlx::raw_sql(sql).execute(&mut connection).await.unwrap_err().to_string();
+            assert!(error.contains(refused), "{sql}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_of_an_earlier_program_is_pruned_like_any_other() {
+        let plant = Plant::new(&Stand::Sqlite).await;
+        let log = plant.open().await;
+        log.close().await;
+        let before = "DROP TABLE pruning; DROP TABLE leaf; DROP TABLE carried;
+            CREATE TRIGGER bundle_no_update BEFORE UPDATE ON bundle BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
+            CREATE TRIGGER bundle_no_delete BEFORE DELETE ON bundle BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
+            DELETE FROM erasure WHERE false; INSERT INTO meta VALUES ('x', 'y')";
+        vandalise(plant.home.path(), before).await;
+        assert_eq!(fsck::check(plant.home.path(), None, |_, _| {}).await.unwrap().findings, []);
+        let (log, publisher) = plant.pruned("acme/anna").await;
+        publisher.publish_now().await.unwrap();
+        assert_eq!(plant.findings().await, Vec::<String>::new());
+        log.close().await;
+    }
+
+    /// A copy of the store's files, and of what was published, at every step.
+    #[tokio::test]
+    async fn a_kill_at_any_step_of_a_pruning_leaves_all_of_it_or_nothing_and_the_next_start_ends_it() {
+        let plant = Plant::new(&Stand::Sqlite).await;
+        let copies: Arc<Mutex<Vec<(Step, TempDir, TempDir)>>> = Arc::default();
+        let plan = {
+            let (dir, out, copies) = (plant.home.directory().to_owned(), plant.out.path().to_owned(), copies.clone());
+            move |step| {
+                let (store, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+                for name in ["log.db", "log.db-wal"] {
+                    if dir.join(name).exists() {
+                        std::fs::copy(dir.join(name), store.path().join(name)).unwrap();
+                    }
+                }
+                crate::tests::stand::copy_dir(&out, files.path());
+                copies.lock().unwrap().push((step, store, files));
+                None
+            }
+        };
+        let store = SqliteStore::open(plant.home.directory(), ORIGIN).await.unwrap();
+        let (log, _) = Log::open_with(FailingStore::new(store, plan), &plant.options()).await.unwrap();
+        let publisher = plant.publisher(&log).await;
+        asks_often(&log, "acme/anna", 600).await;
+        plant.day(100);
+        publisher.publish_now().await.unwrap();
+        copies.lock().unwrap().clear();
+        plant.prune(&log).await.unwrap();
+        publisher.publish_now().await.unwrap();
+        log.close().await;
+        let copies = std::mem::take(&mut *copies.lock().unwrap());
+        let mut seen = BTreeSet::new();
+        for (step, store, files) in copies {
+            let home = Plant {
+                home: Stand::Sqlite.home().await,
+                out: files,
+                clock: plant.clock.clone(),
+                next: plant.next.clone(),
+            };
+            crate::tests::stand::copy_dir(store.path(), home.home.directory());
+            let log = home.open().await;
+            let publisher = home.publisher(&log).await;
+            publisher.publish_now().await.unwrap();
+            let below = log.pruned().map_or(0, |pruned| pruned.below);
+            assert!(matches!(below, 0 | 512), "{step:?}: {below}");
+            seen.insert(below);
+            assert_eq!(home.findings().await, Vec::<String>::new(), "{step:?}");
+            assert_eq!(home.published("tile/entries/001"), below == 0, "{step:?}");
+            assert_eq!(log.entry(300).await.unwrap().is_some(), below == 0, "{step:?}");
+            if below == 0 {
+                assert_eq!(home.prune(&log).await.unwrap(), 512, "{step:?}");
+            }
+            log.close().await;
+        }
+        assert_eq!(seen, BTreeSet::from([0, 512]));
+    }
+
+    /// Published files as a crash leaves them between two of them.
+    #[tokio::test]
+    async fn files_that_a_crash_left_go_with_the_next_start() {
+        let plant = Plant::new(&Stand::Sqlite).await;
+        let (log, publisher) = plant.pruned("acme/anna").await;
+        let first = std::fs::read(plant.out.path().join("tile/entries/000")).unwrap();
+        publisher.publish_now().await.unwrap();
+        publisher.stop().await.unwrap();
+        for left in ["tile/entries/000", "carried/00000000000000/00000000000000000007"] {
+            std::fs::write(plant.out.path().join(left), &first).unwrap();
+        }
+        std::fs::remove_file(plant.out.path().join("pruned")).unwrap();
+        let publisher = plant.publisher(&log).await;
+        publisher.publish_now().await.unwrap();
+        assert!(!plant.published("tile/entries/000") && plant.published("pruned"));
+        assert!(!plant.published("carried/00000000000000/00000000000000000007"));
+        assert!(plant.published("carried/00000000000000/00000000000000000000"));
+        log.close().await;
+    }
+
+    #[tokio::test]
+    async fn whoever_comes_back_during_a_pruning_is_not_forgotten() {
+        let plant = Plant::new(&Stand::Sqlite).await;
+        let log = plant.open().await;
+        let publisher = plant.publisher(&log).await;
+        asks_often(&log, "acme/anna", 600).await;
+        plant.day(100);
+        // Anna has an entry that is kept, and Berta none.
+        asks_often(&log, "acme/anna", 1).await;
+        publisher.publish_now().await.unwrap();
+        plant.prune(&log).await.unwrap();
+        let (reference, row) = log.principal_reference(&principal("acme/anna"));
+        assert!(row.is_none());
+        assert_eq!(log.principal_of(&reference).await.unwrap().as_deref(), Some("acme/anna"));
+        assert_eq!(last_pruning(&log).await.directory, 0);
+        log.close().await;
+    }
+
+    #[tokio::test]
+    async fn an_index_of_a_log_that_was_pruned_is_built_anew_and_gives_the_same_answers() {
+        let plant = Plant::new(&Stand::Sqlite).await;
+        let log = plant.open().await;
+        let publisher = plant.publisher(&log).await;
+        asks_often(&log, "acme/anna", 5_000).await;
+        plant.day(100);
+        asks_often(&log, "bolt/otto", 4_000).await;
+        publisher.publish_now().await.unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        crate::index::build(plant.home.path(), dir.path(), true, |_, _| {}).await.unwrap();
+        while plant.prune(&log).await.unwrap() > 0 {}
+        assert_eq!(log.pruned().map(|pruned| pruned.below), Some(4_864));
+        publisher.publish_now().await.unwrap();
+        log.close().await;
+        // What knows of more is not compared, and is built anew.
+        let beside = || fsck::Beside { published: None, index: Some(dir.path().to_owned()) };
+        assert_eq!(fsck::check(plant.home.path(), beside(), |_, _| {}).await.unwrap().findings, []);
+        assert_eq!(
+            crate::index::build(plant.home.path(), dir.path(), false, |_, _| {}).await.unwrap() / 256,
+            9_001 / 256
+        );
+        assert_eq!(fsck::check(plant.home.path(), beside(), |_, _| {}).await.unwrap().findings, []);
+        let file = dir.path().join("index.db");
+        let mut connection = sqlx::sqlite::SqliteConnectOptions::new().filename(file).connect().await.unwrap();
+        sqlx::raw_sql("UPDATE posting SET positions = x'0001' WHERE block = 80")
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        drop(connection);
+        let found = fsck::check(plant.home.path(), beside(), |_, _| {}).await.unwrap().findings;
+        assert!(!found.is_empty(), "and it is compared again");
+    }
+
+    /// One step of a plant's life, in rows of the store of any size.
+    #[derive(Clone, Debug)]
+    enum Life {
+        Refusals(u8, usize),
+        /// An exchange that ends after so many further steps.
+        Exchange(u8, usize),
+    }
+
+    fn life() -> impl Strategy<Value = Vec<Life>> {
+        let step = prop_oneof![
+            5 => (0..3_u8, 1..120_usize).prop_map(|(who, count)| Life::Refusals(who, count)),
+            3 => (0..3_u8, 0..4_usize).prop_map(|(who, steps)| Life::Exchange(who, steps)),
+        ];
+        prop::collection::vec(step, 8..30)
+    }
+
+    async fn live(log: &Log, life: &[Life]) {
+        const WHO: [&str; 3] = ["acme/anna", "bolt/otto", "cresta/carla"];
+        let mut open: Vec<(usize, u64, &str, String)> = Vec::new();
+        for (n, step) in life.iter().enumerate() {
+            match step {
+                Life::Refusals(who, count) => drop(asks_often(log, WHO[usize::from(*who)], *count).await),
+                Life::Exchange(who, steps) => {
+                    let (of, request) = (WHO[usize::from(*who)].split('/').next().unwrap(), format!("request {n}"));
+                    let index = log.append(allow(log, of, &request)).await.unwrap().index;
+                    open.push((n + steps, index, of, request));
+                }
+            }
+            for (_, index, of, request) in open.extract_if(.., |(until, ..)| *until <= n) {
+                log.append_outcome(outcome(log, of, &request, index)).await.unwrap();
+            }
+        }
+        for (_, index, of, request) in open {
+            log.append_outcome(outcome(log, of, &request, index)).await.unwrap();
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+        #[test]
+        fn whatever_is_pruned_roots_proofs_and_answers_about_the_rest_stay(old in life(), young in life(), at in 0.0..1.0_f64) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let plant = Plant::new(&Stand::Sqlite).await;
+                let log = plant.open().await;
+                let publisher = plant.publisher(&log).await;
+                live(&log, &old).await;
+                let first_young = log.size();
+                plant.day(100);
+                live(&log, &young).await;
+                publisher.publish_now().await.unwrap();
+                let before = crate::Publication::open(plant.out.path()).unwrap();
+                let all = entries_from(&log, 0).await;
+                let went = plant.prune(&log).await.unwrap();
+                // Whole bundles of what is old, and all of them.
+                assert_eq!(went, first_young / 256 * 256);
+                publisher.publish_now().await.unwrap();
+                assert_eq!(plant.findings().await, Vec::<String>::new());
+                let mut after = crate::Publication::open(plant.out.path()).unwrap();
+                assert_eq!(after.root(before.size()).unwrap(), before.checkpoint().root);
+                let proof = after.consistency(before.size()).unwrap();
+                let (size, root) = (after.size(), after.checkpoint().root);
+                tlog::proof::verify_consistency(before.size(), before.checkpoint().root, size, root, &proof).unwrap();
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "some entry")]
+                let index = (at * before.size() as f64) as u64;
+                let entry = &all[usize::try_from(index).unwrap()];
+                let redeemed = log.redeem(plant.out.path(), index, tlog::leaf_hash(entry)).await.unwrap();
+                tlog::proof::verify_inclusion(tlog::leaf_hash(entry), index, size, &redeemed.proof, root).unwrap();
+                assert_eq!(log.evidence(plant.out.path(), index, &[]).await.is_ok(), index >= went || index == 0);
+                assert_eq!(entries_from(&log, went).await[..all.len() - usize::try_from(went).unwrap()], all[usize::try_from(went).unwrap()..]);
+                log.close().await;
+                // And the next start finds nothing wrong.
+                let log = plant.open().await;
+                assert_eq!(log.pruned().map_or(0, |pruned| pruned.below), went);
+                log.close().await;
+            });
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hold_and_a_damaged_entry_stop_a_pruning_before_them() {
+        let plant = Plant::new(&Stand::Sqlite).await;
+        let log = plant.open().await;
+        let publisher = plant.publisher(&log).await;
+        asks_often(&log, "acme/anna", 600).await;
+        plant.day(100);
+        publisher.publish_now().await.unwrap();
+        vandalise(plant.home.path(), "UPDATE bundle SET sha256 = zeroblob(32) WHERE first_index = 298").await;
+        let now = plant.clock.now();
+        let preview = preview(plant.home.path(), &kept(60), now, None, plant.out.path()).await.unwrap();
+        assert_eq!((preview.would_be, preview.held_back.index), (256, 298), "{preview:?}");
+        log.close().await;
+    }
+}
