@@ -33,8 +33,9 @@ fn run(name: &str, arguments: &[&str]) -> Output {
 }
 
 fn json(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|_| panic!("{}{}", text(&output.stdout), text(&output.stderr)))
+    let read = serde_json::from_slice(&output.stdout);
+    assert!(read.is_ok(), "{}{}", text(&output.stdout), text(&output.stderr));
+    read.unwrap()
 }
 
 /// What a plant wrote years ago: 500 refusals of somebody who never came back, the first of this request, and 100 of somebody else.

@@ -107,7 +107,8 @@ impl Serving<'_> {
         let url = format!("{}/metrics", self.facts["operator"].as_str().unwrap());
         let all = http::get(&url, &[]).await.unwrap().text();
         let line = all.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.unwrap_or_else(|| panic!("{name}")).parse().unwrap()
+        assert!(line.is_some(), "{name}");
+        line.unwrap().parse().unwrap()
     }
 
     /// Until the published log covers everything that is in the log now.

@@ -50,7 +50,7 @@ fn main() -> ExitCode {
             Command::Demo(args) => demo::run(args).await,
             Command::Serve(args) => serve::run(args).await,
             Command::Check(args) => check::run(&args),
-            Command::Audit(command) => audit_cmd::run(*command).await,
+            Command::Audit(command) => Box::pin(audit_cmd::run(*command)).await,
             Command::Witness(args) => witness_cmd::run(args).await,
             Command::Identity(command) => identity_cmd::run(command).await,
             Command::Policy(command) => policy_cmd::run(command).await,

@@ -221,7 +221,7 @@ pub(super) async fn standing(connection: &mut SqliteConnection) -> Result<Standi
 }
 
 /// As [`Database::minimum`].
-pub(super) async fn minimum(connection: &mut SqliteConnection) -> Result<u64, StoreError> {
+pub(super) async fn minimum(connection: &mut SqliteConnection) -> Result<u64, IndexError> {
     let row = sqlx::query("SELECT value FROM meta WHERE key = 'minimum'").fetch_optional(connection).await?;
     match row {
         None => Ok(0),

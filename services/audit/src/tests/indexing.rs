@@ -698,7 +698,7 @@ async fn a_question_that_began_with_an_index_which_was_replaced_is_answered_and_
     assert_eq!(log.query_with(&of_acme(), closed).await.unwrap().entries.len(), 100);
     assert!(log.index().is_some(), "the one that is in use was not what failed");
     vandalise_index(other.path(), DAMAGE).await;
-    let damaged = Index::open(other.path(), Arc::new(AtomicU64::new(192))).await.unwrap();
+    let damaged = Index::open(other.path(), Arc::new(AtomicU64::new(192)), 0).await.unwrap();
     assert_eq!(log.query_with(&of_acme(), Some(damaged.clone())).await.unwrap().entries.len(), 100);
     assert!(!damaged.is_sound() && log.index().is_some());
     log.close().await;

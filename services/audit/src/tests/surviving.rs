@@ -318,7 +318,7 @@ async fn an_index_that_is_wiped_under_a_running_log_costs_no_answer_and_is_built
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(20), until).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), until).await.unwrap();
     let mut wiped = 0;
     for file in fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().path()) {
         if file.file_name().unwrap().to_str().unwrap().starts_with("index.db") {
@@ -335,7 +335,7 @@ async fn an_index_that_is_wiped_under_a_running_log_costs_no_answer_and_is_built
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(20), until).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), until).await.unwrap();
     assert_eq!(log.query(&query).await.unwrap().entries.len(), 200);
     log.close().await;
     indexer.await.unwrap();

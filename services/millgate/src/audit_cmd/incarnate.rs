@@ -473,7 +473,7 @@ fn report(args: &IncarnateArgs, audit: &Audit, ready: &Ready, [own, open]: &[Pat
 
 /// What the configuration says of the old log's keys that the new one, which has another name, cannot use.
 fn no_longer(audit: &Audit) -> Vec<&'static str> {
-    let next = audit.next_key_file.as_ref().map(|_| "next_key_file");
+    let next = audit.next_key.as_ref().map(|key| if key.file().is_some() { "next_key_file" } else { "next_key" });
     let previous = (!audit.previous_key_files.is_empty()).then_some("previous_key_files");
     next.into_iter().chain(previous).collect()
 }

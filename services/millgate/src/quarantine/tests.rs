@@ -1,6 +1,7 @@
 //! A quarantine ends with the copy that was seen, and with nothing less.
 
 use super::*;
+use audit::keys::KeyPlace;
 use audit::{Log, LogOptions, PublishOptions, Publisher, Random};
 use runtime::clock::SystemClock;
 use std::sync::Arc;
@@ -207,8 +208,9 @@ async fn a_stolen_key_that_was_retired_stops_nobody_through_a_sink() {
     };
     let keys = |current: u8, next: Option<u8>, previous: &[u8]| {
         let (next, previous) = (next.map(file), previous.iter().map(|n| file(*n)).collect());
-        let files = audit::keys::KeyFiles { current: file(current), next, previous };
-        Keys::load(&files, &audit.origin, &(Arc::new(runtime::random::fill) as Random)).unwrap()
+        let current = KeyPlace::File(file(current));
+        let places = audit::keys::KeyPlaces { current, next: next.map(KeyPlace::File), previous };
+        Keys::load(&places, &audit.origin, &(Arc::new(runtime::random::fill) as Random)).unwrap()
     };
     grow_with(&audit, keys(1, None, &[])).await;
     let both = grow_with(&audit, keys(1, Some(2), &[])).await;

@@ -209,7 +209,10 @@ impl Published {
     pub fn prune(&self, entries: &[Vec<u8>], under: u64, minimum: u64, carried: &[u64]) {
         for index in carried {
             let name = format!("{index:020}");
-            self.write(&format!("carried/{}/{name}", &name[..14]), &entries[usize::try_from(*index).unwrap()]);
+            self.write(
+                &format!("carried/{}/{name}", name.get(..14).unwrap()),
+                &entries[usize::try_from(*index).unwrap()],
+            );
         }
         let hint = format!("{{\"before\":\"2026-11-23T00:00:00.000Z\",\"below\":{minimum},\"under\":{under}}}");
         self.write("pruned", hint);

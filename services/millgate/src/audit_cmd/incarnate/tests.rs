@@ -116,11 +116,11 @@ async fn every_key_of_the_old_log_is_cited_and_those_that_must_go_are_named() {
     let random = |n: u8| Arc::new(move |bytes: &mut [u8]| bytes.fill(n)) as Random;
     let make = |path: &Path, n| signer::create(path, &audit.origin, &random(n)).unwrap().verifier().to_text();
     let [next, previous] = ["next.key", "previous.key"].map(|name| dir.path().join(name));
-    let made = [make(&audit.key_file.clone(), 1), make(&next, 2), make(&previous, 3)];
+    let made = [make(audit.key.file().unwrap(), 1), make(&next, 2), make(&previous, 3)];
     assert_eq!(no_longer(&audit), Vec::<&str>::new());
-    (audit.next_key_file, audit.previous_key_files) = (Some(next), vec![previous]);
+    (audit.next_key, audit.previous_key_files) = (Some(LogKey::File(next)), vec![previous]);
     assert_eq!(no_longer(&audit), ["next_key_file", "previous_key_files"]);
-    let keys = old_keys(&audit).unwrap();
+    let keys = old_keys(&audit, false).unwrap();
     let cited = super::previous(&audit, keys.as_ref()).await;
     assert_eq!((cited.key.as_deref(), cited.other_keys.as_slice()), (Some(made[0].as_str()), &made[1..]));
 }
