@@ -107,11 +107,11 @@ async fn a_broker_prunes_what_its_policy_keeps_no_longer_and_everybody_is_told()
     // Silence of years is a finding of its own, which is not what this is about.
     monitor(&[]);
     let config = plant.configuration("second", "").unwrap();
+    let lines = std::fs::read_to_string(&config).unwrap();
+    let audit = format!("audit = {{ directory = \"second\", origin = \"{ORIGIN}\"");
+    let (before, rest) = lines.split_once(&audit).unwrap();
+    let rest = rest.split_once('}').unwrap().1;
     let keeps = |days: &str| {
-        let lines = std::fs::read_to_string(&config).unwrap();
-        let audit = format!("audit = {{ directory = \"second\", origin = \"{ORIGIN}\"");
-        let rest = lines.split_once(&audit).unwrap().1.split_once('}').map_or("", |(_, rest)| rest);
-        let before = lines.split_once(&audit).unwrap().0;
         let retention = format!("retention = {{ entries = \"{days}\", policy = \"https://plant.example/retention\" }}");
         std::fs::write(&config, format!("{before}{audit}, {retention} }}{rest}")).unwrap();
     };
