@@ -123,7 +123,7 @@ async fn entries_are_read_by_programs_that_are_not_ours() {
     let script = "import csv, json, sys; print(json.dumps(list(csv.DictReader(open(sys.argv[1], newline='')))))";
     command.args(["-c", script, &file]);
     let rows: Vec<BTreeMap<String, String>> = serde_json::from_slice(&output(&mut command).stdout).unwrap();
-    assert!(rows.len() > 10 && rows.iter().all(|row| row["kind"] == "decision" && row.len() == 35), "{rows:?}");
+    assert!(rows.len() > 10 && rows.iter().all(|row| row["kind"] == "decision" && row.len() == 36), "{rows:?}");
 
     // Whoever has had enough has had enough: no failure, and no further reading.
     for format in ["csv", "ocsf", "table"] {

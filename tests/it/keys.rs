@@ -338,7 +338,11 @@ async fn a_witness_and_a_monitor_go_on_while_the_key_changes() {
         second.with(&format!("{step}, {fixed}"));
         second.run("TERM").await;
         let published = second.published();
-        let arguments = ["log", published.to_str().unwrap(), "--policy", &path("trust.policy"), "--json"];
+        // Whoever verifies is told of the new key when the log has announced it.
+        let names_both = step.contains("new.key");
+        let of_log = if names_both { format!("log {old}\nlog {new}\n") } else { format!("log {old}\n") };
+        std::fs::write(second.at("auditor.policy"), format!("{of_log}witness w1 {vkey} {url}\nquorum w1\n")).unwrap();
+        let arguments = ["log", published.to_str().unwrap(), "--policy", &path("auditor.policy"), "--json"];
         let said = process::run("millgate-verify", &arguments).unwrap();
         let report: Value = serde_json::from_slice(&said.stdout).unwrap();
         assert_eq!(said.status.code(), Some(0), "{step}: {report}");

@@ -372,7 +372,6 @@ async fn checkpoints_in_a_locked_bucket_cannot_be_taken_away_and_find_a_log_that
         .owner("DELETE", &format!("{path}?versionId={version}"), &[("x-amz-bypass-governance-retention", "true")], b"")
         .await;
     assert_eq!(taken.status, 403, "{}", taken.text());
-    assert_eq!(bucket.owner("DELETE", &path, &[], b"").await.status, 204);
     assert_eq!(bucket.owner("PUT", &path, &[], b"nothing that anybody signed").await.status, 200);
     let first = format!("/plant/munich/munich.example%252Fsecond/{:020}.{:020}", 7, u64::MAX - 7);
     assert_eq!(bucket.owner("PUT", &first, &[], b"nothing").await.status, 200);
