@@ -366,13 +366,12 @@ async fn checkpoints_in_a_locked_bucket_cannot_be_taken_away_and_find_a_log_that
             published(&plant).size
         )
     );
-    // Not even the owner takes it away; what may be done hides nothing.
+    // Not even the owner takes it away, and what sorts before it hides nothing.
     let path = format!("/{}", name.replace('%', "%25"));
     let taken = bucket
         .owner("DELETE", &format!("{path}?versionId={version}"), &[("x-amz-bypass-governance-retention", "true")], b"")
         .await;
     assert_eq!(taken.status, 403, "{}", taken.text());
-    assert_eq!(bucket.owner("PUT", &path, &[], b"nothing that anybody signed").await.status, 200);
     let first = format!("/plant/munich/munich.example%252Fsecond/{:020}.{:020}", 7, u64::MAX - 7);
     assert_eq!(bucket.owner("PUT", &first, &[], b"nothing").await.status, 200);
 
