@@ -372,8 +372,13 @@ async fn checkpoints_in_a_locked_bucket_cannot_be_taken_away_and_find_a_log_that
         .owner("DELETE", &format!("{path}?versionId={version}"), &[("x-amz-bypass-governance-retention", "true")], b"")
         .await;
     assert_eq!(taken.status, 403, "{}", taken.text());
-    let first = format!("/plant/munich/munich.example%252Fsecond/{:020}.{:020}", 7, u64::MAX - 7);
-    assert_eq!(bucket.owner("PUT", &first, &[], b"nothing").await.status, 200);
+    // That goes for what cannot be read, too: too large for a note, or refused.
+    let first = |n: u64| format!("/plant/munich/munich.example%252Fsecond/{n:020}.{:020}", u64::MAX - n);
+    let large = vec![b'a'; 65 * 1024];
+    for (n, body) in [(5, &b"refused"[..]), (6, &large), (7, b"nothing")] {
+        assert_eq!(bucket.owner("PUT", &first(n), &[], body).await.status, 200);
+    }
+    std::fs::write(bucket.folder.path().join("refused"), format!("{:020}.", 5)).unwrap();
 
     let copy = |from: &str, to: &str| {
         let copied = Command::new("cp").args(["-a", at(from).to_str().unwrap(), at(to).to_str().unwrap()]).status();

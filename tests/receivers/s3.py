@@ -4,8 +4,8 @@
 
 Buckets are made by the test: `locked`, made with object lock, and `plain`, without. Every request must be signed with the
 access key `broker` and the secret in FOLDER/secret, as botocore signs (AWS Signature Version 4, in the query): another
-implementation than the one that is tested. While there is a file FOLDER/down every answer is 503. Each request is a line of
-FOLDER/requests. The first line on standard output is the port.
+implementation than the one that is tested. While there is a file FOLDER/down every answer is 503; objects with what FOLDER/refused
+holds in their path are nobody's to read. Each request is a line of FOLDER/requests. The first line on standard output is the port.
 """
 
 import datetime
@@ -79,6 +79,9 @@ class Signed:
                 good = False
             if not good:
                 return refuse(start_response, "403 Forbidden", "SignatureDoesNotMatch")
+            refused = folder / "refused"
+            if environ["REQUEST_METHOD"] == "GET" and refused.exists() and refused.read_text() in environ["PATH_INFO"]:
+                return refuse(start_response, "403 Forbidden", "AccessDenied")
         return self.app(environ, start_response)
 
 

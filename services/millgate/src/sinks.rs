@@ -88,7 +88,7 @@ fn late() -> String {
 }
 
 /// Whom a receiver over TLS is trusted by.
-fn roots(ca_file: Option<&Path>) -> anyhow::Result<Roots> {
+pub(crate) fn roots(ca_file: Option<&Path>) -> anyhow::Result<Roots> {
     let Some(file) = ca_file else { return Ok(Roots::Machine) };
     let certificates = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let certificates = certificates.with_context(|| format!("`{}`", file.display()))?;

@@ -63,11 +63,50 @@ struct Versions {
     version: Vec<Version>,
 }
 
-#[derive(Debug, Deserialize)]
+impl Versions {
+    fn read(page: &[u8]) -> Result<Self, String> {
+        let text = String::from_utf8_lossy(page);
+        quick_xml::de::from_str(&text).map_err(|error| format!("its list of versions cannot be read: {error}"))
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Version {
     key: String,
     version_id: String,
+    size: u64,
+}
+
+/// Objects that could not be read. Whoever may write to the bucket could put them in front of what it keeps, so they end
+/// nothing; whoever owns it could make the last that it keeps such objects, so they are not passed over in silence.
+#[derive(Debug, Default)]
+struct Unread {
+    count: usize,
+    first: Option<String>,
+}
+
+impl Unread {
+    fn add(&mut self, version: &Version, why: String) {
+        self.count += 1;
+        self.first.get_or_insert_with(|| format!("`{}`: {why}", version.key));
+    }
+
+    /// At the end of a sentence.
+    fn said(&self) -> String {
+        self.first.as_ref().map(|first| format!("; {} cannot be read ({first})", self.count)).unwrap_or_default()
+    }
+
+    fn warn(&self, sink: &str) {
+        if let Some(first) = &self.first {
+            tracing::error!(
+                sink,
+                objects = self.count,
+                first,
+                "objects in a sink cannot be read, and may be later checkpoints; it is compared by the largest that can be"
+            );
+        }
+    }
 }
 
 /// What a store says that refuses.
@@ -195,7 +234,7 @@ impl S3 {
         &self,
         hear: &(impl Fn(&str) -> Option<Checkpoint> + Sync),
     ) -> io::Result<Option<(Checkpoint, String)>> {
-        let (mut tried, mut after) = (0, None);
+        let (mut tried, mut after, mut unread) = (0, None, Unread::default());
         loop {
             let page = self.versions(after.as_ref()).await.map_err(io::Error::other)?;
             for version in page.version {
@@ -206,19 +245,29 @@ impl S3 {
                     )));
                 }
                 tried += 1;
-                let note = self.get(&version).await.map_err(io::Error::other)?;
+                let note = match self.get(&version).await.map_err(io::Error::other)? {
+                    Ok(note) => note,
+                    Err(why) => {
+                        unread.add(&version, why);
+                        continue;
+                    }
+                };
                 if let Some(checkpoint) = hear(&note)
                     && checkpoint.origin == self.origin
                     // Else an old one under a name that sorts first would stand for all.
                     && self.key(checkpoint.size) == version.key
                 {
+                    unread.warn(&self.name());
                     return Ok(Some((checkpoint, note)));
                 }
             }
             after = match (page.is_truncated, page.next_key_marker) {
                 (true, Some(key)) => Some((key, page.next_version_id_marker)),
                 _ if tried > 0 => {
-                    return Err(hidden("there are objects of this log, and it has signed nothing that is in them"));
+                    let unread = unread.said();
+                    return Err(hidden(&format!(
+                        "there are objects of this log, and it has signed nothing that is in them{unread}"
+                    )));
                 }
                 _ => return Ok(None),
             };
@@ -241,17 +290,27 @@ impl S3 {
         }
         let url = action.sign(SIGNED_FOR);
         let answer = self.ask(Method::GET, url.as_str(), &[], Bytes::new(), PAGE_BYTES_MAX).await?.or_refused()?;
-        let text = String::from_utf8_lossy(&answer.body);
-        quick_xml::de::from_str(&text).map_err(|error| format!("its list of versions cannot be read: {error}"))
+        Versions::read(&answer.body)
     }
 
-    async fn get(&self, version: &Version) -> Result<String, String> {
+    /// `Ok(Err(_))`: this object cannot be read, whatever others can. It is not the store that fails then.
+    async fn get(&self, version: &Version) -> Result<Result<String, String>, String> {
+        // What is refused is not fetched.
+        if version.size > NOTE_BYTES_MAX as u64 {
+            return Ok(Err(format!("it has {} bytes, and a checkpoint at most {NOTE_BYTES_MAX}", version.size)));
+        }
         let credentials = self.credentials()?;
         let mut action = self.bucket.get_object(Some(&credentials), &version.key);
         action.query_mut().insert("versionId", version.version_id.as_str());
         let url = action.sign(SIGNED_FOR);
-        let answer = self.ask(Method::GET, url.as_str(), &[], Bytes::new(), NOTE_BYTES_MAX).await?.or_refused()?;
-        Ok(String::from_utf8_lossy(&answer.body).into_owned())
+        let answer = self.ask(Method::GET, url.as_str(), &[], Bytes::new(), NOTE_BYTES_MAX).await?;
+        let is_refused = answer.status.is_client_error() && answer.status != StatusCode::TOO_MANY_REQUESTS;
+        match answer.or_refused() {
+            Ok(answer) => Ok(Ok(String::from_utf8_lossy(&answer.body).into_owned())),
+            // Encrypted with a key of its own, say, or moved to where it has to be restored first.
+            Err(why) if is_refused => Ok(Err(why)),
+            Err(why) => Err(why),
+        }
     }
 
     async fn ask(
@@ -292,5 +351,42 @@ impl Answer {
 
     fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Stores name everything in the order of its keys, versions and markers of deletion among each other.
+    #[test]
+    fn markers_of_deletion_between_the_versions_hide_none_of_them() {
+        let marker = |key: &str| format!("<DeleteMarker><Key>{key}</Key><VersionId>m</VersionId></DeleteMarker>");
+        let version = |key: &str, size: u64| {
+            format!(
+                "<Version><Key>{key}</Key><VersionId>v-{key}</VersionId><IsLatest>false</IsLatest><ETag>&quot;e&quot;</ETag>\
+                 <Size>{size}</Size><Owner><ID>o</ID></Owner><StorageClass>STANDARD</StorageClass></Version>"
+            )
+        };
+        let page = format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?><ListVersionsResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+             <Name>locked</Name><Prefix/><KeyMarker/><MaxKeys>500</MaxKeys><IsTruncated>true</IsTruncated>\
+             {}{}{}{}{}<NextKeyMarker>c</NextKeyMarker><NextVersionIdMarker>v-c</NextVersionIdMarker></ListVersionsResult>",
+            marker("a"),
+            version("a", 300),
+            marker("b"),
+            version("b", 70_000),
+            version("c", 5)
+        );
+        let page = Versions::read(page.as_bytes()).unwrap();
+        let expected = [("a", 300), ("b", 70_000), ("c", 5)].map(|(key, size)| Version {
+            key: key.into(),
+            version_id: format!("v-{key}"),
+            size,
+        });
+        assert_eq!(page.version, expected);
+        assert!(page.is_truncated);
+        assert_eq!((page.next_key_marker.as_deref(), page.next_version_id_marker.as_deref()), (Some("c"), Some("v-c")));
+        assert!(Versions::read(b"<ListVersionsResult><IsTruncated>false</IsTruncated></ListVersionsResult>").is_ok());
     }
 }
