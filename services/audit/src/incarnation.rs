@@ -160,7 +160,7 @@ impl Stored {
     }
 
     /// The keys that are no longer the log's, each with the index of the entry that retires it, as far as its last checkpoint
-    /// covers that entry and is signed by one of the others. Reads all entries, if there are such keys.
+    /// covers that entry and is signed by one of the others. What was pruned is carried forward and counts.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -196,28 +196,13 @@ async fn retired(reader: &Reader, keys: &Keys) -> Result<Vec<(VerifierKey, u64)>
     else {
         return Ok(Vec::new());
     };
-    let (mut found, mut next) = (Vec::new(), 0);
-    while next < end {
-        let bundles = reader.bundles(next).await?;
-        let Some(last) = bundles.last() else { break };
-        next = last.first_index + last.count.max(1);
-        let entries = bundles.iter().flat_map(|b| (b.first_index..end).zip(frames::iter(&b.bytes)));
-        for (index, bytes) in entries {
-            let Some(bytes) = bytes.ok().filter(|bytes| bytes.windows(KEY_KIND.len()).any(|part| part == KEY_KIND))
-            else {
-                continue;
-            };
-            let event = Entry::parse(bytes).ok().as_ref().and_then(crate::keys::read);
-            if let Some((Event::Retired, key)) = event.filter(|(_, key)| keys.known().previous().contains(key)) {
-                found.push((key, index));
-            }
-        }
-    }
-    Ok(found)
+    let told = crate::keys::told(reader, end, end).await?;
+    let is_retired = |event: Event, key: &VerifierKey| event == Event::Retired && keys.known().previous().contains(key);
+    let covered = told.into_iter().take_while(|(index, _)| *index < end);
+    Ok(covered
+        .filter_map(|(index, said)| said.filter(|(e, key)| is_retired(*e, key)).map(|(_, key)| (key, index)))
+        .collect())
 }
-
-/// In the bytes of each entry of the kind.
-const KEY_KIND: &[u8] = b"\"kind\":\"key\"";
 
 /// Bundles of which the hashes are read at a time.
 const TILES_AT_ONCE: u32 = 64;

@@ -13,6 +13,7 @@ use crate::error::ReadError;
 use crate::options::Random;
 use crate::pkcs11::{PinSource, TokenKey, TokenObject};
 use crate::publish::PublishError;
+use crate::reader::Reader;
 use crate::signer::{self, Key, SignerError};
 use crate::{frames, store::Bundle};
 use model::Value;
@@ -251,7 +252,8 @@ impl Keys {
             // Nothing was signed yet, so everything is still to be.
             None => (vec![self.current.verifier().clone()], 0),
         };
-        let standing = Standing::of(signed, &told(log, from).await?, from, log.origin())?;
+        let told = told(&log.inner.reader, from, log.size()).await?;
+        let standing = Standing::of(signed, &told, from, log.origin())?;
         let next = self.next.as_ref().map(Key::verifier);
         let signing = || [self.current.verifier()].into_iter().chain(next);
         for key in signing() {
@@ -301,14 +303,14 @@ impl Keys {
 }
 
 /// What an entry of the kind says; `None` for what no program of ours writes.
-type Said = Option<(Event, VerifierKey)>;
+pub(crate) type Said = Option<(Event, VerifierKey)>;
 
 /// What entries say of keys, by index: those of the whole log that the store's index finds, and, whatever that says, those
-/// from `from` on. What stands there no key has vouched for, and whoever put it there may have changed the index too.
-async fn told(log: &Log, mut from: u64) -> Result<BTreeMap<u64, Said>, PublishError> {
-    let (reader, size, mut told) = (&log.inner.reader, log.size(), BTreeMap::new());
+/// from `from` to `size`. What stands there no key has vouched for, and whoever put it there may have changed the index too.
+pub(crate) async fn told(reader: &Reader, mut from: u64, size: u64) -> Result<BTreeMap<u64, Said>, ReadError> {
+    let mut told = BTreeMap::new();
     // Those of entries that were pruned are carried forward.
-    for (index, bytes) in reader.carried().await.map_err(ReadError::from)? {
+    for (index, bytes) in reader.carried().await? {
         if let Some(entry) = Entry::parse(&bytes).ok().filter(|entry| entry.kind == Kind::Key) {
             told.insert(index, read(&entry));
         }
@@ -318,7 +320,7 @@ async fn told(log: &Log, mut from: u64) -> Result<BTreeMap<u64, Said>, PublishEr
         bundle.iter().for_each(|bundle| read_bundle(bundle, &mut told));
     }
     while from < size {
-        let bundles = reader.bundles(from).await.map_err(ReadError::from)?;
+        let bundles = reader.bundles(from).await?;
         let Some(last) = bundles.last() else { break };
         let end = last.first_index + last.count;
         bundles.iter().for_each(|bundle| read_bundle(bundle, &mut told));

@@ -95,9 +95,15 @@ impl Reader {
 
     /// Where bundles begin that may hold changes of keys.
     pub(crate) async fn bundles_of_keys(&self) -> Result<Vec<u64>, StoreError> {
+        // A store that was not opened for writing since may have none; then the answer is the same and takes its time.
+        let there = sqlx::query("SELECT name FROM sqlite_schema WHERE type = 'index' AND name = 'bundle_of_keys'");
         // In the words of the index, or it is not used.
-        let sql = "SELECT first_index FROM bundle INDEXED BY bundle_of_keys
-                   WHERE instr(bytes, x'6b696e64223a226b657922') > 0 ORDER BY first_index";
+        let sql = if there.fetch_optional(&self.pool).await?.is_some() {
+            "SELECT first_index FROM bundle INDEXED BY bundle_of_keys
+             WHERE instr(bytes, x'6b696e64223a226b657922') > 0 ORDER BY first_index"
+        } else {
+            "SELECT first_index FROM bundle WHERE instr(bytes, x'6b696e64223a226b657922') > 0 ORDER BY first_index"
+        };
         let rows = sqlx::query(sql).fetch_all(&self.pool).await?;
         rows.iter().map(|row| unsigned(row, "first_index")).collect()
     }

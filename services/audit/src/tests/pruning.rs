@@ -4,8 +4,9 @@
 use super::harness::{options as plain_options, publisher as publisher_of, *};
 use crate::erase::{Holds, Kept, Retention, Wanted};
 use crate::evidence::{EvidenceError, Which};
+use crate::keys::{KeyPlace, KeyPlaces};
 use crate::prune::{Bounds, PruneError, preview};
-use crate::{Appended, Log, LogOptions, OpenError, Publisher, Query};
+use crate::{Appended, Keys, Log, LogOptions, OpenError, Publisher, Query, Stored};
 use model::canonical::Members;
 use model::entry::{CommitmentClass, Disclosure, Draft, Entry, Kind};
 use model::{Clock, Principal, PrincipalKind, Subject, Timestamp, Value};
@@ -336,6 +337,19 @@ pub async fn what_later_entries_depend_on_is_carried_forward(stand: &Stand) {
     assert_eq!(log.entry(requested).await.unwrap(), None);
     assert_eq!(plant.findings().await, Vec::<String>::new());
     log.close().await;
+    // Whoever looks into the store for what a key signed after that still learns where it was retired.
+    let files = tempfile::tempdir().unwrap();
+    let [current, previous] = [5, 9].map(|seed: u8| {
+        let path = files.path().join(seed.to_string());
+        let random: crate::Random = Arc::new(move |bytes| bytes.fill(seed));
+        crate::signer::create(&path, ORIGIN, &random).unwrap();
+        path
+    });
+    let places = KeyPlaces { current: KeyPlace::File(current), next: None, previous: vec![previous] };
+    let keys = Keys::load(&places, ORIGIN, &plant.options().random).unwrap();
+    let retired = Stored::retired(plant.home.path(), &keys).await.unwrap();
+    assert_eq!(retired.iter().map(|(key, _)| key.to_text()).collect::<Vec<_>>(), [key]);
+    assert!(retired[0].1 < 512, "the entry itself was pruned");
 }
 
 pub async fn entries_that_nobody_said_are_gone_are_missed(stand: &Stand) {
