@@ -227,17 +227,35 @@ pub fn hex_into(bytes: &[u8], out: &mut Vec<u8>) {
 
 /// The inverse of [`hex`]; upper case is not accepted.
 pub fn unhex(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; text.len() / 2];
+    unhex_to(text, &mut bytes).then_some(bytes)
+}
+
+/// The same of a known number of bytes.
+pub fn unhex_array<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    unhex_to(text, &mut bytes).then_some(bytes)
+}
+
+/// Whether there were just as many bytes.
+fn unhex_to(text: &str, bytes: &mut [u8]) -> bool {
     let nibble = |b: u8| match b {
-        b'0'..=b'9' => Some(b - b'0'),
-        b'a'..=b'f' => Some(b - b'a' + 10),
-        _ => None,
+        b'0'..=b'9' => b - b'0',
+        b'a'..=b'f' => b - b'a' + 10,
+        _ => NO_DIGIT,
     };
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    if !rest.is_empty() {
-        return None;
+    let mut wrong = 0;
+    for ([hi, lo], byte) in pairs.iter().zip(&mut *bytes) {
+        let (hi, lo) = (nibble(*hi), nibble(*lo));
+        wrong |= (hi | lo) & NO_DIGIT;
+        *byte = hi << 4 | lo & 0x0f;
     }
-    pairs.iter().map(|[hi, lo]| Some(nibble(*hi)? << 4 | nibble(*lo)?)).collect()
+    rest.is_empty() && pairs.len() == bytes.len() && wrong == 0
 }
+
+/// No nibble has this bit.
+const NO_DIGIT: u8 = 0x80;
 
 /// Reads canonical JSON, and nothing but canonical JSON.
 ///
@@ -436,7 +454,8 @@ mod tests {
 
         #[test]
         fn hex_round_trips(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
-            prop_assert_eq!(unhex(&hex(&bytes)), Some(bytes));
+            prop_assert_eq!(unhex(&hex(&bytes)), Some(bytes.clone()));
+            prop_assert_eq!(unhex_array::<4>(&hex(&bytes)), bytes.try_into().ok());
         }
     }
 

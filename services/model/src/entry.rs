@@ -463,6 +463,7 @@ impl Entry {
 pub struct Outline<'a> {
     pub kind: Kind,
     pub time: Timestamp,
+    pub boot: Cow<'a, str>,
     pub organisation: Option<OrganisationId>,
     pub place: Option<Place>,
     pub members: RawObject<'a>,
@@ -476,8 +477,8 @@ impl<'a> Outline<'a> {
             return Err(EntryError::TooLarge(bytes.len()));
         }
         let members = RawObject::read(bytes)?;
-        let common = members.several(["v", "kind", "time", "nonce", "boot", "org", "org_seq", "org_prev"]);
-        let [version, kind, time, nonce, boot, organisation, sequence, previous] = common;
+        let common = members.several(["boot", "kind", "nonce", "org", "org_prev", "org_seq", "time", "v"]);
+        let [boot, kind, nonce, organisation, previous, sequence, time, version] = common;
         let text =
             |raw: Option<Raw<'a>>, name: &'static str| raw.and_then(Raw::as_text).ok_or(EntryError::Member(name));
         let version = text(version, "v")?;
@@ -491,7 +492,7 @@ impl<'a> Outline<'a> {
         if nonce.len() != 32 || !nonce.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             return Err(EntryError::Member("nonce"));
         }
-        text(boot, "boot")?;
+        let boot = text(boot, "boot")?;
         let organisation = match organisation {
             None => None,
             Some(_) => Some(OrganisationId::new(&text(organisation, "org")?).map_err(|_| EntryError::Member("org"))?),
@@ -507,7 +508,7 @@ impl<'a> Outline<'a> {
             (None, None, None) => None,
             _ => return Err(EntryError::Member("org_seq")),
         };
-        Ok(Self { kind, time, organisation, place, members })
+        Ok(Self { kind, time, boot, organisation, place, members })
     }
 
     /// All of it.
@@ -515,7 +516,7 @@ impl<'a> Outline<'a> {
     /// # Errors
     /// None: it was checked.
     pub fn entry(&self) -> Result<Entry, EntryError> {
-        let Self { kind, time, organisation, place, members } = self;
+        let Self { kind, time, organisation, place, members, .. } = self;
         let value = canonical::tree(members.whole())?;
         Ok(Entry { kind: *kind, time: *time, organisation: organisation.clone(), place: *place, value })
     }

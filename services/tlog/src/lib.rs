@@ -76,7 +76,13 @@ pub fn leaf_hash(entry: &[u8]) -> Hash {
 
 /// SHA-256 of 0x01 and both children (RFC 6962 section 2.1). The prefixes keep an inner node from passing as an entry.
 pub fn node_hash(left: Hash, right: Hash) -> Hash {
-    Hash(Sha256::new().chain_update([1]).chain_update(left.0).chain_update(right.0).finalize().into())
+    // In one piece, which is hashed faster than three.
+    let mut bytes = [1; 1 + 2 * HASH_BYTES];
+    let halves = bytes.last_chunk_mut::<{ 2 * HASH_BYTES }>().map(|halves| halves.as_chunks_mut::<HASH_BYTES>().0);
+    if let Some([first, second]) = halves {
+        (*first, *second) = (left.0, right.0);
+    }
+    Hash(Sha256::digest(bytes).into())
 }
 
 /// The root of the tree without entries: SHA-256 of nothing.

@@ -17,7 +17,7 @@
 mod missing;
 
 use crate::disclosed::{self, Salts, Verdict};
-use crate::facts::Facts;
+use crate::facts::{Facts, LastRun};
 use crate::findings::{Findings, printable};
 use crate::keys::KeyRing;
 use crate::pruned::Pruned;
@@ -353,7 +353,8 @@ impl<'k> Check<'k> {
         let is_next = self.ends.is_some_and(|[_, last]| last.0 + 1 == index);
         self.report.entries += u64::from(!is_beside && (!prunes || is_next));
         let at = index..index + 1;
-        let read = Outline::read(bytes).and_then(|outline| Ok((outline.entry()?, Facts::of(outline)?)));
+        let read = Outline::read(bytes)
+            .and_then(|outline| Ok((outline.entry()?, Facts::of(outline, &mut LastRun::default())?)));
         let (entry, facts) = match read {
             Ok(read) => read,
             Err(error) => return self.findings.add(at, error.to_string()),

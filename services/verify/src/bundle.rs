@@ -1,7 +1,8 @@
 //! One entry bundle, read, hashed and parsed. Bundles do not depend on each other, so this is what runs in parallel.
 
-use crate::facts::Facts;
+use crate::facts::{Facts, LastRun};
 use crate::store::{Store, Stored};
+use model::entry::Outline;
 use std::ops::Range;
 use tlog::bundle::{self, ENTRY_BYTES_MAX};
 use tlog::tile::{Kind, TilePath, WIDTH};
@@ -70,10 +71,15 @@ impl Bundle {
         if problem.is_none() {
             entries.truncate(width);
         }
+        let mut run = LastRun::default();
+        let mut facts = |entry: &&[u8]| {
+            let read = Outline::read(entry).and_then(|entry| Facts::of(entry, &mut run));
+            read.map_err(|error| error.to_string())
+        };
         Self {
             path,
             leaves: entries.iter().map(|entry| leaf_hash(entry)).collect(),
-            facts: entries.iter().map(|entry| Facts::of_entry(entry).map_err(|e| e.to_string())).collect(),
+            facts: entries.iter().map(&mut facts).collect(),
             problem: problem.map(Problem::Damaged),
         }
     }

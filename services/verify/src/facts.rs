@@ -1,7 +1,7 @@
 //! What the rules of the log need to know of an entry. Small, so that many fit in memory at once.
 
 use crate::keys::Change;
-use model::canonical::{Raw, unhex};
+use model::canonical::{Raw, unhex_array};
 use model::entry::{Entry, EntryError, Kind, Outline, Place};
 use model::erasure::Event;
 use model::pruning::Pruning;
@@ -47,53 +47,66 @@ pub enum Ruled {
 }
 
 impl Ruled {
-    fn of(entry: &Outline<'_>) -> Option<Self> {
-        let is = |event: &str| entry.text("event").is_some_and(|text| text == event);
+    fn of(entry: &Outline<'_>, event: Option<Raw<'_>>, digests: Option<Raw<'_>>, allows: bool) -> Option<Self> {
+        let is = |text: &str| event.and_then(Raw::as_text).is_some_and(|event| event == text);
         match entry.kind {
             Kind::System => is("opened").then_some(Self::Nothing),
             Kind::Policy if is("activated") => digest(entry.members.get("digest")?).map(Self::Activated),
             Kind::Decision | Kind::AuditRead => {
-                let asked = || digest(entry.members.get("digests")?.object()?.get("policies")?);
+                let asked = || digest(digests?.object()?.get("policies")?);
                 // What is refused may be refused before any policy is asked; nothing is allowed without one.
-                asked().map(Self::Asked).or_else(|| allows(entry).then_some(Self::Unnamed))
+                asked().map(Self::Asked).or_else(|| allows.then_some(Self::Unnamed))
             }
             _ => None,
         }
     }
 }
 
-fn allows(entry: &Outline<'_>) -> bool {
-    matches!(entry.kind, Kind::Decision | Kind::AuditRead) && entry.text("decision").is_some_and(|text| text == "allow")
+fn digest(value: Raw<'_>) -> Option<model::Digest> {
+    unhex_array(&value.as_text()?).map(model::Digest)
 }
 
-fn digest(value: Raw<'_>) -> Option<model::Digest> {
-    unhex(&value.as_text()?)?.try_into().ok().map(model::Digest)
+/// The run of a broker that was met last, and what stands for it: neighbours are mostly of one.
+#[derive(Clone, Debug, Default)]
+pub struct LastRun(Option<(String, u64)>);
+
+impl LastRun {
+    fn fingerprint(&mut self, boot: &str) -> u64 {
+        match &self.0 {
+            Some((last, number)) if last == boot => *number,
+            _ => self.0.insert((boot.to_owned(), fingerprint(boot))).1,
+        }
+    }
 }
 
 impl Facts {
     pub fn of_entry(bytes: &[u8]) -> Result<Self, EntryError> {
-        Self::of(Outline::read(bytes)?)
+        Self::of(Outline::read(bytes)?, &mut LastRun::default())
     }
 
     /// # Errors
     /// None: it was checked.
-    pub fn of(entry: Outline<'_>) -> Result<Self, EntryError> {
+    pub fn of(entry: Outline<'_>, run: &mut LastRun) -> Result<Self, EntryError> {
         // Most are of other kinds, and a tree of one costs more than all the rest.
         let whole = match entry.kind {
             Kind::System | Kind::Erasure | Kind::Pruning | Kind::Key => Some(entry.entry()?),
             _ => None,
         };
         let whole = whole.as_ref();
+        let members = entry.members.several(["country", "decision", "digests", "event", "of"]);
+        let [country, decision, digests, event, of] = members;
+        let is_decision = matches!(entry.kind, Kind::Decision | Kind::AuditRead);
+        let allows = is_decision && decision.and_then(Raw::as_text).is_some_and(|text| text == "allow");
         Ok(Self {
-            opens: allows(&entry),
-            of: entry.members.get("of").and_then(Raw::as_int).and_then(|of| u64::try_from(of).ok()),
+            opens: allows,
+            of: of.and_then(Raw::as_int).and_then(|of| u64::try_from(of).ok()),
             erasure: whole.and_then(|whole| Event::read(0, whole)).map(Box::new),
             pruning: whole.and_then(|whole| Pruning::read(0, whole)).map(Box::new),
             incarnation: whole.filter(|whole| is_incarnation(whole)).map(|whole| Box::new(whole.value().clone())),
-            ruled: Ruled::of(&entry),
+            ruled: Ruled::of(&entry, event, digests, allows),
             key: whole.and_then(Change::read).map(Box::new),
-            boot: fingerprint(&entry.text("boot").unwrap_or_default()),
-            from_nowhere: is_from_nowhere(&entry),
+            boot: run.fingerprint(&entry.boot),
+            from_nowhere: is_from_nowhere(entry.kind, country),
             kind: entry.kind,
             time: entry.time,
             organisation: entry.organisation.zip(entry.place),
@@ -106,10 +119,10 @@ fn is_incarnation(entry: &Entry) -> bool {
 }
 
 /// Two letters or nothing: a reader who counts by them must not be given anything else, a person's address above all.
-fn is_from_nowhere(entry: &Outline<'_>) -> bool {
-    let requested = matches!(entry.kind, Kind::Decision | Kind::AuditRead | Kind::RefusedLogin);
+fn is_from_nowhere(kind: Kind, country: Option<Raw<'_>>) -> bool {
+    let requested = matches!(kind, Kind::Decision | Kind::AuditRead | Kind::RefusedLogin);
     let ill_formed = |country: Raw<'_>| country.as_text().and_then(|text| Country::parse(&text)).is_none();
-    requested && entry.members.get("country").is_some_and(ill_formed)
+    requested && country.is_some_and(ill_formed)
 }
 
 /// The same whatever program computes it, because a monitor keeps it.

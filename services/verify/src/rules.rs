@@ -324,7 +324,11 @@ impl Rules {
     }
 
     fn place(&mut self, index: u64, organisation: &OrganisationId, place: Place, findings: &mut Findings) {
-        let latest = self.organisations.insert(organisation.clone(), Latest { sequence: place.sequence, index });
+        let now = Latest { sequence: place.sequence, index };
+        let latest = match self.organisations.get_mut(organisation) {
+            Some(latest) => Some(std::mem::replace(latest, now)),
+            None => self.organisations.insert(organisation.clone(), now),
+        };
         let previous = latest.map_or(0, |latest| latest.sequence);
         let follows = place.sequence == previous + 1 && place.previous == latest.map(|latest| latest.index);
         let is_behind = |i: u64| latest.is_none_or(|latest| i > latest.index);
