@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 const TARGET: &str = "/plain/press-3.vibration?from=2026-11-22T08:00:00Z&to=2026-11-22T09:00:00Z&resolution=1m";
 
 /// Writes `ca.pem`, `server.pem` and `server.key` of a fresh authority.
-fn certify(directory: &Path) {
+pub(crate) fn certify(directory: &Path) {
     let ca_key = KeyPair::generate().unwrap();
     let mut ca = CertificateParams::new(Vec::new()).unwrap();
     ca.distinguished_name.push(rcgen::DnType::CommonName, "an authority of the test");

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 const TARGET: &str = "/series/press-3.vibration?from=2026-11-22T08:00:00Z&to=2026-11-22T09:00:00Z&resolution=1m";
 const PURPOSE: (&str, &str) = ("millgate-purpose", "predictive-maintenance");
 
-/// A witness of the logs in `logs`, at `listen`; its URL and key.
+/// A witness of the logs in `logs`, at `listen`; its URL and key. The first one of the tests is asked over TLS.
 fn witness(directory: &Path, n: usize, logs: &Path, listen: &str) -> (Guard, String, String) {
     let mut command = Command::new(executable("millgate").unwrap());
     command.args(["witness", "--json", "--listen", listen, "--name", &format!("witness.example/w{n}")]);
@@ -22,12 +22,23 @@ fn witness(directory: &Path, n: usize, logs: &Path, listen: &str) -> (Guard, Str
         .arg("--logs")
         .arg(logs)
         .stdout(Stdio::piped());
+    if n == 1 {
+        if !directory.join("server.pem").exists() {
+            crate::tls::certify(directory);
+        }
+        command.arg("--certificate").arg(directory.join("server.pem")).arg("--key").arg(directory.join("server.key"));
+    }
     let mut process = Guard::spawn(&mut command).unwrap();
     let mut line = String::new();
     BufReader::new(process.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let facts: Value = serde_json::from_str(&line).unwrap();
     let text = |name: &str| facts[name].as_str().unwrap().to_owned();
     (process, text("url"), text("vkey"))
+}
+
+/// Where the witness of this URL listens.
+fn address(url: &str) -> String {
+    url.split_once("://").unwrap().1.to_owned()
 }
 
 /// The key of a log, made beforehand, so that its witnesses can be told.
@@ -71,6 +82,7 @@ fn watched(plant: &Plant, quorum: &str) -> (PathBuf, Vec<(Guard, String, String)
     std::fs::write(at("logs.policy"), format!("log {vkey}\nquorum none\n")).unwrap();
     let witnesses: Vec<_> = (1..=3).map(|n| witness(directory, n, &at("logs.policy"), "127.0.0.1:0")).collect();
     let mut policy = format!("log {vkey}\n");
+    assert!(witnesses[0].1.starts_with("https://") && witnesses[1].1.starts_with("http://"));
     for (n, (_, url, key)) in (1..).zip(&witnesses) {
         policy.push_str(&format!("witness w{n} {key} {url}\n"));
     }
@@ -80,7 +92,7 @@ fn watched(plant: &Plant, quorum: &str) -> (PathBuf, Vec<(Guard, String, String)
     let text = std::fs::read_to_string(&config).unwrap();
     let text = text.replace(
         "origin = \"munich.example/second\"",
-        "origin = \"munich.example/second\", witnesses = \"trust.policy\"",
+        "origin = \"munich.example/second\", witnesses = \"trust.policy\", witnesses_ca_file = \"ca.pem\"",
     );
     std::fs::write(&config, text).unwrap();
     (config, witnesses)
@@ -167,8 +179,8 @@ async fn a_log_that_was_put_back_learns_it_from_a_witness_and_serves_nobody() {
     drop(first);
     ask(&facts, &plant).await;
     cosigned(2).await;
-    let second_at = second.1.replace("http://", "");
-    let third_at = third.1.replace("http://", "");
+    let second_at = address(&second.1);
+    let third_at = address(&third.1);
     drop(second);
     ask(&facts, &plant).await;
     let said = wait::until("a checkpoint of one witness", async || {
@@ -394,7 +406,7 @@ async fn a_new_incarnation_cites_the_old_log_and_serves() {
     let key = report["key"].as_str().unwrap();
     let policy = std::fs::read_to_string(at("trust.policy")).unwrap().replace(&old_key, key);
     std::fs::write(at("logs.policy"), format!("log {old_key}\nlog {key}\nquorum none\n")).unwrap();
-    let places: Vec<String> = witnesses.iter().map(|(_, url, _)| url.replace("http://", "")).collect();
+    let places: Vec<String> = witnesses.iter().map(|(_, url, _)| address(url)).collect();
     drop(witnesses);
     std::fs::write(at("trust.policy"), policy).unwrap();
     let witnesses: Vec<_> =
@@ -472,7 +484,7 @@ async fn another_history_that_has_outgrown_the_witness_ends_the_broker_and_is_no
     ended(broker).await;
     let seen: u64 = verify(&at("second/published"), &at("trust.policy")).1["size"].as_u64().unwrap();
     // While no witness is there, somebody begins another history under the same name, and it grows beyond what was seen.
-    let places: Vec<String> = witnesses.iter().map(|(_, url, _)| url.replace("http://", "")).collect();
+    let places: Vec<String> = witnesses.iter().map(|(_, url, _)| address(url)).collect();
     drop(witnesses);
     std::fs::remove_dir_all(at("second")).unwrap();
     log_key(&at("second"), "munich.example/second");

@@ -105,15 +105,7 @@ fn unfit_to_try(config: &Config, parts: &Parts) -> Vec<Problem> {
 
 /// Products that nobody could get, and policies by which nobody could get anything.
 fn unwitnessed(config: &Config, parts: &Parts) -> Vec<String> {
-    let (why, help) = match config.audit.witnesses.as_deref().map(crate::witnessing::policy) {
-        None => ("the log has none", "name them in `[audit] witnesses`"),
-        Some(Ok(policy)) if !policy.asks_for_witnesses() => (
-            "`quorum none` in the log's trust policy asks for none",
-            "name the quorum in the file that `[audit] witnesses` names",
-        ),
-        // What is wrong with the file is said for itself.
-        Some(_) => return Vec::new(),
-    };
+    let Some((why, help)) = nobody(config) else { return Vec::new() };
     let wants = |product: &&Product| product.acknowledgement == Acknowledgement::Witnessed;
     let what = |product: &Product| {
         format!(
@@ -130,6 +122,27 @@ fn unwitnessed(config: &Config, parts: &Parts) -> Vec<String> {
         )
     });
     products.chain(permits).collect()
+}
+
+/// Why no witness has to have seen a checkpoint, and what to do about it.
+fn nobody(config: &Config) -> Option<(&'static str, &'static str)> {
+    match config.audit.witnesses.as_deref().map(crate::witnessing::policy) {
+        None => Some(("the log has none", "name them in `[audit] witnesses`")),
+        Some(Ok(policy)) if !policy.asks_for_witnesses() => Some((
+            "`quorum none` in the log's trust policy asks for none",
+            "name the quorum in the file that `[audit] witnesses` names",
+        )),
+        // What is wrong with the file is said for itself.
+        Some(_) => None,
+    }
+}
+
+fn unseen(config: &Config) -> Option<String> {
+    let (why, help) = nobody(config)?;
+    Some(format!(
+        "no witness has to see the log ({why}): whoever holds its key could show one history to one auditor and another to the next; \
+         help: {help}, run by others than you"
+    ))
 }
 
 /// What works, and not as well as it could.
@@ -162,7 +175,12 @@ fn unlocated(config: &Config, parts: &Parts) -> Vec<String> {
 fn examine(args: &Args, warnings: &mut Vec<String>) -> Result<Counts, Vec<String>> {
     let config = Config::load(&args.config).map_err(|problems| texts(&problems))?;
     let mut problems = Vec::new();
-    warnings.extend(exposed(&config).into_iter().map(|warning| format!("{}: {warning}", args.config.display())));
+    warnings.extend(
+        unseen(&config)
+            .into_iter()
+            .chain(exposed(&config))
+            .map(|warning| format!("{}: {warning}", args.config.display())),
+    );
     if let Some(tls) = &config.tls
         && let Err(error) = broker::tls::server_config(&tls.certificate, &tls.key)
     {
@@ -170,6 +188,9 @@ fn examine(args: &Args, warnings: &mut Vec<String>) -> Result<Counts, Vec<String
     }
     if let Some(Err(error)) = config.audit.witnesses.as_deref().map(crate::witnessing::policy) {
         problems.push(format!("{}: [audit] witnesses: {error:#}", args.config.display()));
+    }
+    if let Err(error) = crate::sinks::roots(config.audit.witnesses_ca_file.as_deref()) {
+        problems.push(format!("{}: [audit] witnesses_ca_file: {error:#}", args.config.display()));
     }
     if let Some(problem) = crate::keys::problem(&config.audit) {
         problems.push(format!("{}: [audit] {problem}", args.config.display()));

@@ -159,6 +159,12 @@ pub async fn begin(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
     let audit = config.audit.clone();
     let keys = tokio::task::spawn_blocking(move || keys::load(&audit)).await.context("the keys of the log")??;
     let witnesses = Witnessing::new(&config.audit, clock.clone())?;
+    if witnesses.as_ref().is_none_or(|witnesses| !witnesses.asks_for_witnesses()) {
+        tracing::warn!(
+            log = config.audit.origin,
+            "no witness has to see this log: whoever holds its key could show one history to one auditor and another to the next"
+        );
+    }
     let Guarded { why, lift } =
         Box::pin(quarantine::guard(&config.audit, &keys, witnesses.as_deref(), &*clock)).await?;
     if !why.is_empty() {

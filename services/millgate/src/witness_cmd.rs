@@ -2,6 +2,7 @@
 
 use crate::out::say;
 use anyhow::Context as _;
+use broker::listener::{Bounds, Listener, Tls};
 use clap::Args;
 use runtime::clock::SystemClock;
 use runtime::shutdown::Shutdown;
@@ -9,13 +10,24 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use tlog::TrustPolicy;
+use tokio_util::task::TaskTracker;
 use witness::{Store, Witness, key, router};
+
+/// Logs ask once an interval, each over one connection.
+const BOUNDS: Bounds = Bounds {
+    connections_max: 256,
+    header_bytes_max: 16 * 1024,
+    headers_max: 64,
+    header_timeout: Duration::from_secs(10),
+};
+const DRAIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  millgate witness --name witness.acme.example/plant-logs --directory /var/lib/millgate-witness \\\n    \
-    --logs logs.policy --listen 127.0.0.1:8600\n\n\
+    --logs logs.policy --listen 0.0.0.0:8600 --certificate tls.crt --key tls.key\n\n\
     logs.policy holds `log VKEY` for each log, and `quorum none`."
 )]
 pub struct WitnessArgs {
@@ -28,10 +40,16 @@ pub struct WitnessArgs {
     /// The logs that it watches: the `log` lines of a trust policy (C2SP tlog-policy)
     #[arg(long, value_name = "FILE")]
     logs: PathBuf,
-    /// Where to listen. Cosignatures are signed and requests judged by the log's signature; put a proxy with TLS in front if the
-    /// network must not see which logs grow how fast
+    /// Where to listen
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8600")]
     listen: SocketAddr,
+    /// Its certificate for TLS, with those between it and the authority, PEM; read at the start. Cosignatures are signed, but
+    /// what it refuses is not: over a network without TLS whoever stands between can say in its name that a log was rewritten
+    #[arg(long, value_name = "FILE", requires = "key")]
+    certificate: Option<PathBuf>,
+    /// The key of that certificate, PEM
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    key: Option<PathBuf>,
     /// One JSON object on standard output when it is ready
     #[arg(long)]
     json: bool,
@@ -45,24 +63,28 @@ pub async fn run(args: WitnessArgs) -> anyhow::Result<ExitCode> {
     let store = Store::open(&args.directory)?;
     let key = key::load_or_create(&args.directory.join("witness.key"), &args.name)?;
     let vkey = key.verifier().to_text();
-    let listener = tokio::net::TcpListener::bind(args.listen)
+    let tls = args.certificate.as_ref().zip(args.key.as_ref());
+    let tls = tls.map(|(certificate, key)| broker::tls::server_config(certificate, key)).transpose()?;
+    let socket = tokio::net::TcpListener::bind(args.listen)
         .await
         .with_context(|| format!("cannot listen on {}", args.listen))?;
-    let address = listener.local_addr()?;
+    let url = format!("{}://{}", if tls.is_some() { "https" } else { "http" }, socket.local_addr()?);
     let logs: Vec<_> = policy.logs.into_iter().map(|log| log.key).collect();
     let count = logs.len();
     let witness = Arc::new(Witness { key, logs, store, clock: Arc::new(SystemClock) });
     if args.json {
-        say(serde_json::json!({ "url": format!("http://{address}"), "vkey": vkey, "logs": count }));
+        say(serde_json::json!({ "url": url, "vkey": vkey, "logs": count }));
     } else {
-        say(format_args!(
-            "witness {} of {count} logs at http://{address}\nits key, for trust policies: {vkey}",
-            args.name
-        ));
+        say(format_args!("witness {} of {count} logs at {url}\nits key, for trust policies: {vkey}", args.name));
     }
     let shutdown = Shutdown::new();
     shutdown.listen_to_signals().context("signals cannot be listened to")?;
-    let stop = shutdown.draining().clone();
-    axum::serve(listener, router(witness)).with_graceful_shutdown(async move { stop.cancelled().await }).await?;
+    let (router, connections) = (router(witness), TaskTracker::new());
+    let serve = move |peer, request| broker::serve_router(router.clone(), peer, request);
+    let listener = Listener { name: "witness", socket, tls: tls.map(Tls::Anybody), bounds: BOUNDS };
+    listener.run(serve, shutdown.draining().clone(), shutdown.immediate().clone(), connections.clone()).await;
+    connections.close();
+    let _ = tokio::time::timeout(DRAIN, connections.wait()).await;
+    shutdown.immediate().cancel();
     Ok(ExitCode::SUCCESS)
 }

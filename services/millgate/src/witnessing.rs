@@ -66,11 +66,12 @@ impl Witnessing {
                 "a witness is asked without TLS: whoever stands between can stop the log in its name"
             );
         }
+        let roots = crate::sinks::roots(audit.witnesses_ca_file.as_deref()).context("[audit] witnesses_ca_file")?;
         let mut tcp = hyper_util::client::legacy::connect::HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_tls_config(broker::tls::client_config(&broker::tls::Roots::Machine))
+            .with_tls_config(broker::tls::client_config(&roots))
             .https_or_http()
             .enable_http1()
             .wrap_connector(tcp);

@@ -120,6 +120,8 @@ pub struct Audit {
     pub deadline: Duration,
     /// A trust policy (C2SP tlog-policy) with the witnesses that cosign checkpoints.
     pub witnesses: Option<PathBuf>,
+    /// Whom the witnesses' certificates are vouched for by, PEM; otherwise the machine's authorities.
+    pub witnesses_ca_file: Option<PathBuf>,
     /// A checkpoint waits so long for them.
     pub witness_timeout: Duration,
     /// Further places that checkpoints go to.
@@ -276,6 +278,7 @@ impl Audit {
             queue_max: 10_000,
             deadline: Duration::from_secs(2),
             witnesses: None,
+            witnesses_ca_file: None,
             witness_timeout: Duration::from_secs(1),
             sinks: Sinks::default(),
             receipts: true,
@@ -511,6 +514,7 @@ fn read_audit(mut section: Section<'_, '_, '_>) -> Option<Audit> {
         queue_max: section.integer("queue_max", 1..=1_000_000, default.queue_max),
         deadline: section.duration("deadline", Duration::from_millis(10)..=seconds(60), default.deadline),
         witnesses: section.path("witnesses"),
+        witnesses_ca_file: section.path("witnesses_ca_file"),
         witness_timeout: section.duration(
             "witness_timeout",
             Duration::from_millis(50)..=seconds(60),

@@ -91,6 +91,7 @@ heartbeat = "5m"
 queue_max = 100
 deadline = "1s"
 witnesses = "trust.policy"
+witnesses_ca_file = "witnesses.pem"
 witness_timeout = "2s"
 receipts = false
 receipt_deadline = "90s"
@@ -202,6 +203,7 @@ follow_callers = false
             queue_max: 100,
             deadline: seconds(1),
             witnesses: Some(at("trust.policy")),
+            witnesses_ca_file: Some(at("witnesses.pem")),
             witness_timeout: seconds(2),
             sinks: Sinks {
                 directories: vec![at("mount"), "/mnt/worm".into()],
