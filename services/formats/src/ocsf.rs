@@ -5,7 +5,7 @@
 //! | `decision`, `outcome` on a source with an HTTP interface; `audit_read` | API Activity 6003 |
 //! | `decision`, `outcome` on a database or historian | Datastore Activity 6005 |
 //! | `refused_login`, `refused_logins` | Authentication 3002 |
-//! | `policy`, `admin`, `key`, `erasure` | Entity Management 3004 |
+//! | `policy`, `admin`, `key`, `erasure`, `pruning` | Entity Management 3004 |
 //! | `system` | Application Lifecycle 6002 |
 //! | all others, later kinds too | Base Event 0 |
 //!
