@@ -4,15 +4,16 @@
 
 use super::block::{CellKey, Memory, Open, Rows};
 use super::error::{IndexError, damaged};
-use super::facts::{COLUMNS, Facet};
+use super::facts::{COLUMNS, Facet, Measures};
 use model::Timestamp;
-use model::canonical::{encode_text, hex};
+use sqlx::query::Query;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    Sqlite, SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
-use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use tlog::Hash;
 
@@ -26,35 +27,84 @@ const READERS: u32 = 3;
 /// Summaries sort what does not fit an index; in memory that is quicker than on the disk.
 const CACHE_KIB: &str = "-32768";
 
-/// One call for a whole block, with rows as JSON: a call costs as much as a hundred rows.
-const WRITE: &str = "
-BEGIN IMMEDIATE;
-INSERT INTO term (id, facet, value) SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(CAST(? AS TEXT));
-INSERT INTO posting (term, block, positions)
-    SELECT value ->> 0, value ->> 1, unhex(value ->> 2) FROM json_each(CAST(? AS TEXT));
-INSERT INTO request (block, marks) VALUES (?, ?);
-INSERT INTO hour (hour, low, high) SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(CAST(? AS TEXT)) WHERE true
-    ON CONFLICT DO UPDATE SET low = min(low, excluded.low), high = max(high, excluded.high);
-INSERT INTO cell
-    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8,
-        value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13, value ->> 14, value ->> 15, value ->> 16,
-        value ->> 17, value ->> 18, value ->> 19
-    FROM json_each(CAST(? AS TEXT)) WHERE true
-    ON CONFLICT DO UPDATE SET decisions = decisions + excluded.decisions, ended = ended + excluded.ended,
-        complete = complete + excluded.complete, bytes = bytes + excluded.bytes, rows = rows + excluded.rows;
-DELETE FROM open WHERE decision IN (SELECT value FROM json_each(CAST(? AS TEXT)));
-INSERT INTO open (decision, time, cell)
-    SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(CAST(? AS TEXT));
-INSERT INTO span (scale, ended, decision, started)
-    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(CAST(? AS TEXT));
-UPDATE standing SET size = ?, leaf = ? WHERE id = 1;
-COMMIT;
-";
+/// Of as many rows there is a statement, so that few are prepared: a call costs as much as some rows.
+const AT_ONCE: [usize; 8] = [128, 64, 32, 16, 8, 4, 2, 1];
+
+/// An insertion of many rows.
+#[derive(Debug)]
+struct Insert {
+    /// For each number of [`AT_ONCE`].
+    statements: [Arc<str>; AT_ONCE.len()],
+}
+
+type Binding<'q> = Query<'q, Sqlite, SqliteArguments>;
+
+impl Insert {
+    fn new(into: &str, behind: &str) -> Self {
+        let columns = into.split(',').count();
+        let row = format!("({})", vec!["?"; columns].join(","));
+        let statements =
+            AT_ONCE.map(|n| Arc::from(format!("INSERT INTO {into} VALUES {} {behind}", vec![&*row; n].join(","))));
+        Self { statements }
+    }
+
+    /// `bind` gives a statement the values of one row.
+    async fn run<T>(
+        &self,
+        connection: &mut SqliteConnection,
+        mut rows: impl ExactSizeIterator<Item = T> + Send,
+        bind: impl for<'q> Fn(Binding<'q>, T) -> Binding<'q> + Send,
+    ) -> Result<(), sqlx::Error> {
+        for (n, statement) in AT_ONCE.into_iter().zip(&self.statements) {
+            while rows.len() >= n {
+                let mut query = sqlx::query(AssertSqlSafe(statement.clone()));
+                for row in rows.by_ref().take(n) {
+                    query = bind(query, row);
+                }
+                query.execute(&mut *connection).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct Inserts {
+    term: Insert,
+    posting: Insert,
+    hour: Insert,
+    cell: Insert,
+    open: Insert,
+    span: Insert,
+}
+
+impl Inserts {
+    fn new() -> Self {
+        const { assert!(COLUMNS.len() + 1 == 13, "the statement below names every column of a cell") };
+        Self {
+            term: Insert::new("term (id, facet, value)", ""),
+            posting: Insert::new("posting (term, block, positions)", ""),
+            hour: Insert::new(
+                "hour (hour, low, high)",
+                "ON CONFLICT DO UPDATE SET low = min(low, excluded.low), high = max(high, excluded.high)",
+            ),
+            cell: Insert::new(
+                "cell (day, kind, organisation, principal, resource, product, agreement, action, purpose, decision, reasons, policies,
+                 country, decisions, ended, complete, bytes, rows, first_index, first_time)",
+                "ON CONFLICT DO UPDATE SET decisions = decisions + excluded.decisions, ended = ended + excluded.ended,
+                 complete = complete + excluded.complete, bytes = bytes + excluded.bytes, rows = rows + excluded.rows",
+            ),
+            open: Insert::new("open (decision, time, cell)", ""),
+            span: Insert::new("span (scale, ended, decision, started)", ""),
+        }
+    }
+}
 
 /// The connection that writes.
 #[derive(Debug)]
 pub(super) struct Database {
     connection: SqliteConnection,
+    inserts: Inserts,
 }
 
 /// How far an index has come.
@@ -78,7 +128,7 @@ impl Database {
             .disable_statement_logging();
         let mut connection = options.connect().await?;
         match is_of(&mut connection, origin).await {
-            Ok(true) => Ok(Some(Self { connection })),
+            Ok(true) => Ok(Some(Self { connection, inserts: Inserts::new() })),
             other => {
                 // Whoever opens it next may begin a file of this name, and a connection that is closed later would take
                 // the WAL of that one along.
@@ -118,54 +168,49 @@ impl Database {
 
     /// Adds a block; `leaf` is the hash of its last entry.
     pub(super) async fn write(&mut self, rows: &Rows, memory: &Memory, leaf: Hash) -> Result<(), IndexError> {
-        let block = super::integer(rows.block)?;
+        let number = super::integer;
+        let block = number(rows.block)?;
         let marks: Vec<u8> = rows.marks.iter().flat_map(|mark| mark.to_be_bytes()).collect();
-        let opened = rows.opened.iter().filter_map(|index| Some((index, memory.open.get(index)?)));
+        let opened: Vec<_> = rows
+            .opened
+            .iter()
+            .filter_map(|index| Some((i64::try_from(*index).ok()?, memory.open.get(index)?)))
+            .collect();
         let size = rows.block * super::positions::BLOCK + rows.marks.len() as u64;
-        let done = sqlx::query(WRITE)
-            .bind(json(&rows.terms, |(id, facet, value), out| {
-                let _ = write!(out, "[{id},{},{}]", facet.number(), quoted(value));
-            }))
-            .bind(json(&rows.postings, |(term, positions), out| {
-                let _ = write!(out, "[{term},{block},\"{}\"]", hex(&positions.to_bytes()));
-            }))
-            .bind(block)
-            .bind(marks)
-            .bind(json(&rows.hours, |(hour, (low, high)), out| {
-                let _ = write!(out, "[{hour},{low},{high}]");
-            }))
-            .bind(json(&rows.cells, |(key, m), out| {
-                let _ = write!(
-                    out,
-                    "[{},{},{},{},{},{},{},{}]",
-                    numbers(key),
-                    m.decisions,
-                    m.ended,
-                    m.complete,
-                    m.bytes,
-                    m.rows,
-                    m.first_index,
-                    m.first_time
-                );
-            }))
-            .bind(json(&rows.closed, |index, out| {
-                let _ = write!(out, "{index}");
-            }))
-            .bind(json(opened, |(index, open), out| {
-                let _ = write!(out, "[{index},{},\"{}\"]", open.time.millis(), numbers(&open.cell));
-            }))
-            .bind(json(&rows.spans, |span, out| {
-                let _ = write!(out, "[{},{},{},{}]", span.scale, span.ended, span.decision, span.started);
-            }))
-            .bind(super::integer(size)?)
-            .bind(leaf.0.to_vec())
-            .execute(&mut self.connection)
-            .await;
-        if let Err(error) = done {
-            let _ = sqlx::query("ROLLBACK").execute(&mut self.connection).await;
-            return Err(error.into());
-        }
-        Ok(())
+        let closed: Vec<String> = rows.closed.iter().map(ToString::to_string).collect();
+        // Without the end that follows, nothing of it counts.
+        let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
+        let (into, on) = (&self.inserts, &mut *transaction);
+        let terms = rows.terms.iter().map(|(id, facet, value)| (*id, facet.number(), value.clone()));
+        into.term.run(on, terms, |query, (id, facet, value)| query.bind(id).bind(facet).bind(value)).await?;
+        let postings = rows.postings.iter().map(|(term, positions)| (*term, positions.to_bytes()));
+        into.posting.run(on, postings, |query, (term, bytes)| query.bind(term).bind(block).bind(bytes)).await?;
+        let request = sqlx::query("INSERT INTO request (block, marks) VALUES (?, ?)");
+        request.bind(block).bind(marks).execute(&mut *on).await?;
+        let hours = rows.hours.iter().map(|(hour, (low, high))| Ok((*hour, number(*low)?, number(*high)?)));
+        let hours = hours.collect::<Result<Vec<_>, IndexError>>()?;
+        into.hour.run(on, hours.into_iter(), |query, (hour, low, high)| query.bind(hour).bind(low).bind(high)).await?;
+        let cells = rows.cells.iter().map(|(key, measures)| (*key, *measures));
+        let cells = into.cell.run(on, cells, |query, (key, m)| {
+            let Measures { decisions, ended, complete, bytes, rows, first_index, first_time } = m;
+            let measures = [decisions, ended, complete, bytes, rows, first_index, first_time];
+            key.into_iter().chain(measures).fold(query, |query, number| query.bind(number))
+        });
+        cells.await?;
+        let close = sqlx::query("DELETE FROM open WHERE decision IN (SELECT value FROM json_each(CAST(? AS TEXT)))");
+        close.bind(format!("[{}]", closed.join(","))).execute(&mut *on).await?;
+        let opened = opened.iter().map(|(index, open)| (*index, open.time.millis(), numbers(&open.cell)));
+        into.open.run(on, opened, |query, (index, time, cell)| query.bind(index).bind(time).bind(cell)).await?;
+        let spans =
+            rows.spans.iter().map(|span| Ok((i64::from(span.scale), span.ended, number(span.decision)?, span.started)));
+        let spans = spans.collect::<Result<Vec<_>, IndexError>>()?;
+        let spans = into.span.run(on, spans.into_iter(), |query, (scale, ended, decision, started)| {
+            query.bind(scale).bind(ended).bind(decision).bind(started)
+        });
+        spans.await?;
+        let stand = sqlx::query("UPDATE standing SET size = ?, leaf = ? WHERE id = 1");
+        stand.bind(number(size)?).bind(leaf.0.to_vec()).execute(&mut *on).await?;
+        Ok(transaction.commit().await?)
     }
 
     pub(super) async fn close(self) -> Result<(), IndexError> {
@@ -242,26 +287,7 @@ pub(super) async fn open_rows(connection: &mut SqliteConnection) -> Result<Vec<(
     rows.iter().map(open).collect()
 }
 
-fn json<T>(rows: impl IntoIterator<Item = T>, one: impl Fn(T, &mut String)) -> String {
-    let mut out = String::from("[");
-    for (n, row) in rows.into_iter().enumerate() {
-        if n > 0 {
-            out.push(',');
-        }
-        one(row, &mut out);
-    }
-    out.push(']');
-    out
-}
-
-fn quoted(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len() + 2);
-    encode_text(text, &mut out);
-    String::from_utf8_lossy(&out).into_owned()
-}
-
 fn numbers(key: &CellKey) -> String {
-    const { assert!(COLUMNS.len() + 1 == 13, "the statement above names every column of a cell") };
     let texts: Vec<String> = key.iter().map(ToString::to_string).collect();
     texts.join(",")
 }

@@ -223,7 +223,7 @@ pub async fn what_is_old_enough_goes_and_everything_else_stays_what_it_was(stand
     let range = log.inner.reader.checkpoint(published.size).await.unwrap().unwrap().range;
     assert_eq!(range.root(), root, "the tree is what it was");
     for size in [100, 512, published.size] {
-        let hashed = crate::Stored::root(plant.home.path(), size).await.unwrap();
+        let hashed = Stored::root(plant.home.path(), size).await.unwrap();
         let stored = crate::Publication::open(plant.out.path()).unwrap().root(size).unwrap();
         assert_eq!(hashed, Some(stored), "the first {size}, as they are stored");
     }
