@@ -148,6 +148,18 @@ async fn a_broker_prunes_what_its_policy_keeps_no_longer_and_everybody_is_told()
     assert_eq!(page.get("pruned"), None, "of that time nothing is gone");
     let table = ask("/v1/audit/summary?by=organisation").await.json().unwrap();
     assert_eq!(table["pruned"]["below"], 512, "{table}");
+    // What is new is so since the beginning, whatever time is asked for.
+    for (new, below) in [("true", serde_json::json!(512)), ("false", Value::Null)] {
+        let target = format!("/v1/audit/summary?by=organisation&from=2026-01-01T00:00:00Z&new={new}");
+        let table = ask(&target).await.json().unwrap();
+        assert_eq!(table["pruned"]["below"], below, "{table}");
+    }
+    let token = plant.demo.home.token("auditor");
+    for report in ["new-access", "new-country"] {
+        let asked = ["audit", "report", report, "--url", &api, "--token-file", token.to_str().unwrap()];
+        let said = run("millgate", &asked);
+        assert!(text(&said.stderr).contains("were pruned under entry"), "{report}: {}", text(&said.stderr));
+    }
     let tail = ask("/v1/audit/entries?follow=true&after=100").await;
     assert_eq!((tail.status, tail.reason().as_str()), (410, "pruned"), "{}", tail.text());
     // Whoever holds a receipt gets its proof; whoever holds another hash, nothing.
@@ -181,6 +193,9 @@ async fn a_broker_prunes_what_its_policy_keeps_no_longer_and_everybody_is_told()
         run("millgate", &["audit", "query", "--offline", published.to_str().unwrap(), "--json", "--limit", "1"]);
     assert_eq!(json(&offline)["pruned"]["below"], 512);
     assert!(text(&offline.stderr).contains("were pruned under entry"), "{}", text(&offline.stderr));
+    let new = ["--by", "organisation", "--new", "--from", "2026-01-01", "--offline", published.to_str().unwrap()];
+    let new = run("millgate", &[&["audit", "summary"][..], &new].concat());
+    assert!(new.status.success() && text(&new.stderr).contains("were pruned under entry"), "{}", text(&new.stderr));
     let proof = run("millgate", &["audit", "prove", "--offline", published.to_str().unwrap(), "--index", "5"]);
     assert!(!proof.status.success() && text(&proof.stderr).contains("not kept any longer"), "{}", text(&proof.stderr));
     let archive = at("archive.tar");

@@ -121,6 +121,15 @@ impl Publication {
         Ok(entries)
     }
 
+    /// The same; `None` where the directory says that it is gone, and it is. What is there is there, whatever that says.
+    pub(crate) fn kept_bundle(&mut self, number: u64) -> Result<Option<Vec<&[u8]>>, ReadError> {
+        match self.bundle(number) {
+            Ok(entries) => Ok(Some(entries)),
+            Err(ReadError::Pruned { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// What is missing may be gone by a pruning.
     fn explained(&self, error: ReadError, index: u64) -> ReadError {
         match (&error, self.pruned) {

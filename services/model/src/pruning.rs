@@ -69,29 +69,25 @@ impl Pruning {
             return Err("event");
         }
         let number = |name: &'static str| entry.get(name).and_then(unsigned).ok_or(name);
-        let numbers = |name: &'static str| match entry.get(name) {
-            None => Ok(BTreeSet::new()),
-            Some(Value::Array(items)) => items.iter().map(unsigned).collect::<Option<BTreeSet<u64>>>().ok_or(name),
-            Some(_) => Err(name),
-        };
+        let numbers = |name: &'static str| entry.get(name).and_then(ascending).ok_or(name);
+        let Some(Value::Object(all)) = entry.get("organisations") else { return Err("organisations") };
         let mut organisations = BTreeMap::new();
-        match entry.get("organisations") {
-            None => {}
-            Some(Value::Object(all)) => {
-                for (id, place) in all.iter() {
-                    let id = OrganisationId::new(id).map_err(|_| "organisations")?;
-                    organisations.insert(id, place_of(place).ok_or("organisations")?);
-                }
-            }
-            Some(_) => return Err("organisations"),
+        for (id, place) in all.iter() {
+            let id = OrganisationId::new(id).map_err(|_| "organisations")?;
+            organisations.insert(id, place_of(place).ok_or("organisations")?);
+        }
+        let (first, minimum) = (number("first")?, number("minimum")?);
+        // It says nothing that the two do not, and whoever reads it alone must not be told otherwise.
+        if number("count")? != minimum.saturating_sub(first) {
+            return Err("count");
         }
         let policy = entry.text("policy").and_then(crate::canonical::unhex).and_then(|bytes| bytes.try_into().ok());
         Ok(Self {
             index,
             time: entry.time,
-            first: number("first")?,
-            minimum: number("minimum")?,
-            before: entry.text("before").and_then(Timestamp::parse_rfc3339).ok_or("before")?,
+            first,
+            minimum,
+            before: entry.text("before").and_then(Timestamp::parse_canonical).ok_or("before")?,
             days: u32::try_from(number("days")?).map_err(|_| "days")?,
             policy: policy.map(Digest).ok_or("policy")?,
             organisations,
@@ -164,6 +160,13 @@ fn unsigned(value: &Value) -> Option<u64> {
     value.as_int().and_then(|n| u64::try_from(n).ok())
 }
 
+/// A list has one spelling.
+fn ascending(value: &Value) -> Option<BTreeSet<u64>> {
+    let Value::Array(items) = value else { return None };
+    let numbers: Vec<u64> = items.iter().map(unsigned).collect::<Option<_>>()?;
+    numbers.is_sorted_by(|one, next| one < next).then(|| numbers.into_iter().collect())
+}
+
 /// `[sequence, index]` of the last entry; kept as the place of the next one would name it.
 fn place_of(value: &Value) -> Option<Place> {
     let Value::Array(items) = value else { return None };
@@ -208,12 +211,17 @@ mod tests {
     const TIME: Timestamp = Timestamp(1_795_375_200_123);
 
     fn said(change: &[(&'static str, Value)]) -> Result<Pruning, &'static str> {
+        said_without("", change)
+    }
+
+    fn said_without(left_out: &str, change: &[(&'static str, Value)]) -> Result<Pruning, &'static str> {
         let common = Common { nonce: [7; 16], time: TIME, boot: "b1".into() };
         let place = Value::Array(vec![Value::int(9), Value::int(510)]);
         let members = [
             ("event", Value::text("pruned")),
             ("first", Value::int(256)),
             ("minimum", Value::int(512)),
+            ("count", Value::int(256)),
             ("before", Value::text("2026-09-01T00:00:00.000Z")),
             ("days", Value::int(80)),
             ("policy", Value::text("ab".repeat(32))),
@@ -225,7 +233,7 @@ mod tests {
             let other = change.iter().find(|(other, _)| *other == name).map(|(_, value)| value.clone());
             (name, other.unwrap_or(value))
         });
-        let members: Vec<_> = members.collect();
+        let members: Vec<_> = members.filter(|(name, _)| *name != left_out).collect();
         let draft = Draft::new(Kind::Pruning, &common, None, members, vec![]).unwrap();
         Pruning::read(900, &Entry::parse(&draft.seal(None)).unwrap()).unwrap()
     }
@@ -250,11 +258,39 @@ mod tests {
     }
 
     #[test]
+    fn a_pruning_has_every_member_that_is_always_there_and_one_spelling() {
+        for name in
+            ["event", "first", "minimum", "count", "before", "days", "policy", "organisations", "open", "carried"]
+        {
+            assert_eq!(said_without(name, &[]).err(), Some(name));
+        }
+        let numbers = |numbers: &[i64]| Value::Array(numbers.iter().map(|n| Value::int(*n)).collect());
+        for (name, value) in [
+            ("count", Value::int(255)),
+            ("count", Value::int(512)),
+            ("before", Value::text("2026-09-01T02:00:00.000+02:00")),
+            ("before", Value::text("2026-09-01T00:00:00Z")),
+            ("open", numbers(&[508, 300])),
+            ("open", numbers(&[300, 300])),
+            ("carried", numbers(&[103, 0])),
+            ("carried", numbers(&[0, 0])),
+        ] {
+            assert_eq!(said(&[(name, value)]).err(), Some(name));
+        }
+        assert!(said(&[("open", numbers(&[])), ("carried", numbers(&[0, 103]))]).is_ok());
+    }
+
+    #[test]
     fn a_pruning_that_goes_too_far_excuses_nothing() {
+        for (minimum, fault) in [
+            (256, "a pruning of no whole bundles"),
+            (600, "a pruning of no whole bundles"),
+            (1024, "a pruning that claims entries which were not written yet"),
+        ] {
+            let change = [("minimum", Value::int(minimum)), ("count", Value::int(minimum - 256))];
+            assert_eq!(said(&change).unwrap().fault().as_deref(), Some(fault));
+        }
         for (name, value, fault) in [
-            ("minimum", Value::int(256), "a pruning of no whole bundles"),
-            ("minimum", Value::int(600), "a pruning of no whole bundles"),
-            ("minimum", Value::int(1024), "a pruning that claims entries which were not written yet"),
             ("before", Value::text("2026-09-01T00:00:01.000Z"), "a pruning whose cut-off is no midnight"),
             ("days", Value::int(59), "a pruning by a policy of 59 days; entries are kept for at least 60"),
             ("days", Value::int(83), "a pruning that went further than its own policy of 83 days"),

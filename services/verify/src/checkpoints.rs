@@ -6,7 +6,7 @@ use crate::report::count;
 use crate::store::{Store, Stored, names};
 use std::collections::VecDeque;
 use std::ops::Range;
-use tlog::{Checkpoint, Hash};
+use tlog::{Checkpoint, Hash, VerifierKey};
 
 /// A note of the 100 signatures that are read at most, post-quantum ones included.
 pub const NOTE_BYTES_MAX: usize = 1 << 20;
@@ -129,11 +129,11 @@ fn load_kept(store: &Store, size: u64) -> Result<String, String> {
     load(store, &kept_path(size)).map_err(|why| why.unwrap_or("missing".to_owned()))
 }
 
-fn judge(note: &Result<String, String>, size: u64, keys: &KeyRing) -> Result<Checkpoint, Refusal> {
+fn judge(note: &Result<String, String>, size: u64, keys: &KeyRing) -> Result<(Checkpoint, Vec<VerifierKey>), Refusal> {
     let note = note.as_ref().map_err(|why| Refusal::Other(why.clone()))?;
-    let checkpoint = keys.judge(note)?;
+    let (checkpoint, signers) = keys.judge_signed(note)?;
     if checkpoint.size == size {
-        return Ok(checkpoint);
+        return Ok((checkpoint, signers));
     }
     Err(Refusal::Other(format!("it is the checkpoint of {} entries", checkpoint.size)))
 }
@@ -206,14 +206,14 @@ impl<'a> Checkpoints<'a> {
         self.next = self.kept.next(self.store, warnings).map(|size| (size, load_kept(self.store, size)));
     }
 
-    /// The next one with its note, if it counts by the keys that are known now.
-    fn take_next(&mut self, keys: &KeyRing, findings: &mut Findings) -> Option<(Checkpoint, String)> {
+    /// The next one with its note and who has signed it, if it counts by the keys that are known now.
+    fn take_next(&mut self, keys: &KeyRing, findings: &mut Findings) -> Option<(Checkpoint, String, Vec<VerifierKey>)> {
         let (size, note) = self.next.take()?;
         match judge(&note, size, keys) {
-            Ok(checkpoint) => {
+            Ok((checkpoint, signers)) => {
                 self.flush_unreadable(findings);
                 self.verified += 1;
-                Some((checkpoint, note.unwrap_or_default()))
+                Some((checkpoint, note.unwrap_or_default(), signers))
             }
             Err(why) => {
                 self.unreadable(size, why, findings);
@@ -286,11 +286,11 @@ impl<'a> Checkpoints<'a> {
         (findings, warnings): (&mut Findings, &mut Findings),
     ) {
         while self.next_size().is_some_and(|next| next <= size) {
-            if let Some((next, note)) = self.take_next(keys, findings) {
+            if let Some((next, note, signers)) = self.take_next(keys, findings) {
                 if next.size == size {
                     let path = kept_path(size);
                     self.compare(&path, &next, root, findings);
-                    let unsigned = if next.root == root { keys.confirm(size, &note) } else { Vec::new() };
+                    let unsigned = if next.root == root { keys.confirm(size, &note, &signers) } else { Vec::new() };
                     unsigned.iter().for_each(|what| findings.add(0..0, format!("kept checkpoint `{path}`: {what}")));
                 } else {
                     self.unchecked += 1;
@@ -334,7 +334,7 @@ impl<'a> Checkpoints<'a> {
         let mut beyond = None;
         while self.next.is_some() {
             match self.take_next(keys, findings) {
-                Some((next, _)) if next.size > self.log_size => beyond = Some((next.size, kept_path(next.size))),
+                Some((next, ..)) if next.size > self.log_size => beyond = Some((next.size, kept_path(next.size))),
                 Some(_) => self.unchecked += 1,
                 None => {}
             }

@@ -84,6 +84,12 @@ impl Facts {
         Self::of(Outline::read(bytes)?, &mut LastRun::default())
     }
 
+    /// What a pruning says that stands at this index, as far as it can be understood.
+    pub fn pruning_at(&self, index: u64) -> Option<Pruning> {
+        let said = self.pruning.as_deref()?.as_ref().ok()?;
+        Some(Pruning { index, ..said.clone() })
+    }
+
     /// # Errors
     /// None: it was checked.
     pub fn of(entry: Outline<'_>, run: &mut LastRun) -> Result<Self, EntryError> {

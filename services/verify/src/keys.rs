@@ -7,7 +7,11 @@
 //!
 //! A retired key can still sign a tree without the entry that retires it. Who trusts the key that took its place as well is told:
 //! such a tree neither is signed by that one nor names it; or it announces it, and it has not signed; or it takes it back while
-//! the older one goes on ([`KeyRing::doubts`], [`KeyRing::said`]). Who trusts the retired key alone can be deceived by it.
+//! the older one goes on; or it makes two keys the log's first ([`KeyRing::doubts`], [`KeyRing::said`]). Who trusts the retired key
+//! alone can be deceived by it.
+//!
+//! Entries that were pruned say of keys what is carried forward of them, and who prunes says what that is. So a key that is
+//! trusted and has not signed what others have counts behind that only as one that is announced there ([`KeyRing::judge`]).
 
 use crate::findings::Findings;
 use crate::report::count;
@@ -88,6 +92,14 @@ pub struct KeyRing {
     earlier: Vec<VerifierKey>,
     /// The public keys that entries name. `None` where not all entries were read.
     named: Option<HashSet<[u8; 32]>>,
+    /// Sign, or did, without an entry before that announces them: a log has one such key, which is its first.
+    first: Vec<VerifierKey>,
+    /// Have signed a checkpoint with the root of the entries.
+    signed: Vec<VerifierKey>,
+    /// The largest such checkpoint that one of those that the caller trusts has not signed.
+    absent: Vec<(VerifierKey, u64)>,
+    /// What entries say of keys is known only as far as it was carried forward.
+    pruned: bool,
     /// Entries that speak of keys.
     changes: usize,
 }
@@ -102,6 +114,10 @@ impl KeyRing {
             announced: Vec::new(),
             earlier: Vec::new(),
             named: Some(HashSet::new()),
+            first: Vec::new(),
+            signed: Vec::new(),
+            absent: Vec::new(),
+            pruned: false,
             changes: 0,
         }
     }
@@ -131,6 +147,11 @@ impl KeyRing {
         self.given = given;
     }
 
+    /// Entries are passed over that were pruned.
+    pub fn prune(&mut self) {
+        self.pruned = true;
+    }
+
     /// The log's origin.
     pub fn name(&self) -> &str {
         self.given.first().map(VerifierKey::name).unwrap_or_default()
@@ -157,6 +178,12 @@ impl KeyRing {
         self.named.iter_mut().for_each(|named| named.extend([*key.as_bytes(), *signer.as_bytes()]));
         if !self.earlier.contains(signer) {
             self.earlier.push(signer.clone());
+        }
+        let about = (*event == Event::Retired).then_some(key);
+        for one in [signer].into_iter().chain(about) {
+            if self.announced_at(one).is_none() {
+                self.comes_first(one);
+            }
         }
         match event {
             Event::Announced if self.is_retired(key) => findings.add(at, "announces a key that was retired before"),
@@ -199,6 +226,45 @@ impl KeyRing {
         needed_none.chain(before).any(|one| one != key && !self.is_retired(one))
     }
 
+    /// The checkpoint of `size` entries that these keys have signed has the root of the entries.
+    pub fn signed_by(&mut self, size: u64, signers: &[VerifierKey]) {
+        for key in signers {
+            if self.announced_at(key).is_none_or(|at| at >= size) {
+                self.comes_first(key);
+            }
+            if !self.signed.contains(key) {
+                self.signed.push(key.clone());
+            }
+        }
+        for key in self.given.iter().filter(|key| !signers.contains(key)) {
+            match self.absent.iter_mut().find(|(known, _)| known == key) {
+                Some((_, at)) => *at = size.max(*at),
+                None => self.absent.push((key.clone(), size)),
+            }
+        }
+    }
+
+    /// Of those that the caller does not trust one is enough.
+    fn comes_first(&mut self, key: &VerifierKey) {
+        let is_trusted = |key: &VerifierKey| self.given.contains(key);
+        if !self.first.contains(key) && (is_trusted(key) || self.first.iter().all(is_trusted)) {
+            self.first.push(key.clone());
+        }
+    }
+
+    fn absent_at(&self, key: &VerifierKey) -> Option<u64> {
+        self.absent.iter().find(|(known, _)| known == key).map(|(_, at)| *at)
+    }
+
+    /// Two keys that both would be the log's first, one of them trusted by the caller. What entries say of keys that signed
+    /// nothing here is held against one that did not sign either, because anybody who can write to a store can name a key.
+    fn rivals(&self) -> Option<(&VerifierKey, &VerifierKey)> {
+        let mut trusted = self.first.iter().filter(|key| self.given.contains(key));
+        let one = trusted.next()?;
+        let other = trusted.next().or_else(|| self.first.iter().find(|key| *key != one && !self.signed.contains(one)));
+        Some((one, other?))
+    }
+
     /// What is wrong with who has signed the note of a checkpoint that counts, of `size` entries whose root it has: each
     /// key that they announce signs as long as it is not retired.
     fn unsigned(&self, note: &str, size: u64) -> Vec<String> {
@@ -221,6 +287,14 @@ impl KeyRing {
     pub fn doubts(&self, note: &str, size: u64) -> Vec<String> {
         let mut doubts = self.unsigned(note, size);
         if self.named.is_some() {
+            doubts.extend(self.rivals().map(|(one, other)| {
+                format!(
+                    "nothing announces key {:08x} nor key {:08x}, and only a log's first key needs no announcing: an entry was left out, \
+                     or this is another history, by whoever has an older key",
+                    one.key_id(),
+                    other.key_id()
+                )
+            }));
             doubts.extend(self.strangers(note).map(|key| {
                 format!(
                     "neither is signed by the key {}, which you gave, nor does any entry name that: leave it away for a log or a \
@@ -240,8 +314,13 @@ impl KeyRing {
 
     /// The keys that count at some size and have signed the note.
     pub fn signers(&self, note: &str) -> Vec<VerifierKey> {
-        let known = self.given.iter().chain(self.learned.iter().map(|(key, _)| key));
-        known.filter(|key| Checkpoint::open(note, key).is_ok()).cloned().collect()
+        let known = self.known().into_iter();
+        known.filter(|key| Checkpoint::open(note, key).is_ok()).collect()
+    }
+
+    fn known(&self) -> Vec<VerifierKey> {
+        let learned = self.learned.iter().map(|(key, _)| key).filter(|key| !self.given.contains(key));
+        self.given.iter().chain(learned).cloned().collect()
     }
 
     /// The checkpoint in a note, if a key signed it that counts for a tree of its size.
@@ -249,7 +328,15 @@ impl KeyRing {
     /// # Errors
     /// Why it does not count.
     pub fn judge(&self, note: &str) -> Result<Checkpoint, Refusal> {
-        let known: Vec<_> = self.given.iter().chain(self.learned.iter().map(|(key, _)| key)).cloned().collect();
+        self.judge_signed(note).map(|(checkpoint, _)| checkpoint)
+    }
+
+    /// The same, and who has signed it.
+    ///
+    /// # Errors
+    /// As [`KeyRing::judge`].
+    pub fn judge_signed(&self, note: &str) -> Result<(Checkpoint, Vec<VerifierKey>), Refusal> {
+        let known = self.known();
         let (checkpoint, keys) = Checkpoint::open_any(note, &known).map_err(|error| match error {
             CheckpointError::Note(NoteError::NoKnownSignature) => Refusal::Unknown,
             error => Refusal::Other(error.to_string()),
@@ -258,16 +345,26 @@ impl KeyRing {
             let mut found = self.retired.iter().filter(|(known, at)| known == key && *at < checkpoint.size);
             found.next().map(|(_, at)| *at)
         };
+        // Whatever retired it may be gone.
+        let absent = |key: &VerifierKey| self.absent_at(key).filter(|at| self.pruned && *at < checkpoint.size);
         let counts = |key: &&VerifierKey| {
-            let announced = self.learned.iter().any(|(known, at)| known == *key && *at < checkpoint.size);
-            (announced || self.given.contains(key)) && retired(key).is_none()
+            let since = absent(key).unwrap_or(0)..checkpoint.size;
+            let announced = self.learned.iter().any(|(known, at)| known == *key && since.contains(at));
+            (announced || self.given.contains(key) && absent(key).is_none()) && retired(key).is_none()
         };
         if keys.iter().any(counts) {
-            return Ok(checkpoint);
+            let signers = keys.into_iter().cloned().collect();
+            return Ok((checkpoint, signers));
         }
-        Err(match keys.iter().find_map(|key| retired(key)) {
-            Some(at) => Refusal::Other(format!(
+        if let Some(at) = keys.iter().find_map(|key| retired(key)) {
+            return Err(Refusal::Other(format!(
                 "signed by a key that entry {at} retired, and by none that took its place: whoever has the old key made it"
+            )));
+        }
+        Err(match keys.iter().find_map(|key| absent(key)) {
+            Some(at) => Refusal::Other(format!(
+                "signed by a key that had not signed the checkpoint of {at} entries, and that none which had announces since: what retired it \
+                 may have been pruned"
             )),
             None => Refusal::Unknown,
         })
@@ -275,7 +372,8 @@ impl KeyRing {
 
     /// The checkpoint of `size` entries in `note`, which counts, has the root of the entries: what is announced in them counts
     /// too. Comes back with what is wrong with who has signed it, where it is the first over an announcement.
-    pub fn confirm(&mut self, size: u64, note: &str) -> Vec<String> {
+    pub fn confirm(&mut self, size: u64, note: &str, signers: &[VerifierKey]) -> Vec<String> {
+        self.signed_by(size, signers);
         if self.pending.iter().all(|(_, at)| *at >= size) {
             return Vec::new();
         }
@@ -283,7 +381,10 @@ impl KeyRing {
         let (confirmed, pending) = std::mem::take(&mut self.pending).into_iter().partition(|(_, at)| *at < size);
         self.pending = pending;
         let confirmed: Vec<_> = confirmed;
-        self.learned.extend(confirmed.into_iter().filter(|(key, _)| !self.given.contains(key)));
+        let learned =
+            confirmed.into_iter().filter(|(key, _)| !self.given.contains(key) || self.absent_at(key).is_some());
+        let learned: Vec<_> = learned.collect();
+        self.learned.extend(learned);
         unsigned
     }
 
@@ -302,13 +403,16 @@ impl KeyRing {
     pub fn report(&self, unverified: u64) -> Keys {
         let texts = |keys: &[(VerifierKey, u64)]| keys.iter().map(|(key, at)| (key.to_text(), *at)).collect();
         let earlier = self.earlier.iter().filter(|key| !self.given.contains(key) && unverified > 0);
-        let learned: Vec<(String, u64)> = texts(&self.learned);
+        let learned: Vec<_> = self.learned.iter().filter(|(key, _)| !self.given.contains(key)).cloned().collect();
+        let learned: Vec<(String, u64)> = texts(&learned);
         let earlier = earlier.map(VerifierKey::to_text).filter(|text| learned.iter().all(|(known, _)| known != text));
         Keys { earlier: earlier.collect(), learned, retired: texts(&self.retired), unverified }
     }
 
     /// Without those that the caller trusts.
     pub fn to_json(&self) -> Value {
+        let alone = |keys: &[VerifierKey]| keys.iter().map(VerifierKey::to_text).collect::<Vec<_>>();
+        let absent = self.absent.iter().map(|(key, size)| json!({ "key": key.to_text(), "size": size }));
         let texts = |keys: &[(VerifierKey, u64)]| -> Value {
             keys.iter().map(|(key, at)| json!({ "key": key.to_text(), "entry": at })).collect()
         };
@@ -322,19 +426,32 @@ impl KeyRing {
             "retired": texts(&self.retired),
             "announced": texts(&self.announced),
             "named": named,
+            "first": alone(&self.first),
+            "signed": alone(&self.signed),
+            "absent": absent.collect::<Vec<_>>(),
+            "pruned": self.pruned,
         })
     }
 
     /// The inverse of [`KeyRing::to_json`], beside the keys that the caller trusts.
     pub fn from_json(given: &[VerifierKey], value: &Value) -> Option<Self> {
-        let keys = |name: &str| -> Option<Vec<(VerifierKey, u64)>> {
+        let with = |name: &str, number: &str| -> Option<Vec<(VerifierKey, u64)>> {
             let keys = value.get(name)?.as_array()?.iter().map(|one| {
                 let key = VerifierKey::parse(one.get("key")?.as_str()?).ok()?;
-                Some((key, one.get("entry")?.as_u64()?))
+                Some((key, one.get(number)?.as_u64()?))
             });
             keys.collect()
         };
+        let keys = |name: &str| with(name, "entry");
+        let alone = |name: &str| -> Option<Vec<VerifierKey>> {
+            // What was kept by a version of before does not have it.
+            let Some(keys) = value.get(name) else { return Some(Vec::new()) };
+            keys.as_array()?.iter().map(|key| VerifierKey::parse(key.as_str()?).ok()).collect()
+        };
         let (learned, retired) = (keys("learned")?, keys("retired")?);
+        let (first, signed) = (alone("first")?, alone("signed")?);
+        let absent = if value.get("absent").is_some() { with("absent", "size")? } else { Vec::new() };
+        let pruned = value.get("pruned").and_then(Value::as_bool).unwrap_or(false);
         // What was kept by a version of before lacks both.
         let announced = if value.get("announced").is_some() { keys("announced")? } else { learned.clone() };
         let named = match value.get("named").and_then(Value::as_array) {
@@ -344,7 +461,7 @@ impl KeyRing {
             }
             None => None,
         };
-        Some(Self { learned, retired, announced, named, ..Self::new(given) })
+        Some(Self { learned, retired, announced, named, first, signed, absent, pruned, ..Self::new(given) })
     }
 }
 

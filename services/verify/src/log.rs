@@ -71,6 +71,7 @@ pub struct Remembered {
     /// How messages name it.
     pub name: String,
     checkpoint: Checkpoint,
+    signers: Vec<VerifierKey>,
 }
 
 impl Remembered {
@@ -83,7 +84,8 @@ impl Remembered {
     /// # Errors
     /// When the note is not a checkpoint signed by one of these keys.
     pub fn open_any(name: &str, note: &str, keys: &[VerifierKey]) -> Result<Self, CheckpointError> {
-        Ok(Self { name: name.to_owned(), checkpoint: Checkpoint::open_any(note, keys)?.0 })
+        let (checkpoint, signers) = Checkpoint::open_any(note, keys)?;
+        Ok(Self { name: name.to_owned(), checkpoint, signers: signers.into_iter().cloned().collect() })
     }
 }
 
@@ -222,6 +224,8 @@ impl<'a> Check<'a> {
     /// The report, and whether `note`, which the published checkpoint was read from, is signed by a key that counts.
     fn run(mut self, note: &str, progress: &mut dyn FnMut(u64, u64)) -> (Report, bool) {
         self.report.note = note.to_owned();
+        let store = self.store;
+        self.said = pruned::load(self.published.size, &mut |path, bytes_max| read_file(store, path, bytes_max));
         self.walk(progress);
         self.finish(note)
     }
@@ -230,10 +234,11 @@ impl<'a> Check<'a> {
         let size = self.published.size;
         let mut paths = (0..).map_while(|index| Bundle::path(index, size));
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let store = self.store;
-        self.said = pruned::load(size, &mut |path, bytes_max| read_file(store, path, bytes_max));
         let minimum = self.said.as_ref().map_or(0, |said| said.minimum);
         self.rules.prune(minimum);
+        if minimum > 0 {
+            self.keys.prune();
+        }
         self.reached();
         loop {
             let batch: Vec<TilePath> = paths.by_ref().take(threads * BUNDLES_PER_THREAD).collect();
@@ -442,8 +447,8 @@ impl<'a> Check<'a> {
                 if let Some(first) = facts.incarnation.as_ref().filter(|_| index == 0) {
                     self.report.incarnation = Incarnation::read(first);
                 }
-                if let (Some(Ok(found)), Some(said)) = (facts.pruning.as_deref(), &self.said) {
-                    self.is_said |= index == said.index && found.minimum == said.minimum;
+                if let (Some(found), Some(said)) = (facts.pruning_at(index), &self.said) {
+                    self.is_said |= found == *said;
                 }
                 let (store, size) = (self.store, self.published.size);
                 let lookup = |index| read_again(store, index, size);
@@ -502,9 +507,15 @@ impl<'a> Check<'a> {
         if self.published.size == size {
             self.checkpoints.compare("checkpoint", self.published, root, &mut self.findings);
         }
-        if let Some(remembered) = remembered.filter(|remembered| remembered.checkpoint.root != root) {
-            let what = format!("the log was rewritten: `{}` remembers another root of {size} entries", remembered.name);
-            self.findings.add(0..size, what);
+        match remembered {
+            Some(Remembered { checkpoint, signers, .. }) if checkpoint.root == root => {
+                self.keys.signed_by(size, signers)
+            }
+            Some(Remembered { name, .. }) => {
+                let what = format!("the log was rewritten: `{name}` remembers another root of {size} entries");
+                self.findings.add(0..size, what);
+            }
+            None => {}
         }
     }
 
@@ -540,8 +551,9 @@ impl<'a> Check<'a> {
 
     /// Whether `checkpoint` is signed by a key that counts at its size, which is known when the entries are.
     fn finish_published(&mut self, note: &str) -> bool {
-        match self.keys.judge(note) {
-            Ok(checkpoint) => {
+        match self.keys.judge_signed(note) {
+            Ok((checkpoint, signers)) => {
+                self.keys.signed_by(checkpoint.size, &signers);
                 for what in self.keys.doubts(note, checkpoint.size) {
                     self.findings.add(0..0, format!("`checkpoint`: {what}"));
                 }

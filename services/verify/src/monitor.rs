@@ -319,6 +319,7 @@ impl Seen {
             keys: self.keys.clone(),
             kept_days: watch.kept_days,
             said: None,
+            is_said: false,
         };
         let (mut of_entries, mut beside) = (Findings::default(), Findings::default());
         let read = next.read(files, checkpoint.size, look, (&mut of_entries, &mut beside));
@@ -337,7 +338,8 @@ impl Seen {
             look.new = 0;
             return Ok(());
         }
-        next.keys.confirm(checkpoint.size, note);
+        let signers = next.keys.signers(note);
+        next.keys.confirm(checkpoint.size, note, &signers);
         if let Err(why) = next.keys.judge(note) {
             findings.add(0..0, format!("`checkpoint`: {why}"));
             look.new = 0;
@@ -400,6 +402,8 @@ struct Next {
     kept_days: Option<u32>,
     /// The entry by which new entries are gone.
     said: Option<Pruning>,
+    /// It was found among the others.
+    is_said: bool,
 }
 
 impl Next {
@@ -466,8 +470,7 @@ impl Next {
             }
         }
         // What is gone is excused by an entry that is among the others, and by nothing else.
-        let by = self.rules.pruned_by().map(|said| (said.index, said.minimum));
-        if let Some(said) = self.said.as_ref().filter(|said| by.is_none_or(|(_, minimum)| minimum < said.minimum)) {
+        if let Some(said) = self.said.as_ref().filter(|_| !self.is_said) {
             let what = format!("entries before {} are gone, and entry {} does not say so", said.minimum, said.index);
             findings.add(0..said.minimum, what);
             return Ok(false);
@@ -496,6 +499,7 @@ impl Next {
             self.said = pruned::load(size, &mut read).filter(|said| entries.end <= said.minimum);
             if let Some(said) = &self.said {
                 self.rules.prune(said.minimum);
+                self.keys.prune();
                 let what = format!("pruned under entry {} before they were seen here", said.index);
                 warnings.add(self.range.size()..said.minimum, what);
             }
@@ -558,7 +562,8 @@ impl Next {
                 warnings.add(index..index + 1, format!("{what}: {key}"));
             }
         }
-        if let Some(Ok(said)) = facts.pruning.as_deref() {
+        if let Some(said) = facts.pruning_at(index) {
+            self.is_said |= self.said.as_ref() == Some(&said);
             let what = format!(
                 "prunes entries before {}: it says that all are of before {}, and kept for {} days",
                 said.minimum,

@@ -27,6 +27,8 @@ pub struct Rules {
     /// Policies that came into use since the log was opened; every start says anew which these are. `None` where entries since
     /// then are not known.
     in_use: Option<BTreeSet<Digest>>,
+    /// The entry that says that the log was opened last.
+    opened: Option<u64>,
     previous_time: Option<Timestamp>,
     boot: Option<u64>,
     /// Runs of the broker so far.
@@ -178,6 +180,7 @@ impl Rules {
     /// Everything before `said.minimum` is passed over: goes on with what the entry says of that, held against what is known.
     pub fn begin(&mut self, said: &Pruning, findings: &mut Findings) {
         self.prune(said.minimum);
+        self.compare_opened(said, findings);
         self.compare_places(said, findings);
         for (organisation, place) in &said.organisations {
             let latest = Latest { sequence: place.sequence, index: place.previous.unwrap_or(0) };
@@ -188,11 +191,6 @@ impl Rules {
         let run = self.run;
         let open = std::mem::take(&mut self.open);
         self.open = said.open.iter().map(|index| (*index, open.get(index).copied().unwrap_or(run))).collect();
-    }
-
-    /// The minimum index that the last pruning says, and its entry.
-    pub fn pruned_by(&self) -> Option<&Pruning> {
-        self.pruning.as_deref()
     }
 
     /// The shortest time for which entries were kept that were pruned, in days, and by which entry.
@@ -222,11 +220,31 @@ impl Rules {
         if let Some((open, _)) = self.open.range(..said.minimum).next() {
             findings.add(at, format!("prunes entry {open}, whose exchange has no outcome"));
         }
+        // Where those entries were passed over, it was held against what was known of them then.
+        if let Some(opened) = self.opened.filter(|opened| self.pruned < said.minimum && said.is_gone(*opened)) {
+            let what = format!("does not carry entry {opened} forward, by which the log was opened last");
+            findings.add(index..index + 1, what);
+        }
         self.compare_places(&said, findings);
         if is_good {
             let shorter = self.shortest.is_none_or(|(days, _)| said.days < days);
             self.shortest = if shorter { Some((said.days, index)) } else { self.shortest };
             self.pruning = Some(Box::new(said));
+        }
+    }
+
+    /// Every log was opened before any entry can go, and what came into use since then is carried forward with it: without it
+    /// no policy could be held against anything.
+    fn compare_opened(&self, said: &Pruning, findings: &mut Findings) {
+        let is_carried = match self.opened {
+            Some(opened) => said.carried.contains(&opened),
+            // It may be one of those before whoever looks here began.
+            None => said.carried.iter().any(|index| *index < self.seen_to || self.holes.contains(*index)),
+        };
+        if !is_carried {
+            let what =
+                format!("prunes entries before {}, and does not carry forward that the log was opened", said.minimum);
+            findings.add(said.index..said.index + 1, what);
         }
     }
 
@@ -265,6 +283,9 @@ impl Rules {
 
     /// A broker decides only by policies that the log already says are in use.
     fn policies(&mut self, index: u64, ruled: Option<Ruled>, findings: &mut Findings) {
+        if ruled == Some(Ruled::Nothing) {
+            self.opened = Some(index);
+        }
         if index == 0 || ruled == Some(Ruled::Nothing) {
             self.in_use = Some(BTreeSet::new());
         }
@@ -283,7 +304,8 @@ impl Rules {
     }
 
     /// Nobody's values go but on somebody's request, which another approved, and of entries that were there. `is_hidden` says
-    /// of which entries nothing is known, beside those in holes.
+    /// of which entries nothing is known, beside those in holes. A request that was pruned is carried forward with what carries
+    /// it out.
     pub fn erasure(
         &mut self,
         index: u64,
@@ -304,12 +326,19 @@ impl Rules {
             Event::Requested(_) | Event::Refused => None,
         };
         let Self { asked, holes, pruned, .. } = self;
-        let is_hidden = |requested| holes.contains(requested) || requested < *pruned || is_hidden(requested);
+        let mut is_dropped = false;
+        let is_hidden = |requested| {
+            let is_hidden = holes.contains(requested) || is_hidden(requested);
+            is_dropped = !is_hidden && requested < *pruned;
+            is_hidden || is_dropped
+        };
         let asked = asked.see(index, event, is_hidden);
-        for what in fault.into_iter().chain(asked.err()) {
+        let dropped = is_dropped.then_some("an erasure whose request was pruned, and is not carried forward");
+        for what in fault.into_iter().chain(asked.err()).chain(dropped) {
             findings.add(at.clone(), what);
         }
         match asked {
+            _ if is_dropped => Worth::Nothing,
             Ok(Asked::Yes) if fault.is_none() => Worth::Proven,
             Ok(Asked::Unknown) if fault.is_none() => Worth::Unproven,
             _ => Worth::Nothing,
@@ -387,6 +416,7 @@ impl Rules {
             "open": self.open.iter().map(|(index, run)| json!([index, run])).collect::<Vec<_>>(),
             "holes": self.holes.0.iter().map(|hole| json!([hole.start, hole.end])).collect::<Vec<_>>(),
             "in_use": self.in_use.as_ref().map(|in_use| in_use.iter().map(|digest| digest.to_hex()).collect::<Vec<_>>()),
+            "opened": self.opened,
             "asked": self.asked.iter().map(asked_to_json).collect::<Vec<_>>(),
             "time": self.previous_time.map(Timestamp::millis),
             "boot": self.boot,
@@ -416,6 +446,7 @@ impl Rules {
             organisations: value.get("organisations")?.as_object()?.iter().map(organisation).collect::<Option<_>>()?,
             open: pairs("open")?.into_iter().collect(),
             holes: Holes(pairs("holes")?.into_iter().map(|(start, end)| start..end).collect()),
+            opened: value.get("opened").and_then(Value::as_u64),
             asked: value.get("asked")?.as_array()?.iter().map(asked_from_json).collect::<Option<_>>()?,
             in_use: in_use.and_then(|in_use| in_use.iter().map(digest).collect()),
             previous_time: value.get("time").and_then(Value::as_i64).map(Timestamp),
@@ -672,6 +703,23 @@ mod tests {
             findings([requested("anna"), erased("anna", 0, Some(0), "b"), erased("anna", 0, Some(0), "b")]),
             ["entry 2: an erasure whose request was carried out before"]
         );
+    }
+
+    #[test]
+    fn a_request_that_was_seen_before_it_was_pruned_is_known_and_another_is_not() {
+        let told = |seen: bool| {
+            let (mut rules, mut findings) = (Rules::default(), Findings::default());
+            if seen {
+                rules.entry(3, &requested("anna"), &mut findings, &mut Findings::default(), |_| None);
+            }
+            rules.prune(256);
+            let erased = erased("anna", 0, Some(3), "b").erasure.unwrap();
+            let worth = rules.erasure(300, &erased, |_| false, &mut findings);
+            (worth, findings.finish().0.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        assert_eq!(told(true), (Worth::Proven, vec![]));
+        let dropped = "entry 300: an erasure whose request was pruned, and is not carried forward";
+        assert_eq!(told(false), (Worth::Nothing, vec![String::from(dropped)]));
     }
 
     #[test]

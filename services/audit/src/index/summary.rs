@@ -196,6 +196,11 @@ impl Summary {
         Some((first, end))
     }
 
+    /// From when on entries matter. Whether something is new, all of before say.
+    pub(crate) fn reaches_back_to(&self) -> Option<Timestamp> {
+        self.from.filter(|_| !self.new)
+    }
+
     fn only(&self) -> impl Iterator<Item = (Dimension, &str)> {
         let organisation = self.organisation.as_ref().map(|id| (Dimension::Organisation, id.as_str()));
         organisation.into_iter().chain(self.only.iter().map(|(dimension, value)| (*dimension, value.as_str())))

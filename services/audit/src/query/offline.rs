@@ -21,21 +21,17 @@ pub fn offline(dir: &Path, query: &Query) -> Result<Page, ReadError> {
     }
     let mut published = Publication::open(dir)?;
     let size = published.size();
-    let gone = published.pruned();
-    let pruned = query.pruned(gone);
+    let pruned = query.pruned(published.pruned());
     let empty = Page { size, pruned, ..Page::default() };
     let Some((first, last)) = query.indices(size) else { return Ok(empty) };
-    let first = first.max(gone.map_or(0, |gone| gone.below.min(size)));
-    if first > last {
-        return Ok(empty);
-    }
     let width = u64::from(WIDTH);
     let mut collector = Collector::new(query, query.principal.clone());
     let (low, high) = (first / width, last / width);
     let count = high - low + 1;
     for step in 0..count {
         let bundle = if query.newest_first { high - step } else { low + step };
-        let mut entries: Vec<(u64, &[u8])> = (bundle * width..).zip(published.bundle(bundle)?).collect();
+        let Some(found) = published.kept_bundle(bundle)? else { continue };
+        let mut entries: Vec<(u64, &[u8])> = (bundle * width..).zip(found).collect();
         if query.newest_first {
             entries.reverse();
         }

@@ -48,7 +48,7 @@ impl Log {
     async fn count(&self, summary: &Summary, index: Option<&Index>) -> Result<Table, SummaryError> {
         let (reader, size) = (&self.inner.reader, self.size());
         let gone = self.pruned();
-        let pruned = gone.filter(|pruned| pruned.concerns(0, summary.from));
+        let pruned = gone.filter(|pruned| pruned.concerns(0, summary.reaches_back_to()));
         let mut summary = summary.clone();
         for (dimension, value) in &mut summary.only {
             if *dimension == Dimension::Principal && value.contains('/') {
@@ -100,12 +100,11 @@ pub fn summary_offline(dir: &Path, summary: &Summary) -> Result<Table, SummaryEr
     let mut counting = Counting::new(summary.clone()).ok_or(SummaryError::NotWholeDays)?;
     let mut published = Publication::open(dir)?;
     let (size, width) = (published.size(), u64::from(WIDTH));
-    let gone = published.pruned();
-    for bundle in gone.map_or(0, |gone| gone.below / width)..size.div_ceil(width) {
-        for (index, entry) in (bundle * width..size).zip(published.bundle(bundle)?) {
+    for bundle in 0..size.div_ceil(width) {
+        for (index, entry) in (bundle * width..size).zip(published.kept_bundle(bundle)?.into_iter().flatten()) {
             counting.see(index, entry);
         }
     }
-    let pruned = gone.filter(|pruned| pruned.concerns(0, summary.from));
+    let pruned = published.pruned().filter(|pruned| pruned.concerns(0, summary.reaches_back_to()));
     Ok(Table { pruned, ..counting.finish(size)? })
 }

@@ -232,6 +232,36 @@ pub async fn a_tail_sees_what_comes_and_ends_with_the_log(stand: &Stand) {
     assert!(matches!(waiting.await.unwrap(), Err(ReadError::Closed)));
 }
 
+#[tokio::test]
+async fn what_a_file_says_is_gone_hides_nothing_that_is_there() {
+    use crate::index::Summary;
+    use crate::query::summary_offline;
+    let (dir, out) = (Stand::Sqlite.home().await, tempfile::tempdir().unwrap());
+    let log = searchable(dir.path(), out.path()).await;
+    log.close().await;
+    let query = Query { limit: 1_000, newest_first: false, ..Query::default() };
+    let all = indices(&[offline(out.path(), &query).unwrap()]);
+    let summary = Summary { limit: 10, ..Summary::default() };
+    let decisions = || summary_offline(out.path(), &summary).unwrap().rows[0].measures.decisions;
+    let counted = decisions();
+    let hint = "{\"before\":\"2026-11-23T00:00:00.000Z\",\"below\":512,\"under\":600}";
+    std::fs::write(out.path().join("pruned"), hint).unwrap();
+    for newest_first in [false, true] {
+        let mut found = indices(&[offline(out.path(), &Query { newest_first, ..query.clone() }).unwrap()]);
+        found.sort_unstable();
+        assert_eq!(found, all);
+    }
+    assert_eq!(decisions(), counted);
+    // What is missing is explained, and what is there beside it is not left out.
+    std::fs::remove_file(out.path().join("tile/entries/000")).unwrap();
+    let page = offline(out.path(), &query).unwrap();
+    assert_eq!(page.pruned.map(|pruned| pruned.below), Some(512));
+    assert_eq!(indices(&[page]), all[256..]);
+    assert!(decisions() < counted && decisions() >= 256);
+    std::fs::remove_file(out.path().join("pruned")).unwrap();
+    assert!(matches!(offline(out.path(), &query), Err(ReadError::File { .. })));
+}
+
 #[test]
 fn a_directory_without_checkpoint_says_so() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,21 +1,14 @@
 //! Logs whose key has changed, for whoever has the old key, the new one, or both.
 
-use super::published::{self, Published, Told, kept_path, key, root, seal, story, told};
+use super::published::{self, Published, Told, checkpoint_by, kept_path, key, key_change as change, seal, story};
 use super::*;
 use crate::report::Finding;
 use model::Value;
-use model::entry::Kind as EntryKind;
 use tlog::SigningKey;
 
 const SIZE: usize = 600;
 const ANNOUNCED: usize = 150;
 const RETIRED: usize = 350;
-
-fn change(event: &str, about: u8, signer: u8) -> Told {
-    let text = |seed: u8| Value::text(key(seed).verifier().to_text());
-    let members = vec![("event", Value::text(event)), ("key", text(about)), ("signer", text(signer))];
-    Told { organisation: None, members, ..told(EntryKind::Key, "") }
-}
 
 /// Key 1 signs alone, then with 2, then 2 alone.
 fn entries() -> Vec<Vec<u8>> {
@@ -26,16 +19,10 @@ fn entries() -> Vec<Vec<u8>> {
     seal(&story)
 }
 
-fn note(entries: &[Vec<u8>], keys: &[u8]) -> String {
-    let keys: Vec<SigningKey> = keys.iter().map(|seed| key(*seed)).collect();
-    let keys: Vec<&SigningKey> = keys.iter().collect();
-    Checkpoint::new(published::ORIGIN, entries.len() as u64, root(entries)).sign_all(&keys).unwrap()
-}
-
 fn publish(entries: &[Vec<u8>], kept: &[(usize, &[u8])]) -> Published {
     let log = Published::of(entries, &[], &key(9));
     for (size, keys) in kept {
-        let note = note(&entries[..*size], keys);
+        let note = checkpoint_by(&entries[..*size], keys);
         log.write(&kept_path(*size as u64), &note);
         log.write("checkpoint", &note);
     }
@@ -87,8 +74,8 @@ fn whoever_has_the_new_key_alone_is_told_of_the_old_one() {
     assert_eq!(report.to_json()["keys"]["unverified_checkpoints"], 1);
     // By somebody else, it is not called one of before.
     let log = rotated();
-    log.write(&kept_path(50), note(&entries()[..50], &[7]));
-    log.write(&kept_path(60), note(&entries()[..60], &[1]));
+    log.write(&kept_path(50), checkpoint_by(&entries()[..50], &[7]));
+    log.write(&kept_path(60), checkpoint_by(&entries()[..60], &[1]));
     let report = check_by(&log, &[2]);
     assert_eq!(
         told_of(&report),
@@ -115,7 +102,7 @@ fn an_announcement_counts_under_a_signature_that_counts_only() {
     let log = publish(&entries(), &[(100, &[1]), (SIZE, &[2])]);
     let mut others = entries();
     others.swap(3, 4);
-    log.write(&kept_path(256), note(&others[..256], &[1]));
+    log.write(&kept_path(256), checkpoint_by(&others[..256], &[1]));
     let report = check_by(&log, &[1]);
     assert!(!report.is_ok() && report.keys.learned.is_empty(), "{report}");
 }
@@ -174,6 +161,52 @@ fn another_history_by_an_older_key_is_told_to_whoever_has_both() {
     assert!(check_by(&with(&[]), &[1]).is_ok());
     // The log as it was before the new key was announced is no other history for whoever leaves that away.
     assert!(check_by(&rotated(), &[1, 2]).is_ok() && check_by(&rotated(), &[2, 1]).is_ok());
+}
+
+/// A log has one first key. Entries that make a second one of a key that is trusted are told, whole as the log is.
+#[test]
+fn a_key_that_is_named_and_never_announced_does_not_hide_that_it_was_left_out() {
+    let with = |changes: &[(usize, Told)], signed: &[u8]| {
+        let mut story = story(SIZE as u64);
+        changes.iter().for_each(|(at, told)| story[*at] = told.clone());
+        publish(&seal(&story), &[(SIZE, signed)])
+    };
+    let first = || [(151, change("announced", 2, 1)), (247, change("retired", 1, 2))];
+    for (fork, keys) in [
+        (with(&[(151, change("announced", 7, 2))], &[1, 7]), [1, 2]),
+        (with(&[(151, change("retired", 2, 1))], &[1]), [1, 2]),
+        (with(&[first().as_slice(), &[(351, change("retired", 3, 2))]].concat(), &[2]), [2, 3]),
+    ] {
+        for keys in [[keys[0], keys[1]], [keys[1], keys[0]]] {
+            let found = told_of(&check_by(&fork, &keys));
+            assert!(found.iter().any(|what| what.contains("only a log's first key")), "{keys:?}: {found:?}");
+        }
+    }
+    // Whoever can write to a store can name a key, and nothing follows for those whose key has signed.
+    let named = with(&[(151, change("announced", 7, 8)), (159, change("retired", 7, 1))], &[1]);
+    assert_eq!(told_of(&check_by(&named, &[1])), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_known_of_keys_is_known_to_a_look_that_goes_on_later() {
+    let keys = [1, 2].map(|seed| key(seed).verifier().clone());
+    let mut ring = KeyRing::new(&keys);
+    let change = crate::keys::Change {
+        event: crate::keys::Event::Retired,
+        key: key(3).verifier().clone(),
+        signer: keys[0].clone(),
+    };
+    ring.said(5, &Ok(change), &mut Findings::default());
+    ring.signed_by(9, &keys[..1]);
+    ring.prune();
+    let kept = ring.to_json();
+    assert_eq!(KeyRing::from_json(&keys, &kept).unwrap().to_json(), kept);
+    for name in ["first", "signed", "absent"] {
+        assert_ne!(kept[name], serde_json::json!([]), "{name}");
+        let mut earlier = kept.clone();
+        earlier.as_object_mut().unwrap().remove(name);
+        assert!(KeyRing::from_json(&keys, &earlier).is_some());
+    }
 }
 
 /// What a broker makes of a key that somebody has put into its store: no checkpoint covers the announcement alone.

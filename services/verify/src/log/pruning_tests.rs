@@ -1,6 +1,8 @@
 //! Logs of which entries were pruned: by an entry that says so, without one, and further than it says.
 
-use super::published::{self, Published, Told, allow, asked, kept_path, key, outcome, prunes, ruled_story, seal};
+use super::published::{
+    self, Published, Told, allow, asked, checkpoint_by, kept_path, key, key_change, opened_story, outcome, prunes, seal,
+};
 use super::*;
 use crate::report::Finding;
 use model::Value;
@@ -16,9 +18,7 @@ fn story() -> Vec<Told> {
         let members = vec![("decision", Value::text("allow")), asked(Value::text("a".repeat(64)))];
         Told { members, ..allow(organisation) }
     };
-    let mut story = ruled_story(SIZE);
-    story[80] = allow("acme");
-    story[128] = allowed("acme");
+    let mut story = opened_story(SIZE);
     story[508] = allowed("bolt");
     story[516] = outcome("bolt", 508);
     story
@@ -156,8 +156,17 @@ fn a_pruning_that_goes_further_than_its_policy_or_the_tree_excuses_nothing() {
         ("minimum", int(1024), "a pruning that claims entries which were not written yet"),
         ("carried", Value::Array(vec![int(512)]), "a pruning that speaks of entries behind those that it is about"),
         ("policy", Value::text("none"), "a pruning whose member `policy` cannot be understood"),
+        ("count", int(256), "a pruning whose member `count` cannot be understood"),
+        (
+            "before",
+            Value::text("2026-11-23T01:00:00.000+01:00"),
+            "a pruning whose member `before` cannot be understood",
+        ),
+        ("carried", Value::Array(vec![int(111), int(103)]), "a pruning whose member `carried` cannot be understood"),
     ] {
-        let found = told_of(&verify(&pruned_with(&[(name, value)])));
+        let mut change = vec![(name, value.clone())];
+        change.extend((name == "minimum").then_some(("count", value)));
+        let found = told_of(&verify(&pruned_with(&change)));
         assert!(found.contains(&format!("entry 600: {fault}")), "{name}: {found:?}");
         assert!(found.iter().any(|found| found.starts_with("entries 0 to 511: entry bundles")), "{name}: {found:?}");
     }
@@ -187,11 +196,11 @@ fn a_cut_off_that_the_entries_contradict_is_found_by_whoever_has_some_of_them() 
     let what = "pruned under entry 600 as one of before 2026-11-22T00:00:00.000Z, and is later";
     assert_eq!(found, [format!("entry 103: {what}"), format!("entry 111: {what}")]);
     // And so does an old copy.
-    let entries = entries_with(&[], &earlier);
+    let entries = entries_with(&CARRIED, &earlier);
     let log = Published::of(&entries, &[], &key(1));
     let says = "entry 600: says that all entries before 512 are of before 2026-11-22T00:00:00.000Z, and entry 0 is of 2026-11-22T00:00:00.000Z or later";
     assert_findings(&log, [says]);
-    log.prune(&entries, SIZE, MINIMUM, &[]);
+    log.prune(&entries, SIZE, MINIMUM, &CARRIED);
     log.write_files(&entries);
     let found = told_of(&verify(&log));
     assert!(found[0].starts_with("entry 0: pruned under entry 600 as one of before 2026-11-22"), "{found:?}");
@@ -224,40 +233,212 @@ fn prunings_go_on_from_one_another() {
     log.prune(&entries, SIZE + 1, MINIMUM, &CARRIED);
     assert_findings(&log, []);
     assert_eq!(verify(&log).pruned.unwrap().shortest, (60, SIZE));
-    let gap = Told {
-        members: second.members.into_iter().map(|(n, v)| (n, if n == "first" { Value::int(0) } else { v })).collect(),
-        ..story[601].clone()
+    let from_the_beginning = |(name, value)| match name {
+        "first" => (name, Value::int(0)),
+        "count" => (name, Value::int(512)),
+        _ => (name, value),
     };
-    story[601] = gap;
+    let members = second.members.into_iter().map(from_the_beginning).collect();
+    story[601] = Told { members, ..story[601].clone() };
     let entries = seal(&story);
     let log = Published::of(&entries, &[], &key(1));
     log.prune(&entries, SIZE + 1, MINIMUM, &CARRIED);
     assert_findings(&log, ["entry 601: a pruning from entry 0 on; entry 600 had gone to 256"]);
 }
 
+/// The log of [`story`], of which these are carried forward, as far as they are there.
+fn carrying(story: &[Told], carried: &[u64]) -> Published {
+    let mut told = story.to_vec();
+    told.push(prunes(story, MINIMUM, carried, &[]));
+    let entries = seal(&told);
+    let log = Published::of(&entries, &[], &key(1));
+    log.prune(&entries, SIZE, MINIMUM, carried);
+    log
+}
+
+#[test]
+fn a_pruning_does_not_switch_off_that_decisions_name_policies_that_were_in_use() {
+    let dropped = "entry 600: prunes entries before 512, and does not carry forward that the log was opened";
+    assert_findings(&carrying(&story(), &CARRIED), []);
+    assert_findings(&carrying(&story(), &CARRIED[1..]), [dropped]);
+    assert_findings(&carrying(&story(), &[]), [dropped]);
+    // What came into use is what is carried forward.
+    let found = told_of(&verify(&carrying(&story(), &CARRIED[..1])));
+    assert_eq!(found.len() as u64, (SIZE - MINIMUM) / 8, "{found:?}");
+    assert!(found.iter().all(|found| found.contains("and no entry says that these were in use")), "{found:?}");
+    // Whoever has the entries that went sees that it is not the last one, too.
+    let log = Published::of(&entries_with(&CARRIED[1..], &[]), &[], &key(1));
+    assert_findings(&log, ["entry 600: does not carry entry 103 forward, by which the log was opened last"]);
+}
+
+#[test]
+fn an_erasure_whose_request_was_pruned_without_being_carried_forward_is_found() {
+    let text = |name, value: &str| (name, Value::text(value));
+    let of_anna = |members: Vec<(&'static str, Value)>| {
+        let who = vec![text("principal", "anna"), text("request", "r"), text("requested_by", "a")];
+        Told {
+            members: [who, members].concat(),
+            organisation: None,
+            ..published::told(model::entry::Kind::Erasure, "")
+        }
+    };
+    let erased = |requested: i64| {
+        of_anna(vec![
+            text("event", "erased"),
+            text("approved_by", "b"),
+            ("requested", Value::int(requested)),
+            ("classes", Value::texts(["subject"])),
+            ("count", Value::int(0)),
+            ("directory", Value::Bool(true)),
+        ])
+    };
+    let with = |requested| {
+        let mut story = story();
+        (story[151], story[551]) = (of_anna(vec![text("event", "requested")]), erased(requested));
+        story
+    };
+    let found = "entry 551: an erasure whose request was pruned, and is not carried forward";
+    assert_findings(&carrying(&with(151), &[103, 111, 151]), []);
+    assert_findings(&carrying(&with(151), &CARRIED), [found]);
+    assert_findings(&carrying(&with(200), &[103, 111, 151]), [found]);
+    assert_findings(&carrying(&with(520), &[103, 111, 151]), ["entry 551: an erasure that nobody has asked for"]);
+}
+
+/// Who serves the files may serve them otherwise at the second time.
+#[test]
+fn what_was_passed_over_by_is_the_very_entry_that_is_in_the_tree() {
+    let log = pruned();
+    let (store, note) = (Store::new(log.dir.path()), String::from_utf8(log.read("checkpoint")).unwrap());
+    let published = Checkpoint::open(&note, key(1).verifier()).unwrap();
+    let genuine = pruned::load(SIZE + 1, &mut |path, bytes_max| read_file(&store, path, bytes_max)).unwrap();
+    let verify = |said: Pruning| {
+        let ring = KeyRing::new(std::slice::from_ref(key(1).verifier()));
+        let mut check = Check::new(&store, ring, &published, None, Findings::default());
+        check.said = Some(said);
+        check.walk(&mut |_, _| {});
+        told_of(&check.finish(&note).0)
+    };
+    assert_eq!(verify(genuine.clone()), Vec::<String>::new());
+    let (days, policy) = (genuine.days + 1, model::Digest([7; 32]));
+    let (carried, open) = (genuine.carried.iter().copied().chain([300]).collect(), genuine.open.clone());
+    for forged in [
+        Pruning { index: SIZE - 1, ..genuine.clone() },
+        Pruning { organisations_left_out: 1, ..genuine.clone() },
+        Pruning { days, ..genuine.clone() },
+        Pruning { policy, ..genuine.clone() },
+        Pruning { carried, ..genuine.clone() },
+        Pruning { open: open.into_iter().chain([500]).collect(), ..genuine.clone() },
+        Pruning { before: genuine.before.plus_millis(-86_400_000), ..genuine },
+    ] {
+        let what = format!(
+            "entries 0 to 511: entries before 512 are gone, and entry {}, which should say so, is not in the tree",
+            forged.index
+        );
+        let found = verify(forged.clone());
+        assert!(found.contains(&what), "{forged:?}: {found:?}");
+    }
+}
+
+/// Of three keys each took the place of the one before it, and entries before the minimum index say so.
+const CHANGES: [u64; 4] = [151, 247, 351, 447];
+
+fn rotated() -> Vec<Told> {
+    let mut story = opened_story(SIZE);
+    story[151] = key_change("announced", 2, 1);
+    story[247] = key_change("retired", 1, 2);
+    story[351] = key_change("announced", 3, 2);
+    story[447] = key_change("retired", 2, 3);
+    story
+}
+
+/// Entries of [`rotated`], with one that prunes and carries some of those about keys forward, and more behind it, signed by these.
+fn pruned_by(story: &[Told], carried: &[u64], behind: &[Told], signed: &[u8]) -> (Vec<Vec<u8>>, Published) {
+    let mut carried = [CARRIED.as_slice(), carried].concat();
+    carried.sort_unstable();
+    let mut told = story.to_vec();
+    told.push(prunes(story, MINIMUM, &carried, &[]));
+    told.extend_from_slice(behind);
+    let entries = seal(&told);
+    let log = Published::of(&entries, &[], &key(9));
+    let note = checkpoint_by(&entries, signed);
+    log.write(&kept_path(entries.len() as u64), &note);
+    log.write("checkpoint", &note);
+    log.prune(&entries, SIZE, MINIMUM, &carried);
+    (entries, log)
+}
+
+fn check_by(log: &Published, keys: &[u8], remembered: Option<&str>) -> Vec<String> {
+    let keys: Vec<VerifierKey> = keys.iter().map(|seed| key(*seed).verifier().clone()).collect();
+    let remembered = remembered.map(|note| Remembered::open_any("mine", note, &keys).unwrap());
+    told_of(&check_with_progress(log.dir.path(), &keys, remembered.as_ref(), &mut |_, _| {}).unwrap())
+}
+
+#[test]
+fn whoever_has_any_keys_of_a_pruned_log_verifies_it_with_any_checkpoint_of_before() {
+    let (entries, log) = pruned_by(&rotated(), &CHANGES, &[], &[3]);
+    let kept = [(100, &[1][..]), (200, &[1, 2]), (300, &[2]), (400, &[2, 3]), (500, &[3]), (560, &[3])];
+    let notes = kept.map(|(size, signed)| (checkpoint_by(&entries[..size], signed), size, signed));
+    notes.iter().for_each(|(note, size, _)| log.write(&kept_path(*size as u64), note));
+    for keys in [&[1][..], &[2], &[3], &[1, 2], &[2, 1], &[2, 3], &[3, 2], &[1, 3], &[1, 2, 3], &[3, 2, 1]] {
+        assert_eq!(check_by(&log, keys, None), Vec::<String>::new(), "{keys:?}");
+        for (note, size, _) in notes.iter().filter(|(_, _, signed)| signed.iter().any(|key| keys.contains(key))) {
+            assert_eq!(check_by(&log, keys, Some(note)), Vec::<String>::new(), "{keys:?} and the checkpoint of {size}");
+        }
+    }
+}
+
+/// A thief of it goes on with the log, and prunes what retired it.
+#[test]
+fn a_retired_key_does_not_count_again_when_what_retired_it_is_pruned() {
+    let mut of_two = rotated();
+    (of_two[351], of_two[447]) = (of_two[359].clone(), of_two[359].clone());
+    let of_three = rotated();
+    let (retired, announced) = (|key, by| key_change("retired", key, by), |key, by| key_change("announced", key, by));
+    let (two, three): ([&[u8]; 2], [&[u8]; 3]) = ([&[1, 2], &[2, 1]], [&[2, 3], &[3, 2], &[1, 2, 3]]);
+    let (two, three) = (two.as_slice(), three.as_slice());
+    for (story, carried, behind, signed, newest, keys, said) in [
+        (&of_two, &[][..], vec![], &[1][..], 2, two, "nor does any entry name"),
+        (&of_two, &[], vec![retired(2, 1)], &[1], 2, two, "only a log's first key"),
+        (&of_two, &[], vec![retired(2, 2)], &[1], 2, two, "only a log's first key"),
+        (&of_two, &[], vec![announced(7, 2)], &[1, 7], 2, two, "only a log's first key"),
+        (&of_two, &[151], vec![], &[1], 2, two, "entry 151 announces the key"),
+        (&of_two, &[151], vec![retired(2, 1)], &[1], 2, two, "takes the key"),
+        (&of_three, &[], vec![retired(3, 2)], &[2], 3, three, "only a log's first key"),
+        (&of_three, &[151], vec![retired(3, 2)], &[2], 3, three, "only a log's first key"),
+        (&of_three, &[151, 247], vec![retired(3, 2)], &[2], 3, three, "only a log's first key"),
+    ] {
+        let (entries, log) = pruned_by(story, carried, &behind, signed);
+        let seen = checkpoint_by(&entries[..560], &[newest]);
+        for keys in keys {
+            let found = check_by(&log, keys, None);
+            assert!(found.iter().any(|what| what.contains(said)), "{carried:?} {behind:?} {keys:?}: {found:?}");
+            let found = check_by(&log, keys, Some(&seen));
+            let absent = "signed by a key that had not signed the checkpoint of 560 entries";
+            assert!(found.iter().any(|what| what.contains(absent)), "{carried:?} {behind:?} {keys:?}: {found:?}");
+        }
+    }
+    // By the entries alone nobody can tell which of the two is the older one; by what was signed behind the retirement anybody can.
+    let (entries, log) = pruned_by(&of_two, &[], &[announced(1, 2), retired(2, 1)], &[1]);
+    let seen = checkpoint_by(&entries[..560], &[2]);
+    for keys in two {
+        let found = check_by(&log, keys, Some(&seen));
+        assert!(found.iter().any(|what| what.contains("had not signed the checkpoint of 560 entries")), "{found:?}");
+    }
+    log.write(&kept_path(560), &seen);
+    for keys in two {
+        let found = check_by(&log, keys, None);
+        assert!(found.iter().any(|what| what.contains("had not signed the checkpoint of 560 entries")), "{found:?}");
+    }
+}
+
 #[test]
 fn whoever_has_an_old_key_still_comes_to_the_new_one() {
-    let text = |seed: u8| Value::text(key(seed).verifier().to_text());
-    let change = |event: &str, about: u8, signer: u8| Told {
-        members: vec![("event", Value::text(event)), ("key", text(about)), ("signer", text(signer))],
-        organisation: None,
-        ..published::told(model::entry::Kind::Key, "")
-    };
-    let mut story = published::story(SIZE);
-    (story[151], story[351]) = (change("announced", 2, 1), change("retired", 1, 2));
-    let last = prunes(&story, MINIMUM, &[151, 351], &[]);
-    story.push(last);
-    let entries = seal(&story);
-    let log = Published::of(&entries, &[], &key(9));
-    for (size, keys) in [(100, &[1][..]), (256, &[1, 2]), (400, &[2]), (601, &[2])] {
-        let keys: Vec<_> = keys.iter().map(|seed| key(*seed)).collect();
-        let keys: Vec<_> = keys.iter().collect();
-        let root = published::root(&entries[..size]);
-        let note = Checkpoint::new(published::ORIGIN, size as u64, root).sign_all(&keys).unwrap();
-        log.write(&kept_path(size as u64), &note);
-        log.write("checkpoint", &note);
+    let mut story = opened_story(SIZE);
+    (story[151], story[351]) = (key_change("announced", 2, 1), key_change("retired", 1, 2));
+    let (entries, log) = pruned_by(&story, &[151, 351], &[], &[2]);
+    for (size, keys) in [(100, &[1][..]), (256, &[1, 2]), (400, &[2])] {
+        log.write(&kept_path(size as u64), checkpoint_by(&entries[..size], keys));
     }
-    log.prune(&entries, SIZE, MINIMUM, &[151, 351]);
     let report = verify(&log);
     assert_eq!(told_of(&report), Vec::<String>::new(), "{report}");
     assert_eq!(report.keys.learned, [(key(2).verifier().to_text(), 151)]);

@@ -17,7 +17,7 @@ pub fn key(seed: u8) -> SigningKey {
 }
 
 /// One entry as a test tells it; the writer's part is done by [`seal`].
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Told {
     pub kind: EntryKind,
     pub organisation: Option<&'static str>,
@@ -74,6 +74,29 @@ pub fn ruled_story(count: u64) -> Vec<Told> {
         story[index].members.push(asked(text(policies)));
     }
     story
+}
+
+/// The same, and the two are allowed by policies that are in use.
+pub fn opened_story(count: u64) -> Vec<Told> {
+    let mut story = ruled_story(count);
+    story[80] = allow("acme");
+    let members = vec![("decision", Value::text("allow")), asked(Value::text("a".repeat(64)))];
+    story[128] = Told { members, ..allow("acme") };
+    story
+}
+
+/// What an entry says of a key of the log, by the seeds of both.
+pub fn key_change(event: &str, about: u8, signer: u8) -> Told {
+    let text = |seed: u8| Value::text(key(seed).verifier().to_text());
+    let members = vec![("event", Value::text(event)), ("key", text(about)), ("signer", text(signer))];
+    Told { organisation: None, members, ..told(EntryKind::Key, "") }
+}
+
+/// The checkpoint of these entries, signed by several.
+pub fn checkpoint_by(entries: &[Vec<u8>], keys: &[u8]) -> String {
+    let keys: Vec<SigningKey> = keys.iter().map(|seed| key(*seed)).collect();
+    let checkpoint = Checkpoint::new(ORIGIN, entries.len() as u64, root(entries));
+    checkpoint.sign_all(&keys.iter().collect::<Vec<_>>()).unwrap()
 }
 
 pub fn outcome(organisation: &'static str, of: u64) -> Told {

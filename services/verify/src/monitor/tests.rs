@@ -1,5 +1,5 @@
 use super::*;
-use crate::log::published::{Published, checkpoint, key, prunes, seal, story};
+use crate::log::published::{Published, checkpoint, checkpoint_by, key, key_change, opened_story, prunes, seal, story};
 use std::path::PathBuf;
 
 /// 200 ms after each other from here on.
@@ -301,22 +301,12 @@ fn watch_by(keys: &[u8]) -> Watch {
 
 /// A log of so many entries in which key 2 took the place of key 1, signed by these in the end.
 fn rotated(size: usize, signed: &[u8]) -> Published {
-    let text = |seed: u8| model::Value::text(key(seed).verifier().to_text());
-    let change = |event: &str, about: u8, signer: u8| crate::log::published::Told {
-        organisation: None,
-        members: vec![("event", model::Value::text(event)), ("key", text(about)), ("signer", text(signer))],
-        kind: Kind::Key,
-        days: 0,
-    };
     let mut story = story(SIZE);
-    story[151] = change("announced", 2, 1);
-    story[351] = change("retired", 1, 2);
+    story[151] = key_change("announced", 2, 1);
+    story[351] = key_change("retired", 1, 2);
     let entries = &seal(&story)[..size];
     let log = Published::of(entries, &[], &key(1));
-    let keys: Vec<tlog::SigningKey> = signed.iter().map(|seed| key(*seed)).collect();
-    let root = crate::log::published::root(entries);
-    let note = Checkpoint::new("plant.example/log", size as u64, root).sign_all(&keys.iter().collect::<Vec<_>>());
-    log.write("checkpoint", note.unwrap());
+    log.write("checkpoint", checkpoint_by(entries, signed));
     log
 }
 
@@ -394,11 +384,18 @@ fn another_history_by_an_older_key_is_told_to_whoever_watches_with_both() {
     assert_eq!((texts(&genuine.findings), genuine.new), (vec![], 200));
 }
 
+/// The start of the broker, and policies that came into use then.
+const CARRIED: [u64; 2] = [103, 111];
+
 /// 600 entries, one that prunes those before 512, and 99 more on that day.
 fn pruned_entries(change: &[(&'static str, model::Value)]) -> Vec<Vec<u8>> {
-    let mut told = story(SIZE);
-    told.push(prunes(&told, 512, &[], change));
-    let later = story(700).into_iter().skip(601).map(|one| crate::log::published::Told { days: 100, ..one });
+    pruned_carrying(&CARRIED, change)
+}
+
+fn pruned_carrying(carried: &[u64], change: &[(&'static str, model::Value)]) -> Vec<Vec<u8>> {
+    let mut told = opened_story(SIZE);
+    told.push(prunes(&told, 512, carried, change));
+    let later = opened_story(700).into_iter().skip(601).map(|one| crate::log::published::Told { days: 100, ..one });
     told.extend(later);
     // No outcome of the entry in whose place the other stands.
     told[603] = told[607].clone();
@@ -407,7 +404,7 @@ fn pruned_entries(change: &[(&'static str, model::Value)]) -> Vec<Vec<u8>> {
 
 fn pruned(entries: &[Vec<u8>]) -> Published {
     let log = publish(entries);
-    log.prune(entries, SIZE, 512, &[]);
+    log.prune(entries, SIZE, 512, &CARRIED);
     log
 }
 
@@ -435,12 +432,100 @@ fn whoever_has_seen_everything_is_told_what_is_pruned_and_goes_on() {
 fn whoever_has_not_seen_what_is_pruned_is_told_and_goes_on_by_its_hashes() {
     let entries = pruned_entries(&[]);
     for before in [0, 300] {
-        let mut seen = if before == 0 { Seen::nothing() } else { seen() };
+        let mut seen = Seen::nothing();
+        if before > 0 {
+            look(&mut seen, &publish(&entries[..300]), before);
+        }
+        let mut seen = kept(&seen);
         let told = look_later(&mut seen, &pruned(&entries));
         assert_eq!((texts(&told.findings), told.new), (vec![], 700 - before), "{before}");
         let unseen = format!("entries {before} to 511: pruned under entry 600 before they were seen here");
         assert_eq!(texts(&told.warnings), [unseen, String::from(SAYS)]);
         assert!(look_later(&mut kept(&seen), &pruned(&entries)).is_ok());
+    }
+}
+
+#[test]
+fn whoever_watches_finds_a_pruning_that_drops_the_last_start_however_much_was_seen() {
+    let dropped = "entry 600: prunes entries before 512, and does not carry forward that the log was opened";
+    let left_out = "entry 600: does not carry entry 103 forward, by which the log was opened last";
+    let entries = pruned_carrying(&CARRIED[1..], &[]);
+    for (size, expected) in [(0, dropped), (300, dropped), (600, left_out)] {
+        let mut seen = Seen::nothing();
+        if size > 0 {
+            look(&mut seen, &publish(&entries[..size]), size as u64);
+        }
+        assert_eq!(texts(&look_later(&mut kept(&seen), &pruned(&entries)).findings), [expected], "{size}");
+    }
+    // Whoever began in the middle does not know where the last start was.
+    let entries = pruned_entries(&[]);
+    let first = publish(&entries[..300]);
+    let seen = Seen::from_now(&watch(), &mut Folder(first.dir.path().to_owned()), &at(300)).unwrap();
+    let told = look_later(&mut kept(&seen), &pruned(&entries));
+    assert_eq!((texts(&told.findings), told.new), (vec![], 400));
+}
+
+#[test]
+fn a_pruning_that_is_served_otherwise_at_first_excuses_nothing() {
+    struct Twice(Folder, Option<Vec<u8>>);
+    impl Files for Twice {
+        fn read(&mut self, path: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, String> {
+            let forged = if path == "tile/entries/002.p/188" { self.1.take() } else { None };
+            forged.map_or_else(|| self.0.read(path, bytes_max), |forged| Ok(Some(forged)))
+        }
+    }
+    let genuine = pruned_entries(&[]);
+    let log = pruned(&genuine);
+    let look = |forged: &[Vec<u8>]| {
+        let bytes = tlog::bundle::encode(forged[512..].iter().map(Vec::as_slice)).unwrap();
+        let mut files = Twice(Folder(log.dir.path().to_owned()), Some(bytes));
+        let watch = Watch { silence_ms: i64::MAX, ..watch() };
+        let mut seen = Seen::nothing();
+        let told = seen.look(&watch, &mut files, &At(at(701).0 + 100 * 86_400_000)).unwrap();
+        (texts(&told.findings), seen.size())
+    };
+    assert_eq!(look(&genuine), (vec![], 700));
+    for change in [
+        ("policy", model::Value::text("cd".repeat(32))),
+        ("days", model::Value::int(61)),
+        ("open", model::Value::Array(vec![model::Value::int(500)])),
+        ("carried", model::Value::Array(vec![model::Value::int(103), model::Value::int(111), model::Value::int(300)])),
+    ] {
+        let (found, size) = look(&pruned_entries(std::slice::from_ref(&change)));
+        let what = "entries 0 to 511: entries before 512 are gone, and entry 600 does not say so";
+        assert!(found.iter().any(|found| found == what) && size == 0, "{change:?}: {found:?}");
+    }
+}
+
+/// A thief of it goes on with the log, and prunes what retired it before somebody watches.
+#[test]
+fn a_watch_that_begins_behind_a_pruning_takes_nothing_of_a_retired_key() {
+    let mut told = opened_story(SIZE);
+    told[151] = key_change("announced", 2, 1);
+    told[351] = key_change("retired", 1, 2);
+    let look = |carried: &[u64], behind: Option<crate::log::published::Told>, signed: &[u8], keys: &[u8]| {
+        let mut carried = [CARRIED.as_slice(), carried].concat();
+        carried.sort_unstable();
+        let mut told = told.clone();
+        told.push(prunes(&told, 512, &carried, &[]));
+        told.extend(behind);
+        let entries = seal(&told);
+        let log = publish(&entries);
+        log.prune(&entries, SIZE, 512, &carried);
+        log.write("checkpoint", checkpoint_by(&entries, signed));
+        let watch = Watch { silence_ms: i64::MAX, ..watch_by(keys) };
+        let mut seen = Seen::nothing();
+        let now = At(at(701).0 + 100 * 86_400_000);
+        let told = seen.look(&watch, &mut Folder(log.dir.path().to_owned()), &now).unwrap();
+        (texts(&told.findings), seen.size())
+    };
+    for keys in [&[1, 2][..], &[2, 1]] {
+        assert_eq!(look(&[151, 351], None, &[2], keys), (vec![], SIZE + 1));
+        for behind in [key_change("retired", 2, 1), key_change("retired", 2, 2), key_change("announced", 7, 2)] {
+            let (found, size) = look(&[], Some(behind), &[1], keys);
+            let is_told = found.iter().any(|found| found.contains("only a log's first key"));
+            assert!(is_told && size == 0, "{found:?}");
+        }
     }
 }
 
