@@ -2,9 +2,10 @@
 
     receipts.py --target URL --api URL --token FILE --key VKEY [--requests N] [--share S] [--ca FILE]
 
-Each sampled receipt is verified at once (RFC 9651 dictionary, Ed25519 over the root of its batch) and redeemed afterwards for
-the proof that its entry is under a signed checkpoint. Prints one JSON object: {"answers", "receipts", "sampled", "kept",
-"broken": [why, ...]}. Exit status 1 if anything is broken.
+Each receipt must be for the request that was asked. Each sampled one is verified at once (RFC 9651 dictionary, Ed25519 over the
+root of its batch) and redeemed afterwards for the proof that its entry is under a signed checkpoint; one for which there is none
+when its time is over is overdue. Prints one JSON object: {"answers", "receipts", "sampled", "kept", "overdue", "broken":
+[why, ...]}; what is overdue is among what is broken. Exit status 1 if anything is broken.
 """
 
 import argparse
@@ -39,11 +40,20 @@ def root_of(leaf, index, size, path):
     return node
 
 
+# No plant promises a checkpoint later than this, in milliseconds.
+DEADLINE_MAX = 86_400_000
+
+
+class Overdue(ValueError):
+    pass
+
+
 class Receipt:
     def __init__(self, text):
         members = dict(re.findall(r'([a-z]+)=("(?:[^"\\]|\\.)*"|\([^)]*\)|[^,\s]+)', text))
         data = lambda value: base64.b64decode(value.strip(":"), validate=True)
-        self.origin = re.sub(r"\\(.)", r"\1", members["origin"][1:-1])
+        text_of = lambda value: re.sub(r"\\(.)", r"\1", value[1:-1])
+        self.origin, self.request = text_of(members["origin"]), text_of(members["request"])
         self.index, self.first, self.count = (int(members[name]) for name in ("index", "first", "count"))
         self.time, self.by = int(members["time"]), int(members["by"])
         self.leaf, self.signature = data(members["leaf"]), data(members["sig"])
@@ -52,8 +62,11 @@ class Receipt:
     def verify(self, log):
         if self.origin != log.name or self.signature[:4] != log.id:
             raise ValueError("a receipt of another log")
-        root = root_of(self.leaf, self.index - self.first, self.count, self.path)
-        lines = ["millgate-receipt/1", self.origin, self.first, self.count, base64.b64encode(root).decode(), self.time, self.by]
+        if self.by > time.time() * 1000 + DEADLINE_MAX:
+            raise ValueError("a receipt that leaves the log more than a day")
+        stands_for = DEFAULT_HASHER.hash_children(self.leaf, DEFAULT_HASHER.hash_leaf(self.request.encode()))
+        root = root_of(stands_for, self.index - self.first, self.count, self.path)
+        lines = ["millgate-receipt/2", self.origin, self.first, self.count, base64.b64encode(root).decode(), self.time, self.by]
         log.key.verify(self.signature[4:], "".join(f"{line}\n" for line in lines).encode())
 
     def redeem(self, log, session, api):
@@ -64,18 +77,27 @@ class Receipt:
             if answer.status_code != 503:
                 break
             if time.time() * 1000 > self.by:
-                raise ValueError("the deadline of a receipt has passed, and no checkpoint covers its entry")
+                raise Overdue("the deadline of a receipt has passed, and no checkpoint covers its entry")
             time.sleep(0.5)
         if answer.status_code != 200:
             raise ValueError(f"the log does not redeem a receipt: {answer.status_code} {answer.text}")
         head, note = answer.text.split("\n\n", 1)
         lines = head.split("\n")[1:]
+        if lines[0].startswith("extra "):
+            # Hashes alone are asked for. What is shown all the same must be of this request.
+            self.check_entry(base64.b64decode(lines.pop(0).removeprefix("extra "), validate=True).split(b"\n")[0])
         index = int(lines.pop(0).removeprefix("index "))
         hashes = [base64.b64decode(line, validate=True).hex() for line in lines]
         size, root = log.checkpoint(note)
         if index != self.index:
             raise ValueError("the proof is of another entry")
         verify_inclusion(DEFAULT_HASHER, index, size, self.leaf.hex(), hashes, root)
+
+    def check_entry(self, entry):
+        if DEFAULT_HASHER.hash_leaf(entry) != self.leaf:
+            raise ValueError("another entry stands in the place of the promised one")
+        if json.loads(entry).get("request", "") != self.request:
+            raise ValueError("the entry that stands there is of another request than its receipt says")
 
 
 def main():
@@ -91,7 +113,7 @@ def main():
     session = requests.Session()
     session.verify = args.ca or True
     session.headers["authorization"] = f"Bearer {pathlib.Path(args.token).read_text().strip()}"
-    said = {"answers": 0, "receipts": 0, "sampled": 0, "kept": 0, "broken": []}
+    said = {"answers": 0, "receipts": 0, "sampled": 0, "kept": 0, "overdue": 0, "broken": []}
     sampled = []
     for _ in range(args.requests):
         answer = session.get(args.target, timeout=30)
@@ -101,11 +123,18 @@ def main():
             said["broken"].append(f"an answer without receipt: {answer.status_code}")
             continue
         said["receipts"] += 1
+        # The answer says which request it is to; a receipt for another one proves nothing about this.
+        try:
+            receipt = Receipt(text)
+            if receipt.request != answer.headers.get("millgate-request-id"):
+                raise ValueError(f"a receipt for another request than that of its answer: {receipt.request}")
+        except Exception as error:
+            said["broken"].append(f"{type(error).__name__}: {error}")
+            continue
         if chance.random() >= args.share:
             continue
         said["sampled"] += 1
         try:
-            receipt = Receipt(text)
             receipt.verify(log)
             sampled.append(receipt)
         except Exception as error:
@@ -114,6 +143,9 @@ def main():
         try:
             receipt.redeem(log, session, args.api)
             said["kept"] += 1
+        except Overdue as error:
+            said["overdue"] += 1
+            said["broken"].append(f"{type(error).__name__}: {error}")
         except Exception as error:
             said["broken"].append(f"{type(error).__name__}: {error}")
     print(json.dumps(said))

@@ -47,14 +47,28 @@ async fn a_receipt_is_redeemed_by_whoever_holds_it_and_binds_the_log() {
         std::fs::write(&receipt, answer.header("audit-receipt")).unwrap();
         let (code, said) = verify("receipt", &receipt, &key, &[]);
         assert_eq!((code, &said["ok"]), (Some(0), &Value::Bool(true)), "{said}");
+        assert_eq!((&said["request"], &said["overdue"]), (&Value::from(answer.request_id()), &Value::Bool(false)));
+        // Who has no proof when the time is over says so.
+        let by = said["checkpoint_by"].as_str().unwrap();
+        let (code, in_time) = verify("receipt", &receipt, &key, &["--at", by]);
+        assert_eq!((code, &in_time["overdue"]), (Some(0), &Value::Bool(false)), "{in_time}");
+        let later = by.replacen("20", "21", 1);
+        let (code, overdue) = verify("receipt", &receipt, &key, &["--at", &later]);
+        assert_eq!((code, &overdue["overdue"]), (Some(1), &Value::Bool(true)), "{overdue}");
+        assert!(overdue["overdue_seconds"].as_u64() > Some(1_000_000_000), "{overdue}");
 
         let query = format!("index={}&leaf={}", said["index"], said["leaf"].as_str().unwrap());
         let redeemed = proof(&plant, caller, &query).await;
         assert_eq!(redeemed.status, 200, "{}", redeemed.text());
         assert!(!redeemed.text().contains("extra"), "a receipt gives hashes alone: {}", redeemed.text());
         std::fs::write(at("receipt.tlog-proof"), &redeemed.body).unwrap();
-        let (code, said) = verify("receipt", &receipt, &key, &["--proof", at("receipt.tlog-proof").to_str().unwrap()]);
-        assert_eq!(code, Some(0), "{said}");
+        let redeemed = at("receipt.tlog-proof").to_str().unwrap().to_owned();
+        let (code, said) = verify("receipt", &receipt, &key, &["--proof", &redeemed, "--at", &later]);
+        assert_eq!(
+            (code, &said["overdue"], &said["of_request"]),
+            (Some(0), &Value::Bool(false), &Value::Null),
+            "{said}"
+        );
         assert!(said["redeemed"].as_u64() > said["index"].as_u64(), "{said}");
 
         // It is the entry of this very request.
@@ -66,6 +80,14 @@ async fn a_receipt_is_redeemed_by_whoever_holds_it_and_binds_the_log() {
         std::fs::write(at("entry.tlog-proof"), &proven.body).unwrap();
         let (code, said) = verify("proof", &at("entry.tlog-proof"), &key, &[]);
         assert_eq!((code, &said["entry"]), (Some(0), &entry[0]), "{said}");
+        let (code, said) = verify("receipt", &receipt, &key, &["--proof", at("entry.tlog-proof").to_str().unwrap()]);
+        assert_eq!((code, &said["of_request"]), (Some(0), &Value::Bool(true)), "{said}");
+        // Nobody turns it into one for another request.
+        let altered =
+            answer.header("audit-receipt").replace(answer.request_id(), "01a20522-59ec-7312-8079-6642e2582ffb");
+        std::fs::write(&receipt, altered).unwrap();
+        let (code, said) = verify("receipt", &receipt, &key, &["--proof", &redeemed]);
+        assert!(code == Some(1) && said["findings"][0]["what"].as_str().unwrap().contains("binds nobody"), "{said}");
     }
     // Whoever guesses learns nothing, not even whether there is such an entry.
     for query in [format!("index=0&leaf={}", "0".repeat(64)), format!("index=999999&leaf={}", "0".repeat(64))] {

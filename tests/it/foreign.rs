@@ -227,6 +227,89 @@ async fn a_caller_holds_the_log_to_its_receipts() {
     plant.stop().await;
 }
 
+/// What an operator can get wrong with receipts, and what such a caller makes of each.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_finds_receipts_that_are_overdue_or_for_another_request() {
+    use tlog::receipt::{Promised, Signed};
+    let key = SigningKey::generate("plant.example/log", [9; 32]).unwrap();
+    let request = "01a20522-59ec-7312-8079-6642e2582ffb";
+    let now = model::Clock::now(&runtime::clock::SystemClock).millis();
+    let entry = json!({ "request": request }).to_string();
+    let leaf = tlog::leaf_hash(entry.as_bytes());
+    let receipt = |of: &str, by: i64| {
+        let promised = vec![Promised { leaf, request: Some(of.into()) }];
+        Signed::new(&key, 0, promised, by - 60_000, by).unwrap().receipt(0).unwrap().to_text()
+    };
+    let note = tlog::Checkpoint::new("plant.example/log", 1, leaf).sign(&key).unwrap();
+    let proof = |entry: Option<&str>| {
+        let extra = entry.map(|entry| entry.as_bytes().to_vec());
+        ("200 OK", Evidence { extra, index: 0, proof: Vec::new(), note: note.clone() }.to_text())
+    };
+    let none = || ("503 Service Unavailable", String::from("not_published"));
+    let other = "01a20522-59ec-7312-8079-000000000000";
+    let mislabelled = json!({ "request": other }).to_string();
+    let altered = receipt(request, now + 60_000).replace(request, other);
+    for (case, answered, receipt, proof, why) in [
+        ("kept", request, receipt(request, now + 60_000), proof(None), ""),
+        ("kept, shown", request, receipt(request, now + 60_000), proof(Some(&entry)), ""),
+        ("kept, asked for late", request, receipt(request, now - 60_000), proof(None), ""),
+        ("overdue", request, receipt(request, now - 60_000), none(), "Overdue: the deadline"),
+        ("far", request, receipt(request, now + 90_000_000), proof(None), "more than a day"),
+        ("of another", request, receipt(other, now + 60_000), proof(None), "a receipt for another request"),
+        ("altered", other, altered, proof(None), "InvalidSignature"),
+        ("evidence", other, receipt(other, now + 60_000), proof(Some(&entry)), "is of another request"),
+        ("another entry", request, receipt(request, now + 60_000), proof(Some(&mislabelled)), "another entry"),
+    ] {
+        let data = (format!("audit-receipt: {receipt}\r\nmillgate-request-id: {answered}\r\n"), proof);
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        // Two requests, each on a connection of its own.
+        let serving = std::thread::spawn(move || {
+            for stream in listener.incoming().take(2) {
+                answer_once(&mut stream.unwrap(), &data.0, &data.1);
+            }
+        });
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("token"), "t").unwrap();
+        let mut command = Command::new(python());
+        command.arg(here().join("../clients/receipts.py")).args(["--api", &url, "--target", &format!("{url}/data")]);
+        command.arg("--token").arg(directory.path().join("token")).args(["--key", &key.verifier().to_text()]);
+        command.args(["--requests", "1", "--share", "1"]);
+        let output = tokio::task::block_in_place(|| command.output().unwrap());
+        let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(
+            (output.status.success(), said["kept"] == 1),
+            (why.is_empty(), why.is_empty()),
+            "{case}: {said} {errors}"
+        );
+        assert_eq!(said["overdue"], u64::from(case == "overdue"), "{case}: {said}");
+        assert!(
+            said["broken"].as_array().unwrap().iter().all(|told| told.as_str().unwrap().contains(why)),
+            "{case}: {said}"
+        );
+        // One that asks only once leaves the second connection to be made.
+        let _ = std::net::TcpStream::connect(url.trim_start_matches("http://"));
+        serving.join().unwrap();
+    }
+}
+
+/// Of the proof if that is asked for, of the data otherwise.
+fn answer_once(stream: &mut std::net::TcpStream, headers: &str, proof: &(&str, String)) {
+    use std::io::Read as _;
+    let (mut asked, mut byte) = (Vec::new(), [0]);
+    while !asked.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|read| read == 1) {
+        asked.push(byte[0]);
+    }
+    let (status, headers, body) = if asked.starts_with(b"GET /v1/audit/proof?") {
+        (proof.0, "", proof.1.as_str())
+    } else {
+        ("200 OK", headers, "[]")
+    };
+    let length = body.len();
+    let _ = write!(stream, "HTTP/1.1 {status}\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}");
+}
+
 #[test]
 fn a_witness_passes_the_conformance_suite_of_others() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));

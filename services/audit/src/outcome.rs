@@ -1,6 +1,5 @@
 //! Outcomes that the log writes itself.
 
-use model::canonical;
 use model::entry::{Common, Draft, DraftError, Effect, Ended, Kind};
 use model::{OrganisationId, Value};
 
@@ -20,10 +19,4 @@ pub(crate) fn of_decision(
     let mut draft = Draft::new(Kind::Outcome, common, organisation, members, Vec::new())?;
     draft.effect = Effect::Closes(index);
     Ok(draft)
-}
-
-/// The request id in a draft. Reads the bytes it would be sealed with; nothing else has them.
-pub(crate) fn request_of(draft: &Draft) -> Option<String> {
-    let value = canonical::parse(&draft.seal(None)).ok()?;
-    value.get("request").and_then(Value::as_text).map(str::to_owned)
 }

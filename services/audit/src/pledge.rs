@@ -9,8 +9,8 @@ use crate::signer::Key;
 use model::Timestamp;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
-use tlog::receipt::Signed;
-use tlog::{Hash, Receipt};
+use tlog::Receipt;
+use tlog::receipt::{Promised, Signed};
 use tokio::sync::SetOnce;
 use tokio::time::Instant;
 
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(crate) struct Pledged {
     pub first: u64,
-    pub leaves: Vec<Hash>,
+    pub entries: Vec<Promised>,
     /// When they were durable.
     pub time: Timestamp,
     pub promise: Promise,
@@ -91,7 +91,7 @@ impl Pledge {
         let options = shared.receipts.as_ref()?;
         let Key::Held(key) = &options.key else { return None };
         let sign = || {
-            Signed::new(key, batch.first, batch.leaves.clone(), batch.time.millis(), batch.by(options))
+            Signed::new(key, batch.first, batch.entries.clone(), batch.time.millis(), batch.by(options))
                 .inspect_err(|error| tracing::error!(%error, "a receipt could not be signed"))
                 .ok()
         };

@@ -11,8 +11,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tlog::Hash;
-use tlog::receipt::Signed;
+use tlog::receipt::{Promised, Signed};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -54,10 +53,10 @@ pub(crate) async fn run(mut batches: mpsc::Receiver<Arc<Pledged>>, options: Arc<
 /// The first batches that can have one signature. Those for which nobody waits are passed over, at the beginning and at the
 /// end.
 fn take_together(waiting: &mut VecDeque<Arc<Pledged>>, now: Instant) -> Vec<Arc<Pledged>> {
-    let (mut together, mut entries, mut wanted) = (Vec::<Arc<Pledged>>::new(), 0, 0);
+    let (mut together, mut count, mut wanted) = (Vec::<Arc<Pledged>>::new(), 0, 0);
     while let Some(batch) = waiting.pop_front() {
-        let follows = together.last().is_none_or(|last| last.first + last.leaves.len() as u64 == batch.first);
-        if !follows || (!together.is_empty() && entries + batch.leaves.len() > ENTRIES_MAX) {
+        let follows = together.last().is_none_or(|last| last.first + last.entries.len() as u64 == batch.first);
+        if !follows || (!together.is_empty() && count + batch.entries.len() > ENTRIES_MAX) {
             waiting.push_front(batch);
             break;
         }
@@ -66,7 +65,7 @@ fn take_together(waiting: &mut VecDeque<Arc<Pledged>>, now: Instant) -> Vec<Arc<
             let _ = promise.signed.set(None);
             continue;
         }
-        entries += batch.leaves.len();
+        count += batch.entries.len();
         let is_wanted = promise.is_wanted;
         together.push(batch);
         if is_wanted {
@@ -88,12 +87,12 @@ fn answer(together: &[Arc<Pledged>], signed: Option<&Arc<Signed>>) {
 /// One signature for these.
 async fn promise(together: &[Arc<Pledged>], options: &Arc<ReceiptOptions>, shared: &Shared) -> Option<Arc<Signed>> {
     let (first, last) = (together.first()?, together.last()?);
-    let leaves: Vec<Hash> = together.iter().flat_map(|batch| batch.leaves.iter().copied()).collect();
+    let entries: Vec<Promised> = together.iter().flat_map(|batch| batch.entries.iter().cloned()).collect();
     let (index, time, by) = (first.first, last.time.millis(), last.by(options));
     let key = options.key.clone();
     let mut signing = tokio::task::spawn_blocking(move || match &key {
-        Key::Held(key) => Signed::new(key, index, leaves, time, by),
-        Key::Token(key) => Signed::by(key, index, leaves, time, by),
+        Key::Held(key) => Signed::new(key, index, entries, time, by),
+        Key::Token(key) => Signed::by(key, index, entries, time, by),
     });
     let late = &shared.counters.promises_late;
     let signed = match tokio::time::timeout(options.wait, &mut signing).await {
@@ -129,9 +128,9 @@ mod tests {
     use tokio::sync::SetOnce;
 
     fn batch(first: u64, count: usize, until: Instant, is_wanted: bool) -> Arc<Pledged> {
-        let leaves = vec![tlog::leaf_hash(b"entry"); count];
+        let entries = vec![Promised { leaf: tlog::leaf_hash(b"entry"), request: None }; count];
         let promise = Promise::Elsewhere(Elsewhere { signed: SetOnce::new(), until, is_wanted });
-        Arc::new(Pledged { first, leaves, time: Timestamp(0), promise })
+        Arc::new(Pledged { first, entries, time: Timestamp(0), promise })
     }
 
     fn is_given_up(batch: &Pledged) -> bool {

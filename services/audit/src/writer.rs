@@ -24,7 +24,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tlog::Hash;
+use tlog::receipt::Promised;
 use tokio::sync::{mpsc, oneshot};
 
 /// After a rollback what is owed waits 10 ms, then twice as long each time, up to this: short enough that a caller who
@@ -353,10 +353,10 @@ impl<S: Store> Writer<S> {
 
     fn owe_not_forwarded(&mut self, index: u64, decision: &Draft) {
         Counters::add(&self.shared.counters.not_forwarded, 1);
-        let request = outcome::request_of(decision);
+        let request = decision.request().map(AsRef::as_ref);
         let common = self.shared.common();
         let organisation = decision.organisation();
-        match outcome::of_decision(index, organisation, request.as_deref(), Ended::NotForwarded, &common) {
+        match outcome::of_decision(index, organisation, request, Ended::NotForwarded, &common) {
             Ok(draft) => self.owe(draft),
             Err(error) => tracing::error!(%error, index, "no outcome could be made for an abandoned decision"),
         }
@@ -464,11 +464,15 @@ impl<S: Store> Writer<S> {
 
     /// The entries of a batch, in their order: what is owed comes before the drafts.
     fn pledged(&self, taken: &Taken, options: &ReceiptOptions) -> Arc<Pledged> {
-        let placed = taken.owed.iter().map(|(placed, _)| placed).chain(taken.drafts.iter().map(|(placed, _)| placed));
-        let leaves: Vec<Hash> = placed.map(|placed| placed.leaf).collect();
-        let first = self.state.head.size() - leaves.len() as u64;
+        let owed = taken.owed.iter().map(|(placed, owed)| (placed, &owed.draft));
+        let drafts = taken.drafts.iter().map(|(placed, pending)| (placed, &pending.draft));
+        let entries: Vec<Promised> = owed
+            .chain(drafts)
+            .map(|(placed, draft)| Promised { leaf: placed.leaf, request: draft.request().cloned() })
+            .collect();
+        let first = self.state.head.size() - entries.len() as u64;
         let promise = Promise::new(options, !taken.drafts.is_empty());
-        let batch = Arc::new(Pledged { first, leaves, time: self.shared.now(), promise });
+        let batch = Arc::new(Pledged { first, entries, time: self.shared.now(), promise });
         if let Some(promises) = &self.promises
             && promises.try_send(Arc::clone(&batch)).is_err()
             && let Promise::Elsewhere(promise) = &batch.promise

@@ -253,6 +253,7 @@ pub struct Draft {
     pub effect: Effect,
     time: Timestamp,
     organisation: Option<OrganisationId>,
+    request: Option<Arc<str>>,
     /// Members that stand before and after those that the writer assigns, without the braces.
     before: Vec<u8>,
     after: Vec<u8>,
@@ -295,6 +296,7 @@ impl Draft {
         if let Some(reserved) = members.names().find(|name| is_reserved(name)) {
             return Err(DraftError::Reserved(reserved));
         }
+        let request = members.text_of("request").map(Arc::from);
         members.text("v", VERSION);
         members.text("kind", kind.as_str());
         members.hex("nonce", &common.nonce);
@@ -320,6 +322,7 @@ impl Draft {
             effect: Effect::None,
             time: common.time,
             organisation: organisation.cloned(),
+            request,
             before,
             after,
             disclosed,
@@ -332,6 +335,11 @@ impl Draft {
 
     pub fn organisation(&self) -> Option<&OrganisationId> {
         self.organisation.as_ref()
+    }
+
+    /// The entry's `request`, if it has one.
+    pub fn request(&self) -> Option<&Arc<str>> {
+        self.request.as_ref()
     }
 
     /// The entry's `time`.
@@ -553,7 +561,7 @@ mod tests {
         let first = draft.seal(Some(Place { sequence: 1, previous: None }));
         let entry = Entry::parse(&first).unwrap();
         assert_eq!(entry.place, Some(Place { sequence: 1, previous: None }));
-        assert_eq!(entry.text("request"), Some("r"));
+        assert_eq!((entry.text("request"), draft.request().map(|r| &**r)), (Some("r"), Some("r")));
         let later = Entry::parse(&draft.seal(Some(Place { sequence: 2, previous: Some(0) }))).unwrap();
         assert_eq!(later.place.unwrap().previous, Some(0));
         assert_eq!(
@@ -569,7 +577,7 @@ mod tests {
     fn entries_without_organisation_have_no_place() {
         let draft = Draft::new(Kind::Heartbeat, &common(), None, [], vec![]).unwrap();
         let entry = Entry::parse(&draft.seal(None)).unwrap();
-        assert_eq!((entry.organisation, entry.place), (None, None));
+        assert_eq!((entry.organisation, entry.place, draft.request()), (None, None, None));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `millgate-verify`: is a published log whole, in order, and the one that was signed; is an entry in it? Arguments, output and
 //! exit code; the checks are in the library.
 
+use model::Timestamp;
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use verify::archive::{self, ArchiveReport};
 use verify::log::{self, Remembered};
 use verify::proof::{self, ProofReport};
 use verify::pruned::Pruned;
-use verify::receipt::{self, ReceiptReport};
+use verify::receipt::{self, ReceiptReport, Shown};
 use verify::report::{Finding, Report};
 
 const HELP: &str = "\
@@ -20,7 +21,7 @@ Verifies logs of Millgate, offline and trusting nobody but the keys it is given.
 usage: millgate-verify log DIR TRUST [--checkpoint FILE] [--kept DAYS] [--json]
        millgate-verify archive FILE TRUST [--json]
        millgate-verify proof FILE TRUST [--entry FILE] [--json]
-       millgate-verify receipt FILE TRUST [--proof FILE] [--json]
+       millgate-verify receipt FILE TRUST [--proof FILE] [--checkpoint FILE] [--at TIME] [--json]
        millgate-verify [log | archive | proof | receipt] --help | --version
 
 TRUST is `--key VKEY`, the log's public key, several times if it has had several, or `--policy FILE`, a trust policy (C2SP tlog-policy) that names the log and the
@@ -86,17 +87,23 @@ example:
 ";
 
 const RECEIPT_HELP: &str = "\
-Verifies a receipt: that it binds the log, and with a proof whether the log has kept its promise.
+Verifies a receipt: that it binds the log, with a proof whether the log has kept its promise, and without one whether the time
+for it is over. Compare `request` with the `Millgate-Request-Id` of the answer that it came with.
 
-usage: millgate-verify receipt FILE TRUST [--proof FILE] [--json]
+usage: millgate-verify receipt FILE TRUST [--proof FILE] [--checkpoint FILE] [--at TIME] [--json]
 
-  FILE          the receipt: the header `Audit-Receipt` of an answer, or its value
-  --key VKEY    the log's public key, written `name+hash+key`; or
-  --policy FILE a trust policy (C2SP tlog-policy) that names the log, and the witnesses that must have cosigned
-  --proof FILE  the proof of the entry (`millgate audit prove --receipt FILE`)
-  --json        one JSON object instead of text
+  FILE               the receipt: the header `Audit-Receipt` of an answer, or its value
+  --key VKEY         the log's public key, written `name+hash+key`; again for each that the log has had since; or
+  --policy FILE      a trust policy (C2SP tlog-policy) that names the log, and the witnesses that must have cosigned
+  --proof FILE       the proof of the entry (`millgate audit prove --receipt FILE`). With the entry in it (`--index N`, for
+                     whoever may read it) its request is compared with that of the receipt, too
+  --checkpoint FILE  a checkpoint of this log: shows that the entry was left out, if a quorum of the policy's witnesses
+                     cosigned it after one had to cover the entry. Without witnesses nothing tells when it was there
+  --at TIME          judge as of this time (RFC 3339), not as of now: after the time of the receipt a proof must be shown
+  --json             one JSON object instead of text
 
-exit code: 0 it binds the log, and is kept as far as was shown; 1 it is not (why is printed), 2 there was nothing to check
+exit code: 0 it binds the log, and is kept, or may still be; 1 it does not, or is not kept, or overdue, or broken (why is
+printed), 2 there was nothing to check
 
 example:
   millgate-verify receipt receipt.txt --key \"$(cat press-line.vkey)\" --proof access.tlog-proof
@@ -112,7 +119,7 @@ enum Command {
     Log(LogArguments),
     Archive(FileArguments),
     Proof(FileArguments),
-    Receipt(FileArguments),
+    Receipt(ReceiptArguments),
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -121,12 +128,22 @@ enum TrustArgument {
     Policy(PathBuf),
 }
 
-/// Of a proof with the file of its entry, of a receipt with the file of its proof.
+/// Of a proof with the file of its entry.
 #[derive(Debug, PartialEq, Eq)]
 struct FileArguments {
     file: PathBuf,
     trust: TrustArgument,
     beside: Option<PathBuf>,
+    json: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct ReceiptArguments {
+    file: PathBuf,
+    trust: TrustArgument,
+    proof: Option<PathBuf>,
+    checkpoint: Option<PathBuf>,
+    at: Option<Timestamp>,
     json: bool,
 }
 
@@ -201,9 +218,7 @@ fn parse(arguments: Vec<OsString>) -> Result<Command, String> {
         Some("proof") => {
             Ok(parse_file("proof", Some("--entry"), arguments)?.map_or(Command::Help(PROOF_HELP), Command::Proof))
         }
-        Some("receipt") => {
-            Ok(parse_file("receipt", Some("--proof"), arguments)?.map_or(Command::Help(RECEIPT_HELP), Command::Receipt))
-        }
+        Some("receipt") => parse_receipt(arguments),
         _ => Err(format!(
             "`{}` is no command; there are `log`, `archive`, `proof` and `receipt`",
             command.to_string_lossy()
@@ -223,6 +238,20 @@ fn parse_log(arguments: impl Iterator<Item = OsString>) -> Result<Command, Strin
     let kept_days = kept.map(days).transpose()?;
     let dir = given.what.ok_or_else(|| lacks("log", "the log's directory"))?.into();
     Ok(Command::Log(LogArguments { dir, trust: given.trust, checkpoint, kept_days, json: given.json }))
+}
+
+fn parse_receipt(arguments: impl Iterator<Item = OsString>) -> Result<Command, String> {
+    let Some(mut given) = Given::parse("receipt", "FILE", &["--proof", "--checkpoint", "--at"], arguments)? else {
+        return Ok(Command::Help(RECEIPT_HELP));
+    };
+    let time = |text: OsString| {
+        let time = text.to_str().and_then(Timestamp::parse_rfc3339);
+        time.ok_or_else(|| String::from("`--at` takes a time of RFC 3339, as in `2026-11-22T19:21:00Z`"))
+    };
+    let at = given.own("--at").map(time).transpose()?;
+    let (proof, checkpoint) = (given.own("--proof").map(PathBuf::from), given.own("--checkpoint").map(PathBuf::from));
+    let file = given.what.ok_or_else(|| lacks("receipt", "the file of the receipt"))?.into();
+    Ok(Command::Receipt(ReceiptArguments { file, trust: given.trust, proof, checkpoint, at, json: given.json }))
 }
 
 /// `None`: help is wanted.
@@ -415,11 +444,16 @@ fn verify_proof(arguments: &FileArguments) -> Result<ProofReport, String> {
     Ok(report)
 }
 
-fn verify_receipt(arguments: &FileArguments) -> Result<ReceiptReport, String> {
+fn verify_receipt(arguments: &ReceiptArguments) -> Result<ReceiptReport, String> {
     let trust = Trust::of(&arguments.trust)?;
-    let proof = arguments.beside.as_deref().map(small_text).transpose()?;
-    receipt::check_by(&small_text(&arguments.file)?, proof.as_deref(), &trust.keys)
-        .map_err(|error| format!("`{}`: {error}", arguments.file.display()))
+    let proof = arguments.proof.as_deref().map(small_text).transpose()?;
+    let checkpoint = arguments.checkpoint.as_deref().map(small_text).transpose()?;
+    let at = arguments.at.unwrap_or_else(|| Timestamp(i64::try_from(now()).unwrap_or(i64::MAX).saturating_mul(1_000)));
+    let shown = Shown { proof: proof.as_deref(), checkpoint: checkpoint.as_deref(), at };
+    let mut report = receipt::check(&small_text(&arguments.file)?, shown, &trust.policy)
+        .map_err(|error| format!("`{}`: {error}", arguments.file.display()))?;
+    report.findings.extend(report.note.as_deref().and_then(|note| trust.witnessed(note).1));
+    Ok(report)
 }
 
 fn small_text(file: &Path) -> Result<String, String> {
@@ -430,7 +464,7 @@ fn small_file(file: &Path) -> Result<Vec<u8>, String> {
     let fault = |error: std::io::Error| format!("`{}` cannot be read: {error}", file.display());
     let size = std::fs::metadata(file).map_err(fault)?.len();
     if size > NOTE_BYTES_MAX {
-        return Err(format!("`{}` has {size} bytes: that is no proof, entry or receipt", file.display()));
+        return Err(format!("`{}` has {size} bytes: that is no proof, checkpoint, entry or receipt", file.display()));
     }
     std::fs::read(file).map_err(fault)
 }
@@ -519,6 +553,17 @@ mod tests {
         assert_eq!(parsed("log d --key a+b+c= --checkpoint f --kept 90d --json").as_ref(), Ok(&expected));
         assert_eq!(parsed("log --json --checkpoint=f --kept=90d --key=a+b+c= d").as_ref(), Ok(&expected));
         assert!(parsed("log d --key a+b+c= --kept 90").unwrap_err().contains("whole days"));
+        let expected = Command::Receipt(ReceiptArguments {
+            file: "r".into(),
+            trust: TrustArgument::Policy("t".into()),
+            proof: Some("p".into()),
+            checkpoint: Some("c".into()),
+            at: Some(Timestamp(1_795_375_260_123)),
+            json: false,
+        });
+        let line = "receipt --at 2026-11-22T19:21:00.123Z --checkpoint=c r --proof p --policy t";
+        assert_eq!(parsed(line).as_ref(), Ok(&expected));
+        assert!(parsed("receipt r --key k --at yesterday").unwrap_err().contains("RFC 3339"));
         assert_eq!(parsed("--help"), Ok(Command::Help(HELP)));
         assert_eq!(parsed("log d --help"), Ok(Command::Help(LOG_HELP)));
         assert_eq!(parsed("--version"), Ok(Command::Version));
@@ -530,6 +575,11 @@ mod tests {
             ("", "no command; try `millgate-verify --help`"),
             ("lag", "`lag` is no command; there are `log`, `archive`, `proof` and `receipt`"),
             ("proof --key k", "the file of the proof is missing; try `millgate-verify proof --help`"),
+            ("receipt --key k", "the file of the receipt is missing; try `millgate-verify receipt --help`"),
+            (
+                "receipt r --key k --entry e",
+                "`--entry` is no option of `receipt`; try `millgate-verify receipt --help`",
+            ),
             ("log d", "`--key` or `--policy` is missing; try `millgate-verify log --help`"),
             ("log --key k", "the log's directory is missing; try `millgate-verify log --help`"),
             ("log d --key", "`--key` needs a value"),

@@ -101,3 +101,59 @@ fn the_quorum_is_looked_for_on_the_note_that_was_verified() {
     assert_eq!((output.status.code(), &json["cosigned"]), (Some(1), &serde_json::json!([])), "{told:?}");
     assert!(told.iter().any(|what| what.contains("no quorum")), "{told:?}");
 }
+
+/// What is judged as of now, by the clock of whoever asks, and by the caller's own policy.
+#[test]
+fn a_receipt_is_judged_as_of_now_or_of_a_time_that_is_named() {
+    let entries = seal(&story(20));
+    let log = Published::of(&entries, &[], &key(1));
+    let promised = tlog::receipt::Promised { leaf: tlog::leaf_hash(&entries[7]), request: Some("r".into()) };
+    let durable = 1_700_000_000_000;
+    let signed = tlog::receipt::Signed::new(&key(1), 7, vec![promised], durable, durable + 60_000).unwrap();
+    log.write("receipt", format!("Audit-Receipt: {}\r\n", signed.receipt(7).unwrap().to_text()));
+    let witness = tlog::CosigningKey::generate("witness.example/w1", [3; 32]).unwrap();
+    let vkeys = (key(1).verifier().to_text(), witness.verifier().to_text());
+    log.write("policy", format!("log {}\nwitness w1 {}\nquorum w1\n", vkeys.0, vkeys.1));
+    let without = checkpoint(&entries[..7], &key(1));
+    let signed = format!("{}\n", without.split("\n\n").next().unwrap());
+    log.write("without", format!("{without}{}", witness.cosign(&signed, 1_700_000_061)));
+    let at = |name: &str| log.path(name).to_str().unwrap().to_owned();
+    let verify = |more: &[&str]| {
+        let output = run(&[&["receipt", &at("receipt"), "--json"][..], more].concat());
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code(), json["overdue"] == true, json["broken"] == true)
+    };
+    let (policy, without) = (at("policy"), at("without"));
+    let (by_key, by_policy) = (["--key", vkeys.0.as_str()], ["--policy", policy.as_str()]);
+    assert_eq!(verify(&by_key), (Some(1), true, false));
+    assert_eq!(verify(&[&by_key[..], &["--at", "2023-11-14T22:14:20Z"]].concat()), (Some(0), false, false));
+    assert_eq!(verify(&[&by_key[..], &["--at", "2023-11-14T22:14:20.001Z"]].concat()), (Some(1), true, false));
+    let beside = ["--checkpoint", without.as_str()];
+    assert_eq!(verify(&[&by_key[..], &beside].concat()), (Some(1), true, false), "nothing tells when it was there");
+    assert_eq!(verify(&[&by_policy[..], &beside].concat()), (Some(1), true, true));
+}
+
+/// A proof under a checkpoint that too few have cosigned is none to whoever asks for witnesses.
+#[test]
+fn a_proof_of_a_receipt_needs_the_witnesses_of_the_policy() {
+    let entries = seal(&story(20));
+    let log = Published::of(&entries, &[], &key(1));
+    let promised = tlog::receipt::Promised { leaf: tlog::leaf_hash(&entries[0]), request: None };
+    let signed = tlog::receipt::Signed::new(&key(1), 0, vec![promised], 0, 60_000).unwrap();
+    log.write("receipt", signed.receipt(0).unwrap().to_text());
+    let witness = tlog::CosigningKey::generate("witness.example/w1", [3; 32]).unwrap();
+    let vkeys = (key(1).verifier().to_text(), witness.verifier().to_text());
+    log.write("policy", format!("log {}\nwitness w1 {}\nquorum w1\n", vkeys.0, vkeys.1));
+    let at = |name: &str| log.path(name).to_str().unwrap().to_owned();
+    // The tree of one entry: its hash is the root.
+    let note = checkpoint(&entries[..1], &key(1));
+    let text = format!("{}\n", note.split("\n\n").next().unwrap());
+    for (cosigned, code) in [(String::new(), 1), (witness.cosign(&text, 1_700_000_000), 0)] {
+        let evidence = tlog::Evidence { extra: None, index: 0, proof: vec![], note: format!("{note}{cosigned}") };
+        log.write("proof", evidence.to_text());
+        let output = run(&["receipt", &at("receipt"), "--policy", &at("policy"), "--proof", &at("proof"), "--json"]);
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((output.status.code(), &json["redeemed"]), (Some(code), &1.into()), "{json}");
+        assert_eq!(json["cosigned"].as_array().map(Vec::len), Some(usize::from(code == 0)), "{json}");
+    }
+}

@@ -263,6 +263,7 @@ async fn a_clock_that_jumps_or_stands_still_moves_times_and_nothing_else() {
         let (decision, receipt) = (decision.0, decision.1.unwrap().receipt().await.unwrap());
         // The promise runs from the time that it names; nobody can tell another one.
         assert_eq!((receipt.time_ms, receipt.by_ms), (now, now + 60_000), "jump {n}");
+        assert_eq!((receipt.leaf, receipt.request), (decision.leaf, format!("r{n}")));
         assert!(decision.index > last, "the order is that of the log, whatever the clock says");
         last = log.append_outcome(outcome(&log, "acme", &format!("r{n}"), decision.index)).await.unwrap().index;
         // Neither heartbeats nor checkpoints wait for the clock of the entries.
@@ -273,6 +274,31 @@ async fn a_clock_that_jumps_or_stands_still_moves_times_and_nothing_else() {
     let stored = read_all(dir.path()).await;
     assert!(stored.of_kind(Kind::Heartbeat).len() >= 6);
     assert_eq!(fsck::check(dir.path(), Some(out.path()), |_, _| {}).await.unwrap().findings, []);
+}
+
+// === what it promises
+
+/// Drafts of many callers share a signature, and with them go outcomes that come before them in the batch.
+#[tokio::test]
+async fn every_receipt_of_a_batch_is_for_its_own_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let receipts = Some(ReceiptOptions { key: key().into(), deadline_ms: 60_000, wait: Duration::ZERO });
+    let log = crate::Log::open(LogOptions { receipts, ..options(dir.path()) }).await.unwrap().0;
+    let first = log.append(allow(&log, "acme", "first")).await.unwrap();
+    let closing = log.append_outcome(outcome(&log, "acme", "first", first.index));
+    let asked = (0..40).map(|n| log.append_pledged(deny(&log, "acme", &format!("r{n}"))));
+    let answers = join_all(asked).await;
+    closing.await.unwrap();
+    let mut counts = Vec::new();
+    for (n, answer) in answers.into_iter().enumerate() {
+        let (appended, pledge) = answer.unwrap();
+        let receipt = pledge.unwrap().receipt().await.unwrap();
+        assert_eq!((receipt.index, receipt.leaf), (appended.index, appended.leaf));
+        assert_eq!((receipt.request.clone(), receipt.verify(key().verifier())), (format!("r{n}"), Ok(())));
+        counts.push(receipt.count);
+    }
+    assert!(counts.iter().any(|count| *count > 1), "{counts:?}");
+    log.close().await;
 }
 
 // === what a stranger can guess

@@ -57,12 +57,16 @@ const ATTEMPTS: u32 = 10;
 
 pub(super) async fn run(args: &ProveArgs) -> anyhow::Result<ExitCode> {
     let receipt = args.receipt.as_deref().map(read_receipt).transpose()?;
-    let mut is_other = false;
     let text = match &args.offline {
-        Some(directory) => offline(args, directory, receipt.as_ref(), &mut is_other)?,
+        Some(directory) => offline(args, directory, receipt.as_ref())?,
         None => online(args, receipt.as_ref()).await?,
     };
     let evidence = Evidence::parse(&text).context("the broker's answer is no proof")?;
+    let contradiction = receipt.as_ref().and_then(|receipt| contradicts(receipt, &evidence));
+    if let Some(what) = contradiction {
+        eprintln!("{what}: keep both, and see with `millgate-verify receipt` whether the log has signed the receipt");
+    }
+    let code = ExitCode::from(u8::from(contradiction.is_some()));
     let tree = evidence.note.split("\n\n").next().map(|text| format!("{text}\n"));
     let tree = tree.and_then(|text| Checkpoint::parse(&text).ok()).context("the proof holds no checkpoint")?;
     if let Some(file) = &args.out {
@@ -73,7 +77,7 @@ pub(super) async fn run(args: &ProveArgs) -> anyhow::Result<ExitCode> {
         say(serde_json::json!({
             "index": evidence.index, "origin": tree.origin, "size": tree.size, "file": args.out, "proof": proof,
         }));
-        return Ok(ExitCode::from(u8::from(is_other)));
+        return Ok(code);
     }
     match &args.out {
         None => say(text.trim_end_matches('\n')),
@@ -92,7 +96,7 @@ pub(super) async fn run(args: &ProveArgs) -> anyhow::Result<ExitCode> {
             );
         }
     }
-    Ok(ExitCode::from(u8::from(is_other)))
+    Ok(code)
 }
 
 /// A header's value, or the header.
@@ -106,12 +110,20 @@ fn read_receipt(file: &Path) -> anyhow::Result<Receipt> {
     Receipt::of_header(&text).with_context(|| format!("`{name}` holds no receipt"))
 }
 
-fn offline(
-    args: &ProveArgs,
-    directory: &Path,
-    receipt: Option<&Receipt>,
-    is_other: &mut bool,
-) -> anyhow::Result<String> {
+/// What a proof says against a receipt, if it does. Of one that holds hashes alone only the verifier, who has the key, can tell.
+fn contradicts(receipt: &Receipt, evidence: &Evidence) -> Option<&'static str> {
+    if evidence.index != receipt.index {
+        return Some("the proof is of another index than the receipt");
+    }
+    let entry = evidence.extra.as_deref()?.split(|byte| *byte == b'\n').next()?;
+    if leaf_hash(entry) != receipt.leaf {
+        return Some("the log has another entry at this index than the receipt says");
+    }
+    let differs = verify::receipt::compare(receipt, entry).is_err();
+    differs.then_some("the entry that stands there is not of the request that the receipt says")
+}
+
+fn offline(args: &ProveArgs, directory: &Path, receipt: Option<&Receipt>) -> anyhow::Result<String> {
     eprintln!("reading published files: nobody records this reading");
     let which = match (&args.request, args.index, receipt) {
         (Some(id), ..) => {
@@ -127,13 +139,6 @@ fn offline(
     });
     let failed = || format!("`{}` gives no proof", directory.display());
     let evidence = evidence.with_context(failed)?;
-    *is_other = receipt.is_some_and(|receipt| evidence.extra.as_deref().map(leaf_hash) != Some(receipt.leaf));
-    if *is_other {
-        eprintln!(
-            "the log has another entry at this index than the receipt says: keep both, and see with `millgate-verify receipt` whether \
-             the log has signed the receipt"
-        );
-    }
     Ok(evidence.to_text())
 }
 
@@ -160,4 +165,43 @@ async fn online(args: &ProveArgs, receipt: Option<&Receipt>) -> anyhow::Result<S
     };
     let body = response.into_body().collect().await.context("the answer broke off")?;
     String::from_utf8(body.to_bytes().into()).context("the broker's answer is no proof")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::Value;
+    use model::entry::{Common, Draft};
+    use tlog::receipt::{Promised, Signed};
+
+    #[test]
+    fn a_proof_that_shows_another_entry_or_another_request_is_told_from_the_receipts_own() {
+        let common = Common { nonce: [7; 16], time: model::Timestamp(0), boot: "b".into() };
+        let entry = |request: &str| {
+            Draft::new(Kind::Admin, &common, None, [("request", Value::text(request))], vec![]).unwrap().seal(None)
+        };
+        let receipt = |entry: &[u8], request: &str| {
+            let key = tlog::SigningKey::generate("plant.example/log", [9; 32]).unwrap();
+            let promised = Promised { leaf: leaf_hash(entry), request: Some(request.into()) };
+            Signed::new(&key, 7, vec![promised], 0, 1).unwrap().receipt(7).unwrap()
+        };
+        let shown = |index, entry: Option<&[u8]>| Evidence {
+            extra: entry.map(<[u8]>::to_vec),
+            index,
+            proof: vec![],
+            note: String::new(),
+        };
+        let (own, other) = (entry("r"), entry("s"));
+        let with_values = [&own[..], b"\n{}"].concat();
+        for good in [shown(7, None), shown(7, Some(&own)), shown(7, Some(&with_values))] {
+            assert_eq!(contradicts(&receipt(&own, "r"), &good), None);
+        }
+        for (receipt, shown, why) in [
+            (receipt(&own, "r"), shown(8, None), "another index"),
+            (receipt(&own, "r"), shown(7, Some(&other)), "another entry"),
+            (receipt(&own, "s"), shown(7, Some(&own)), "not of the request"),
+        ] {
+            assert!(contradicts(&receipt, &shown).is_some_and(|what| what.contains(why)), "{why}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //! of them costs more than the decision.
 
 use super::{Value, encode_text, hex_into};
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// The canonical text of one value.
@@ -94,6 +95,21 @@ impl Members {
 
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         self.index.iter().map(|(name, _)| *name)
+    }
+
+    /// The text under this name; `None` where there is none, or something else.
+    pub fn text_of(&self, name: &str) -> Option<Cow<'_, str>> {
+        let (_, range) = self.index.iter().rev().find(|(member, _)| *member == name)?;
+        // Behind the name in its quotes, and the colon. Names have nothing that is escaped.
+        let value = self.text.get(range.clone())?.get(name.len() + 3..)?;
+        let inside = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+        if !inside.contains(&b'\\') {
+            return std::str::from_utf8(inside).ok().map(Cow::Borrowed);
+        }
+        match super::parse(value).ok()? {
+            Value::Text(text) => Some(Cow::Owned(text)),
+            _ => None,
+        }
     }
 
     /// `{"a":…,"b":…}`
@@ -229,6 +245,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_text_is_found_again_as_it_was_given(text in "\\PC{0,12}|[\"\\\\\u{1}a]{0,6}") {
+            let mut members = Members::default();
+            members.text("request", "an earlier one");
+            members.text("request", &text);
+            members.int("number", 7);
+            prop_assert_eq!(members.text_of("request"), Some(Cow::Borrowed(text.as_str())));
+            prop_assert_eq!(members.text_of("number"), None);
+            prop_assert_eq!(members.text_of("reques"), None);
+        }
+
         #[test]
         fn whatever_the_order_and_the_names_the_text_is_canonical(
             picked in prop::collection::vec((0..6_usize, any::<i32>()), 0..12),

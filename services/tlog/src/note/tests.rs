@@ -79,10 +79,10 @@ fn what_a_signer_answers_is_verified_before_it_is_used() {
         // No note with some of the signatures.
         let both: [&dyn Signer; 2] = [&honest, &liar];
         assert_eq!(sign("text\n", &both), Err(refused.clone()));
-        let leaves = || vec![crate::leaf_hash(b"entry")];
-        let promised = crate::receipt::Signed::by(&liar, 3, leaves(), 0, 1).map(|_| ());
+        let entries = || vec![crate::receipt::Promised { leaf: crate::leaf_hash(b"entry"), request: None }];
+        let promised = crate::receipt::Signed::by(&liar, 3, entries(), 0, 1).map(|_| ());
         assert_eq!(promised, Err(refused));
-        assert!(crate::receipt::Signed::by(&honest, 3, leaves(), 0, 1).is_ok());
+        assert!(crate::receipt::Signed::by(&honest, 3, entries(), 0, 1).is_ok());
     }
 }
 
