@@ -2,6 +2,7 @@
 
 use crate::findings::printable;
 use crate::report::{Finding, signed_lines};
+use crate::verdict::Point;
 use model::Timestamp;
 use serde_json::{Value, json};
 use std::fmt;
@@ -64,7 +65,7 @@ pub fn check_by(text: &str, proof: Option<&str>, keys: &[VerifierKey]) -> Result
 
 impl ReceiptReport {
     fn finding(&mut self, what: impl Into<String>) {
-        self.findings.push(Finding { what: printable(&what.into()), entries: None });
+        self.findings.push(Finding { check: Point::Receipt, what: printable(&what.into()), entries: None });
     }
 
     fn redeem(&mut self, proof: &Evidence, keys: &[VerifierKey]) {
