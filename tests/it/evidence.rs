@@ -344,10 +344,16 @@ async fn second_hour(
             let by = if hour == 1 { decided_by } else { own.as_slice() };
             let digests = model::Value::object([("policies", text(Digest::of(by).to_hex()))]);
             let members = [("decision", text("deny")), ("digests", digests)];
-            log.append(Draft::new(Kind::Decision, &log.common(), Some(&of), members, Vec::new()).unwrap()).await.unwrap();
+            log.append(Draft::new(Kind::Decision, &log.common(), Some(&of), members, Vec::new()).unwrap())
+                .await
+                .unwrap();
         }
         clock.0.store(START_MS + hour * HOUR_MS + 30 * 60_000, Ordering::Relaxed);
-        log.append(Draft::new(Kind::Heartbeat, &log.common(), None, [("open", model::Value::int(0))], Vec::new()).unwrap()).await.unwrap();
+        log.append(
+            Draft::new(Kind::Heartbeat, &log.common(), None, [("open", model::Value::int(0))], Vec::new()).unwrap(),
+        )
+        .await
+        .unwrap();
     }
     publisher.publish_now().await.unwrap();
     publisher.stop().await.unwrap();
@@ -367,7 +373,10 @@ async fn second_hour(
     let summary = audit::archive::export(dir.path(), published.path(), &wanted, &mut file, |_, _| {}).await.unwrap();
     let report = verify::archive::check(file.as_slice(), key.verifier(), |_| {}).unwrap();
     assert_eq!((summary.in_use, summary.keys), (report.in_use, 1), "{report}");
-    assert_eq!((summary.entries, report.keys_inside.as_slice()), (report.entries, &[(key.verifier().to_text(), true)][..]));
+    assert_eq!(
+        (summary.entries, report.keys_inside.as_slice()),
+        (report.entries, &[(key.verifier().to_text(), true)][..])
+    );
     (report, file)
 }
 

@@ -181,7 +181,8 @@ async fn an_archive_is_checked_by_what_its_guide_says() {
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let stranger = SigningKey::generate(key.split('+').next().unwrap(), [9; 32]).unwrap().verifier().to_text();
         let by_hand = |key: &str| {
-            let output = Command::new(python()).arg(here().join("by_hand.py")).args([out.as_str(), key]).output().unwrap();
+            let output =
+                Command::new(python()).arg(here().join("by_hand.py")).args([out.as_str(), key]).output().unwrap();
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
             serde_json::from_slice::<Value>(&output.stdout).unwrap()
         };

@@ -607,8 +607,7 @@ impl<'k> Check<'k> {
             match disclosed::compare(entry, Some(&values)) {
                 Ok(classes) => {
                     for one in classes.iter().filter(|one| one.verdict.is_fault()) {
-                        findings
-                            .add(at.clone(), format!("what is shown as `{}` is not what was recorded", one.class));
+                        findings.add(at.clone(), format!("what is shown as `{}` is not what was recorded", one.class));
                     }
                     let shown = classes.iter().filter(|one| one.verdict == Verdict::Matches);
                     self.report.disclosed += shown.count() as u64;
@@ -669,7 +668,8 @@ impl<'k> Check<'k> {
             (report.complete.since, report.complete.until) = (None, None);
         }
         if !report.complete.is_proven() {
-            let why = "the archive leaves open what `complete` and `not_proven` say; with `--complete` that is a finding";
+            let why =
+                "the archive leaves open what `complete` and `not_proven` say; with `--complete` that is a finding";
             report.verdict.not_done(Point::Complete, why);
         }
         report.verdict.fail(findings.failed());
@@ -830,8 +830,10 @@ impl ArchiveReport {
         };
         let (inside, given) = (named(inside), named(policy));
         let warning = |what: String| Finding { check: Point::Cosignatures, what: printable(&what), entries: None };
-        let more = inside.difference(&given).map(|key| format!("`policy` in it names the witness {key}, and yours does not"));
-        let less = given.difference(&inside).map(|key| format!("`policy` in it does not name the witness {key} of yours"));
+        let more =
+            inside.difference(&given).map(|key| format!("`policy` in it names the witness {key}, and yours does not"));
+        let less =
+            given.difference(&inside).map(|key| format!("`policy` in it does not name the witness {key} of yours"));
         self.warnings.extend(more.chain(less).map(warning));
     }
 

@@ -25,7 +25,8 @@ pub struct Cosigned {
 impl Cosigned {
     /// `None` where nobody did.
     pub fn of(cosigned: &[(String, u64)]) -> Option<Self> {
-        let times = || cosigned.iter().map(|(_, seconds)| i64::try_from(*seconds).unwrap_or(i64::MAX).saturating_mul(1_000));
+        let times =
+            || cosigned.iter().map(|(_, seconds)| i64::try_from(*seconds).unwrap_or(i64::MAX).saturating_mul(1_000));
         Some(Self { first: times().min()?, last: times().max()? })
     }
 
@@ -152,11 +153,11 @@ mod tests {
         let (mut clocks, mut findings, mut size) = (Clocks::new(&policy), Findings::default(), 0);
         for told in story {
             match told {
-                Told::Entry(second) => {
+                Entry(second) => {
                     clocks.see(size, at(*second));
                     size += 1;
                 }
-                Told::Cosigned(seconds) => {
+                By(seconds) => {
                     let checkpoint = Checkpoint::new("plant.example/log", size, Hash([7; 32]));
                     let mut note = checkpoint.sign(&log).unwrap();
                     for (witness, second) in witnesses.iter().zip(*seconds) {

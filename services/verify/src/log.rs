@@ -539,8 +539,7 @@ impl<'a> Check<'a> {
         }
         let root = self.tree.root();
         let Self { checkpoints, keys, clocks, findings, warnings, .. } = self;
-        let (findings, warnings) =
-            (&mut findings.of(Point::KeptCheckpoints), &mut warnings.of(Point::KeptCheckpoints));
+        let (findings, warnings) = (&mut findings.of(Point::KeptCheckpoints), &mut warnings.of(Point::KeptCheckpoints));
         checkpoints.reach(size, root, (keys, clocks), (findings, warnings));
         if self.published.size == size {
             checkpoints.compare("checkpoint", self.published, root, findings);

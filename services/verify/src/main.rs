@@ -567,7 +567,10 @@ mod tests {
             ("log d --policy k --policy k", "`--policy` is given twice"),
             ("log d --keys k", "`--keys` is no option of `log`; try `millgate-verify log --help`"),
             ("log d --complete --key k", "`--complete` is no option of `log`; try `millgate-verify log --help`"),
-            ("archive f --complete=1 --key k", "`--complete` is no option of `archive`; try `millgate-verify archive --help`"),
+            (
+                "archive f --complete=1 --key k",
+                "`--complete` is no option of `archive`; try `millgate-verify archive --help`",
+            ),
             ("log d --json=1 --key k", "`--json` is no option of `log`; try `millgate-verify log --help`"),
         ] {
             assert_eq!(parsed(line), Err(message.to_owned()), "{line}");

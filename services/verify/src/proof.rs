@@ -2,10 +2,10 @@
 //!
 //! In `extra` stand one or two lines: the entry, and the values that are shown of what it commits to.
 
+use crate::clocks::NO_WITNESSES;
 use crate::disclosed::{self, Disclosed};
 use crate::findings::{Findings, printable};
 use crate::keys::{Change, KeyRing};
-use crate::clocks::NO_WITNESSES;
 use crate::report::{Finding, Found, cosigned_json, cosigned_lines, signed_lines};
 use crate::verdict::{Point, Results};
 use model::entry::Entry;

@@ -305,7 +305,8 @@ impl Rules {
         match facts.ruled {
             Some(Ruled::Nothing) => *opened_in = facts.boot,
             Some(Ruled::Asked(_)) if *opened_in != facts.boot => {
-                findings.add(index..index + 1, "decided in another run of the broker than the one whose start is shown");
+                findings
+                    .add(index..index + 1, "decided in another run of the broker than the one whose start is shown");
             }
             _ => {}
         }
@@ -489,7 +490,9 @@ impl Rules {
         // An outcome may be in a hole.
         let told = self.holes.0.is_empty();
         for (index, _) in self.open.iter().filter(|(_, run)| told && **run < self.run) {
-            warnings.of(Point::Outcomes).add(*index..index + 1, "still without outcome although the broker has started again since");
+            warnings
+                .of(Point::Outcomes)
+                .add(*index..index + 1, "still without outcome although the broker has started again since");
         }
         self.open.len() as u64
     }

@@ -324,8 +324,7 @@ mod tests {
         let section = section("### What it says");
         let reports =
             [Report::default().to_json(), ArchiveReport::default().to_json(), ProofReport::default().to_json()];
-        let members: BTreeSet<&String> =
-            reports.iter().flat_map(|report| report.as_object().unwrap().keys()).collect();
+        let members: BTreeSet<&String> = reports.iter().flat_map(|report| report.as_object().unwrap().keys()).collect();
         let missing: Vec<_> = members.iter().filter(|member| !section.contains(&format!("`{member}`"))).collect();
         assert!(members.len() > 20 && missing.is_empty(), "{missing:?}");
     }

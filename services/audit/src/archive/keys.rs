@@ -47,5 +47,7 @@ pub(super) fn lines(keys: &[VerifierKey]) -> String {
 /// The policy of whoever has these keys in mind: of this log, and without the addresses that the broker asks at.
 pub(super) fn policy(policy: &TrustPolicy, keys: &[VerifierKey]) -> TrustPolicy {
     let logs = keys.iter().map(|key| Log { key: key.clone(), url: None });
-    TrustPolicy { logs: logs.collect(), ..policy.clone() }
+    let mut named = policy.clone();
+    named.logs = logs.collect();
+    named
 }

@@ -141,7 +141,9 @@ fn keys(args: &ExportArgs, located: &Located, published: &Path) -> anyhow::Resul
     let origin = Publication::open(published)?.checkpoint().origin.clone();
     let file = args.store.directory.as_ref().map(|directory| directory.join("checkpoint.key"));
     let found = match (&located.audit, file.filter(|file| file.exists())) {
-        (Some(audit), _) => crate::keys::known(audit).map(|known| known.map(|known| known.verifiers()).unwrap_or_default()),
+        (Some(audit), _) => {
+            crate::keys::known(audit).map(|known| known.map(|known| known.verifiers()).unwrap_or_default())
+        }
         (None, Some(file)) => signer::load_public(&file, &origin).map(|key| vec![key]).map_err(anyhow::Error::from),
         (None, None) => Ok(Vec::new()),
     };

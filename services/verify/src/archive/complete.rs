@@ -21,13 +21,7 @@ pub struct Complete {
 
 /// Whether what is between the first entry and the last is proven, by what was found.
 pub(super) fn is_whole(failed: Points, of_one_organisation: bool) -> bool {
-    let needed = [
-        Point::ArchiveForm,
-        Point::CheckpointSignature,
-        Point::EntriesPresent,
-        Point::EntryForm,
-        Point::Tree,
-    ];
+    let needed = [Point::ArchiveForm, Point::CheckpointSignature, Point::EntriesPresent, Point::EntryForm, Point::Tree];
     let sequences = of_one_organisation.then_some(Point::OrganisationSequences);
     needed.into_iter().chain(sequences).all(|point| !failed.has(point))
 }
@@ -46,9 +40,12 @@ impl Complete {
 
     /// What is not proven of the time from `from` to `to`, in words.
     pub(super) fn faults(self, from: &str, to: &str) -> impl Iterator<Item = String> {
-        let inside = (!self.inside).then(|| String::from("not proven to be complete between its first and its last entry"));
+        let inside =
+            (!self.inside).then(|| String::from("not proven to be complete between its first and its last entry"));
         let beginning = (!self.beginning).then(|| {
-            format!("not proven to be complete at its beginning: there may be entries of {from} and later before its first")
+            format!(
+                "not proven to be complete at its beginning: there may be entries of {from} and later before its first"
+            )
         });
         let end = (!self.end).then(|| {
             format!("not proven to be complete at its end: there may be entries of before {to} behind its last")

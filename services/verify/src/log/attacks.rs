@@ -110,11 +110,7 @@ fn a_clock_that_is_put_back_an_hour_is_pointed_out() {
 #[test]
 fn an_entry_that_was_dated_back_or_ahead_is_found_by_the_clocks_of_witnesses() {
     let witness = tlog::CosigningKey::generate("witness.example/w", [3; 32]).unwrap();
-    let text = format!(
-        "log {}\nwitness w {}\nquorum w\n",
-        key(1).verifier().to_text(),
-        witness.verifier().to_text()
-    );
+    let text = format!("log {}\nwitness w {}\nquorum w\n", key(1).verifier().to_text(), witness.verifier().to_text());
     let policy = TrustPolicy::parse(&text).unwrap();
     let check = |entries: &[Vec<u8>]| {
         let log = Published::of(entries, &[], &key(1));
@@ -128,7 +124,7 @@ fn an_entry_that_was_dated_back_or_ahead_is_found_by_the_clocks_of_witnesses() {
         }
         let report = check_trusting(log.dir.path(), &policy, None, &mut |_, _| {}).unwrap();
         let told: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
-        (told, super::tests::failed(&report))
+        (told, tests::failed(&report))
     };
     assert_eq!(check(&seal(&story(SIZE))), (vec![], vec![]));
     let hours = |index: usize, hour: &str| respelt(index, b"T19:", format!("T{hour}:").as_bytes());
@@ -137,7 +133,8 @@ fn an_entry_that_was_dated_back_or_ahead_is_found_by_the_clocks_of_witnesses() {
                 back, or one of the clocks is wrong";
     assert_eq!((told, failed), (vec![String::from(back)], vec!["clocks"]));
     let (told, failed) = check(&hours(50, "20"));
-    let ahead = "entry 50: 3589 s later than its cosignature, under a checkpoint of 100 entries: one of the clocks is wrong";
+    let ahead =
+        "entry 50: 3589 s later than its cosignature, under a checkpoint of 100 entries: one of the clocks is wrong";
     assert_eq!((told, failed), (vec![String::from(ahead)], vec!["clocks"]));
     // Before the first cosigned checkpoint nothing tells, and without witnesses nothing at all.
     assert_eq!(check(&hours(50, "18")).0, Vec::<String>::new());

@@ -506,12 +506,18 @@ fn what_is_done_to_a_log_fails_the_check_that_it_is_about_and_no_other() {
         ("policies", verify(&signed(&seal(&super::published::ruled_story(SIZE)))), &["policies-in-use"]),
         (
             "an erasure",
-            with(15, Told { members: vec![text("event", "erased")], organisation: None, ..told(EntryKind::Erasure, "") }),
+            with(
+                15,
+                Told { members: vec![text("event", "erased")], organisation: None, ..told(EntryKind::Erasure, "") },
+            ),
             &["erasures"],
         ),
         (
             "a pruning",
-            with(15, Told { members: vec![text("event", "pruned")], organisation: None, ..told(EntryKind::Pruning, "") }),
+            with(
+                15,
+                Told { members: vec![text("event", "pruned")], organisation: None, ..told(EntryKind::Pruning, "") },
+            ),
             &["pruning"],
         ),
         (
@@ -536,7 +542,9 @@ fn a_check_that_could_not_be_made_does_not_pass() {
     let passed = || (String::from("passed"), String::new());
     let not_done = |why: &str| (String::from("not-done"), why.to_owned());
     let report = verify(&publish());
-    for code in ["checkpoint-signature", "kept-checkpoints", "tree", "entry-form", "outcomes", "policies-in-use", "keys"] {
+    for code in
+        ["checkpoint-signature", "kept-checkpoints", "tree", "entry-form", "outcomes", "policies-in-use", "keys"]
+    {
         assert_eq!(result(&report, code), passed(), "{code}");
     }
     assert_eq!(result(&report, "remembered-checkpoint"), not_done("none was given (`--checkpoint`)"));
