@@ -330,9 +330,9 @@ async fn second_hour(
     let key = tlog::SigningKey::generate("plant.example/log", [7; 32]).unwrap();
     let publishing = PublishOptions { interval_ms: HOUR_MS.unsigned_abs(), ..PublishOptions::new(published.path()) };
     let publisher = Publisher::start(&log, key.clone(), publishing).await.unwrap();
-    let text = model::Value::text;
+    let text = |text: &str| model::Value::text(text);
     let own = b"the policies that came into use".to_vec();
-    let mut members = vec![("event", text("activated")), ("digest", text(Digest::of(&own).to_hex()))];
+    let mut members = vec![("event", text("activated")), ("digest", text(&Digest::of(&own).to_hex()))];
     members.extend(names.then(|| ("added", model::Value::texts(["bolt-reads-presses"]))));
     let mut draft = Draft::new(Kind::Policy, &log.common(), None, members, Vec::new()).unwrap();
     draft.content.push(Content { digest: Digest::of(&own), bytes: own.clone().into() });
@@ -342,7 +342,7 @@ async fn second_hour(
         for of in ["acme", "bolt", "acme"] {
             let of: OrganisationId = of.parse().unwrap();
             let by = if hour == 1 { decided_by } else { own.as_slice() };
-            let digests = model::Value::object([("policies", text(Digest::of(by).to_hex()))]);
+            let digests = model::Value::object([("policies", text(&Digest::of(by).to_hex()))]);
             let members = [("decision", text("deny")), ("digests", digests)];
             log.append(Draft::new(Kind::Decision, &log.common(), Some(&of), members, Vec::new()).unwrap())
                 .await
