@@ -916,7 +916,7 @@ impl fmt::Display for ArchiveReport {
         cosigned_lines(f, &self.cosigned)?;
         // Whoever made the archive has put them there.
         for (key, _) in self.keys_inside.iter().filter(|(_, is_given)| !is_given) {
-            writeln!(f, "  names a key    {key}, which you did not give")?;
+            writeln!(f, "  names a key    {}, which you did not give", printable(key))?;
         }
         self.limits.iter().try_for_each(|limit| writeln!(f, "  not proven     {limit}"))
     }

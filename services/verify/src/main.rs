@@ -40,7 +40,8 @@ usage: millgate-verify log DIR TRUST [--checkpoint FILE] [--kept DAYS] [--json]
 
   DIR                the directory the log is published to, or a copy of it
   --key VKEY         the log's public key, written `name+hash+key`; again for each that the log has had since; or
-  --policy FILE      a trust policy (C2SP tlog-policy) that names the log, and the witnesses that must have cosigned
+  --policy FILE      a trust policy (C2SP tlog-policy) that names the log, and the witnesses that must have cosigned, against
+                     whose clocks entries are held
   --checkpoint FILE  a checkpoint of this log that you have put aside earlier: shows a log that was cut or rewritten
                      together with all the checkpoints it has kept
   --kept DAYS        for how many days the plant has said that it keeps entries, as in `3650d`: shows that some were

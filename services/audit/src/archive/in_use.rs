@@ -84,3 +84,48 @@ pub(super) fn find(
     }
     if !is_started || (is_of_one_organisation && found.has_names) { Ok(Vec::new()) } else { Ok(found.finish()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::entry::{Common, Draft};
+    use model::{Timestamp, Value};
+
+    fn entry(kind: Kind, members: Vec<(&'static str, Value)>) -> Vec<u8> {
+        let common = Common { nonce: [7; 16], time: Timestamp(5), boot: "b".into() };
+        Draft::new(kind, &common, None, members, Vec::new()).unwrap().seal(None)
+    }
+
+    fn policies(event: &str, digest: &str) -> Vec<u8> {
+        entry(Kind::Policy, vec![("event", Value::text(event)), ("digest", Value::text(digest))])
+    }
+
+    #[test]
+    fn every_set_stands_once_behind_each_start() {
+        let opened = || entry(Kind::System, vec![("event", Value::text("opened"))]);
+        let story = [
+            (1, opened()),
+            (2, policies("activated", "a")),
+            (3, policies("activated", "b")),
+            (4, policies("activated", "a")),
+            (5, policies("shadow_activated", "c")),
+            (6, entry(Kind::Admin, vec![("event", Value::text("activated")), ("digest", Value::text("d"))])),
+            (7, opened()),
+            (8, policies("activated", "a")),
+            (9, b"\"event\":\"opened\"".to_vec()),
+        ];
+        let mut found = Found::default();
+        let starts: Vec<u64> =
+            story.iter().rev().filter(|(index, entry)| found.see(*index, entry)).map(|(index, _)| *index).collect();
+        assert_eq!((starts, found.has_names), (vec![7, 1], false));
+        assert_eq!(found.finish(), [1, 2, 3, 7, 8]);
+        // Ids of policies, which may name anybody.
+        let names = vec![
+            ("event", Value::text("activated")),
+            ("digest", Value::text("a")),
+            ("removed", Value::texts(["bolt-reads-presses"])),
+        ];
+        let mut found = Found::default();
+        assert!(!found.see(2, &entry(Kind::Policy, names)) && found.has_names);
+    }
+}
