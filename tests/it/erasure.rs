@@ -388,6 +388,8 @@ async fn an_archive_of_an_earlier_time_holds_the_erasures_that_came_later() {
         to: Timestamp(START_MS + HOUR_MS / 2),
         organisation: None,
         disclose: vec![CommitmentClass::Subject],
+        keys: Vec::new(),
+        witnesses: None,
         now: Timestamp(START_MS + 9 * HOUR_MS),
     };
     let mut file = Vec::new();

@@ -1,10 +1,15 @@
 //! Evidence in the hands of others: receipts, proofs of single entries, and who gets them.
 
 use acceptance::{Plant, http, process, wait};
+use audit::{LogOptions, PublishOptions, Publisher};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use model::entry::{Content, Draft, Kind};
+use model::{Clock, Digest, OrganisationId, Timestamp};
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 const TARGET: &str = "/series/press-3.vibration?from=2026-11-22T08:00:00Z&to=2026-11-22T09:00:00Z&resolution=1m";
 const PURPOSE: [(&str, &str); 1] = [("millgate-purpose", "predictive-maintenance")];
@@ -256,6 +261,11 @@ async fn an_archive_convinces_somebody_who_has_nothing_else() {
         (Some(2), &0.into(), &3.into())
     );
     // The log ends before the time that was asked for does, and a clock is no proof.
+    let edges = (&said["complete"]["inside"], &said["complete"]["beginning"], &said["complete"]["end"]);
+    assert_eq!(edges, (&true.into(), &true.into(), &false.into()), "{said}");
+    let (code, strict) = verify("archive", Path::new(&at("all.tar")), &key, &["--complete"]);
+    assert_eq!((code, &strict["findings"][0]["check"]), (Some(1), &"complete".into()), "{strict}");
+    assert_eq!(said["keys_inside"], serde_json::json!([{ "key": key, "given": true }]));
     assert!(said["not_proven"][0].as_str().unwrap().contains("behind the checkpoint"), "{said}");
     assert!(said["contents"].as_u64() > Some(2) && said["disclosed"].as_u64() > Some(9), "{said}");
 
@@ -312,4 +322,110 @@ async fn an_archive_convinces_somebody_who_has_nothing_else() {
     let nothing = export("none.tar", &["--organisation", "nobody"]);
     assert!(text(&nothing.stderr).contains("no entries of organisation `nobody`"), "{}", text(&nothing.stderr));
     assert!(!Path::new(&at("none.tar")).exists());
+}
+
+/// A clock that stands where it is put.
+#[derive(Debug)]
+struct Put(AtomicI64);
+
+impl Clock for Put {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// 2026-11-22T19:20:00Z
+const START_MS: i64 = 1_795_375_200_000;
+const HOUR_MS: i64 = 3_600_000;
+
+/// The second hour of three: policies came into use in the first, and their ids name another organisation if `names` says so. What
+/// the archive is found to be, and its bytes.
+async fn second_hour(
+    organisation: Option<&str>,
+    names: bool,
+    decided_by: &[u8],
+) -> (verify::archive::ArchiveReport, Vec<u8>) {
+    let (dir, published) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let clock = Arc::new(Put(AtomicI64::new(START_MS)));
+    let options = LogOptions::new(dir.path(), "plant.example/log", clock.clone(), Arc::new(runtime::random::fill));
+    let (log, _) = audit::Log::open(options).await.unwrap();
+    let key = tlog::SigningKey::generate("plant.example/log", [7; 32]).unwrap();
+    let publishing = PublishOptions { interval_ms: HOUR_MS.unsigned_abs(), ..PublishOptions::new(published.path()) };
+    let publisher = Publisher::start(&log, key.clone(), publishing).await.unwrap();
+    let text = |text: &str| model::Value::text(text);
+    let own = b"the policies that came into use".to_vec();
+    let mut members = vec![("event", text("activated")), ("digest", text(&Digest::of(&own).to_hex()))];
+    members.extend(names.then(|| ("added", model::Value::texts(["bolt-reads-presses"]))));
+    let mut draft = Draft::new(Kind::Policy, &log.common(), None, members, Vec::new()).unwrap();
+    draft.content.push(Content { digest: Digest::of(&own), bytes: own.clone().into() });
+    log.append(draft).await.unwrap();
+    for hour in 0..3 {
+        clock.0.store(START_MS + hour * HOUR_MS + 60_000, Ordering::Relaxed);
+        for of in ["acme", "bolt", "acme"] {
+            let of: OrganisationId = of.parse().unwrap();
+            let by = if hour == 1 { decided_by } else { own.as_slice() };
+            let digests = model::Value::object([("policies", text(&Digest::of(by).to_hex()))]);
+            let members = [("decision", text("deny")), ("digests", digests)];
+            log.append(Draft::new(Kind::Decision, &log.common(), Some(&of), members, Vec::new()).unwrap())
+                .await
+                .unwrap();
+        }
+        clock.0.store(START_MS + hour * HOUR_MS + 30 * 60_000, Ordering::Relaxed);
+        log.append(
+            Draft::new(Kind::Heartbeat, &log.common(), None, [("open", model::Value::int(0))], Vec::new()).unwrap(),
+        )
+        .await
+        .unwrap();
+    }
+    publisher.publish_now().await.unwrap();
+    publisher.stop().await.unwrap();
+    log.close().await;
+    let witness = tlog::CosigningKey::generate("witness.example/w", [3; 32]).unwrap().verifier().to_text();
+    let policy = format!("# ours\nwitness w {witness} https://inside.example\nquorum w\n");
+    let wanted = audit::archive::Wanted {
+        from: Timestamp(START_MS + HOUR_MS),
+        to: Timestamp(START_MS + HOUR_MS * 3 / 2),
+        organisation: organisation.map(|id| id.parse().unwrap()),
+        disclose: Vec::new(),
+        keys: vec![key.verifier().clone()],
+        witnesses: Some(tlog::TrustPolicy::parse(&policy).unwrap()),
+        now: Timestamp(START_MS + 9 * HOUR_MS),
+    };
+    let mut file = Vec::new();
+    let summary = audit::archive::export(dir.path(), published.path(), &wanted, &mut file, |_, _| {}).await.unwrap();
+    let report = verify::archive::check(file.as_slice(), key.verifier(), |_| {}).unwrap();
+    assert_eq!((summary.in_use, summary.keys), (report.in_use, 1), "{report}");
+    assert_eq!(
+        (summary.entries, report.keys_inside.as_slice()),
+        (report.entries, &[(key.verifier().to_text(), true)][..])
+    );
+    (report, file)
+}
+
+fn holds(bytes: &[u8], what: &str) -> bool {
+    bytes.windows(what.len()).any(|window| window == what.as_bytes())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_shows_which_policies_were_in_use_when_it_begins() {
+    let own = b"the policies that came into use";
+    let result = |report: &verify::archive::ArchiveReport| {
+        let checks = report.to_json()["checks"].as_array().unwrap().clone();
+        let result = checks.iter().find(|one| one["check"] == "policies-in-use").unwrap()["result"].clone();
+        result.as_str().unwrap().to_owned()
+    };
+    for (organisation, names, in_use) in
+        [(None, false, 2), (None, true, 2), (Some("acme"), false, 2), (Some("acme"), true, 0)]
+    {
+        let (report, bytes) = second_hour(organisation, names, own).await;
+        assert!(report.is_ok() && report.warnings.is_empty() && report.complete.is_proven(), "{report}");
+        assert_eq!(report.in_use, in_use, "{organisation:?} {names}: {report}");
+        assert_eq!(result(&report), if in_use > 0 { "passed" } else { "not-done" });
+        // Nothing of another organisation comes with it, and no address of a witness or what somebody noted beside.
+        assert!(organisation.is_none() || !holds(&bytes, "bolt"), "{names}");
+        assert!(holds(&bytes, "witness.example/w+") && !holds(&bytes, "inside.example") && !holds(&bytes, "# ours"));
+
+        let (report, _) = second_hour(organisation, names, b"policies that nobody put in use").await;
+        assert_eq!(result(&report), if in_use > 0 { "failed" } else { "not-done" }, "{report}");
+    }
 }

@@ -179,9 +179,16 @@ async fn an_archive_is_checked_by_what_its_guide_says() {
         let fixed = ["audit", "export", "--directory", &log, "--from", from, "--out", &out];
         let made = acceptance::process::run("millgate", &[&fixed[..], more].concat()).unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let output = Command::new(python()).arg(here().join("by_hand.py")).arg(&out).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let by_hand: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let stranger = SigningKey::generate(key.split('+').next().unwrap(), [9; 32]).unwrap().verifier().to_text();
+        let by_hand = |key: &str| {
+            let output =
+                Command::new(python()).arg(here().join("by_hand.py")).args([out.as_str(), key]).output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            serde_json::from_slice::<Value>(&output.stdout).unwrap()
+        };
+        assert_eq!(by_hand(&stranger)["signature"], false);
+        let by_hand = by_hand(&key);
+        assert_eq!((&by_hand["signature"], &by_hand["gaps"]), (&json!(true), &json!([])));
         assert_eq!(json!([by_hand["size"], by_hand["root"]]), by_hand["signed"]);
         let ours = acceptance::process::run("millgate-verify", &["archive", &out, "--key", &key, "--json"]).unwrap();
         let ours: Value = serde_json::from_slice(&ours.stdout).unwrap();

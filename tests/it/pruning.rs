@@ -209,6 +209,8 @@ async fn a_broker_prunes_what_its_policy_keeps_no_longer_and_everybody_is_told()
     let report = json(&checked);
     assert_eq!((checked.status.code(), &report["pruned"]["below"]), (Some(0), &512.into()), "{report}");
     assert!(report["not_proven"].to_string().contains("what entries before 512 said"), "{report}");
+    // The start of the broker by then is gone with the others, and carried forward.
+    assert_eq!((&report["in_use"], &report["first"]), (&1.into(), &512.into()), "{report}");
     // Of whoever has no entry left, no name is left either.
     let bytes = std::fs::read(at("second/log.db")).unwrap();
     let holds = |name: &[u8]| bytes.windows(name.len()).any(|part| part == name);

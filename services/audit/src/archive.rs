@@ -2,6 +2,10 @@
 //!
 //! An archive is a tar file. Its entries stand in a [`tlog::walk`], which puts hashes in the place of all others, so that
 //! nothing between the first and the last can have been left out. One for a single organisation shows its entries alone.
+//! Beside them stand entries that say what else must be known of them: which policies were in use, what was erased, what is gone.
+
+mod in_use;
+mod keys;
 
 use crate::batch::ENTRIES_MAX;
 use crate::erase::event;
@@ -20,11 +24,10 @@ use std::path::Path;
 use tlog::range::cover;
 use tlog::tile::WIDTH;
 use tlog::walk::Step;
+use tlog::{TrustPolicy, VerifierKey};
 
 /// The format, as the manifest names it.
-pub const FORMAT: &str = "millgate-archive/2";
-/// The same of a log of which entries were pruned.
-pub const PRUNED_FORMAT: &str = "millgate-archive/3";
+pub const FORMAT: &str = "millgate-archive/4";
 const GUIDE: &str = include_str!("archive/guide.txt");
 /// Steps of a walk in one file of the archive.
 const PART_BYTES: usize = 1024 * 1024;
@@ -44,6 +47,10 @@ pub struct Wanted {
     pub organisation: Option<OrganisationId>,
     /// The values behind these commitments too.
     pub disclose: Vec<CommitmentClass>,
+    /// The log's keys, as far as they are known; those that its entries name come to them.
+    pub keys: Vec<VerifierKey>,
+    /// Its witnesses, if it has some.
+    pub witnesses: Option<TrustPolicy>,
     /// When the archive is made.
     pub now: Timestamp,
 }
@@ -67,6 +74,10 @@ pub struct Summary {
     pub not_disclosed: u64,
     /// Entries behind those of the time, that say what was erased of them.
     pub erasures: u64,
+    /// Entries before those of the time, that say which policies were in use. None where that cannot be shown.
+    pub in_use: u64,
+    /// Keys of the log that it names.
+    pub keys: u64,
     /// What is gone of the log, if the time that was asked for begins there.
     pub pruned: Option<u64>,
 }
@@ -105,10 +116,18 @@ pub async fn export(
         Some(_) => Vec::new(),
     };
     let pruned = pruned(&reader, wanted, publication.size()).await?;
+    let in_use = in_use::find(&mut publication, &shown, wanted.organisation.is_some())?;
+    let keys = keys::known(&reader, &publication, &wanted.keys).await?;
     let mut writer = Writer::new(out, wanted.now);
     writer.file("README.txt", GUIDE.as_bytes())?;
-    writer.file("manifest.json", &manifest(&publication, wanted, &erasures, pruned))?;
+    writer.file("manifest.json", &manifest(&publication, wanted, (&erasures, &in_use), pruned))?;
     writer.file("checkpoint", publication.note().as_bytes())?;
+    if !keys.is_empty() {
+        writer.file("keys", keys::lines(&keys).as_bytes())?;
+    }
+    if let Some(policy) = &wanted.witnesses {
+        writer.file("policy", keys::policy(policy, &keys).to_text().as_bytes())?;
+    }
     let summary = Summary {
         origin: publication.checkpoint().origin.clone(),
         size: publication.size(),
@@ -116,22 +135,34 @@ pub async fn export(
         first: shown.first().copied(),
         last: shown.last().copied(),
         erasures: erasures.len() as u64,
+        in_use: in_use.len() as u64,
+        keys: keys.len() as u64,
         pruned: pruned.map(|pruned| pruned.below),
         ..Summary::default()
     };
     // All of them stand behind the others, or among them.
     let beside: BTreeSet<u64> = erasures.into_iter().chain(pruned.map(|pruned| pruned.under)).collect();
     let last = shown.last().copied();
-    let beside: BTreeSet<u64> = beside.into_iter().filter(|index| last.is_none_or(|last| *index > last)).collect();
+    let mut beside: BTreeSet<u64> = beside.into_iter().filter(|index| last.is_none_or(|last| *index > last)).collect();
+    beside.extend(in_use);
     shown.extend(&beside);
+    shown.sort_unstable();
     let mut making = Making { wanted, beside, part: Part::default(), at: 0, contents: BTreeSet::new(), summary };
     let width = u64::from(WIDTH);
     for of_bundle in shown.chunk_by(|a, b| a / width == b / width) {
         let number = of_bundle.first().map_or(0, |index| index / width);
-        let bundle = publication.bundle(number)?;
-        let entry =
-            |index: &u64| bundle.get(usize::try_from(index % width).ok()?).map(|entry| (*index, entry.to_vec()));
-        let entries: Vec<(u64, Vec<u8>)> = of_bundle.iter().filter_map(entry).collect();
+        let entries = publication.bundle(number).map(|bundle| {
+            let entry = |index: &u64| Some((*index, bundle.get(usize::try_from(index % width).ok()?)?.to_vec()));
+            of_bundle.iter().filter_map(entry).collect::<Vec<_>>()
+        });
+        let entries = match entries {
+            // Of what is gone those are shown that are carried forward.
+            Err(ReadError::Pruned { .. }) => {
+                let entry = |index: &u64| Ok((*index, publication.entry(*index)?));
+                of_bundle.iter().map(entry).collect::<Result<Vec<_>, ReadError>>()
+            }
+            entries => entries,
+        }?;
         for (index, entry) in &entries {
             making.skip_to(&mut publication, *index)?;
             making.show(*index, entry)?;
@@ -180,9 +211,14 @@ async fn pruned(reader: &Reader, wanted: &Wanted, size: u64) -> Result<Option<Pr
     Ok(pruned.filter(|pruned| pruned.under < size && pruned.concerns(0, Some(wanted.from))))
 }
 
-fn manifest(publication: &Publication, wanted: &Wanted, erasures: &[u64], pruned: Option<Pruned>) -> Vec<u8> {
+fn manifest(
+    publication: &Publication,
+    wanted: &Wanted,
+    (erasures, in_use): (&[u64], &[u64]),
+    pruned: Option<Pruned>,
+) -> Vec<u8> {
     let mut members = vec![
-        ("format", Value::text(if pruned.is_some() { PRUNED_FORMAT } else { FORMAT })),
+        ("format", Value::text(FORMAT)),
         ("from", Value::text(wanted.from.to_rfc3339())),
         ("made", Value::text(wanted.now.to_rfc3339())),
         ("origin", Value::text(publication.checkpoint().origin.as_str())),
@@ -193,9 +229,11 @@ fn manifest(publication: &Publication, wanted: &Wanted, erasures: &[u64], pruned
         classes.sort_unstable();
         members.push(("disclose", Value::texts(classes)));
     }
-    if !erasures.is_empty() {
-        let indices = erasures.iter().map(|index| Value::int(i64::try_from(*index).unwrap_or(i64::MAX)));
-        members.push(("erasures", Value::Array(indices.collect())));
+    for (name, indices) in [("erasures", erasures), ("in_use", in_use)] {
+        if !indices.is_empty() {
+            let indices = indices.iter().map(|index| Value::int(i64::try_from(*index).unwrap_or(i64::MAX)));
+            members.push((name, Value::Array(indices.collect())));
+        }
     }
     let under = pruned.map(|pruned| Value::int(i64::try_from(pruned.under).unwrap_or(i64::MAX)));
     members.extend(under.map(|under| ("pruning", under)));
@@ -252,7 +290,7 @@ async fn shown(reader: &Reader, publication: &mut Publication, wanted: &Wanted) 
 
 struct Making<'w> {
     wanted: &'w Wanted,
-    /// Entries that are shown because they say what was erased of the others.
+    /// Entries that are shown because of what they say of the others.
     beside: BTreeSet<u64>,
     part: Part,
     /// Entries that steps stand for already.

@@ -487,7 +487,7 @@ async fn tail(args: TailArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn fsck(args: &FsckArgs) -> anyhow::Result<ExitCode> {
-    let Located { store, published, index } = args.store.locate()?;
+    let Located { store, published, index, .. } = args.store.locate()?;
     let published = args.published.clone().or(published.filter(|_| args.store.config.is_some()));
     let terminal = std::io::stderr().is_terminal();
     let progress = move |done: u64, total: u64| {

@@ -115,20 +115,23 @@ pub(crate) struct Located {
     pub published: Option<PathBuf>,
     /// Where the broker keeps the index.
     pub index: Option<PathBuf>,
+    /// Everything else that the configuration says of the log.
+    pub audit: Option<Box<Audit>>,
 }
 
 impl StoreArgs {
     pub(crate) fn locate(&self) -> anyhow::Result<Located> {
         if let Some(file) = &self.config {
             let config = read(file)?;
-            let (store, index) = (of(&config.audit)?, Some(config.audit.directory));
-            return Ok(Located { store, published: Some(config.audit.publish_directory), index });
+            let (store, audit) = (of(&config.audit)?, config.audit);
+            let (index, published) = (Some(audit.directory.clone()), Some(audit.publish_directory.clone()));
+            return Ok(Located { store, published, index, audit: Some(Box::new(audit)) });
         }
         match (&self.directory, self.database.access()?) {
             (Some(_), Some(_)) => bail!("`--directory` and `--store` name two stores; keep one"),
             (None, Some(access)) => {
                 let store = StoreAt::Postgres { access: Box::new(access), origin: self.origin.clone() };
-                Ok(Located { store, published: None, index: None })
+                Ok(Located { store, published: None, index: None, audit: None })
             }
             (Some(directory), None) => {
                 if !directory.join("log.db").exists() {
@@ -138,6 +141,7 @@ impl StoreArgs {
                     store: StoreAt::Directory(directory.clone()),
                     published: Some(directory.join("published")),
                     index: Some(directory.clone()),
+                    audit: None,
                 })
             }
             (None, None) => bail!("name the log: `--directory DIR`, `--store URL`, or the broker's `--config FILE`"),

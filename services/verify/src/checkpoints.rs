@@ -1,9 +1,11 @@
 //! Every signed checkpoint that the log has kept, compared with the tree of its entries as that grows.
 
+use crate::clocks::Clocks;
 use crate::findings::Findings;
 use crate::keys::{KeyRing, Refusal};
 use crate::report::count;
 use crate::store::{Store, Stored, names};
+use crate::verdict::Point;
 use std::collections::VecDeque;
 use std::ops::Range;
 use tlog::{Checkpoint, Hash, VerifierKey};
@@ -282,7 +284,7 @@ impl<'a> Checkpoints<'a> {
         &mut self,
         size: u64,
         root: Hash,
-        keys: &mut KeyRing,
+        (keys, clocks): (&mut KeyRing, &mut Clocks<'_>),
         (findings, warnings): (&mut Findings, &mut Findings),
     ) {
         while self.next_size().is_some_and(|next| next <= size) {
@@ -290,8 +292,13 @@ impl<'a> Checkpoints<'a> {
                 if next.size == size {
                     let path = kept_path(size);
                     self.compare(&path, &next, root, findings);
-                    let unsigned = if next.root == root { keys.confirm(size, &note, &signers) } else { Vec::new() };
-                    unsigned.iter().for_each(|what| findings.add(0..0, format!("kept checkpoint `{path}`: {what}")));
+                    if next.root == root {
+                        clocks.checkpoint(size, &note, findings);
+                        let mut findings = findings.of(Point::Keys);
+                        for what in keys.confirm(size, &note, &signers) {
+                            findings.add(0..0, format!("kept checkpoint `{path}`: {what}"));
+                        }
+                    }
                 } else {
                     self.unchecked += 1;
                 }

@@ -1,7 +1,8 @@
 //! Collecting findings: bounded in number, files that lack side by side told in one.
 
 use crate::report::Finding;
-use std::ops::Range;
+use crate::verdict::{Point, Points};
+use std::ops::{Deref, DerefMut, Range};
 use tlog::tile::{Kind, TilePath};
 
 /// More than this nobody reads; a hostile log could have one per entry.
@@ -14,6 +15,36 @@ pub struct Findings {
     list: Vec<Finding>,
     left_off: u64,
     missing: Vec<MissingFiles>,
+    /// The check that what comes next belongs to.
+    check: Point,
+    failed: Points,
+}
+
+/// The same findings while one check is made: what is added belongs to that.
+#[derive(Debug)]
+pub struct Of<'f> {
+    findings: &'f mut Findings,
+    before: Point,
+}
+
+impl Deref for Of<'_> {
+    type Target = Findings;
+
+    fn deref(&self) -> &Findings {
+        self.findings
+    }
+}
+
+impl DerefMut for Of<'_> {
+    fn deref_mut(&mut self) -> &mut Findings {
+        self.findings
+    }
+}
+
+impl Drop for Of<'_> {
+    fn drop(&mut self) {
+        self.findings.check = self.before;
+    }
 }
 
 /// Neighbouring files of one kind that are not there.
@@ -25,25 +56,44 @@ struct MissingFiles {
 }
 
 impl Findings {
+    /// For what belongs to this check, until it is dropped.
+    pub fn of(&mut self, check: Point) -> Of<'_> {
+        let before = std::mem::replace(&mut self.check, check);
+        Of { findings: self, before }
+    }
+
+    /// The check has failed, as a finding of another one tells.
+    pub fn fail(&mut self, check: Point) {
+        self.failed.insert(check);
+    }
+
+    /// The checks that something was found against, listed or not.
+    pub fn failed(&self) -> Points {
+        self.failed
+    }
+
     /// `entries` is a range of indexes; an empty one stands for no entry at all. The same of the next entry is one finding.
     pub fn add(&mut self, entries: Range<u64>, what: impl AsRef<str>) {
-        let what = printable(what.as_ref());
+        let (check, what) = (self.check, printable(what.as_ref()));
+        self.failed.insert(check);
         let entries =
             entries.end.checked_sub(1).filter(|last| *last >= entries.start).map(|last| (entries.start, last));
-        if let (Some((first, last)), Some(Finding { what: before, entries: Some(listed) })) =
+        if let (Some((first, last)), Some(Finding { check: of, what: before, entries: Some(listed) })) =
             (entries, self.list.last_mut())
             && listed.1.checked_add(1) == Some(first)
             && *before == what
+            && *of == check
         {
             listed.1 = last;
         } else if self.is_full() {
             self.left_off += 1;
         } else {
-            self.list.push(Finding { what, entries });
+            self.list.push(Finding { check, what, entries });
         }
     }
 
     pub fn missing(&mut self, file: TilePath, entries: Range<u64>) {
+        self.failed.insert(check_of(file));
         let full = self.missing.len() >= LISTED_MAX;
         let run = self.missing.iter_mut().find(|run| run.last.kind == file.kind && run.entries.end == entries.start);
         match run {
@@ -61,10 +111,18 @@ impl Findings {
     /// The findings in the order of their entries, those without first; and how many are not listed.
     pub fn finish(mut self) -> (Vec<Finding>, u64) {
         for run in std::mem::take(&mut self.missing) {
-            self.add(run.entries.clone(), run.what());
+            self.of(check_of(run.first)).add(run.entries.clone(), run.what());
         }
         self.list.sort_by_key(|finding| finding.entries);
         (self.list, self.left_off)
+    }
+}
+
+/// Which check lacks a file.
+fn check_of(file: TilePath) -> Point {
+    match file.kind {
+        Kind::Entries => Point::EntriesPresent,
+        Kind::Tile(_) => Point::Tree,
     }
 }
 
@@ -122,6 +180,31 @@ mod tests {
         [(3, "x"), (4, "x"), (5, "y"), (7, "y")].into_iter().for_each(|(at, what)| findings.add(at..at + 1, what));
         let listed: Vec<_> = findings.finish().0.iter().map(ToString::to_string).collect();
         assert_eq!(listed, ["entries 3 to 4: x", "entry 5: y", "entry 7: y"]);
+    }
+
+    #[test]
+    fn what_is_found_belongs_to_the_check_that_was_made() {
+        let mut findings = Findings::default();
+        findings.of(Point::Keys).of(Point::Tree).add(3..4, "x");
+        findings.of(Point::Keys).add(4..5, "x");
+        findings.add(5..6, "x");
+        (0..1_000).for_each(|i| findings.add(10 + 2 * i..11 + 2 * i, "x"));
+        findings.of(Point::Outcomes).add(0..0, "left off");
+        findings.missing(TilePath { kind: Kind::Entries, index: 0, width: 256 }, 0..256);
+        let failed = findings.failed();
+        for (point, has) in [
+            (Point::Tree, true),
+            (Point::Keys, true),
+            (Point::EntryForm, true),
+            (Point::Outcomes, true),
+            (Point::EntriesPresent, true),
+            (Point::Pruning, false),
+        ] {
+            assert_eq!(failed.has(point), has, "{point:?}");
+        }
+        let (listed, _) = findings.finish();
+        let first: Vec<Point> = listed.iter().take(3).map(|finding| finding.check).collect();
+        assert_eq!(first, [Point::Tree, Point::Keys, Point::EntryForm]);
     }
 
     #[test]

@@ -10,6 +10,7 @@
 pub mod archive;
 mod bundle;
 mod checkpoints;
+mod clocks;
 pub mod disclosed;
 mod facts;
 mod findings;
@@ -24,3 +25,4 @@ pub mod report;
 mod rules;
 mod store;
 mod tree;
+pub mod verdict;

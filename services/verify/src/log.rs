@@ -10,13 +10,15 @@
 //!    Entries that were pruned need not be there, if an entry in the tree says so and nothing is wrong with it ([`crate::pruned`]);
 //!    their hashes must be, and those that it carries forward;
 //! 5. every organisation's entries are numbered without gap or fork, every outcome belongs to one earlier allowed exchange
-//!    that has no other, and every decision names policies that were in use.
+//!    that has no other, and every decision names policies that were in use;
+//! 6. no entry is later than the cosignatures over it, nor much earlier than those that do not have it yet, where witnesses count.
 //!
 //! Where entries and stored hashes disagree, the signed roots tell which of them was changed. The check goes on with the
 //! right one, so that a single damage is a single finding.
 
 use crate::bundle::{Bundle, Problem, differences};
 use crate::checkpoints::{Checkpoints, kept_path, load, load_judged, newest_kept, notes_below};
+use crate::clocks::{Clocks, NO_WITNESSES};
 use crate::facts::Facts;
 use crate::findings::Findings;
 use crate::incarnation::Incarnation;
@@ -26,11 +28,12 @@ use crate::report::{Report, count};
 use crate::rules::Rules;
 use crate::store::{Store, Stored};
 use crate::tree::{self, Tree};
+use crate::verdict::{Point, Points, Results};
 use model::pruning::Pruning;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use tlog::tile::{Kind, TilePath};
-use tlog::{Checkpoint, Hash, VerifierKey, checkpoint::CheckpointError};
+use tlog::{Checkpoint, Hash, TrustPolicy, VerifierKey, checkpoint::CheckpointError};
 
 /// After this many bundles in a row of which neither entries nor hashes are there, nothing more is looked for: the size in
 /// a hostile checkpoint can be anything.
@@ -107,9 +110,23 @@ pub fn check_with_progress(
     remembered: Option<&Remembered>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Report, Unusable> {
+    check_trusting(dir, &TrustPolicy::of_keys(keys.to_vec()), remembered, progress)
+}
+
+/// The same by a policy that names the keys of this one log, and witnesses whose clocks its entries are held against.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_trusting(
+    dir: &Path,
+    policy: &TrustPolicy,
+    remembered: Option<&Remembered>,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Report, Unusable> {
+    let keys: Vec<VerifierKey> = policy.logs.iter().map(|log| log.key.clone()).collect();
     std::fs::read_dir(dir).map_err(|source| Unusable::Directory { dir: dir.to_owned(), source })?;
     let store = Store::new(dir);
-    let (mut findings, ring) = (Findings::default(), KeyRing::new(keys));
+    let (mut findings, ring) = (Findings::default(), KeyRing::new(&keys));
     let note = match load(&store, "checkpoint") {
         Ok(note) => Ok(note),
         Err(None) => return Err(Unusable::NoCheckpoint(dir.to_owned())),
@@ -118,7 +135,7 @@ pub fn check_with_progress(
     let why = match note.as_ref().map_err(Clone::clone).and_then(|note| ring.judge(note)) {
         Ok(published) => {
             let note = note.unwrap_or_default();
-            return Ok(Check::new(&store, ring, &published, remembered, findings).run(&note, progress).0);
+            return Ok(Check::new(&store, ring, &published, (policy, remembered), findings).run(&note, progress).0);
         }
         Err(why) => why,
     };
@@ -128,18 +145,23 @@ pub fn check_with_progress(
         && published.origin == ring.name()
     {
         // Perhaps by a key that the entries announce. Whether it is, the walk along them tells.
-        let check = Check::new(&store, ring.clone(), &published, remembered, Findings::default());
+        let check = Check::new(&store, ring.clone(), &published, (policy, remembered), Findings::default());
         if let (report, true) = check.run(&note, progress) {
             return Ok(report);
         }
     }
-    findings.add(0..0, format!("`checkpoint`: {why}"));
+    let mut of_signature = findings.of(Point::CheckpointSignature);
+    of_signature.add(0..0, format!("`checkpoint`: {why}"));
     let Some(published) = kept else {
-        findings.add(0..0, "no kept checkpoint verifies either, so nothing else was checked; is it the right key?");
-        return Ok(Report { origin: ring.name().to_owned(), findings: findings.finish().0, ..Report::default() });
+        of_signature.add(0..0, "no kept checkpoint verifies either, so nothing else was checked; is it the right key?");
+        drop(of_signature);
+        let verdict = Results::only(&Point::OF_LOG, &[Point::CheckpointSignature], "no checkpoint verifies");
+        let (origin, findings) = (ring.name().to_owned(), findings.finish().0);
+        return Ok(Report { origin, verdict, findings, ..Report::default() });
     };
+    drop(of_signature);
     let note = load(&store, &kept_path(published.size)).unwrap_or_default();
-    Ok(Check::new(&store, ring, &published, remembered, findings).run(&note, progress).0)
+    Ok(Check::new(&store, ring, &published, (policy, remembered), findings).run(&note, progress).0)
 }
 
 /// Kept notes of trees of fewer than `below` entries, the largest first; at most some hundred.
@@ -163,6 +185,11 @@ struct Check<'a> {
     lost: Option<u64>,
     rules: Rules,
     checkpoints: Checkpoints<'a>,
+    clocks: Clocks<'a>,
+    /// What its entries give to check.
+    seen: Points,
+    /// The remembered checkpoint was compared.
+    is_met: bool,
     findings: Findings,
     warnings: Findings,
     absent: u64,
@@ -192,11 +219,11 @@ impl<'a> Check<'a> {
         store: &'a Store,
         keys: KeyRing,
         published: &'a Checkpoint,
-        remembered: Option<&'a Remembered>,
+        (policy, remembered): (&'a TrustPolicy, Option<&'a Remembered>),
         findings: Findings,
     ) -> Self {
         let mut warnings = Findings::default();
-        let checkpoints = Checkpoints::new(store, published.size, &mut warnings);
+        let checkpoints = Checkpoints::new(store, published.size, &mut warnings.of(Point::KeptCheckpoints));
         let report = Report {
             origin: published.origin.clone(),
             size: published.size,
@@ -212,6 +239,9 @@ impl<'a> Check<'a> {
             lost: None,
             rules: Rules::default(),
             checkpoints,
+            clocks: Clocks::new(policy),
+            seen: Points::default(),
+            is_met: false,
             findings,
             warnings,
             absent: 0,
@@ -254,7 +284,8 @@ impl<'a> Check<'a> {
                     let from = bundle.entries().end;
                     self.lost.get_or_insert(from);
                     self.rules.hole(from..size);
-                    return self.findings.add(from..size, "not looked for, because so much before is missing");
+                    let what = "not looked for, because so much before is missing";
+                    return self.findings.of(Point::EntriesPresent).add(from..size, what);
                 }
             }
         }
@@ -269,7 +300,7 @@ impl<'a> Check<'a> {
         self.report.tiles += u64::from(stored.is_ok());
         let settled = self.settle(bundle, tile, stored);
         self.follow_rules(bundle, &settled.damaged);
-        self.grow(bundle, settled.leaves);
+        self.grow(bundle, settled.leaves, &settled.damaged);
     }
 
     /// A bundle of entries that are gone, or may be: what is signed is their hashes.
@@ -297,7 +328,7 @@ impl<'a> Check<'a> {
                     let time = facts.time.to_rfc3339();
                     let what =
                         format!("pruned under entry {} as one of before {}, and is of {time}", said.index, said.before);
-                    self.findings.add(index..index + 1, what);
+                    self.findings.of(Point::Pruning).add(index..index + 1, what);
                 }
             }
         }
@@ -305,7 +336,7 @@ impl<'a> Check<'a> {
             let position = usize::try_from(index - bundle.entries().start).unwrap_or(usize::MAX);
             self.carried(*index, hash(position), &said);
         }
-        self.grow(bundle, leaves);
+        self.grow(bundle, leaves, std::slice::from_ref(&bundle.entries()));
         if bundle.entries().end == said.minimum {
             self.rules.begin(&said, &mut self.findings);
         }
@@ -318,20 +349,20 @@ impl<'a> Check<'a> {
         let bytes = pruned::carried(index, &mut |path, bytes_max| read_file(store, path, bytes_max));
         let Some(bytes) = bytes else {
             let what = format!("entry {} says that it is carried forward, and it is not there", said.index);
-            return self.findings.add(at, what);
+            return self.findings.of(Point::Pruning).add(at, what);
         };
         match Facts::of_entry(&bytes) {
             Ok(facts) if leaf == Some(tlog::leaf_hash(&bytes)) => {
                 self.report.entries += 1;
                 if let Some(change) = &facts.key {
-                    self.keys.said(index, change, &mut self.findings);
+                    self.keys.said(index, change, &mut self.findings.of(Point::Keys));
                 }
                 if let Some(first) = facts.incarnation.as_ref().filter(|_| index == 0) {
                     self.report.incarnation = Incarnation::read(first);
                 }
                 self.rules.carried(index, &facts, said, &mut self.findings);
             }
-            _ => self.findings.add(at, "carried forward, and not what was logged"),
+            _ => self.findings.of(Point::Pruning).add(at, "carried forward, and not what was logged"),
         }
     }
 
@@ -368,7 +399,7 @@ impl<'a> Check<'a> {
             _ => ("does not belong to its hash in", bundle.leaves.clone()),
         };
         for entries in &damaged {
-            self.findings.add(entries.clone(), format!("{what} `{}`", tile.to_path()));
+            self.findings.of(Point::Tree).add(entries.clone(), format!("{what} `{}`", tile.to_path()));
         }
         Settled { leaves: Some(leaves), damaged }
     }
@@ -406,13 +437,13 @@ impl<'a> Check<'a> {
             Problem::Damaged(why) => format!("entry bundle `{}`: {why}", bundle.path.to_path()),
         };
         let Some(stored) = stored else {
-            self.findings.add(bundle.entries(), why);
+            self.findings.of(Point::EntriesPresent).add(bundle.entries(), why);
             return vec![bundle.entries()];
         };
         let damaged: Vec<_> = differences(&bundle.leaves, stored).iter().map(|run| entries_of(bundle, run)).collect();
         let all = [bundle.entries()];
         for entries in if damaged.is_empty() { &all[..] } else { &damaged } {
-            self.findings.add(entries.clone(), &why);
+            self.findings.of(Point::EntriesPresent).add(entries.clone(), &why);
         }
         damaged
     }
@@ -441,8 +472,9 @@ impl<'a> Check<'a> {
         match facts {
             Ok(facts) => {
                 self.report.entries += 1;
+                self.seen.see(facts);
                 if let Some(change) = &facts.key {
-                    self.keys.said(index, change, &mut self.findings);
+                    self.keys.said(index, change, &mut self.findings.of(Point::Keys));
                 }
                 if let Some(first) = facts.incarnation.as_ref().filter(|_| index == 0) {
                     self.report.incarnation = Incarnation::read(first);
@@ -455,21 +487,29 @@ impl<'a> Check<'a> {
                 self.rules.entry(index, facts, &mut self.findings, &mut self.warnings, lookup);
             }
             Err(why) => {
-                self.findings.add(index..index + 1, format!("not an entry: {why}"));
+                self.findings.of(Point::EntryForm).add(index..index + 1, format!("not an entry: {why}"));
                 self.rules.hole(index..index + 1);
             }
         }
     }
 
     /// Appends to the tree and compares it with whatever is signed or stored on the way.
-    fn grow(&mut self, bundle: &Bundle, leaves: Option<Vec<Hash>>) {
+    fn grow(&mut self, bundle: &Bundle, leaves: Option<Vec<Hash>>, damaged: &[Range<u64>]) {
         if self.lost.is_some() {
             return;
         }
         match leaves {
             Some(leaves) => {
-                for leaf in leaves {
+                // Where there are more or fewer than there must be, positions are no indexes.
+                let facts = if bundle.facts.len() == leaves.len() { bundle.facts.as_slice() } else { &[] };
+                let mut facts = facts.iter();
+                for (index, leaf) in (bundle.entries().start..).zip(leaves) {
                     self.tree.push(leaf);
+                    if let Some(Ok(facts)) = facts.next()
+                        && !damaged.iter().any(|run| run.contains(&index))
+                    {
+                        self.clocks.see(index, facts.time);
+                    }
                     self.reached();
                 }
             }
@@ -503,19 +543,23 @@ impl<'a> Check<'a> {
             return;
         }
         let root = self.tree.root();
-        self.checkpoints.reach(size, root, &mut self.keys, (&mut self.findings, &mut self.warnings));
+        let Self { checkpoints, keys, clocks, findings, warnings, .. } = self;
+        let (findings, warnings) = (&mut findings.of(Point::KeptCheckpoints), &mut warnings.of(Point::KeptCheckpoints));
+        checkpoints.reach(size, root, (&mut *keys, clocks), (findings, warnings));
         if self.published.size == size {
-            self.checkpoints.compare("checkpoint", self.published, root, &mut self.findings);
+            checkpoints.compare("checkpoint", self.published, root, findings);
+            if self.published.root != root {
+                // Told with the kept ones that do not fit either.
+                findings.fail(Point::Tree);
+            }
         }
-        match remembered {
-            Some(Remembered { checkpoint, signers, .. }) if checkpoint.root == root => {
-                self.keys.signed_by(size, signers)
-            }
-            Some(Remembered { name, .. }) => {
-                let what = format!("the log was rewritten: `{name}` remembers another root of {size} entries");
-                self.findings.add(0..size, what);
-            }
-            None => {}
+        let Some(remembered) = remembered else { return };
+        self.is_met = true;
+        if remembered.checkpoint.root == root {
+            keys.signed_by(size, &remembered.signers);
+        } else {
+            let what = format!("the log was rewritten: `{}` remembers another root of {size} entries", remembered.name);
+            findings.of(Point::RememberedCheckpoint).add(0..size, what);
         }
     }
 
@@ -526,9 +570,11 @@ impl<'a> Check<'a> {
         self.finish_checkpoints();
         self.finish_pruned();
         let is_signed = self.finish_published(note);
+        self.finish_verdict(note);
         self.report.open = self.rules.finish(&mut self.warnings);
         self.report.organisations = self.rules.organisations();
         self.report.checkpoints = self.checkpoints.verified();
+        self.report.verdict.fail(self.findings.failed());
         (self.report.findings, self.report.findings_left_off) = self.findings.finish();
         (self.report.warnings, self.report.warnings_left_off) = self.warnings.finish();
         (self.report, is_signed)
@@ -542,7 +588,7 @@ impl<'a> Check<'a> {
                 "entries before {} are gone, and entry {}, which should say so, is not in the tree",
                 said.minimum, said.index
             );
-            self.findings.add(0..said.minimum, what);
+            self.findings.of(Point::Pruning).add(0..said.minimum, what);
         }
         let mut pruned = Pruned::of(said);
         pruned.shortest = self.rules.shortest().unwrap_or(pruned.shortest);
@@ -555,14 +601,14 @@ impl<'a> Check<'a> {
             Ok((checkpoint, signers)) => {
                 self.keys.signed_by(checkpoint.size, &signers);
                 for what in self.keys.doubts(note, checkpoint.size) {
-                    self.findings.add(0..0, format!("`checkpoint`: {what}"));
+                    self.findings.of(Point::Keys).add(0..0, format!("`checkpoint`: {what}"));
                 }
                 true
             }
             // Nobody's is told by whoever asked for this.
             Err(Refusal::Unknown) => false,
             Err(Refusal::Other(why)) => {
-                self.findings.add(0..0, format!("`checkpoint`: {why}"));
+                self.findings.of(Point::CheckpointSignature).add(0..0, format!("`checkpoint`: {why}"));
                 false
             }
         }
@@ -570,39 +616,75 @@ impl<'a> Check<'a> {
 
     fn finish_checkpoints(&mut self) {
         let size = self.published.size;
-        let (beyond, earlier) = self.checkpoints.finish(&self.keys, &mut self.findings, &mut self.warnings);
+        let (beyond, earlier) = self.checkpoints.finish(
+            &self.keys,
+            &mut self.findings.of(Point::KeptCheckpoints),
+            &mut self.warnings.of(Point::KeptCheckpoints),
+        );
         self.report.keys = self.keys.report(earlier);
         if let Some(warning) = self.report.keys.warning() {
-            self.warnings.add(0..0, warning);
+            self.warnings.of(Point::Keys).add(0..0, warning);
         }
         if let Some((beyond, path)) = beyond {
             // A log that is being written to may have grown since its checkpoint was read.
             let now = load_judged(self.store, "checkpoint", &self.keys).map_or(size, |checkpoint| checkpoint.size);
             if now < beyond {
-                self.tell_cut(&path, beyond);
+                self.tell_cut(Point::KeptCheckpoints, &path, beyond);
             }
         }
         if let Some(remembered) = self.remembered.filter(|remembered| remembered.checkpoint.size > size) {
-            self.tell_cut(&remembered.name, remembered.checkpoint.size);
+            self.is_met = true;
+            self.tell_cut(Point::RememberedCheckpoint, &remembered.name, remembered.checkpoint.size);
         }
         let (unchecked, from) = (self.checkpoints.unchecked(), self.lost.unwrap_or(0));
         if unchecked > 0 {
             let these = count(unchecked, "kept checkpoint", "kept checkpoints");
-            self.findings
-                .add(from..size, format!("{these} could not be compared, because the tree there is not known"));
+            let what = format!("{these} could not be compared, because the tree there is not known");
+            self.findings.of(Point::KeptCheckpoints).add(from..size, what);
         }
         if self.lost.is_some() {
-            self.findings.add(from..size, "the published checkpoint could not be compared with the entries");
+            let what = "the published checkpoint could not be compared with the entries";
+            self.findings.of(Point::Tree).add(from..size, what);
         }
         if size > 0 && load_judged(self.store, &kept_path(size), &self.keys).is_err() {
-            self.warnings.add(0..0, format!("`checkpoint` is not kept as `{}`", kept_path(size)));
+            let what = format!("`checkpoint` is not kept as `{}`", kept_path(size));
+            self.warnings.of(Point::KeptCheckpoints).add(0..0, what);
         }
     }
 
-    fn tell_cut(&mut self, name: &str, remembers: u64) {
+    /// What was checked, and why not the rest.
+    fn finish_verdict(&mut self, note: &str) {
+        let verdict = &mut self.report.verdict;
+        verdict.not_done(Point::Cosignatures, NO_WITNESSES);
+        if self.checkpoints.verified() == 0 {
+            verdict.not_done(Point::KeptCheckpoints, "none is kept that is signed by a key which counts");
+        }
+        match self.remembered {
+            None => verdict.not_done(Point::RememberedCheckpoint, "none was given (`--checkpoint`)"),
+            Some(_) if !self.is_met => verdict.not_done(Point::RememberedCheckpoint, "the tree was lost before it"),
+            Some(_) => {}
+        }
+        let unknown = "some entries are missing or damaged, and nothing is known of these";
+        verdict.of_entries(self.seen, (!self.rules.is_whole()).then_some(unknown));
+        if self.rules.unruled() > 0 {
+            verdict.not_done(Point::PoliciesInUse, "which policies were in use is not known of all decisions");
+        }
+        if self.said.is_none() && !self.seen.has(Point::Pruning) {
+            verdict.not_done(Point::Pruning, "nothing was pruned");
+        }
+        let mut clocks = std::mem::take(&mut self.clocks);
+        if self.lost.is_none() && self.tree.root() == self.published.root {
+            clocks.checkpoint(self.published.size, note, &mut self.findings);
+        }
+        if let Some(why) = clocks.finish(&mut self.findings) {
+            verdict.not_done(Point::Clocks, why);
+        }
+    }
+
+    fn tell_cut(&mut self, check: Point, name: &str, remembers: u64) {
         let size = self.published.size;
         let has = format!("`{name}` remembers {remembers} entries, the published log has {size}");
-        self.findings.add(size..remembers, format!("the log was cut: {has}"));
+        self.findings.of(check).add(size..remembers, format!("the log was cut: {has}"));
     }
 }
 

@@ -14,18 +14,21 @@ use verify::proof::{self, ProofReport};
 use verify::pruned::Pruned;
 use verify::receipt::{self, ReceiptReport, Shown};
 use verify::report::{Finding, Report};
+use verify::verdict::{Point, Results};
 
 const HELP: &str = "\
 Verifies logs of Millgate, offline and trusting nobody but the keys it is given.
 
 usage: millgate-verify log DIR TRUST [--checkpoint FILE] [--kept DAYS] [--json]
-       millgate-verify archive FILE TRUST [--json]
+       millgate-verify archive FILE TRUST [--complete] [--json]
        millgate-verify proof FILE TRUST [--entry FILE] [--json]
        millgate-verify receipt FILE TRUST [--proof FILE] [--checkpoint FILE] [--at TIME] [--json]
        millgate-verify [log | archive | proof | receipt] --help | --version
 
 TRUST is `--key VKEY`, the log's public key, several times if it has had several, or `--policy FILE`, a trust policy (C2SP tlog-policy) that names the log and the
 witnesses that must have cosigned.
+
+What is printed begins with the checks by name, each passed, failed or not done. Exit code: 0 nothing failed, 1 something did, 2 there was nothing to check.
 
 `millgate-verify log --help` and so on say more.
 ";
@@ -38,7 +41,8 @@ usage: millgate-verify log DIR TRUST [--checkpoint FILE] [--kept DAYS] [--json]
 
   DIR                the directory the log is published to, or a copy of it
   --key VKEY         the log's public key, written `name+hash+key`; again for each that the log has had since; or
-  --policy FILE      a trust policy (C2SP tlog-policy) that names the log, and the witnesses that must have cosigned
+  --policy FILE      a trust policy (C2SP tlog-policy) that names the log, and the witnesses that must have cosigned, against
+                     whose clocks entries are held
   --checkpoint FILE  a checkpoint of this log that you have put aside earlier: shows a log that was cut or rewritten
                      together with all the checkpoints it has kept
   --kept DAYS        for how many days the plant has said that it keeps entries, as in `3650d`: shows that some were
@@ -55,12 +59,14 @@ const ARCHIVE_HELP: &str = "\
 Verifies an archive of a part of a log: that its entries are those that the log has signed, that none is missing between the
 first and the last, and that what comes with them is what they name. Says also what the archive does not prove.
 
-usage: millgate-verify archive FILE TRUST [--json]
+usage: millgate-verify archive FILE TRUST [--complete] [--json]
 
-  FILE        the archive, as `millgate audit export` writes it; `-` reads standard input
-  --key VKEY  the log's public key, written `name+hash+key`; or
+  FILE           the archive, as `millgate audit export` writes it; `-` reads standard input
+  --key VKEY     the log's public key, written `name+hash+key`; or
   --policy FILE  a trust policy (C2SP tlog-policy) that names the log, and the witnesses that must have cosigned
-  --json      one JSON object instead of text
+  --complete     it must be proven that nothing of the time that the archive says it is of is missing, also before its first
+                 entry and behind its last. Which time that is nobody has signed: compare it with what you asked for
+  --json         one JSON object instead of text
 
 exit code: 0 the archive is fine, 1 it is not (what and which entries is printed), 2 there was nothing to check
 
@@ -134,6 +140,8 @@ struct FileArguments {
     file: PathBuf,
     trust: TrustArgument,
     beside: Option<PathBuf>,
+    /// Of an archive: that something may be missing at its edges is a finding.
+    complete: bool,
     json: bool,
 }
 
@@ -213,10 +221,12 @@ fn parse(arguments: Vec<OsString>) -> Result<Command, String> {
         Some("--version" | "-V") => Ok(Command::Version),
         Some("log") => parse_log(arguments),
         Some("archive") => {
-            Ok(parse_file("archive", None, arguments)?.map_or(Command::Help(ARCHIVE_HELP), Command::Archive))
+            let arguments = parse_file("archive", (None, &["--complete"]), arguments)?;
+            Ok(arguments.map_or(Command::Help(ARCHIVE_HELP), Command::Archive))
         }
         Some("proof") => {
-            Ok(parse_file("proof", Some("--entry"), arguments)?.map_or(Command::Help(PROOF_HELP), Command::Proof))
+            let arguments = parse_file("proof", (Some("--entry"), &[]), arguments)?;
+            Ok(arguments.map_or(Command::Help(PROOF_HELP), Command::Proof))
         }
         Some("receipt") => parse_receipt(arguments),
         _ => Err(format!(
@@ -227,7 +237,7 @@ fn parse(arguments: Vec<OsString>) -> Result<Command, String> {
 }
 
 fn parse_log(arguments: impl Iterator<Item = OsString>) -> Result<Command, String> {
-    let Some(mut given) = Given::parse("log", "DIR", &["--checkpoint", "--kept"], arguments)? else {
+    let Some(mut given) = Given::parse("log", "DIR", (&["--checkpoint", "--kept"], &[]), arguments)? else {
         return Ok(Command::Help(LOG_HELP));
     };
     let (checkpoint, kept) = (given.own("--checkpoint").map(PathBuf::from), given.own("--kept"));
@@ -241,7 +251,8 @@ fn parse_log(arguments: impl Iterator<Item = OsString>) -> Result<Command, Strin
 }
 
 fn parse_receipt(arguments: impl Iterator<Item = OsString>) -> Result<Command, String> {
-    let Some(mut given) = Given::parse("receipt", "FILE", &["--proof", "--checkpoint", "--at"], arguments)? else {
+    let Some(mut given) = Given::parse("receipt", "FILE", (&["--proof", "--checkpoint", "--at"], &[]), arguments)?
+    else {
         return Ok(Command::Help(RECEIPT_HELP));
     };
     let time = |text: OsString| {
@@ -257,17 +268,18 @@ fn parse_receipt(arguments: impl Iterator<Item = OsString>) -> Result<Command, S
 /// `None`: help is wanted.
 fn parse_file(
     command: &str,
-    own: Option<&str>,
+    (own, flags): (Option<&str>, &[&str]),
     arguments: impl Iterator<Item = OsString>,
 ) -> Result<Option<FileArguments>, String> {
     let own: Vec<&str> = own.into_iter().collect();
-    let Some(mut given) = Given::parse(command, "FILE", &own, arguments)? else {
+    let Some(mut given) = Given::parse(command, "FILE", (&own, flags), arguments)? else {
         return Ok(None);
     };
     let beside = own.first().and_then(|name| given.own(name));
-    let Given { what, trust, json, .. } = given;
+    let Given { what, trust, flags, json, .. } = given;
+    let complete = flags.iter().any(|flag| flag == "--complete");
     let file = what.ok_or_else(|| lacks(command, &format!("the file of the {command}")))?.into();
-    Ok(Some(FileArguments { file, trust, beside: beside.map(PathBuf::from), json }))
+    Ok(Some(FileArguments { file, trust, beside: beside.map(PathBuf::from), complete, json }))
 }
 
 /// What stands behind a command.
@@ -276,6 +288,8 @@ struct Given {
     trust: TrustArgument,
     /// The values of the command's own options.
     own: Vec<(String, OsString)>,
+    /// Those that have none.
+    flags: Vec<String>,
     json: bool,
 }
 
@@ -288,11 +302,12 @@ impl Given {
     fn parse(
         command: &str,
         what: &str,
-        known: &[&str],
+        (known, flags): (&[&str], &[&str]),
         mut arguments: impl Iterator<Item = OsString>,
     ) -> Result<Option<Self>, String> {
         let (mut found, mut keys, mut policy, mut json) = (None, Vec::new(), None, false);
         let mut own: Vec<(String, OsString)> = Vec::new();
+        let mut set_flags: Vec<String> = Vec::new();
         while let Some(argument) = arguments.next() {
             let (option, mut inline) = split_option(&argument);
             let mut value =
@@ -310,6 +325,7 @@ impl Given {
                     own.push((option.to_owned(), value(option)?));
                 }
                 Some("--json") if inline.is_none() => json = true,
+                Some(flag) if inline.is_none() && flags.contains(&flag) => set_flags.push(flag.to_owned()),
                 Some(option) => {
                     let help = format!("try `millgate-verify {command} --help`");
                     return Err(format!("`{option}` is no option of `{command}`; {help}"));
@@ -323,7 +339,7 @@ impl Given {
             ([], None) => return Err(lacks(command, "`--key` or `--policy`")),
             ([_, ..], Some(_)) => return Err("`--key` and `--policy` are given; one says whom to trust".to_owned()),
         };
-        Ok(Some(Self { what: found, trust, own, json }))
+        Ok(Some(Self { what: found, trust, own, flags: set_flags, json }))
     }
 
     fn own(&mut self, name: &str) -> Option<OsString> {
@@ -392,15 +408,18 @@ impl Trust {
     }
 
     /// The witnesses that cosigned the checkpoint, and a finding if they are too few.
-    fn witnessed(&self, note: &str) -> (Vec<(String, u64)>, Option<Finding>) {
+    fn witnessed(&self, note: &str, verdict: &mut Results) -> (Vec<(String, u64)>, Option<Finding>) {
         let cosigned = self.policy.cosigned(note);
+        if self.policy.asks_for_witnesses() {
+            verdict.done(Point::Cosignatures);
+        }
         let names = cosigned.iter().map(|(name, _)| name.clone()).collect();
         let finding = (!self.policy.is_met(&cosigned)).then(|| NotTrusted::NoQuorum(names).to_string());
         let late = cosigned.iter().find(|(_, time)| *time > now().saturating_add(CLOCKS_DIFFER_SECONDS));
         let late = late.map(|(name, _)| {
             format!("`{name}` says that it cosigned in the future: its clock, or this one, is wrong, or the time was made up")
         });
-        (cosigned, finding.or(late).map(|what| Finding { what, entries: None }))
+        (cosigned, finding.or(late).map(|what| Finding { check: Point::Cosignatures, what, entries: None }))
     }
 }
 
@@ -426,9 +445,11 @@ fn verify_archive(arguments: &FileArguments) -> Result<ArchiveReport, String> {
         let _ = write!(std::io::stderr(), "\r\u{1b}[K");
     }
     let mut report = report.map_err(|error| format!("`{name}` {error}"))?;
-    let (cosigned, finding) = trust.witnessed(&report.note);
-    report.cosigned = cosigned;
-    report.findings.extend(finding);
+    report.witnessed(&trust.policy);
+    report.findings.extend(trust.witnessed(&report.note, &mut report.verdict).1);
+    if arguments.complete {
+        report.demand_complete();
+    }
     Ok(report)
 }
 
@@ -438,7 +459,7 @@ fn verify_proof(arguments: &FileArguments) -> Result<ProofReport, String> {
     let text = small_text(&arguments.file)?;
     let mut report = proof::check_by(&text, entry.as_deref(), &trust.keys)
         .map_err(|error| format!("`{}` is no proof: {error}", arguments.file.display()))?;
-    let (cosigned, finding) = trust.witnessed(&report.note);
+    let (cosigned, finding) = trust.witnessed(&report.note, &mut report.verdict);
     report.cosigned = cosigned;
     report.findings.extend(finding);
     Ok(report)
@@ -452,7 +473,7 @@ fn verify_receipt(arguments: &ReceiptArguments) -> Result<ReceiptReport, String>
     let shown = Shown { proof: proof.as_deref(), checkpoint: checkpoint.as_deref(), at };
     let mut report = receipt::check(&small_text(&arguments.file)?, shown, &trust.policy)
         .map_err(|error| format!("`{}`: {error}", arguments.file.display()))?;
-    report.findings.extend(report.note.as_deref().and_then(|note| trust.witnessed(note).1));
+    report.findings.extend(report.note.as_deref().and_then(|note| trust.witnessed(note, &mut Results::default()).1));
     Ok(report)
 }
 
@@ -475,13 +496,13 @@ fn verify_log(arguments: &LogArguments) -> Result<Report, String> {
     let remembered = arguments.checkpoint.as_deref().map(|file| remembered(file, keys)).transpose()?;
     let mut shown = std::io::stderr().is_terminal().then_some(u64::MAX);
     let mut progress = |done: u64, total: u64| show_progress(&mut shown, done, total);
-    let report = log::check_with_progress(&arguments.dir, keys, remembered.as_ref(), &mut progress);
+    let report = log::check_trusting(&arguments.dir, &trust.policy, remembered.as_ref(), &mut progress);
     if shown.is_some() {
         let _ = write!(std::io::stderr(), "\r\u{1b}[K");
     }
     let mut report = report.map_err(|error| error.to_string())?;
     // The one that was verified, not whatever stands there by now.
-    let (cosigned, finding) = trust.witnessed(&report.note);
+    let (cosigned, finding) = trust.witnessed(&report.note, &mut report.verdict);
     report.cosigned = cosigned;
     report.findings.extend(finding);
     let faults: Vec<Finding> =
@@ -494,7 +515,7 @@ fn verify_log(arguments: &LogArguments) -> Result<Report, String> {
 fn pruned_faults(arguments: &LogArguments, trust: &Trust, pruned: &Pruned) -> Vec<Finding> {
     let told = arguments.kept_days.and_then(|days| pruned.fault(days));
     let mut faults: Vec<Finding> =
-        told.into_iter().map(|(at, what)| Finding { what, entries: Some((at, at)) }).collect();
+        told.into_iter().map(|(at, what)| Finding { check: Point::Pruning, what, entries: Some((at, at)) }).collect();
     let mut kept = log::kept_below(&arguments.dir, pruned.below);
     let cosigned = kept.find_map(|(size, note)| {
         let latest = trust.policy.cosigned(&note).into_iter().max_by_key(|(_, seconds)| *seconds)?;
@@ -509,7 +530,7 @@ fn pruned_faults(arguments: &LogArguments, trust: &Trust, pruned: &Pruned) -> Ve
             pruned.below,
             pruned.before.to_rfc3339()
         );
-        faults.push(Finding { what, entries: Some((under, under)) });
+        faults.push(Finding { check: Point::Pruning, what, entries: Some((under, under)) });
     }
     faults
 }
@@ -564,6 +585,15 @@ mod tests {
         let line = "receipt --at 2026-11-22T19:21:00.123Z --checkpoint=c r --proof p --policy t";
         assert_eq!(parsed(line).as_ref(), Ok(&expected));
         assert!(parsed("receipt r --key k --at yesterday").unwrap_err().contains("RFC 3339"));
+        let archive = |complete| FileArguments {
+            file: "f".into(),
+            trust: TrustArgument::Keys(vec!["k".into()]),
+            beside: None,
+            complete,
+            json: false,
+        };
+        assert_eq!(parsed("archive --complete f --key k"), Ok(Command::Archive(archive(true))));
+        assert_eq!(parsed("archive f --key k"), Ok(Command::Archive(archive(false))));
         assert_eq!(parsed("--help"), Ok(Command::Help(HELP)));
         assert_eq!(parsed("log d --help"), Ok(Command::Help(LOG_HELP)));
         assert_eq!(parsed("--version"), Ok(Command::Version));
@@ -587,6 +617,11 @@ mod tests {
             ("log d e --key k", "`DIR` is given twice"),
             ("log d --policy k --policy k", "`--policy` is given twice"),
             ("log d --keys k", "`--keys` is no option of `log`; try `millgate-verify log --help`"),
+            ("log d --complete --key k", "`--complete` is no option of `log`; try `millgate-verify log --help`"),
+            (
+                "archive f --complete=1 --key k",
+                "`--complete` is no option of `archive`; try `millgate-verify archive --help`",
+            ),
             ("log d --json=1 --key k", "`--json` is no option of `log`; try `millgate-verify log --help`"),
         ] {
             assert_eq!(parsed(line), Err(message.to_owned()), "{line}");

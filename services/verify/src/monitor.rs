@@ -8,7 +8,8 @@
 //!    that what was seen before is unchanged in it. Of entries that were pruned before they could be seen the hashes do, if one
 //!    of the new entries says so ([`crate::pruned`]);
 //! 4. organisations' sequences and outcomes go on without gap or fork, from what was seen before;
-//! 5. something was written not too long ago, and no entry is later than this machine's clock or than a witness's.
+//! 5. something was written not too long ago, and no entry is later than this machine's clock or than a witness's, nor much
+//!    earlier than one of before.
 //!
 //! After a look that does not pass points 1 to 3 the last good one stays what the next begins with: nothing that
 //! contradicts it is ever taken over. What is wrong with entries that are taken over stays told, look after look, until
@@ -19,12 +20,14 @@
 
 use crate::bundle::Bundle;
 use crate::checkpoints::NOTE_BYTES_MAX;
+use crate::clocks::{CLOCKS_DIFFER_MS, Cosigned};
 use crate::facts::Facts;
 use crate::findings::Findings;
 use crate::keys::{Event, KeyRing};
 use crate::pruned;
 use crate::report::Finding;
 use crate::rules::Rules;
+use crate::verdict::Point;
 use model::canonical::{hex, unhex};
 use model::entry::Kind;
 use model::pruning::Pruning;
@@ -35,8 +38,6 @@ use tlog::tile::{Kind as TileKind, TilePath, WIDTH, subtree_in, tile_of};
 use tlog::{Checkpoint, CompactRange, TrustPolicy, VerifierKey, hashes_from_bytes, leaf_hash};
 
 const FORMAT: &str = "millgate-monitor/1";
-/// Clocks of machines that keep time differ by less.
-const CLOCKS_DIFFER_MS: i64 = 60_000;
 /// A full bundle of the largest entries, or a tile.
 const FILE_BYTES_MAX: usize = 256 * (2 + 65_535);
 /// Entries that a look hands back for a closer one.
@@ -267,7 +268,7 @@ impl Seen {
         let now = clock.now();
         self.keys.trust(watch.given());
         match published(&self.keys, files)? {
-            Err(why) => findings.add(0..0, format!("`checkpoint`: {why}")),
+            Err(why) => findings.of(Point::CheckpointSignature).add(0..0, format!("`checkpoint`: {why}")),
             Ok((note, checkpoint)) => {
                 look.size = checkpoint.size;
                 let told = (&mut findings, &mut warnings);
@@ -276,7 +277,7 @@ impl Seen {
                 look.unreachable = compared.err().map(|Unreachable(why)| why);
             }
         }
-        self.silence(watch, now, &mut findings);
+        self.silence(watch, now, &mut findings.of(Point::Silence));
         look.open = self.rules.finish(&mut Findings::default());
         (look.findings, _) = findings.finish();
         (look.warnings, _) = warnings.finish();
@@ -295,20 +296,21 @@ impl Seen {
         look.cosigned = watch.policy.cosigned(note);
         let is_met = watch.policy.is_met(&look.cosigned);
         if !is_met {
-            findings
-                .add(0..0, "the published checkpoint does not have the quorum of witnesses that the policy asks for");
+            let what = "the published checkpoint does not have the quorum of witnesses that the policy asks for";
+            findings.of(Point::Cosignatures).add(0..0, what);
         }
         let seen = self.size();
         if checkpoint.size < seen {
             let what =
                 format!("the log was cut or put back: {seen} entries were seen, and {} are published", checkpoint.size);
-            findings.add(checkpoint.size..seen, what);
+            findings.of(Point::RememberedCheckpoint).add(checkpoint.size..seen, what);
             look.contradiction = self.contradiction(note, false);
             return Ok(());
         }
         if checkpoint.size - seen > NEW_MAX {
             let claimed = checkpoint.size - seen;
-            findings.add(0..0, format!("the checkpoint claims {claimed} new entries, more than a look goes through"));
+            let what = format!("the checkpoint claims {claimed} new entries, more than a look goes through");
+            findings.of(Point::EntriesPresent).add(0..0, what);
             return Ok(());
         }
         let mut next = Next {
@@ -316,6 +318,7 @@ impl Seen {
             rules: self.rules.clone(),
             latest: self.latest,
             newest: None,
+            oldest: None,
             keys: self.keys.clone(),
             kept_days: watch.kept_days,
             said: None,
@@ -333,7 +336,7 @@ impl Seen {
         if next.range.root() != checkpoint.root {
             let what =
                 "the log was rewritten: what was seen before and the new entries do not make the root of `checkpoint`";
-            findings.add(0..checkpoint.size, what);
+            findings.of(Point::RememberedCheckpoint).add(0..checkpoint.size, what);
             look.contradiction = self.contradiction(note, checkpoint.size == seen);
             look.new = 0;
             return Ok(());
@@ -341,13 +344,14 @@ impl Seen {
         let signers = next.keys.signers(note);
         next.keys.confirm(checkpoint.size, note, &signers);
         if let Err(why) = next.keys.judge(note) {
-            findings.add(0..0, format!("`checkpoint`: {why}"));
+            findings.of(Point::CheckpointSignature).add(0..0, format!("`checkpoint`: {why}"));
             look.new = 0;
             return Ok(());
         }
         let doubts = next.keys.doubts(note, checkpoint.size);
         if !doubts.is_empty() {
             // It may be another history, by whoever has an older key: what was seen stays what the next look begins with.
+            let mut findings = findings.of(Point::Keys);
             doubts.iter().for_each(|what| findings.add(0..0, format!("`checkpoint`: {what}")));
             look.new = 0;
             return Ok(());
@@ -356,7 +360,9 @@ impl Seen {
         if look.new > 0 {
             next.rules.finish(warnings);
         }
-        next.clocks(now, look, findings);
+        let before = watch.policy.cosigned(&self.note);
+        let before = Cosigned::of(&before).filter(|_| watch.policy.is_met(&before)).map(|before| (before, seen));
+        next.clocks(now, look, before, &mut findings.of(Point::Clocks));
         // What nobody of those who are trusted has cosigned may yet be replaced by what they have.
         if is_met {
             (self.range, self.rules, self.latest, self.keys) = (next.range, next.rules, next.latest, next.keys);
@@ -386,8 +392,8 @@ impl Seen {
 }
 
 fn tell(findings: &mut Findings, list: &[Finding]) {
-    for Finding { what, entries } in list {
-        findings.add(entries.map_or(0..0, |(first, last)| first..last + 1), what);
+    for Finding { check, what, entries } in list {
+        findings.of(*check).add(entries.map_or(0..0, |(first, last)| first..last + 1), what);
     }
 }
 
@@ -398,6 +404,8 @@ struct Next {
     latest: Option<Timestamp>,
     /// The latest time of the new entries, with its entry: not always the last one's.
     newest: Option<(Timestamp, u64)>,
+    /// The earliest.
+    oldest: Option<(Timestamp, u64)>,
     keys: KeyRing,
     kept_days: Option<u32>,
     /// The entry by which new entries are gone.
@@ -407,8 +415,15 @@ struct Next {
 }
 
 impl Next {
-    /// Holds the new entries against the clock here and against those of the witnesses.
-    fn clocks(&self, now: Timestamp, look: &Look, findings: &mut Findings) {
+    /// Holds the new entries against the clock here and against those of the witnesses, also of those who cosigned the checkpoint
+    /// before them.
+    fn clocks(&self, now: Timestamp, look: &Look, before: Option<(Cosigned, u64)>, findings: &mut Findings) {
+        if let Some((oldest, index)) = self.oldest
+            && let Some((before, size)) = before
+            && let Some(what) = before.too_early(oldest, size)
+        {
+            findings.add(index..index + 1, what);
+        }
         for (name, seconds) in &look.cosigned {
             let cosigned = i64::try_from(*seconds).unwrap_or(i64::MAX).saturating_mul(1000);
             if cosigned.saturating_sub(now.millis()) > CLOCKS_DIFFER_MS {
@@ -449,7 +464,8 @@ impl Next {
             };
             let bundle = Bundle::of_bytes(path, &bytes, of_full);
             if let Some(problem) = &bundle.problem {
-                findings.add(path.entries(), format!("entry bundle `{}`: {problem}", path.to_path()));
+                let what = format!("entry bundle `{}`: {problem}", path.to_path());
+                findings.of(Point::EntriesPresent).add(path.entries(), what);
                 return Ok(false);
             }
             let (entries, _) = tlog::bundle::decode_lossy(&bytes);
@@ -463,7 +479,7 @@ impl Next {
                         sample(&mut look.samples, index, entry);
                     }
                     Err(why) => {
-                        findings.add(index..index + 1, format!("not an entry: {why}"));
+                        findings.of(Point::EntryForm).add(index..index + 1, format!("not an entry: {why}"));
                         self.rules.hole(index..index + 1);
                     }
                 }
@@ -472,7 +488,7 @@ impl Next {
         // What is gone is excused by an entry that is among the others, and by nothing else.
         if let Some(said) = self.said.as_ref().filter(|_| !self.is_said) {
             let what = format!("entries before {} are gone, and entry {} does not say so", said.minimum, said.index);
-            findings.add(0..said.minimum, what);
+            findings.of(Point::Pruning).add(0..said.minimum, what);
             return Ok(false);
         }
         Ok(true)
@@ -501,7 +517,7 @@ impl Next {
                 self.rules.prune(said.minimum);
                 self.keys.prune();
                 let what = format!("pruned under entry {} before they were seen here", said.index);
-                warnings.add(self.range.size()..said.minimum, what);
+                warnings.of(Point::Pruning).add(self.range.size()..said.minimum, what);
             }
         }
         let Some(said) = self.said.clone().filter(|said| entries.end <= said.minimum) else {
@@ -523,10 +539,13 @@ impl Next {
                 Some(facts) => {
                     self.rules.carried(index, &facts, &said, findings);
                     if let Some(change) = &facts.key {
-                        self.keys.said(index, change, findings);
+                        self.keys.said(index, change, &mut findings.of(Point::Keys));
                     }
                 }
-                None => findings.add(index..index + 1, "carried forward, and not there or not what was logged"),
+                None => {
+                    let what = "carried forward, and not there or not what was logged";
+                    findings.of(Point::Pruning).add(index..index + 1, what);
+                }
             }
         }
         if let Some(unreachable) = failed {
@@ -550,16 +569,19 @@ impl Next {
         if self.newest.is_none_or(|(newest, _)| newest < facts.time) {
             self.newest = Some((facts.time, index));
         }
+        if self.oldest.is_none_or(|(oldest, _)| facts.time < oldest) {
+            self.oldest = Some((facts.time, index));
+        }
         self.rules.entry(index, facts, findings, warnings, |_| None);
         if let Some(change) = &facts.key {
-            self.keys.said(index, change, findings);
+            self.keys.said(index, change, &mut findings.of(Point::Keys));
             if let Ok(change) = change.as_ref() {
                 let key = change.key.to_text();
                 let what = match change.event {
                     Event::Announced => "announces a key that will take the place of the log's",
                     Event::Retired => "retires a key of the log",
                 };
-                warnings.add(index..index + 1, format!("{what}: {key}"));
+                warnings.of(Point::Keys).add(index..index + 1, format!("{what}: {key}"));
             }
         }
         if let Some(said) = facts.pruning_at(index) {
@@ -570,13 +592,13 @@ impl Next {
                 said.before.to_rfc3339(),
                 said.days
             );
-            warnings.add(index..index + 1, what);
+            warnings.of(Point::Pruning).add(index..index + 1, what);
             if let Some(days) = self.kept_days.filter(|days| said.days < *days) {
-                findings.add(index..index + 1, pruned::too_short(said.days, days));
+                findings.of(Point::Pruning).add(index..index + 1, pruned::too_short(said.days, days));
             }
         }
         if facts.kind == Kind::Gap {
-            warnings.add(index..index + 1, "says that something is not recorded");
+            warnings.of(Point::EntriesPresent).add(index..index + 1, "says that something is not recorded");
         }
     }
 }

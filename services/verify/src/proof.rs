@@ -2,14 +2,16 @@
 //!
 //! In `extra` stand one or two lines: the entry, and the values that are shown of what it commits to.
 
+use crate::clocks::NO_WITNESSES;
 use crate::disclosed::{self, Disclosed};
 use crate::findings::{Findings, printable};
 use crate::keys::{Change, KeyRing};
-use crate::report::{Finding, cosigned_json, cosigned_lines, signed_lines};
+use crate::report::{Finding, Found, cosigned_json, cosigned_lines, signed_lines};
+use crate::verdict::{Point, Results};
 use model::entry::Entry;
 use serde_json::{Value, json};
 use std::fmt;
-use tlog::evidence::{Evidence, EvidenceError};
+use tlog::evidence::{DoesNotHold, Evidence, EvidenceError};
 use tlog::{VerifierKey, leaf_hash};
 
 /// The result of one check.
@@ -27,6 +29,8 @@ pub struct ProofReport {
     pub cosigned: Vec<(String, u64)>,
     /// The log's keys that signed it.
     pub signed_by: Vec<String>,
+    /// What its checks have come to, beside what was found.
+    pub verdict: Results,
     pub findings: Vec<Finding>,
 }
 
@@ -46,16 +50,21 @@ pub fn check_by(text: &str, entry: Option<&[u8]>, keys: &[VerifierKey]) -> Resul
     let evidence = Evidence::parse(text)?;
     let (origin, note) = (keys.first().map(VerifierKey::name).unwrap_or_default().to_owned(), evidence.note.clone());
     let mut report = ProofReport { origin, note, index: evidence.index, ..ProofReport::default() };
+    report.verdict.not_done(Point::Cosignatures, NO_WITNESSES);
     let extra = evidence.extra.as_deref().unwrap_or_default();
     let mut lines = extra.splitn(2, |byte| *byte == b'\n');
     let (shown, values) = (lines.next().unwrap_or_default(), lines.next());
     let bytes = entry.unwrap_or(shown);
     if bytes.is_empty() {
-        report.finding("the proof does not hold the entry that it is about; name its file with `--entry`");
+        let what = "the proof does not hold the entry that it is about; name its file with `--entry`";
+        report.finding(Point::EntriesPresent, what);
+        for point in [Point::CheckpointSignature, Point::EntryForm, Point::Tree, Point::Disclosures] {
+            report.verdict.not_done(point, "there is no entry");
+        }
         return Ok(report);
     }
     if entry.is_some_and(|entry| !shown.is_empty() && entry != shown) {
-        report.finding("the proof holds another entry than the one that was named");
+        report.finding(Point::EntriesPresent, "the proof holds another entry than the one that was named");
     }
     report.entry = String::from_utf8_lossy(bytes).into_owned();
     match evidence.verify_any(leaf_hash(bytes), keys) {
@@ -63,7 +72,11 @@ pub fn check_by(text: &str, entry: Option<&[u8]>, keys: &[VerifierKey]) -> Resul
             report.signed_by = signers.iter().map(|key| key.to_text()).collect();
             report.tree = Some((checkpoint.size, checkpoint.root.to_base64()));
         }
-        Err(error) => report.finding(error.to_string()),
+        Err(error @ DoesNotHold::Checkpoint(_)) => {
+            report.finding(Point::CheckpointSignature, error.to_string());
+            report.verdict.not_done(Point::Tree, "the checkpoint does not verify");
+        }
+        Err(error @ DoesNotHold::Proof(_)) => report.finding(Point::Tree, error.to_string()),
     }
     let entry = Entry::parse(bytes);
     if let (Some(_), Some(change)) = (&report.tree, entry.as_ref().ok().and_then(Change::read)) {
@@ -71,7 +84,7 @@ pub fn check_by(text: &str, entry: Option<&[u8]>, keys: &[VerifierKey]) -> Resul
         let mut ring = KeyRing::new(keys);
         ring.said(evidence.index, &change, &mut Findings::default());
         if let Err(why) = ring.judge(&evidence.note) {
-            report.finding(format!("the checkpoint: {why}"));
+            report.finding(Point::CheckpointSignature, format!("the checkpoint: {why}"));
         }
     }
     match entry {
@@ -79,20 +92,26 @@ pub fn check_by(text: &str, entry: Option<&[u8]>, keys: &[VerifierKey]) -> Resul
             Ok(disclosed) => {
                 for one in disclosed.iter().filter(|one| one.verdict.is_fault()) {
                     let what = format!("what is shown as `{}` is not what was recorded", one.class);
-                    report.finding(what);
+                    report.finding(Point::Disclosures, what);
+                }
+                if disclosed.iter().all(|one| one.verdict == disclosed::Verdict::NotShown) {
+                    report.verdict.not_done(Point::Disclosures, "no values are shown");
                 }
                 report.disclosed = disclosed;
             }
-            Err(what) => report.finding(what),
+            Err(what) => report.finding(Point::Disclosures, what),
         },
-        Err(error) => report.finding(format!("what is proven is no entry of this log format: {error}")),
+        Err(error) => {
+            report.finding(Point::EntryForm, format!("what is proven is no entry of this log format: {error}"));
+            report.verdict.not_done(Point::Disclosures, "there is no entry");
+        }
     }
     Ok(report)
 }
 
 impl ProofReport {
-    fn finding(&mut self, what: impl Into<String>) {
-        self.findings.push(Finding { what: printable(&what.into()), entries: None });
+    fn finding(&mut self, check: Point, what: impl Into<String>) {
+        self.findings.push(Finding { check, what: printable(&what.into()), entries: None });
     }
 
     pub fn is_ok(&self) -> bool {
@@ -109,6 +128,7 @@ impl ProofReport {
         });
         json!({
             "ok": self.is_ok(),
+            "checks": self.verdict.to_json(&Point::OF_PROOF, &self.findings),
             "origin": self.origin,
             "index": self.index,
             "size": self.tree.as_ref().map(|(size, _)| size),
@@ -126,7 +146,8 @@ impl fmt::Display for ProofReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = if self.is_ok() { "proven" } else { "not proven" };
         writeln!(f, "entry {} of log {}: {verdict}", self.index, self.origin)?;
-        self.findings.iter().try_for_each(|finding| writeln!(f, "  {finding}"))?;
+        self.verdict.lines(f, &Point::OF_PROOF, &self.findings)?;
+        Found { findings: &self.findings, findings_left_off: 0, warnings: &[], warnings_left_off: 0 }.lines(f)?;
         if let Some((size, root)) = &self.tree {
             writeln!(f, "  tree           {size} entries, root {root}")?;
         }

@@ -5,7 +5,8 @@
 //! no proof when the time is over says the same to whoever has asked for one.
 
 use crate::findings::printable;
-use crate::report::{Finding, cosigned_json, cosigned_lines, count, list, signed_lines};
+use crate::report::{Finding, cosigned_json, cosigned_lines, count, signed_lines};
+use crate::verdict::Point;
 use model::Timestamp;
 use model::entry::Entry;
 use serde_json::{Value, json};
@@ -132,11 +133,11 @@ fn millis(seconds: u64) -> i64 {
 
 impl ReceiptReport {
     fn finding(&mut self, what: impl Into<String>) {
-        self.findings.push(Finding { what: printable(&what.into()), entries: None });
+        self.findings.push(Finding { check: Point::Receipt, what: printable(&what.into()), entries: None });
     }
 
     fn warning(&mut self, what: impl Into<String>) {
-        self.warnings.push(Finding { what: printable(&what.into()), entries: None });
+        self.warnings.push(Finding { check: Point::Receipt, what: printable(&what.into()), entries: None });
     }
 
     fn redeem(&mut self, proof: &Evidence, keys: &[VerifierKey], policy: &TrustPolicy) {
@@ -325,8 +326,8 @@ impl fmt::Display for ReceiptReport {
         };
         let Receipt { origin, index, request, leaf, time_ms, by_ms, .. } = &self.receipt;
         writeln!(f, "receipt of log {} for entry {index}: {verdict}", printable(origin))?;
-        list(f, "", &self.findings, 0)?;
-        list(f, "warning: ", &self.warnings, 0)?;
+        self.findings.iter().try_for_each(|finding| writeln!(f, "  {finding}"))?;
+        self.warnings.iter().try_for_each(|warning| writeln!(f, "  warning: {warning}"))?;
         let of_request = match self.is_of_request {
             None => " (the entry was not shown)",
             Some(true) => "",

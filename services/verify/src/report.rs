@@ -3,6 +3,7 @@
 use crate::incarnation::Incarnation;
 use crate::keys::Keys;
 use crate::pruned::Pruned;
+use crate::verdict::{Point, Results};
 use model::Timestamp;
 use serde_json::{Value, json};
 use std::fmt;
@@ -10,6 +11,8 @@ use std::fmt;
 /// Something that must not be in a log that can be trusted, or (as a warning) something to look into.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
+    /// Which check found it.
+    pub check: Point,
     pub what: String,
     /// Indexes of the first and the last entry concerned, as narrow as can be told; `None` when no entry is.
     pub entries: Option<(u64, u64)>,
@@ -42,6 +45,8 @@ pub struct Report {
     pub pruned: Option<Pruned>,
     /// What its entries say of its keys.
     pub keys: Keys,
+    /// What its checks have come to, beside what was found.
+    pub verdict: Results,
     pub findings: Vec<Finding>,
     /// Findings beyond those that are listed.
     pub findings_left_off: u64,
@@ -58,6 +63,7 @@ impl Report {
     pub fn to_json(&self) -> Value {
         json!({
             "ok": self.is_ok(),
+            "checks": self.verdict.to_json(&Point::OF_LOG, &self.findings),
             "origin": self.origin,
             "size": self.size,
             "root": self.root,
@@ -81,9 +87,10 @@ impl Report {
 
 impl Finding {
     pub(crate) fn to_json(&self) -> Value {
+        let check = self.check.code();
         match self.entries {
-            Some((first, last)) => json!({ "what": self.what, "first": first, "last": last }),
-            None => json!({ "what": self.what }),
+            Some((first, last)) => json!({ "check": check, "what": self.what, "first": first, "last": last }),
+            None => json!({ "check": check, "what": self.what }),
         }
     }
 }
@@ -113,8 +120,10 @@ impl fmt::Display for Report {
         let found = self.findings.len() as u64 + self.findings_left_off;
         let verdict = if self.is_ok() { "fine".to_owned() } else { count(found, "finding", "findings") };
         writeln!(f, "log {}: {verdict}", self.origin)?;
-        list(f, "", &self.findings, self.findings_left_off)?;
-        list(f, "warning: ", &self.warnings, self.warnings_left_off)?;
+        self.verdict.lines(f, &Point::OF_LOG, &self.findings)?;
+        let Self { findings, findings_left_off, warnings, warnings_left_off, .. } = self;
+        let (findings_left_off, warnings_left_off) = (*findings_left_off, *warnings_left_off);
+        Found { findings, findings_left_off, warnings, warnings_left_off }.lines(f)?;
         writeln!(f, "  entries        {} of {}", self.entries, self.size)?;
         self.pruned.as_ref().map_or(Ok(()), |pruned| pruned.fmt(f))?;
         writeln!(f, "  root           {}", self.root)?;
@@ -150,9 +159,33 @@ pub(crate) fn cosigned_lines(f: &mut fmt::Formatter<'_>, cosigned: &[(String, u6
     })
 }
 
-pub(crate) fn list(f: &mut fmt::Formatter<'_>, prefix: &str, findings: &[Finding], left_off: u64) -> fmt::Result {
-    findings.iter().try_for_each(|finding| writeln!(f, "  {prefix}{finding}"))?;
-    if left_off > 0 { writeln!(f, "  {prefix}{left_off} more are not listed") } else { Ok(()) }
+/// What was found, below the check that it belongs to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found<'r> {
+    pub findings: &'r [Finding],
+    pub findings_left_off: u64,
+    pub warnings: &'r [Finding],
+    pub warnings_left_off: u64,
+}
+
+impl Found<'_> {
+    pub(crate) fn lines(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for check in Point::ALL {
+            let findings = self.findings.iter().map(|finding| ("", finding));
+            let warnings = self.warnings.iter().map(|warning| ("warning: ", warning));
+            let mut of = findings.chain(warnings).filter(|(_, one)| one.check == check).peekable();
+            if of.peek().is_some() {
+                writeln!(f, "  {}:", check.code())?;
+            }
+            of.try_for_each(|(prefix, one)| writeln!(f, "    {prefix}{one}"))?;
+        }
+        for (prefix, left_off) in [("", self.findings_left_off), ("warning: ", self.warnings_left_off)] {
+            if left_off > 0 {
+                writeln!(f, "  {prefix}{left_off} more are not listed")?;
+            }
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -160,7 +193,8 @@ mod tests {
     use super::*;
 
     fn report() -> Report {
-        let finding = |what: &str, entries| Finding { what: what.into(), entries };
+        let finding = |check, what: &str, entries| Finding { check, what: what.into(), entries };
+        let nobody = Results::only(&Point::OF_LOG, &Point::OF_LOG[2..], "no policy was given");
         Report {
             origin: "plant.example/log".into(),
             size: 600,
@@ -171,9 +205,13 @@ mod tests {
             tiles: 1,
             organisations: 2,
             open: 1,
-            findings: vec![finding("changed", Some((17, 17))), finding("`checkpoint` is bad", None)],
+            verdict: nobody,
+            findings: vec![
+                finding(Point::Tree, "changed", Some((17, 17))),
+                finding(Point::CheckpointSignature, "`checkpoint` is bad", None),
+            ],
             findings_left_off: 3,
-            warnings: vec![finding("the clock went back", Some((4, 9)))],
+            warnings: vec![finding(Point::Clocks, "the clock went back", Some((4, 9)))],
             ..Report::default()
         }
     }
@@ -183,10 +221,27 @@ mod tests {
         assert_eq!(
             report().to_string(),
             "log plant.example/log: 5 findings\n\
-             \x20 entry 17: changed\n\
-             \x20 `checkpoint` is bad\n\
+             \x20 checkpoint-signature    failed\n\
+             \x20 cosignatures            not done: no policy was given\n\
+             \x20 kept-checkpoints        passed\n\
+             \x20 remembered-checkpoint   passed\n\
+             \x20 entries-present         passed\n\
+             \x20 entry-form              passed\n\
+             \x20 tree                    failed\n\
+             \x20 organisation-sequences  passed\n\
+             \x20 outcomes                passed\n\
+             \x20 policies-in-use         passed\n\
+             \x20 erasures                passed\n\
+             \x20 pruning                 passed\n\
+             \x20 keys                    passed\n\
+             \x20 clocks                  passed\n\
+             \x20 checkpoint-signature:\n\
+             \x20   `checkpoint` is bad\n\
+             \x20 tree:\n\
+             \x20   entry 17: changed\n\
+             \x20 clocks:\n\
+             \x20   warning: entries 4 to 9: the clock went back\n\
              \x20 3 more are not listed\n\
-             \x20 warning: entries 4 to 9: the clock went back\n\
              \x20 entries        599 of 600\n\
              \x20 root           cm9vdA==\n\
              \x20 checkpoints    2 kept\n\
@@ -202,8 +257,13 @@ mod tests {
         assert_eq!(json["ok"], false);
         assert_eq!(
             json["findings"],
-            json!([{ "what": "changed", "first": 17, "last": 17 }, { "what": "`checkpoint` is bad" }])
+            json!([
+                { "check": "tree", "what": "changed", "first": 17, "last": 17 },
+                { "check": "checkpoint-signature", "what": "`checkpoint` is bad" },
+            ])
         );
+        assert_eq!(json["checks"][0], json!({ "check": "checkpoint-signature", "result": "failed" }));
+        assert_eq!(json["checks"][2], json!({ "check": "kept-checkpoints", "result": "passed" }));
         assert_eq!(json["warnings"][0]["last"], 9);
         assert_eq!(Report::default().to_json()["ok"], true);
     }

@@ -3,6 +3,7 @@
 
 use crate::facts::{Facts, Ruled};
 use crate::findings::Findings;
+use crate::verdict::Point;
 use model::entry::{Kind, Place};
 use model::erasure::{Asked, Erasure, Event, Request, Requests};
 use model::pruning::Pruning;
@@ -29,6 +30,10 @@ pub struct Rules {
     in_use: Option<BTreeSet<Digest>>,
     /// The entry that says that the log was opened last.
     opened: Option<u64>,
+    /// The run of the broker whose start is shown, where not every entry is.
+    opened_in: Option<u64>,
+    /// Decisions of which it is not known whether their policies were in use.
+    unruled: u64,
     previous_time: Option<Timestamp>,
     boot: Option<u64>,
     /// Runs of the broker so far.
@@ -115,6 +120,35 @@ impl Rules {
         self.in_use = None;
     }
 
+    /// The entries before this one are not here. What was said of policies in use by [`Rules::in_use`] stays.
+    pub fn begin_behind(&mut self, index: u64) {
+        self.holes.add(0..index);
+        if self.opened_in.is_none() {
+            self.in_use = None;
+        }
+    }
+
+    /// An entry that is shown because it says which policies were in use. `false`: it does not.
+    pub fn in_use(&mut self, index: u64, facts: &Facts) -> bool {
+        match facts.ruled {
+            Some(Ruled::Nothing) => self.opened_in = Some(facts.boot),
+            Some(Ruled::Activated(_)) if self.opened_in.is_some() => {}
+            _ => return false,
+        }
+        self.policies(index, facts.ruled, &mut Findings::default());
+        true
+    }
+
+    /// Decisions that were not held against the policies in use, because these are not known.
+    pub fn unruled(&self) -> u64 {
+        self.unruled
+    }
+
+    /// Whether all entries so far are known.
+    pub fn is_whole(&self) -> bool {
+        self.holes.0.is_empty()
+    }
+
     /// The next entry. `lookup` reads an earlier one again, to say what is wrong with an outcome. Returns what an erasure is
     /// worth; `None` of all other entries.
     pub fn entry(
@@ -125,33 +159,35 @@ impl Rules {
         warnings: &mut Findings,
         lookup: impl FnOnce(u64) -> Option<Facts>,
     ) -> Option<Worth> {
-        self.clock(index, facts.time, warnings);
+        self.clock(index, facts.time, &mut warnings.of(Point::Clocks));
         self.days.see(index, facts.time);
         self.seen_to = index + 1;
         if self.boot.replace(facts.boot) != Some(facts.boot) {
             self.run += 1;
         }
         if let Some((organisation, place)) = &facts.organisation {
-            self.place(index, organisation, *place, findings);
+            self.place(index, organisation, *place, &mut findings.of(Point::OrganisationSequences));
         }
         if facts.incarnation.is_some() && index > 0 {
-            findings.add(index..index + 1, "begins another log in the middle of this one");
+            findings.of(Point::EntryForm).add(index..index + 1, "begins another log in the middle of this one");
         }
         if facts.from_nowhere {
-            findings.add(index..index + 1, "a `country` that is not two upper-case letters");
+            let what = "a `country` that is not two upper-case letters";
+            findings.of(Point::EntryForm).add(index..index + 1, what);
         }
         if facts.opens {
             self.open.insert(index, self.run);
         }
         if facts.kind == Kind::Outcome {
-            self.outcome(index, facts.of, findings, lookup);
+            self.outcome(index, facts.of, &mut findings.of(Point::Outcomes), lookup);
         }
-        self.policies(index, facts.ruled, findings);
+        self.run_of(index, facts, &mut findings.of(Point::PoliciesInUse));
+        self.policies(index, facts.ruled, &mut findings.of(Point::PoliciesInUse));
         if let Some(said) = &facts.pruning {
-            self.pruning(index, said, findings);
+            self.pruning(index, said, &mut findings.of(Point::Pruning));
         }
         let said = facts.erasure.as_ref()?;
-        Some(self.erasure(index, said, |_| false, findings))
+        Some(self.erasure(index, said, |_| false, &mut findings.of(Point::Erasures)))
     }
 
     /// Entries before `minimum` are gone. What is carried forward of them comes next, and then [`Rules::begin`].
@@ -163,25 +199,25 @@ impl Rules {
     pub fn carried(&mut self, index: u64, facts: &Facts, said: &Pruning, findings: &mut Findings) {
         if facts.time >= said.before {
             let what = format!("pruned under entry {} as one of before {}, and is later", said.index, said.before);
-            findings.add(index..index + 1, what);
+            findings.of(Point::Pruning).add(index..index + 1, what);
         }
         if facts.incarnation.is_some() && index > 0 {
-            findings.add(index..index + 1, "begins another log in the middle of this one");
+            findings.of(Point::EntryForm).add(index..index + 1, "begins another log in the middle of this one");
         }
         if facts.opens || facts.kind == Kind::Outcome {
-            findings.add(index..index + 1, "carried forward, and nothing depends on it");
+            findings.of(Point::Pruning).add(index..index + 1, "carried forward, and nothing depends on it");
         }
-        self.policies(index, facts.ruled, findings);
+        self.policies(index, facts.ruled, &mut findings.of(Point::PoliciesInUse));
         if let Some(erasure) = &facts.erasure {
-            self.erasure(index, erasure, |_| false, findings);
+            self.erasure(index, erasure, |_| false, &mut findings.of(Point::Erasures));
         }
     }
 
     /// Everything before `said.minimum` is passed over: goes on with what the entry says of that, held against what is known.
     pub fn begin(&mut self, said: &Pruning, findings: &mut Findings) {
         self.prune(said.minimum);
-        self.compare_opened(said, findings);
-        self.compare_places(said, findings);
+        self.compare_opened(said, &mut findings.of(Point::Pruning));
+        self.compare_places(said, &mut findings.of(Point::Pruning));
         for (organisation, place) in &said.organisations {
             let latest = Latest { sequence: place.sequence, index: place.previous.unwrap_or(0) };
             self.organisations.insert(organisation.clone(), latest);
@@ -281,6 +317,19 @@ impl Rules {
         if self.seen_to >= said.minimum { 0 } else { u64::MAX }
     }
 
+    /// Where the start of a run is shown by itself, another start behind it could be kept back: its decisions tell by their run.
+    fn run_of(&mut self, index: u64, facts: &Facts, findings: &mut Findings) {
+        let Some(opened_in) = &mut self.opened_in else { return };
+        match facts.ruled {
+            Some(Ruled::Nothing) => *opened_in = facts.boot,
+            Some(Ruled::Asked(_)) if *opened_in != facts.boot => {
+                findings
+                    .add(index..index + 1, "decided in another run of the broker than the one whose start is shown");
+            }
+            _ => {}
+        }
+    }
+
     /// A broker decides only by policies that the log already says are in use.
     fn policies(&mut self, index: u64, ruled: Option<Ruled>, findings: &mut Findings) {
         if ruled == Some(Ruled::Nothing) {
@@ -292,7 +341,10 @@ impl Rules {
         if ruled == Some(Ruled::Unnamed) {
             findings.add(index..index + 1, "allowed, and does not say by which policies");
         }
-        let Some(in_use) = &mut self.in_use else { return };
+        let Some(in_use) = &mut self.in_use else {
+            self.unruled += u64::from(matches!(ruled, Some(Ruled::Asked(_))));
+            return;
+        };
         match ruled {
             Some(Ruled::Activated(digest)) => drop(in_use.insert(digest)),
             Some(Ruled::Asked(digest)) if !in_use.contains(&digest) => {
@@ -449,6 +501,8 @@ impl Rules {
             opened: value.get("opened").and_then(Value::as_u64),
             asked: value.get("asked")?.as_array()?.iter().map(asked_from_json).collect::<Option<_>>()?,
             in_use: in_use.and_then(|in_use| in_use.iter().map(digest).collect()),
+            opened_in: None,
+            unruled: 0,
             previous_time: value.get("time").and_then(Value::as_i64).map(Timestamp),
             boot: value.get("boot").and_then(Value::as_u64),
             run: value.get("run")?.as_u64()?,
@@ -471,7 +525,9 @@ impl Rules {
         // An outcome may be in a hole.
         let told = self.holes.0.is_empty();
         for (index, _) in self.open.iter().filter(|(_, run)| told && **run < self.run) {
-            warnings.add(*index..index + 1, "still without outcome although the broker has started again since");
+            warnings
+                .of(Point::Outcomes)
+                .add(*index..index + 1, "still without outcome although the broker has started again since");
         }
         self.open.len() as u64
     }

@@ -4,6 +4,7 @@ use crate::bundle::Problem;
 use crate::bundle::differences;
 use crate::findings::Findings;
 use crate::store::{Store, Stored};
+use crate::verdict::Point;
 use std::ops::Range;
 use tlog::tile::{HEIGHT, Kind, TilePath, WIDTH};
 use tlog::{CompactRange, HASH_BYTES, Hash, hashes_from_bytes};
@@ -125,7 +126,9 @@ pub fn stored_root(store: &Store, index: u64, log_size: u64) -> Option<Hash> {
 pub fn tell_problem(path: TilePath, problem: &Problem, findings: &mut Findings) {
     match problem {
         Problem::Missing => findings.missing(path, path.entries()),
-        Problem::Damaged(why) => findings.add(path.entries(), format!("hash tile `{}`: {why}", path.to_path())),
+        Problem::Damaged(why) => {
+            findings.of(Point::Tree).add(path.entries(), format!("hash tile `{}`: {why}", path.to_path()));
+        }
     }
 }
 
@@ -133,7 +136,7 @@ pub fn tell_problem(path: TilePath, problem: &Problem, findings: &mut Findings) 
 pub fn tell_differences(path: TilePath, stored: &[Hash], expected: &[Hash], findings: &mut Findings) {
     for run in differences(stored, expected) {
         let what = format!("hash tile `{}` does not follow from the entries", path.to_path());
-        findings.add(below(path, &run), what);
+        findings.of(Point::Tree).add(below(path, &run), what);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The program as it is started: exit codes, and what goes to which stream.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail as tests do")]
 
-use published::{Published, checkpoint, key, seal, story};
+use published::{Published, Told, checkpoint, key, seal, story};
 use std::process::{Command, Output};
 
 #[expect(dead_code, reason = "shared with the tests of the checks, which use all of it")]
@@ -59,7 +59,8 @@ fn help_and_version_go_to_standard_output() {
 /// A policy of the caller's own decides which witnesses count, and a time that is yet to come counts for nobody.
 #[test]
 fn cosignatures_count_by_the_callers_policy() {
-    let entries = seal(&story(20));
+    // Of the time of the cosignature, which is past wherever this runs.
+    let entries = seal(&story(20).into_iter().map(|told| Told { days: -1_104, ..told }).collect::<Vec<_>>());
     let log = Published::of(&entries, &[], &key(1));
     let dir = log.dir.path().to_str().unwrap();
     let witness = tlog::CosigningKey::generate("witness.example/w1", [3; 32]).unwrap();
@@ -80,6 +81,16 @@ fn cosignatures_count_by_the_callers_policy() {
         let said = verify();
         assert_eq!((said.0, said.1.contains("in the future")), (code, code == Some(1)), "{said:?}");
     }
+    // And it is said of the checks whether they were made.
+    log.write("checkpoint", format!("{note}{}", witness.cosign(&text, 1_700_000_000)));
+    let checks = |arguments: &[&str]| {
+        let json: serde_json::Value = serde_json::from_slice(&run(arguments).stdout).unwrap();
+        let of =
+            |code: &str| json["checks"].as_array().unwrap().iter().find(|one| one["check"] == code).cloned().unwrap();
+        [of("cosignatures"), of("clocks")].map(|one| one["result"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(checks(&["log", dir, "--policy", &policy, "--json"]), ["passed", "passed"]);
+    assert_eq!(checks(&["log", dir, "--key", &vkeys.0, "--json"]), ["not-done", "not-done"]);
 }
 
 /// The quorum is that of the note that was verified, not of what is found under the name `checkpoint` another time.

@@ -4,6 +4,7 @@ use crate::out::say;
 use crate::store::{Located, StoreArgs};
 use anyhow::Context as _;
 use audit::archive::{Summary, Wanted, export};
+use audit::{Publication, signer};
 use clap::Args;
 use model::entry::CommitmentClass;
 use model::{Clock as _, OrganisationId, Timestamp};
@@ -12,6 +13,7 @@ use std::fs::File;
 use std::io::{BufWriter, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use tlog::{TrustPolicy, VerifierKey};
 
 #[derive(Debug, Args)]
 pub struct ExportArgs {
@@ -32,6 +34,9 @@ pub struct ExportArgs {
     /// Show what is behind these commitments too: subject, network, payload
     #[arg(long, value_name = "CLASSES", value_delimiter = ',', value_parser = super::prove::class)]
     disclose: Vec<CommitmentClass>,
+    /// A public key of the log that the archive is to name, where neither `--config` nor the log's directory has it
+    #[arg(long, value_name = "VKEY")]
+    key: Vec<String>,
     /// The archive to write; it must not be there yet
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -101,10 +106,17 @@ async fn write(
     file: &File,
     (to, now): (Timestamp, Timestamp),
 ) -> anyhow::Result<Summary> {
-    let wanted =
-        Wanted { from: args.from, to, organisation: args.organisation.clone(), disclose: args.disclose.clone(), now };
-    let published = args.published.clone().or(located.published);
+    let published = args.published.clone().or_else(|| located.published.clone());
     let published = published.context("name the published directory with `--published`")?;
+    let wanted = Wanted {
+        from: args.from,
+        to,
+        organisation: args.organisation.clone(),
+        disclose: args.disclose.clone(),
+        keys: keys(args, &located, &published)?,
+        witnesses: witnesses(&located),
+        now,
+    };
     let store = located.store;
     let terminal = std::io::stderr().is_terminal();
     let progress = |done: u64, total: u64| {
@@ -119,6 +131,34 @@ async fn write(
     let summary = summary.with_context(|| format!("the log in `{store}`"))?;
     file.sync_all().context("it cannot be flushed")?;
     Ok(summary)
+}
+
+/// What is known of the log's keys here. An archive without them is as good.
+fn keys(args: &ExportArgs, located: &Located, published: &Path) -> anyhow::Result<Vec<VerifierKey>> {
+    let given = args.key.iter().map(|key| VerifierKey::parse(key.trim()));
+    let mut keys: Vec<VerifierKey> =
+        given.collect::<Result<_, _>>().context("the key given with `--key` cannot be used")?;
+    let origin = Publication::open(published)?.checkpoint().origin.clone();
+    let file = args.store.directory.as_ref().map(|directory| directory.join("checkpoint.key"));
+    let found = match (&located.audit, file.filter(|file| file.exists())) {
+        (Some(audit), _) => {
+            crate::keys::known(audit).map(|known| known.map(|known| known.verifiers()).unwrap_or_default())
+        }
+        (None, Some(file)) => signer::load_public(&file, &origin).map(|key| vec![key]).map_err(anyhow::Error::from),
+        (None, None) => Ok(Vec::new()),
+    };
+    match found {
+        Ok(found) => keys.extend(found),
+        Err(error) => eprintln!("the archive will not name the log's keys: {error:#}"),
+    }
+    Ok(keys)
+}
+
+fn witnesses(located: &Located) -> Option<TrustPolicy> {
+    let file = located.audit.as_ref()?.witnesses.as_ref()?;
+    crate::witnessing::policy(file)
+        .map_err(|error| eprintln!("the archive will not name the log's witnesses: {error:#}"))
+        .ok()
 }
 
 fn described(out: &Path, summary: &Summary) -> String {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::log::published::{
-    POLICIES, Told, allow, asked, checkpoint, key, outcome, policies, prunes, ruled_story, seal, story, told,
+    POLICIES, Told, activated, allow, asked, checkpoint, key, outcome, policies, prunes, ruled_story, seal, story, told,
 };
 use model::entry::Kind;
 use std::collections::{BTreeSet, HashMap};
@@ -99,6 +99,11 @@ impl Made {
     }
 }
 
+/// Codes of the checks that failed.
+fn failed(report: &ArchiveReport) -> Vec<&'static str> {
+    report.verdict.failed(&Point::OF_ARCHIVE, &report.findings)
+}
+
 fn entries() -> Vec<Vec<u8>> {
     seal(&story(300))
 }
@@ -109,13 +114,15 @@ fn changed(mut made: Made, change: impl FnOnce(&mut Made)) -> Vec<String> {
 }
 
 const CLOCK: &str = "whether entries of this time stand elsewhere in the log, if the broker's clock was put back";
+const RULED: &str = "whether the policies that 25 decisions name were in use: the entries that say which were when it begins are not in \
+                     the archive";
 const OTHER_ROOT: &str = "entries and hashes do not have the root of the checkpoint: something was changed";
 
 #[test]
 fn a_stretch_of_a_log_is_proven_to_be_all_of_it() {
     let report = Made::of(entries()).check();
     assert!(report.is_ok() && report.warnings.is_empty(), "{report}");
-    assert_eq!(report.limits, [CLOCK]);
+    assert_eq!(report.limits, [CLOCK, RULED]);
     assert_eq!((report.entries, report.indexes, report.organisations), (202, Some((49, 250)), 2));
     assert!(report.to_string().starts_with("archive of log plant.example/log: fine\n"), "{report}");
     assert_eq!(report.to_json()["size"], 300);
@@ -128,7 +135,7 @@ fn the_entries_of_one_organisation_are_proven_to_be_all_of_them() {
     let report = Made::of_organisation(entries(), "acme").check();
     assert!(report.is_ok(), "{report}");
     assert_eq!((report.organisation.as_deref(), report.organisations), (Some("acme"), 1));
-    assert_eq!(report.limits.len(), 2, "what needs policies is not here: {report}");
+    assert_eq!(report.limits.len(), 3, "what needs policies is not here: {report}");
     let json = report.to_json();
     let (first, last) =
         (json["first_of_organisation"].as_u64().unwrap(), json["last_of_organisation"].as_u64().unwrap());
@@ -158,13 +165,13 @@ fn an_export_with_one_entry_dropped_in_the_middle_or_at_an_edge_is_found() {
     made.shown.remove(&49);
     assert_eq!(
         made.check().limits,
-        ["whether there are entries between 2026-11-22T19:20:20.000Z and the first of the archive", CLOCK]
+        ["whether there are entries between 2026-11-22T19:20:20.000Z and the first of the archive", CLOCK, RULED]
     );
     let mut made = Made::of(entries());
     made.shown.remove(&250);
     assert_eq!(
         made.check().limits,
-        ["whether there are entries between the last of the archive and 2026-11-22T19:20:40.000Z", CLOCK]
+        ["whether there are entries between the last of the archive and 2026-11-22T19:20:40.000Z", CLOCK, RULED]
     );
 
     let own = Made::of_organisation(entries(), "acme").shown;
@@ -331,9 +338,9 @@ fn what_is_no_archive_is_said_to_be_none() {
     assert!(said(b"nonsense").contains("cannot be read as an archive") || said(b"nonsense").contains("no archive"));
     assert!(said(b"").contains("no `manifest.json`"));
     let mut made = Made::of(entries());
-    made.manifest[0].1 = Value::text("millgate-archive/4");
+    made.manifest[0].1 = Value::text("millgate-archive/5");
     let later = check(made.tar().as_slice(), key(1).verifier(), |_| {}).unwrap_err().to_string();
-    assert!(later.contains("millgate-archive/4"), "{later}");
+    assert!(later.contains("millgate-archive/5"), "{later}");
     let mut made = Made::of(entries());
     made.manifest[0].1 = Value::text("\u{1b}[2Jfine");
     let tamed = check(made.tar().as_slice(), key(1).verifier(), |_| {}).unwrap_err().to_string();
@@ -587,4 +594,259 @@ fn an_archive_cannot_call_pruned_what_it_merely_leaves_out() {
     assert!(!other.is_empty());
     let shown = changed(pruned(), |made| made.shown = (500..590).chain([600]).collect());
     assert!(shown.iter().any(|found| found.contains("shown, although entry 600 says that they are gone")), "{shown:?}");
+}
+
+// === whether anything may be missing ===
+
+/// A dropped entry at an edge cannot be told from an archive that begins later: it is no fault, unless completeness is asked for.
+#[test]
+fn an_entry_that_is_dropped_at_an_edge_is_a_finding_where_completeness_is_demanded() {
+    let strict = |made: &Made| {
+        let mut report = made.check();
+        assert!(report.is_ok(), "{report}");
+        report.demand_complete();
+        report
+    };
+    for made in [Made::of(entries()), Made::of_organisation(entries(), "acme")] {
+        let report = strict(&made);
+        assert!(report.is_ok() && report.complete.is_proven(), "{report}");
+        let whole = json!({
+            "inside": true, "beginning": true, "end": true,
+            "since": "2026-11-22T19:20:20.000Z", "until": "2026-11-22T19:20:40.000Z",
+        });
+        assert_eq!(report.to_json()["complete"], whole);
+
+        let mut without = Made { shown: made.shown.clone(), ..Made::of(entries()) };
+        without.manifest.clone_from(&made.manifest);
+        without.shown.pop_first();
+        let report = strict(&without);
+        assert_eq!((report.complete.beginning, report.complete.end), (false, true), "{report}");
+        assert_eq!((failed(&report), report.findings.len()), (vec!["complete"], 1));
+        let what = "not proven to be complete at its beginning: there may be entries of 2026-11-22T19:20:20.000Z and later before its \
+                    first";
+        assert_eq!(report.findings[0].to_string(), what);
+        assert!(report.complete.since > Some(Timestamp(START_MS + 20_000)), "{report}");
+
+        let mut without = Made { shown: made.shown.clone(), ..Made::of(entries()) };
+        without.manifest.clone_from(&made.manifest);
+        without.shown.pop_last();
+        let report = strict(&without);
+        assert_eq!((report.complete.beginning, report.complete.end), (true, false), "{report}");
+        assert_eq!(failed(&report), ["complete"]);
+        assert!(report.findings[0].what.contains("at its end: there may be entries of before"), "{report}");
+        assert!(report.complete.until < Some(Timestamp(START_MS + 40_000)), "{report}");
+        assert!(report.to_json()["ok"] == false && !report.is_ok());
+    }
+    // What is missing inside is a finding anyhow, and then nothing is proven of any time.
+    let mut made = Made::of(entries());
+    made.shown.remove(&151);
+    let report = made.check();
+    assert_eq!((failed(&report), report.complete.inside), (vec!["entries-present"], false));
+    assert_eq!((report.complete.since, report.complete.until), (None, None));
+    assert!(report.to_string().contains("  complete       not proven of any time\n"), "{report}");
+    // Otherwise it is not said to have passed, either.
+    let mut made = Made::of(entries());
+    made.shown.pop_last();
+    let json = made.check().to_json();
+    let complete = json["checks"].as_array().unwrap().iter().find(|one| one["check"] == "complete").cloned().unwrap();
+    assert_eq!(complete["result"], "not-done");
+}
+
+#[test]
+fn what_is_done_to_an_archive_fails_the_check_that_it_is_about() {
+    let with = |at: usize, told: Told| {
+        let mut story = story(300);
+        story[at] = told;
+        Made::of(seal(&story)).check()
+    };
+    let changed = |change: &dyn Fn(&mut Made)| {
+        let mut made = Made::of(entries());
+        change(&mut made);
+        made.check()
+    };
+    let erasure =
+        Told { members: vec![("event", Value::text("erased"))], organisation: None, ..told(Kind::Erasure, "") };
+    for (what, report, failing) in [
+        ("nothing", changed(&|_| {}), &[][..]),
+        ("an entry is left out", changed(&|made| made.shown.retain(|index| *index != 151)), &["entries-present"]),
+        ("another order", changed(&|made| made.entries.swap(3, 4)), &["tree"]),
+        (
+            "another key",
+            changed(&|made| made.checkpoint = checkpoint(&made.entries, &key(2))),
+            &["checkpoint-signature"],
+        ),
+        ("another time", changed(&|made| made.manifest[3].1 = at(-400_000)), &["archive-form"]),
+        ("another content", changed(&|made| made.more.push(("content/00".into(), vec![1]))), &["contents"]),
+        ("a second outcome", with(150, outcome("acme", 144)), &["outcomes"]),
+        ("an erasure", with(151, erasure), &["erasures"]),
+    ] {
+        assert_eq!(failed(&report), failing, "{what}: {report}");
+    }
+    assert_eq!(failed(&disclosing(with_anna(&[]).0, &[]).check()), ["disclosures"]);
+}
+
+// === which policies were in use when it begins ===
+
+/// The broker starts at 15, and the story's policies come into use at 23, before the archive begins.
+fn started(change: impl FnOnce(&mut Vec<Told>)) -> Vec<Vec<u8>> {
+    let mut story = story(300);
+    let own = |kind, members| Told { members, organisation: None, ..told(kind, "") };
+    story[15] = own(Kind::System, vec![("event", Value::text("opened"))]);
+    story[23] = own(Kind::Policy, activated(policies()));
+    // Nothing is allowed between the two.
+    story[16] = told(Kind::RefusedLogin, "acme");
+    story[19] = told(Kind::RefusedLogin, "acme");
+    change(&mut story);
+    seal(&story)
+}
+
+fn carrying(mut made: Made, in_use: &[u64]) -> Made {
+    made.shown.extend(in_use);
+    made.manifest[0].1 = Value::text(FORMATS[3]);
+    made.manifest
+        .push(("in_use", Value::Array(in_use.iter().map(|i| Value::int(i64::try_from(*i).unwrap())).collect())));
+    made.manifest.sort_by_key(|(name, _)| *name);
+    made
+}
+
+fn by(story: &mut [Told], index: usize, policies: &str) {
+    story[index].members.retain(|(name, _)| *name != "digests");
+    story[index].members.push(asked(Value::text(policies.repeat(64))));
+}
+
+#[test]
+fn the_first_decision_of_an_archive_names_policies_that_were_in_use_or_is_found() {
+    let never = |index: u64| {
+        format!("entry {index}: decided by policies `{}`, and no entry says that these were in use", "f".repeat(64))
+    };
+    // The first decision of all, and the first of `acme`.
+    for (organisation, first) in [(None, 56), (Some("acme"), 64)] {
+        let made = |entries: Vec<Vec<u8>>| match organisation {
+            None => Made::of(entries),
+            Some(organisation) => Made::of_organisation(entries, organisation),
+        };
+        let report = carrying(made(started(|_| {})), &[15, 23]).check();
+        assert!(report.is_ok() && report.warnings.is_empty(), "{report}");
+        assert_eq!(report.in_use, 2);
+        assert!(report.complete.is_proven() && report.limits.iter().all(|limit| !limit.contains("in use")), "{report}");
+        let shown = made(started(|_| {})).shown;
+        assert_eq!(
+            (report.entries, report.indexes),
+            (shown.len() as u64, shown.first().copied().zip(shown.last().copied()))
+        );
+        let forged = started(|story| by(story, first, "f"));
+        let report = carrying(made(forged.clone()), &[15, 23]).check();
+        assert_eq!(only_ruled(&carrying(made(forged.clone()), &[15, 23])), [never(first as u64)]);
+        assert!(failed(&report).contains(&"policies-in-use"), "{report}");
+        // Where it carries nothing, nothing is known, which is said and is no pass.
+        let report = made(forged).check();
+        assert!(!failed(&report).contains(&"policies-in-use"), "{report}");
+        assert!(report.limits.iter().any(|limit| limit.contains("the entries that say which were")), "{report}");
+        let json = report.to_json();
+        let result = json["checks"].as_array().unwrap().iter().find(|one| one["check"] == "policies-in-use").cloned();
+        assert_eq!(result.unwrap()["result"], "not-done");
+    }
+}
+
+#[test]
+fn nothing_passes_for_policies_in_use_that_was_not() {
+    let entries = || started(|_| {});
+    // Without the activation there is nothing that decisions could name.
+    assert_eq!(only_ruled(&carrying(Made::of(entries()), &[15])).len(), 25);
+    // Before the start of that run, or something else.
+    let none =
+        "shown as one that says which policies were in use, and it is none, or stands before the start of the broker";
+    for (in_use, bad) in [(&[1, 15, 23][..], 1), (&[15, 22, 23], 22), (&[15, 23, 47], 47)] {
+        assert_eq!(only_ruled(&carrying(Made::of(entries()), in_use)), [format!("entry {bad}: {none}")]);
+    }
+    // In the place of an entry of the stretch it is missing there.
+    let moved = started(|story| {
+        let members = activated(policies());
+        story[71] = Told { members, organisation: None, ..told(Kind::Policy, "") };
+    });
+    let found = carrying(Made::of(moved), &[15, 23, 71]).findings();
+    assert!(found.iter().any(|found| found.starts_with("entry 71: left out, although")), "{found:?}");
+    // The start of an earlier run, where a later one is kept back.
+    let mut earlier = entries();
+    for index in [15, 23] {
+        earlier[index] = String::from_utf8(earlier[index].clone()).unwrap().replace("boot-1", "boot-0").into_bytes();
+    }
+    let found = carrying(Made::of(earlier), &[15, 23]).check();
+    assert_eq!(failed(&found), ["policies-in-use"]);
+    let another = "decided in another run of the broker than the one whose start is shown";
+    assert!(found.findings.iter().all(|finding| finding.what == another), "{found}");
+}
+
+#[test]
+fn an_archive_of_one_organisation_shows_every_change_of_policies_or_none() {
+    let changed = || {
+        started(|story| {
+            let members = activated(Value::text("a".repeat(64)));
+            story[111] = Told { members, organisation: None, ..told(Kind::Policy, "") };
+            by(story, 112, "a");
+        })
+    };
+    let of_acme = |in_use: &[u64]| carrying(Made::of_organisation(changed(), "acme"), in_use);
+    assert!(of_acme(&[15, 23, 111]).check().is_ok());
+    assert_eq!(only_ruled(&of_acme(&[15, 23])).len(), 1, "one that is kept back is missed");
+    // Ids of policies may name others.
+    let named = started(|story| story[23].members.push(("added", Value::texts(["bolt-reads-presses"]))));
+    let report = carrying(Made::of_organisation(named, "acme"), &[15, 23]).check();
+    let warnings: Vec<String> = report.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(warnings, ["entry 23: names policies by their ids, which may name others"]);
+}
+
+// === keys and witnesses inside ===
+
+#[test]
+fn keys_and_witnesses_that_an_archive_names_are_believed_in_nothing_and_held_against_those_given() {
+    let vkey = |seed: u8| key(seed).verifier().to_text();
+    let with = |name: &str, text: String| Made { more: vec![(name.into(), text.into_bytes())], ..Made::of(entries()) };
+    let own = with("keys", vkey(1) + "\n").check();
+    assert!(own.is_ok() && own.warnings.is_empty() && !own.to_string().contains("which you did not give"), "{own}");
+    // Whoever forges an archive signs it and names the key.
+    let mut forged = with("keys", vkey(2) + "\n");
+    forged.checkpoint = checkpoint(&forged.entries, &key(2));
+    let report = forged.check();
+    assert_eq!(failed(&report), ["checkpoint-signature"]);
+    assert_eq!(report.to_json()["keys_inside"], json!([{ "key": vkey(2), "given": false }]));
+    let warnings: Vec<String> = report.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(warnings, [format!("`keys` in it does not name the key {}, which you gave", vkey(1))]);
+    assert!(
+        report.to_string().contains(&format!("  names a key    {}, which you did not give\n", vkey(2))),
+        "{report}"
+    );
+    assert_eq!(failed(&with("keys", "x\n".into()).check()), ["archive-form"]);
+
+    let witness = |seed: u8| tlog::CosigningKey::generate(&format!("w.example/{seed}"), [seed; 32]).unwrap();
+    let policy = |seed| format!("log {}\nwitness w {}\nquorum w\n", vkey(1), witness(seed).verifier().to_text());
+    let mut made = with("policy", policy(7));
+    let cosigned = |made: &Made| {
+        let note = checkpoint(&made.entries, &key(1));
+        let text = format!("{}\n", note.split("\n\n").next().unwrap());
+        note + &witness(7).cosign(&text, u64::try_from(START_MS / 1_000).unwrap() + 61)
+    };
+    made.checkpoint = cosigned(&made);
+    let witnessed = |made: &Made, seed| {
+        let mut report = made.check();
+        report.witnessed(&TrustPolicy::parse(&policy(seed)).unwrap());
+        report
+    };
+    let same = witnessed(&made, 7);
+    assert!(same.is_ok() && same.warnings.is_empty() && same.cosigned.len() == 1, "{same}");
+    let other = witnessed(&made, 8);
+    assert_eq!((other.warnings.len(), other.cosigned.len()), (2, 0), "{other}");
+    assert!(other.warnings.iter().all(|warning| warning.check == Point::Cosignatures));
+    // Entry 250 is of 50 seconds behind the start.
+    assert_eq!(failed(&same), Vec::<&str>::new());
+    let mut early = with("policy", policy(7));
+    for entry in &mut early.entries {
+        *entry = String::from_utf8(entry.clone()).unwrap().replace("T19:", "T20:").into_bytes();
+    }
+    early.checkpoint = cosigned(&early);
+    let ahead = witnessed(&early, 7);
+    assert_eq!(failed(&ahead), ["clocks"], "{ahead}");
+    let what =
+        "entry 250: 3589 s later than its cosignature, under a checkpoint of 300 entries: one of the clocks is wrong";
+    assert_eq!(ahead.findings[0].to_string(), what);
 }

@@ -1,6 +1,6 @@
 //! What a dishonest writer signs with the genuine key, and what the published files alone still tell of it.
 
-use super::published::{Published, key, ruled_story, seal, story};
+use super::published::{Published, checkpoint, kept_path, key, ruled_story, seal, story};
 use super::*;
 use crate::report::Finding;
 use model::Value;
@@ -104,4 +104,39 @@ fn a_clock_that_is_put_back_an_hour_is_pointed_out() {
         assert!(findings.is_empty(), "{what}: {findings:?}");
         assert_eq!(told, warnings, "{what}");
     }
+}
+
+/// What is under a cosigned checkpoint was there by then, and what is not under it was not.
+#[test]
+fn an_entry_that_was_dated_back_or_ahead_is_found_by_the_clocks_of_witnesses() {
+    let witness = tlog::CosigningKey::generate("witness.example/w", [3; 32]).unwrap();
+    let text = format!("log {}\nwitness w {}\nquorum w\n", key(1).verifier().to_text(), witness.verifier().to_text());
+    let policy = TrustPolicy::parse(&text).unwrap();
+    let check = |entries: &[Vec<u8>]| {
+        let log = Published::of(entries, &[], &key(1));
+        // Entries are a fifth of a second apart.
+        for (size, seconds) in [(100_usize, 21), (200, 41), (300, 61)] {
+            let note = checkpoint(&entries[..size], &key(1));
+            let text = format!("{}\n", note.split("\n\n").next().unwrap());
+            let cosigned = format!("{note}{}", witness.cosign(&text, 1_795_375_200 + seconds));
+            log.write(&kept_path(size as u64), &cosigned);
+            log.write("checkpoint", &cosigned);
+        }
+        let report = check_trusting(log.dir.path(), &policy, None, &mut |_, _| {}).unwrap();
+        let told: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
+        (told, tests::failed(&report))
+    };
+    assert_eq!(check(&seal(&story(SIZE))), (vec![], vec![]));
+    let hours = |index: usize, hour: &str| respelt(index, b"T19:", format!("T{hour}:").as_bytes());
+    let (told, failed) = check(&hours(150, "18"));
+    let back = "entry 150: 3591 s earlier than a checkpoint of 100 entries was cosigned, which does not have it yet: it was dated \
+                back, or one of the clocks is wrong";
+    assert_eq!((told, failed), (vec![String::from(back)], vec!["clocks"]));
+    let (told, failed) = check(&hours(50, "20"));
+    let ahead =
+        "entry 50: 3589 s later than its cosignature, under a checkpoint of 100 entries: one of the clocks is wrong";
+    assert_eq!((told, failed), (vec![String::from(ahead)], vec!["clocks"]));
+    // Before the first cosigned checkpoint nothing tells, and without witnesses nothing at all.
+    assert_eq!(check(&hours(50, "18")).0, Vec::<String>::new());
+    assert_eq!(self::told(&hours(150, "18")).0, Vec::<String>::new());
 }

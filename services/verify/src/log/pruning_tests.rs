@@ -311,21 +311,22 @@ fn what_was_passed_over_by_is_the_very_entry_that_is_in_the_tree() {
     let (store, note) = (Store::new(log.dir.path()), String::from_utf8(log.read("checkpoint")).unwrap());
     let published = Checkpoint::open(&note, key(1).verifier()).unwrap();
     let genuine = pruned::load(SIZE + 1, &mut |path, bytes_max| read_file(&store, path, bytes_max)).unwrap();
+    let policy = TrustPolicy::of_log(key(1).verifier().clone());
     let verify = |said: Pruning| {
         let ring = KeyRing::new(std::slice::from_ref(key(1).verifier()));
-        let mut check = Check::new(&store, ring, &published, None, Findings::default());
+        let mut check = Check::new(&store, ring, &published, (&policy, None), Findings::default());
         check.said = Some(said);
         check.walk(&mut |_, _| {});
         told_of(&check.finish(&note).0)
     };
     assert_eq!(verify(genuine.clone()), Vec::<String>::new());
-    let (days, policy) = (genuine.days + 1, model::Digest([7; 32]));
+    let (days, digest) = (genuine.days + 1, model::Digest([7; 32]));
     let (carried, open) = (genuine.carried.iter().copied().chain([300]).collect(), genuine.open.clone());
     for forged in [
         Pruning { index: SIZE - 1, ..genuine.clone() },
         Pruning { organisations_left_out: 1, ..genuine.clone() },
         Pruning { days, ..genuine.clone() },
-        Pruning { policy, ..genuine.clone() },
+        Pruning { policy: digest, ..genuine.clone() },
         Pruning { carried, ..genuine.clone() },
         Pruning { open: open.into_iter().chain([500]).collect(), ..genuine.clone() },
         Pruning { before: genuine.before.plus_millis(-86_400_000), ..genuine },

@@ -27,6 +27,11 @@ fn told_of(report: &Report) -> Vec<String> {
     report.findings.iter().map(Finding::to_string).collect()
 }
 
+/// Codes of the checks that failed.
+pub(super) fn failed(report: &Report) -> Vec<&'static str> {
+    report.verdict.failed(&Point::OF_LOG, &report.findings)
+}
+
 #[track_caller]
 fn assert_findings<const N: usize>(log: &Published, expected: [&str; N]) {
     assert_eq!(told_of(&verify(log)), expected);
@@ -406,6 +411,163 @@ fn an_entry_of_another_form_is_found_in_a_signed_log() {
     entries[5] = b"{\"v\":\"1.0\"}".to_vec();
     let report = verify(&signed(&entries));
     assert_eq!(told_of(&report)[0], "entry 5: not an entry: member `kind` is missing or ill-typed");
+}
+
+// === which check fails ===
+
+#[test]
+fn what_is_done_to_a_log_fails_the_check_that_it_is_about_and_no_other() {
+    let changed = |change: &dyn Fn(&Published)| {
+        let log = publish();
+        change(&log);
+        verify(&log)
+    };
+    let with = |at: usize, told: Told| {
+        let mut story = story(SIZE);
+        story[at] = told;
+        verify(&signed(&seal(&story)))
+    };
+    // The run of the broker that it names.
+    let other = |entries: &mut [Vec<u8>]| entries[120][14] ^= 1;
+    let text = |name, value: &str| (name, Value::text(value));
+    let cut = || Published::of(&entries()[..450], &[100, 256, 400], &key(1));
+    let remembered = Remembered::open("mine", &checkpoint(&entries(), &key(1)), key(1).verifier()).unwrap();
+    for (what, report, failing) in [
+        ("nothing", changed(&|_| {}), &[][..]),
+        ("an entry", changed(&|log| flip_in_entry(log, "tile/entries/000", 17)), &["tree"]),
+        ("a length", changed(&|log| log.change("tile/entries/001", |bytes| bytes[0] ^= 1)), &["entries-present"]),
+        ("a hash", changed(&|log| log.change("tile/0/001", |bytes| bytes[7] ^= 1)), &["tree"]),
+        ("a bundle is missing", changed(&|log| log.remove("tile/entries/000")), &["entries-present"]),
+        ("a tile is missing", changed(&|log| log.remove("tile/0/000")), &["tree"]),
+        (
+            "an entry is removed",
+            changed(&|log| log.change_bundle("tile/entries/001", |entries| drop(entries.remove(40)))),
+            &["entries-present"],
+        ),
+        (
+            "all of it is another log",
+            changed(&|log| {
+                let mut entries = entries();
+                other(&mut entries);
+                log.write_files(&entries);
+            }),
+            &["kept-checkpoints", "tree"],
+        ),
+        (
+            "a second history",
+            changed(&|log| {
+                let mut entries = entries();
+                other(&mut entries);
+                log.write(&kept_path(256), checkpoint(&entries[..256], &key(1)));
+            }),
+            &["kept-checkpoints"],
+        ),
+        ("a kept note", changed(&|log| log.change(&kept_path(256), |bytes| bytes[0] ^= 1)), &["kept-checkpoints"]),
+        ("the note", changed(&|log| log.change("checkpoint", |bytes| bytes[20] ^= 1)), &["checkpoint-signature"]),
+        ("the key", verify(&Published::of(&entries(), &KEPT, &key(2))), &["checkpoint-signature"]),
+        (
+            "cut, and a kept note tells",
+            {
+                let log = cut();
+                log.write(&kept_path(SIZE), checkpoint(&entries(), &key(1)));
+                verify(&log)
+            },
+            &["kept-checkpoints"],
+        ),
+        (
+            "cut, and a remembered one tells",
+            check(cut().dir.path(), key(1).verifier(), Some(&remembered)).unwrap(),
+            &["remembered-checkpoint"],
+        ),
+        (
+            "a gap",
+            {
+                let mut entries = entries();
+                entries[17] = entries[7].clone();
+                verify(&signed(&entries))
+            },
+            &["organisation-sequences"],
+        ),
+        ("a second outcome", with(14, outcome("bolt", 8)), &["outcomes"]),
+        (
+            "a country that is none",
+            with(14, Told { members: vec![text("country", "192.0.2.7")], ..told(EntryKind::RefusedLogin, "bolt") }),
+            &["entry-form"],
+        ),
+        (
+            "what is no entry",
+            {
+                let mut entries = entries();
+                entries[7] = b"{\"v\":\"1.0\"}".to_vec();
+                verify(&signed(&entries))
+            },
+            &["entry-form"],
+        ),
+        ("policies", verify(&signed(&seal(&super::published::ruled_story(SIZE)))), &["policies-in-use"]),
+        (
+            "an erasure",
+            with(
+                15,
+                Told { members: vec![text("event", "erased")], organisation: None, ..told(EntryKind::Erasure, "") },
+            ),
+            &["erasures"],
+        ),
+        (
+            "a pruning",
+            with(
+                15,
+                Told { members: vec![text("event", "pruned")], organisation: None, ..told(EntryKind::Pruning, "") },
+            ),
+            &["pruning"],
+        ),
+        (
+            "a key",
+            with(15, Told { members: vec![text("event", "retired")], organisation: None, ..told(EntryKind::Key, "") }),
+            &["keys"],
+        ),
+    ] {
+        assert_eq!(failed(&report), failing, "{what}: {report}");
+        assert_eq!(report.is_ok(), failing.is_empty(), "{what}");
+        assert!(report.findings.iter().all(|finding| failing.contains(&finding.check.code())), "{what}: {report}");
+    }
+}
+
+#[test]
+fn a_check_that_could_not_be_made_does_not_pass() {
+    let result = |report: &Report, code: &str| {
+        let json = report.to_json();
+        let found = json["checks"].as_array().unwrap().iter().find(|one| one["check"] == code).unwrap().clone();
+        (found["result"].as_str().unwrap().to_owned(), found["why"].as_str().unwrap_or_default().to_owned())
+    };
+    let passed = || (String::from("passed"), String::new());
+    let not_done = |why: &str| (String::from("not-done"), why.to_owned());
+    let report = verify(&publish());
+    for code in
+        ["checkpoint-signature", "kept-checkpoints", "tree", "entry-form", "outcomes", "policies-in-use", "keys"]
+    {
+        assert_eq!(result(&report, code), passed(), "{code}");
+    }
+    assert_eq!(result(&report, "remembered-checkpoint"), not_done("none was given (`--checkpoint`)"));
+    let nobody = not_done("no trust policy with witnesses was given (`--policy`)");
+    assert_eq!((result(&report, "cosignatures"), result(&report, "clocks")), (nobody.clone(), nobody));
+    assert_eq!(result(&report, "erasures"), not_done("nothing was erased"));
+    assert_eq!(result(&report, "pruning"), not_done("nothing was pruned"));
+    let empty = verify(&Published::of(&[], &[], &key(1)));
+    assert_eq!(result(&empty, "outcomes"), not_done("no exchange was allowed"));
+
+    // Of what is not there nobody knows whether it was in order.
+    let log = publish();
+    log.remove("tile/entries/000");
+    let unknown = not_done("some entries are missing or damaged, and nothing is known of these");
+    assert_eq!(result(&verify(&log), "outcomes"), unknown);
+    assert_eq!(result(&verify(&log), "organisation-sequences"), unknown);
+    let stranger = check(log.dir.path(), key(2).verifier(), None).unwrap();
+    assert_eq!(result(&stranger, "tree"), not_done("no checkpoint verifies"));
+    // The tree is lost in the middle of it, and what lies behind cannot be compared.
+    ["tile/0/000", "tile/1/000.p/2"].into_iter().for_each(|file| log.remove(file));
+    let mine = Remembered::open("mine", &checkpoint(&entries()[..300], &key(1)), key(1).verifier()).unwrap();
+    let lost = check(log.dir.path(), key(1).verifier(), Some(&mine)).unwrap();
+    assert_eq!(result(&lost, "remembered-checkpoint"), not_done("the tree was lost before it"));
 }
 
 // === no log, hostile sizes ===

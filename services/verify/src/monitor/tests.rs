@@ -205,6 +205,32 @@ fn silence_and_clocks_that_are_ahead_are_told() {
     assert!(told.iter().any(|f| f.starts_with("entry 400: ") && f.contains("later than the clock here")), "{told:?}");
 }
 
+/// What is not under a cosigned checkpoint was written after that.
+#[test]
+fn an_entry_that_was_dated_back_behind_a_cosigned_checkpoint_is_told() {
+    let witness = tlog::CosigningKey::generate("witness.example/w", [3; 32]).unwrap();
+    let names = (key(1).verifier().to_text(), witness.verifier().to_text());
+    let policy = TrustPolicy::parse(&format!("log {}\nwitness w {}\nquorum w\n", names.0, names.1)).unwrap();
+    let watch = Watch { policy, ..watch() };
+    let look = |seen: &mut Seen, entries: &[Vec<u8>]| {
+        let (log, size) = (publish(entries), entries.len() as u64);
+        let note = checkpoint(entries, &key(1));
+        let text = format!("{}\n", note.split("\n\n").next().unwrap());
+        let seconds = u64::try_from(at(size).0 / 1_000).unwrap();
+        log.write("checkpoint", format!("{note}{}", witness.cosign(&text, seconds)));
+        seen.look(&watch, &mut Folder(log.dir.path().to_owned()), &at(size)).unwrap()
+    };
+    let mut seen = Seen::nothing();
+    assert_eq!(texts(&look(&mut seen, &entries(300)).findings), Vec::<String>::new());
+    let mut later = entries(SIZE);
+    later[400] = String::from_utf8(later[400].clone()).unwrap().replace("T19:21:20", "T18:21:20").into_bytes();
+    let told = look(&mut seen, &later);
+    let what = "entry 400: 3580 s earlier than a checkpoint of 300 entries was cosigned, which does not have it yet: it was dated back, \
+                or one of the clocks is wrong";
+    assert_eq!(texts(&told.findings), [what]);
+    assert_eq!(told.to_json()["findings"][0]["check"], "clocks");
+}
+
 #[test]
 fn a_watch_can_begin_in_the_middle_and_misses_nothing_behind_it() {
     let log = publish(&entries(300));
