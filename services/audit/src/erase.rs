@@ -22,6 +22,7 @@ pub use request::{Pending, Wanted};
 pub use retention::{Kept, Retention};
 
 use crate::append::Log;
+use crate::belief::ClockDoubt;
 use crate::error::{AppendError, ReadError};
 use crate::reader::Reader;
 use crate::recover::entry_bytes;
@@ -54,6 +55,8 @@ pub enum EraseError {
     Another,
     #[error("a legal hold keeps the values of this person")]
     OnHold,
+    #[error(transparent)]
+    Clock(#[from] ClockDoubt),
 }
 
 impl From<crate::store::StoreError> for EraseError {
