@@ -75,8 +75,11 @@ impl Log {
     }
 
     /// Wipes older copies of what was erased. `false`: somebody goes on reading them, and a later erasure or the end of the
-    /// log wipes them.
+    /// log wipes them; or they are not this program's to wipe.
     pub(crate) async fn scrub(&self) -> bool {
+        if !self.inner.reader.can_wipe() {
+            return false;
+        }
         for _ in 0..SCRUBS_MAX {
             let (done, answer) = oneshot::channel();
             if self.inner.urgent.send(Urgent::Scrub(done)).is_err() {
