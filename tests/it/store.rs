@@ -599,6 +599,24 @@ async fn a_database_is_made_ready_by_a_command_and_only_by_that() {
     assert_eq!((status, changed(&first)), (0, vec![true; 6]), "{first} {errors}");
     let (status, again, _) = command(&["--writer", "broker_1", "--reader", "auditor"]);
     assert_eq!((status, changed(&again)), (0, vec![false; 5]), "{again}");
+    // For how long the role keeps entries is taken from its broker's configuration.
+    for name in ["catalog", "registry", "base"] {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    std::fs::write(folder.path().join("plant.cedarschema"), "").unwrap();
+    let config = folder.path().join("millgate.toml");
+    let keeping = |retention: &str| {
+        let folders =
+            "catalog = \"catalog\"\nregistry = \"registry\"\npolicies = \"base\"\nschema = \"plant.cedarschema\"";
+        let audit = "directory = \"audit\"\norigin = \"plant.example/broker-1\"";
+        std::fs::write(&config, format!("[folders]\n{folders}\n[audit]\n{audit}\n{retention}")).unwrap();
+        command(&["--writer", "broker_1", "--config", config.to_str().unwrap()])
+    };
+    let (status, kept, errors) = keeping("[audit.retention]\nentries = \"90d\"\n");
+    assert_eq!((status, changed(&kept)), (0, vec![false, false, false, false, true]), "{kept} {errors}");
+    assert!(kept.contains("the role `broker_1` prunes no entry that is not 90 days old"), "{kept}");
+    let (status, _, errors) = keeping("");
+    assert!(status == 2 && errors.contains("`[audit.retention]` has no `entries`"), "{errors}");
     PostgresStore::open(&server.store("plant", "broker_1", PASSWORD), ORIGIN).await.unwrap().close().await.unwrap();
     // Somebody who may create roles and is no superuser does it as well, and is no member of the owner afterwards.
     server.run("CREATE DATABASE other").await.unwrap();
