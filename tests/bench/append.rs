@@ -49,7 +49,7 @@ fn main() -> anyhow::Result<()> {
 /// The server with a database for logs, as a broker logs in there.
 async fn ready(server: &Postgres) -> anyhow::Result<Access> {
     let (owner, writers) = (String::from("keeper"), vec![String::from("broker")]);
-    let roles = Roles { owner, writers, readers: Vec::new(), standby: false };
+    let roles = Roles { owner, writers, readers: Vec::new(), keep_days: None, standby: false };
     init(&server.store("plant", SUPERUSER, SUPERUSER_PASSWORD), &roles).await?;
     server.run("ALTER ROLE broker PASSWORD 'of the bench'").await?;
     Ok(server.store("plant", "broker", "of the bench"))

@@ -132,6 +132,13 @@ async fn a_broker_prunes_what_its_policy_keeps_no_longer_and_everybody_is_told()
     let words = text(&preview(false).stdout);
     assert!(words.contains("all entries are there; 512 more would go now, up to entry 511"), "{words}");
 
+    // After so long a time the clock could be wrong, until somebody says that it is not: by starting the broker once more.
+    let (broker, addresses) = tokio::task::block_in_place(|| process::serve(&config, "").unwrap());
+    let metrics = format!("{}/metrics", addresses["operator"].as_str().unwrap());
+    let metrics = http::get(&metrics, &[]).await.unwrap().text();
+    assert!(metrics.contains("millgate_audit_clock_doubted 1"), "{metrics}");
+    assert!(metrics.contains("millgate_audit_pruned_entries 0"), "{metrics}");
+    drop(broker);
     let (broker, addresses) = tokio::task::block_in_place(|| process::serve(&config, "").unwrap());
     let api = addresses["api"].as_str().unwrap().to_owned();
     let bearer = format!("Bearer {}", plant.token("auditor"));
@@ -169,6 +176,7 @@ async fn a_broker_prunes_what_its_policy_keeps_no_longer_and_everybody_is_told()
     let operator = addresses["operator"].as_str().unwrap();
     let metrics = http::get(&format!("{operator}/metrics"), &[]).await.unwrap().text();
     assert!(metrics.contains("millgate_audit_pruned_entries 512"), "{metrics}");
+    assert!(metrics.contains("millgate_audit_clock_doubted 0"), "{metrics}");
 
     let verify = |more: &[&str]| {
         let fixed = ["log", published.to_str().unwrap(), "--key", &key, "--json"];

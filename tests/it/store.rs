@@ -10,7 +10,7 @@ use audit::{AppendError, Log, LogOptions, OpenError, StoreAt, Stored, fsck};
 use runtime::config::Config;
 use serde_json::Value;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, Row as _};
 use std::path::PathBuf;
 
 const PASSWORD: &str = "of a role";
@@ -19,7 +19,13 @@ const PASSWORD: &str = "of a role";
 async fn server(more: &[&str]) -> Postgres {
     let server = Postgres::start_durable(more).await.unwrap();
     let writers = ["broker_1", "broker_2"].map(String::from).to_vec();
-    let roles = init::Roles { owner: "keeper".into(), writers, readers: vec!["auditor".into()], standby: true };
+    let roles = init::Roles {
+        owner: "keeper".into(),
+        writers,
+        readers: vec!["auditor".into()],
+        keep_days: Some(60),
+        standby: true,
+    };
     init::init(&server.store("plant", SUPERUSER, SUPERUSER_PASSWORD), &roles).await.unwrap();
     for role in ["broker_1", "broker_2", "auditor"] {
         server.run(&format!("ALTER ROLE {role} PASSWORD '{PASSWORD}'")).await.unwrap();
@@ -239,17 +245,32 @@ async fn entries_go_by_one_function_alone_and_no_further_than_their_entry_says()
     log.close().await;
     let size = i64::try_from(read_all(broker(&server)).await.entries.len()).unwrap();
     let mut writer = connect(&server.store("plant", "broker_1", PASSWORD)).await;
-    let says = |before: &str, days: u32, minimum: u32| {
+    let says_at = |time: &str, before: &str, days: u32, minimum: u32| {
         format!(
-            "{{\"before\":\"{before}\",\"days\":{days},\"kind\":\"pruning\",\"minimum\":{minimum},\"time\":\"2026-11-22T19:20:00.000Z\"}}"
+            "{{\"before\":\"{before}\",\"days\":{days},\"kind\":\"pruning\",\"minimum\":{minimum},\"time\":\"{time}\"}}"
         )
     };
-    let early = "2026-09-01T00:00:00.000Z";
+    let says = |before: &str, days, minimum| says_at("2020-11-22T19:20:00.000Z", before, days, minimum);
+    let early = "2020-09-01T00:00:00.000Z";
+    let with_nobody = says(early, 60, 256).replace("\"kind\"", "\"directory\":1,\"kind\"");
+    // Days ago by the server's clock, as midnights.
+    let ago = async |days: u32| {
+        let mut connection = connect(&server.store("plant", SUPERUSER, SUPERUSER_PASSWORD)).await;
+        let ask = "SELECT to_char(date_trunc('day', now(), 'UTC') AT TIME ZONE 'UTC' - make_interval(days => $1), 'YYYY-MM-DD\"T00:00:00.000Z\"')";
+        let row = sqlx::query(ask).bind(i32::try_from(days).unwrap()).fetch_one(&mut connection).await.unwrap();
+        row.get::<String, _>(0)
+    };
+    let (of_60, of_59, later) = (ago(60).await, ago(59).await, "2999-01-01T00:00:00.000Z");
     for (entry, why) in [
         (String::from("{\"kind\":\"heartbeat\"}"), "does not say that entries before 256 are gone"),
         (says(early, 60, 512), "does not say that entries before 256 are gone"),
         (says(early, 59, 256), "does not say that entries before 256 are gone"),
         (says(early, 83, 256), "does not say that entries before 256 are gone"),
+        // By the times that it says itself it could go, and not by the server's clock.
+        (says_at(later, &of_60, 60, 256), "goes further than its policy does at"),
+        (says_at(later, &of_59, 60, 256), "goes further than its policy does at"),
+        (says("2020-09-01T00:00:00.000Z", 60, 256).replace("time", "tide"), "goes further than its policy does at"),
+        (with_nobody, "does not say that 0 persons go from the directory"),
         // Nothing is signed over them.
         (says(early, 60, 256), "by an entry behind a checkpoint over them"),
     ] {
@@ -259,6 +280,18 @@ async fn entries_go_by_one_function_alone_and_no_further_than_their_entry_says()
     let mut reader = connect(&server.store("plant", "auditor", PASSWORD)).await;
     let said = refused(&mut reader, &prune_by(size, &says(early, 60, 256))).await;
     assert!(said.contains("permission denied"), "{said}");
+    // How long entries are kept at least is the owner's to say, and the broker's role changes nothing of it.
+    for sql in ["UPDATE millgate_audit.keeping SET days = 60", "DELETE FROM millgate_audit.keeping"] {
+        let said = refused(&mut writer, sql).await;
+        assert!(said.contains("permission denied"), "{sql}: {said}");
+    }
+    server.run("UPDATE millgate_audit.keeping SET days = 61").await.unwrap();
+    let said = refused(&mut writer, &prune_by(size, &says(early, 60, 256))).await;
+    assert!(said.contains("the role `broker_1` keeps entries longer than 60 days"), "{said}");
+    server.run("DELETE FROM millgate_audit.keeping").await.unwrap();
+    let said = refused(&mut writer, &prune_by(size, &says(early, 60, 256))).await;
+    assert!(said.contains("the role `broker_1` keeps entries longer than 60 days"), "{said}");
+    server.run("INSERT INTO millgate_audit.keeping VALUES ('broker_1', 60)").await.unwrap();
     // With a checkpoint there are still the hashes to be put in their place, and their times.
     let signed = "INSERT INTO millgate_audit.checkpoint VALUES (1, 300, 'a note', '')";
     server.run(signed).await.unwrap();
@@ -267,10 +300,41 @@ async fn entries_go_by_one_function_alone_and_no_further_than_their_entry_says()
     assert_eq!(read_all(broker(&server)).await.entries.len(), usize::try_from(size).unwrap(), "and nothing went");
 }
 
+/// A clock that stands still.
+#[derive(Debug)]
+struct At(model::Timestamp);
+
+impl model::Clock for At {
+    fn now(&self) -> model::Timestamp {
+        self.0
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_ahead_of_the_databases_deletes_nothing() {
+    let server = server(&[]).await;
+    // 2100-01-01T00:00:00Z
+    let clock = std::sync::Arc::new(At(model::Timestamp(4_102_444_800_000)));
+    let log = Log::open(LogOptions { clock: clock.clone(), ..options(broker(&server)) }).await.unwrap().0;
+    fill(&log, 5).await;
+    let out = tempfile::tempdir().unwrap();
+    let entries = Some(audit::Kept { days: 60, statement: None });
+    let days = [(model::entry::CommitmentClass::Network, 1)].into();
+    let retention = audit::Retention { entries, days, ..audit::Retention::default() };
+    let bounds = audit::prune::Bounds { published: out.path().to_owned(), is_witnessed: false };
+    let erased = log.retain(&retention, clock.0).await;
+    let is_ahead = |error: &audit::EraseError| matches!(error, audit::EraseError::Clock(audit::ClockDoubt::Database { now, .. }) if *now == clock.0);
+    assert!(matches!(&erased, Err(error) if is_ahead(error)), "{erased:?}");
+    let pruned = log.prune(&retention, &bounds).await;
+    assert!(matches!(&pruned, Err(audit::PruneError::Erase(error)) if is_ahead(error)), "{pruned:?}");
+    assert!(log.is_healthy());
+    log.close().await;
+}
+
 /// As a version made it that knew of no pruning.
 const EARLIER: &str = "
-    DROP FUNCTION millgate_audit.append_pruning, millgate_audit.entry_of;
-    DROP TABLE millgate_audit.pruning, millgate_audit.leaf, millgate_audit.carried;
+    DROP FUNCTION millgate_audit.append_pruning, millgate_audit.entry_of, millgate_audit.place_behind;
+    DROP TABLE millgate_audit.pruning, millgate_audit.leaf, millgate_audit.carried, millgate_audit.keeping;
     DROP TRIGGER bundle_stays ON millgate_audit.bundle;
     DROP FUNCTION millgate_audit.bundle_goes, millgate_audit.pruning_is_covered;
     CREATE TRIGGER bundle_stays BEFORE UPDATE OR DELETE ON millgate_audit.bundle
@@ -294,10 +358,25 @@ async fn a_schema_of_an_earlier_version_serves_and_is_pruned_once_it_is_brought_
     log.close().await;
     assert_eq!(fsck::check(broker(&server), Some(out.path()), |_, _| {}).await.unwrap().findings, []);
     let writers = ["broker_1", "broker_2"].map(String::from).to_vec();
-    let roles = init::Roles { owner: "keeper".into(), writers, readers: Vec::new(), standby: true };
-    let steps = init::init(&server.store("plant", SUPERUSER, SUPERUSER_PASSWORD), &roles).await.unwrap();
+    let roles = |keep_days| {
+        let (owner, writers) = ("keeper".into(), writers.clone());
+        init::Roles { owner, writers, readers: Vec::new(), keep_days, standby: true }
+    };
+    let admin = server.store("plant", SUPERUSER, SUPERUSER_PASSWORD);
+    let steps = init::init(&admin, &roles(None)).await.unwrap();
     assert!(steps.iter().any(|step| step.changed && step.what.contains("has format 1")), "{steps:?}");
     let log = Log::open(options(broker(&server))).await.unwrap().0;
+    let unsaid = log.prune(&retention, &bounds).await;
+    assert!(matches!(unsaid, Err(audit::PruneError::Floor { floor: None, days: 60 })), "{unsaid:?}");
+    for (days, changed) in [(90, true), (90, false)] {
+        let steps = init::init(&admin, &roles(Some(days))).await.unwrap();
+        let said = steps.iter().filter(|step| step.what.ends_with("prunes no entry that is not 90 days old"));
+        assert_eq!(said.map(|step| step.changed).collect::<Vec<_>>(), [changed; 2], "{steps:?}");
+    }
+    let shorter = log.prune(&retention, &bounds).await;
+    assert!(matches!(shorter, Err(audit::PruneError::Floor { floor: Some(90), days: 60 })), "{shorter:?}");
+    assert!(log.is_healthy(), "it is told before it is tried");
+    init::init(&admin, &roles(Some(60))).await.unwrap();
     assert_eq!(log.prune(&retention, &bounds).await.unwrap(), 0, "nothing is old enough, and it can be asked");
     log.close().await;
     // Whoever could read before can read all of it.
@@ -520,6 +599,24 @@ async fn a_database_is_made_ready_by_a_command_and_only_by_that() {
     assert_eq!((status, changed(&first)), (0, vec![true; 6]), "{first} {errors}");
     let (status, again, _) = command(&["--writer", "broker_1", "--reader", "auditor"]);
     assert_eq!((status, changed(&again)), (0, vec![false; 5]), "{again}");
+    // For how long the role keeps entries is taken from its broker's configuration.
+    for name in ["catalog", "registry", "base"] {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    std::fs::write(folder.path().join("plant.cedarschema"), "").unwrap();
+    let config = folder.path().join("millgate.toml");
+    let keeping = |retention: &str| {
+        let folders =
+            "catalog = \"catalog\"\nregistry = \"registry\"\npolicies = \"base\"\nschema = \"plant.cedarschema\"";
+        let audit = "directory = \"audit\"\norigin = \"plant.example/broker-1\"";
+        std::fs::write(&config, format!("[folders]\n{folders}\n[audit]\n{audit}\n{retention}")).unwrap();
+        command(&["--writer", "broker_1", "--config", config.to_str().unwrap()])
+    };
+    let (status, kept, errors) = keeping("[audit.retention]\nentries = \"90d\"\n");
+    assert_eq!((status, changed(&kept)), (0, vec![false, false, false, false, true]), "{kept} {errors}");
+    assert!(kept.contains("the role `broker_1` prunes no entry that is not 90 days old"), "{kept}");
+    let (status, _, errors) = keeping("");
+    assert!(status == 2 && errors.contains("`[audit.retention]` has no `entries`"), "{errors}");
     PostgresStore::open(&server.store("plant", "broker_1", PASSWORD), ORIGIN).await.unwrap().close().await.unwrap();
     // Somebody who may create roles and is no superuser does it as well, and is no member of the owner afterwards.
     server.run("CREATE DATABASE other").await.unwrap();
@@ -529,7 +626,7 @@ async fn a_database_is_made_ready_by_a_command_and_only_by_that() {
     for writers in [&["broker_1"][..], &["broker_1", "broker_3"]] {
         let (owner, writers) =
             (String::from("millgate_audit_owner"), writers.iter().map(ToString::to_string).collect());
-        let roles = init::Roles { owner, writers, readers: Vec::new(), standby: false };
+        let roles = init::Roles { owner, writers, readers: Vec::new(), keep_days: None, standby: false };
         init::init(&admin, &roles).await.unwrap();
         refused(&mut connect(&admin).await, "SELECT FROM millgate_audit.format").await;
     }

@@ -1,5 +1,6 @@
 //! The handle of a log.
 
+use crate::erase::Retired;
 use crate::error::AppendError;
 use crate::index::Index;
 use crate::pledge::Pledge;
@@ -15,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::task::{Context, Poll};
 use tlog::Hash;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedMutexGuard, mpsc, oneshot};
 
 /// Content and disclosures of one entry together. Policy sets are tens of kilobytes; what is larger is a mistake.
 pub const CONTENT_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -28,6 +29,9 @@ pub struct Appended {
     /// The entry's `time`.
     pub time: Timestamp,
 }
+
+/// Whoever takes something away is alone in that.
+pub(crate) type Alone = Arc<OwnedMutexGuard<()>>;
 
 /// An open log. Cheap to clone; the log ends with its last handle, in good order only after [`Log::close`].
 #[derive(Clone, Debug)]
@@ -59,6 +63,8 @@ pub struct LogStatus {
     /// Entries that questions find by the index; the others are looked through.
     pub indexed_size: u64,
     pub healthy: bool,
+    /// Nothing is deleted by age, because the clock may be wrong.
+    pub clock_doubted: bool,
     /// Drafts waiting for the writer.
     pub queue: u64,
     /// Outcomes that could not be written yet.
@@ -99,6 +105,17 @@ impl Log {
     /// # Errors
     /// As [`Log::append`].
     pub async fn append_pledged(&self, draft: Draft) -> Result<(Appended, Option<Pledge>), AppendError> {
+        let answer = self.enqueue(draft)?;
+        let shared = &self.inner.shared;
+        match tokio::time::timeout(shared.deadline, answer).await {
+            Ok(Ok(ticket)) => ticket.map(Ticket::take),
+            Ok(Err(_)) => Err(gone(shared)),
+            Err(_) => Err(self.overloaded()),
+        }
+    }
+
+    /// An error says that the draft is not in the queue.
+    fn enqueue(&self, draft: Draft) -> Result<oneshot::Receiver<Result<Ticket, AppendError>>, AppendError> {
         check_parts(&draft)?;
         let shared = &self.inner.shared;
         if !self.is_healthy() {
@@ -109,11 +126,43 @@ impl Log {
             mpsc::error::TrySendError::Full(_) => self.overloaded(),
             mpsc::error::TrySendError::Closed(_) => gone(shared),
         })?;
-        match tokio::time::timeout(shared.deadline, answer).await {
-            Ok(Ok(ticket)) => ticket.map(Ticket::take),
-            Ok(Err(_)) => Err(gone(shared)),
+        Ok(answer)
+    }
+
+    /// [`Log::append`] of an entry with which something goes. The caller waits no longer than any other, and may give up
+    /// before: until it is known whether the entry is written, nobody else takes anything away, and those who are `retired` stay
+    /// so. They come back only where it is provably not.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    pub(crate) async fn append_alone(
+        &self,
+        draft: Draft,
+        alone: &Alone,
+        retired: Vec<Retired>,
+    ) -> Result<Appended, AppendError> {
+        let answer = self.enqueue(draft)?;
+        let alone = Alone::clone(alone);
+        let known = tokio::spawn(async move {
+            let answer = answer.await;
+            // The writer says no only of what it has not written.
+            if !matches!(answer, Ok(Err(_))) {
+                retired.into_iter().for_each(Retired::keep);
+            }
+            drop(alone);
+            answer.map(|ticket| ticket.map(|ticket| ticket.take().0))
+        });
+        let shared = &self.inner.shared;
+        match tokio::time::timeout(shared.deadline, known).await {
+            Ok(Ok(Ok(appended))) => appended,
+            Ok(_) => Err(gone(shared)),
             Err(_) => Err(self.overloaded()),
         }
+    }
+
+    /// From here on, as long as a copy of the answer lives, nobody else takes anything away.
+    pub(crate) async fn alone(&self) -> Alone {
+        Arc::new(Arc::clone(&self.inner.shared.erasing).lock_owned().await)
     }
 
     /// Appends the outcome of an exchange: never refused for want of room, tried again until it is durable.
@@ -186,6 +235,7 @@ impl Log {
             witnessed_size: get(&counters.witnessed_size),
             indexed_size: self.index().map_or(0, |index| index.size()),
             healthy: self.is_healthy(),
+            clock_doubted: self.inner.shared.clock_doubt().is_some(),
             queue: (drafts.max_capacity() - drafts.capacity()) as u64,
             outcomes_waiting: get(&counters.outcomes_waiting),
             open: get(&counters.open),

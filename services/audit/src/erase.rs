@@ -22,6 +22,7 @@ pub use request::{Pending, Wanted};
 pub use retention::{Kept, Retention};
 
 use crate::append::Log;
+use crate::belief::ClockDoubt;
 use crate::error::{AppendError, ReadError};
 use crate::reader::Reader;
 use crate::recover::entry_bytes;
@@ -54,6 +55,8 @@ pub enum EraseError {
     Another,
     #[error("a legal hold keeps the values of this person")]
     OnHold,
+    #[error(transparent)]
+    Clock(#[from] ClockDoubt),
 }
 
 impl From<crate::store::StoreError> for EraseError {
@@ -72,8 +75,11 @@ impl Log {
     }
 
     /// Wipes older copies of what was erased. `false`: somebody goes on reading them, and a later erasure or the end of the
-    /// log wipes them.
+    /// log wipes them; or they are not this program's to wipe.
     pub(crate) async fn scrub(&self) -> bool {
+        if !self.inner.reader.can_wipe() {
+            return false;
+        }
         for _ in 0..SCRUBS_MAX {
             let (done, answer) = oneshot::channel();
             if self.inner.urgent.send(Urgent::Scrub(done)).is_err() {

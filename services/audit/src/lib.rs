@@ -12,6 +12,7 @@
 mod append;
 pub mod archive;
 mod batch;
+mod belief;
 mod commit;
 mod directory;
 pub mod erase;
@@ -47,6 +48,7 @@ mod writer;
 pub mod tests;
 
 pub use append::{Appended, Appending, CONTENT_BYTES_MAX, Log, LogStatus};
+pub use belief::ClockDoubt;
 pub use erase::{EraseError, Holds, Kept, Retention};
 pub use error::{AppendError, OpenError, ReadError};
 pub use incarnation::{Incarnation, Lifted, Stored};

@@ -174,7 +174,7 @@ impl Store for PostgresStore {
         Ok(())
     }
 
-    /// Never: what is erased is gone from the tables, and older copies of it go when the server vacuums them; those in its WAL
+    /// Never, so nobody asks: what is erased is gone from the tables, and older copies of it go when the server vacuums them; those in its WAL
     /// and in backups are its administrator's.
     async fn scrub(&mut self) -> Result<bool, StoreError> {
         Ok(false)

@@ -9,12 +9,16 @@
 //! part, an exchange without outcome, one that no checkpoint (or no quorum of witnesses) is signed over. So nothing is kept in
 //! the middle of what is gone.
 //!
+//! Nothing goes while the clock may be wrong (`belief.rs`), and a pruning that no signed checkpoint covers is held against
+//! the policy and what is published before anything rests on it (`vouch.rs`).
+//!
 //! What this does **not** do: it takes nothing away that is published (the publisher does, later), and contents that
 //! entries name by digest stay, because they are shared and name nobody.
 
 mod marks;
 mod stretch;
 mod target;
+mod vouch;
 
 pub use target::{HeldBack, Preview, preview};
 
@@ -36,6 +40,7 @@ use std::sync::Arc;
 use stretch::Stretch;
 use target::Target;
 use tlog::tile::{Kind as TileKind, TilePath};
+pub(crate) use vouch::{check_signed, check_unsigned};
 
 /// Entries that go in one transaction. Others wait for it, so it must not be long.
 const ENTRIES_AT_ONCE: u64 = 4_096;
@@ -117,6 +122,20 @@ pub enum PruneError {
     #[error("{0}: nothing was pruned")]
     Policy(String),
     #[error(
+        "nothing was pruned: who owns the store has {}, and `[audit.retention]` says {days}; give `millgate audit store init` with \
+         `--writer ROLE --config FILE`",
+        floor.map_or(String::from("not said for how long the broker's role keeps entries"), |floor| format!("said that the broker's role keeps entries for at least {floor} days"))
+    )]
+    Floor { floor: Option<u32>, days: u32 },
+    /// A fault of ours, or a clock that was set back in the middle of it.
+    #[error("the entry would have said something wrong, {0}: nothing was pruned by it")]
+    Faulty(String),
+    #[error(
+        "the store says that entries before {stored} were pruned, and this run of the broker knows of those before {known}: somebody else \
+         has written to the store; run `millgate audit fsck`"
+    )]
+    Foreign { stored: u64, known: u64 },
+    #[error(
         "entries {first} to {last} are stored otherwise than published, so their hashes cannot take their place; run `millgate audit fsck`"
     )]
     Differs { first: u64, last: u64 },
@@ -164,15 +183,19 @@ impl Log {
         if let Some(fault) = pruning::days_fault(kept.days, &retention.days) {
             return Err(PruneError::Policy(fault));
         }
-        let _alone = self.inner.shared.erasing.lock().await;
+        let alone = self.alone().await;
         let reader = &self.inner.reader;
         if !reader.can_prune().await? {
             return Err(PruneError::OldSchema);
         }
+        let now = self.time_to_delete_by(self.inner.shared.now()).await?;
+        let floor = reader.keeps().await?;
+        if floor.is_some_and(|floor| floor.is_none_or(|floor| kept.days < floor)) {
+            return Err(PruneError::Floor { floor: floor.flatten(), days: kept.days });
+        }
         let held = self.held(&retention.holds).await?;
         let cosigned = bounds.is_witnessed.then(|| self.status().witnessed_size);
-        let mut said = latest(reader).await?;
-        let now = self.inner.shared.now();
+        let mut said = self.known(latest(reader).await?)?;
         let target = Target::find(reader, said.as_ref(), kept.days, &held, now, cosigned).await?;
         let Target { minimum: first, reach, .. } = target;
         if reach == first {
@@ -181,24 +204,27 @@ impl Log {
         // Everybody in it has an entry, which is gone then or is marked.
         let directory = reader.directory().await?;
         let mut marks = Marks::default();
-        marks.go_on(reader, (reach, self.size())).await?;
+        marks.go_on(reader, (first, self.size())).await?;
         let mut at = first;
         while at < reach {
+            self.time_to_delete_by(now).await?;
             let end = reach.min(at + ENTRIES_AT_ONCE);
             let stretch = Stretch::read(reader, (at, end), said.as_ref()).await?;
             stretch.compare(&bounds.published).await?;
             let carried = stretch.carried(reader, &marks).await?;
             let mut nobody = Vec::new();
             if stretch.minimum == reach {
-                carried.iter().for_each(|(_, bytes)| marks.see(bytes));
-                nobody = self.nobody(&directory, &mut marks).await?;
+                carried.iter().for_each(|(_, bytes)| marks.see(u64::MAX, bytes));
+                nobody = self.nobody(&directory, reach, &mut marks).await?;
             }
-            let references = nobody.iter().map(|one: &Retired<'_>| one.reference().to_owned()).collect();
+            let references = nobody.iter().map(|one: &Retired| one.reference().to_owned()).collect();
             let prune = stretch.prune(carried, references);
             let minimum = prune.minimum;
             let draft = self.pruning_draft(retention, &stretch, Arc::new(prune))?;
-            let appended = self.append(draft).await?;
-            nobody.into_iter().for_each(Retired::keep);
+            if let Some(fault) = fault(&draft, self.size(), said.as_ref()) {
+                return Err(PruneError::Faulty(fault));
+            }
+            let appended = self.append_alone(draft, &alone, nobody).await?;
             tracing::warn!(
                 first = at,
                 minimum,
@@ -206,27 +232,41 @@ impl Log {
                 before = stretch.before.to_rfc3339(),
                 "entries of the audit log were pruned, as the policy says"
             );
-            said = latest(reader).await?;
+            said = self.known(latest(reader).await?)?;
             at = minimum;
         }
+        drop(alone);
         self.scrub().await;
         Ok(at - first)
     }
 
-    /// Persons of whom no entry is left. From here on nothing of theirs is written under the reference that they had.
-    async fn nobody<'l>(
-        &'l self,
+    /// What the store says was pruned must be what this run has found at its start and written since.
+    fn known(&self, said: Option<Pruning>) -> Result<Option<Pruning>, PruneError> {
+        let stored = said.as_ref().map(|said| (said.minimum, said.index));
+        let known = self.pruned().map(|known| (known.below, known.under));
+        if stored == known {
+            return Ok(said);
+        }
+        let below = |of: Option<(u64, u64)>| of.map_or(0, |(below, _)| below);
+        Err(PruneError::Foreign { stored: below(stored), known: below(known) })
+    }
+
+    /// Persons of whom no entry is left at `reach` and behind. From here on nothing of theirs is written under the reference that
+    /// they had.
+    async fn nobody(
+        &self,
         directory: &[model::entry::DirectoryRow],
+        reach: u64,
         marks: &mut Marks,
-    ) -> Result<Vec<Retired<'l>>, PruneError> {
+    ) -> Result<Vec<Retired>, PruneError> {
         let mut nobody = Vec::new();
-        for row in directory.iter().filter(|row| !marks.has(&row.reference)) {
+        for row in directory.iter().filter(|row| !marks.has_from(reach, &row.reference)) {
             nobody.push(Retired::new(self, row.reference.clone()).await?);
         }
         // Somebody may have come back meanwhile.
         let size = nobody.iter().map(Retired::size).max().unwrap_or(0);
         marks.go_on(&self.inner.reader, (marks.end(), size)).await?;
-        nobody.retain(|one| !marks.has(one.reference()));
+        nobody.retain(|one| !marks.has_from(reach, one.reference()));
         Ok(nobody)
     }
 
@@ -249,6 +289,16 @@ impl Log {
             }
         }
     }
+}
+
+/// What is wrong with what the entry would say at the end of a log of `size` entries, behind the pruning before. Once it is
+/// written the log does not open with it.
+fn fault(draft: &Draft, size: u64, before: Option<&Pruning>) -> Option<String> {
+    let entry = Entry::parse(&draft.seal(None)).ok();
+    let Some(Some(Ok(said))) = entry.map(|entry| Pruning::read(size, &entry)) else {
+        return Some(String::from("what cannot be read"));
+    };
+    said.fault().or_else(|| said.fault_behind(before))
 }
 
 /// With as many organisations as there is room for.

@@ -15,6 +15,7 @@ mod tiles;
 pub(crate) use resume::parse_note;
 
 use crate::append::Log;
+use crate::erase::Retention;
 use crate::error::{AppendError, ReadError};
 use crate::frames;
 use crate::keys::Keys;
@@ -55,13 +56,15 @@ pub struct PublishOptions {
     pub interval_ms: u64,
     /// Whoever cosigns checkpoints before they are published.
     pub witnesses: Option<Arc<dyn Witnesses>>,
+    /// What entries that were pruned and are not under a signed checkpoint yet must have been pruned by.
+    pub retention: Retention,
     /// Told what was published. A ring: nobody who listens holds the publisher up.
     pub told: Option<broadcast::Sender<Published>>,
 }
 
 impl PublishOptions {
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), interval_ms: INTERVAL_MS, witnesses: None, told: None }
+        Self { dir: dir.into(), interval_ms: INTERVAL_MS, witnesses: None, retention: Retention::default(), told: None }
     }
 }
 
@@ -86,6 +89,8 @@ pub struct Cosigned {
     pub lines: String,
     /// They are as many as are asked for.
     pub is_quorum: bool,
+    /// When each has signed, in seconds since 1970.
+    pub times: Vec<u64>,
     /// A witness has signed for another history of this log, in words.
     pub contradiction: Option<String>,
 }
@@ -130,6 +135,29 @@ pub enum PublishError {
          has written to the store. Bring back a copy of it from before that, or begin a new incarnation"
     )]
     Forged { at: u64 },
+    /// The same of entries that are gone.
+    #[error(
+        "entry {at} says that entries of this log were pruned, and {what}: no broker has written this, so somebody else has written to \
+         the store. Nothing was signed over it, and nothing published was deleted. Bring back a copy of the store from before that, or \
+         begin a new incarnation"
+    )]
+    ForgedPruning { at: u64, what: String },
+    #[error(
+        "entry {at} says that entries of this log were pruned, by the policy {policy}; that is not the one of `[audit.retention]` now, and \
+         no checkpoint covers the entry yet. If the broker was killed after it had pruned and before it had signed the next checkpoint, \
+         and the policy was changed since: start it once with that policy, and change it then. If not, somebody else has written to the store; nothing was \
+         signed over it, and nothing published was deleted: bring back a copy of the store from before that, or begin a new incarnation"
+    )]
+    OtherRetention { at: u64, policy: String },
+    #[error(
+        "entry {at} says that entries of this log were pruned, no checkpoint covers it yet, and what was published of them cannot be read \
+         to hold it against; bring the published files back"
+    )]
+    NotComparedPruning {
+        at: u64,
+        #[source]
+        source: ReadError,
+    },
     #[error("a change of keys could not be written to the log")]
     NotAnnouncedNow(#[source] AppendError),
     /// The store is older than what is published: it was restored or cut. Going on would fork the log.
@@ -203,7 +231,10 @@ impl Publisher {
         }
         let interval = Duration::from_millis(options.interval_ms.max(1));
         let mut task = Task { log: log.clone(), keys, options, work: None };
+        // Before anything is signed, written or deleted that rests on it.
+        task.check_unsigned().await?;
         task.resume().await?;
+        task.check_signed().await?;
         // Before anything is signed by a key that the log does not know yet.
         task.keys.settle(log).await?;
         let (commands, inbox) = mpsc::channel(16);
@@ -297,6 +328,22 @@ impl Task {
                 }
             }
         }
+    }
+
+    /// Prunings that no signed checkpoint covers are those of this log's own broker, by its policy.
+    async fn check_unsigned(&self) -> Result<(), PublishError> {
+        let last = self.reader().last_checkpoint().await?;
+        if let Some(last) = &last {
+            self.keys.check_last(&last.note)?;
+        }
+        let (dir, retention) = (&self.options.dir, &self.options.retention);
+        crate::prune::check_unsigned(self.reader(), last.as_ref(), dir, retention, self.shared().now()).await
+    }
+
+    /// The one that counts is under the signed checkpoint that is said to cover it.
+    async fn check_signed(&self) -> Result<(), PublishError> {
+        let last = self.reader().last_checkpoint().await?;
+        crate::prune::check_signed(self.reader(), last.as_ref(), &self.options.dir).await
     }
 
     fn report(&self, error: &PublishError) {
@@ -409,6 +456,7 @@ impl Task {
             published.consistency(old)
         };
         let cosigned = witnesses.cosign(&note, size, &prove).await;
+        self.shared().compare_clock(&cosigned.times);
         if let Some(contradiction) = cosigned.contradiction {
             return Err(PublishError::Contradicted(contradiction));
         }

@@ -102,6 +102,9 @@ impl RawCheckpoint {
     }
 }
 
+/// The last entry of kind `pruning`, and entries that are carried forward.
+pub(crate) type CarriedUnder = (Option<u64>, Vec<(u64, Vec<u8>)>);
+
 /// Where a log stands, read in one transaction.
 #[derive(Clone, Debug)]
 pub(crate) struct Standing {
@@ -291,6 +294,28 @@ impl Reader {
         }
     }
 
+    /// Whether older copies of what is erased can be wiped from here at all.
+    pub(crate) fn can_wipe(&self) -> bool {
+        matches!(self, Self::Sqlite(_))
+    }
+
+    /// For how many days the store's owner has entries kept at least, where that is not the broker's business alone. `Some(None)`:
+    /// that was not said.
+    pub(crate) async fn keeps(&self) -> Result<Option<Option<u32>>, StoreError> {
+        match self {
+            Self::Sqlite(_) => Ok(None),
+            Self::Postgres(reader) => reader.keeps().await.map(Some),
+        }
+    }
+
+    /// The time of day where the store is, if that is elsewhere.
+    pub(crate) async fn clock(&self) -> Result<Option<Timestamp>, StoreError> {
+        match self {
+            Self::Sqlite(_) => Ok(None),
+            Self::Postgres(reader) => reader.clock().await.map(Some),
+        }
+    }
+
     /// The first entry that is kept.
     pub(crate) async fn minimum(&self) -> Result<u64, StoreError> {
         Ok(self.prunings().await?.last().map_or(0, |(_, minimum)| *minimum))
@@ -303,6 +328,11 @@ impl Reader {
 
     /// Entries before the minimum index that are kept all the same, ascending.
     pub(crate) async fn carried(&self) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+        Ok(either!(self.carried())?.1)
+    }
+
+    /// The same, with the last entry of kind `pruning` at the same moment.
+    pub(crate) async fn carried_under(&self) -> Result<CarriedUnder, StoreError> {
         either!(self.carried())
     }
 

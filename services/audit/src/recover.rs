@@ -58,9 +58,13 @@ impl Log {
         let organisations = store.organisations().await?;
         let reader = Reader::open(options.store_at()).await?;
         let (verified_from, checkpoint) = verify_tail(&reader, &head).await?;
-        let pruned = pruned(&reader).await?;
+        let pruned = pruned(&reader, head.size()).await?;
         let directory = Directory::load(reader.directory().await?);
-        let shared = Arc::new(Shared::new(options, head.range.clone(), directory));
+        let newest = match head.size().checked_sub(1) {
+            Some(last) => reader.bundle_of(last).await?.map(|bundle| bundle.time_last),
+            None => None,
+        };
+        let shared = Arc::new(Shared::new(options, head.range.clone(), directory, newest));
         shared.pruned.send_replace(pruned);
         shared.counters.checkpoint_size.store(checkpoint, std::sync::atomic::Ordering::Relaxed);
 
@@ -130,7 +134,7 @@ async fn debts(
 }
 
 /// What is gone of the log. Nothing else may be: entries that nobody says are gone are missing.
-async fn pruned(reader: &Reader) -> Result<Option<Pruned>, OpenError> {
+async fn pruned(reader: &Reader, size: u64) -> Result<Option<Pruned>, OpenError> {
     let damaged = |what, (first_index, last_index)| OpenError::Damaged { what, first_index, last_index };
     let pruned = crate::prune::pruned(reader).await.map_err(|error| match error {
         ReadError::Damaged { first_index, last_index } => {
@@ -140,12 +144,11 @@ async fn pruned(reader: &Reader) -> Result<Option<Pruned>, OpenError> {
         _ => damaged("they cannot be read", (0, 0)),
     })?;
     let minimum = pruned.map_or(0, |pruned| pruned.below);
-    match reader.first_index_from(0).await? {
-        Some(first) if first > minimum => {
-            Err(damaged("they are missing, and no entry says that they were pruned", (minimum, first - 1)))
-        }
-        _ => Ok(pruned),
+    let first = reader.first_index_from(0).await?.unwrap_or(size);
+    if first > minimum {
+        return Err(damaged("they are missing, and no entry says that they were pruned", (minimum, first - 1)));
     }
+    Ok(pruned)
 }
 
 async fn decision(reader: &Reader, index: u64) -> Result<Entry, OpenError> {

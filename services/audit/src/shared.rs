@@ -1,5 +1,6 @@
 //! What the handle, the writer and the publisher of one log have in common.
 
+use crate::belief::{Belief, ClockDoubt};
 use crate::directory::Directory;
 use crate::options::{LogOptions, ReceiptOptions};
 use model::canonical::hex;
@@ -37,13 +38,16 @@ pub(crate) struct Shared {
     pub pruned: watch::Sender<Option<crate::prune::Pruned>>,
     pub health: watch::Sender<Health>,
     pub counters: Counters,
-    /// Held by the one erasure at a time; what it has come to, by class, for retention.
-    pub erasing: tokio::sync::Mutex<BTreeMap<CommitmentClass, u64>>,
+    /// Held by whoever takes something away: one at a time.
+    pub erasing: Arc<tokio::sync::Mutex<()>>,
+    /// How far values have gone by age, by class.
+    pub retained: tokio::sync::Mutex<BTreeMap<CommitmentClass, u64>>,
     /// Requests for erasures, as far as somebody has looked for one.
     pub requests: tokio::sync::Mutex<crate::erase::Known>,
     /// `None`: no receipts are given.
     pub receipts: Option<Arc<ReceiptOptions>>,
     clock: Arc<dyn Clock>,
+    belief: Belief,
     random: crate::options::Random,
     boot: Arc<str>,
 }
@@ -77,7 +81,13 @@ impl Counters {
 }
 
 impl Shared {
-    pub(crate) fn new(options: &LogOptions, range: CompactRange, directory: Directory) -> Self {
+    /// `newest`: the time of the last entries that are there.
+    pub(crate) fn new(
+        options: &LogOptions,
+        range: CompactRange,
+        directory: Directory,
+        newest: Option<Timestamp>,
+    ) -> Self {
         let mut boot = [0; 8];
         (options.random)(&mut boot);
         Self {
@@ -90,9 +100,11 @@ impl Shared {
             pruned: watch::Sender::new(None),
             health: watch::Sender::new(Health::Serving),
             counters: Counters::default(),
-            erasing: tokio::sync::Mutex::default(),
+            erasing: Arc::default(),
+            retained: tokio::sync::Mutex::default(),
             requests: tokio::sync::Mutex::default(),
             receipts: options.receipts.clone().map(Arc::new),
+            belief: Belief::new(&*options.clock, newest),
             clock: Arc::clone(&options.clock),
             random: Arc::clone(&options.random),
             boot: hex(&boot).into(),
@@ -107,6 +119,16 @@ impl Shared {
 
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Why nothing may be deleted by the time of day, if there is a reason.
+    pub(crate) fn clock_doubt(&self) -> Option<ClockDoubt> {
+        self.belief.doubt(&*self.clock)
+    }
+
+    /// Others have signed at these times, in seconds, a moment ago.
+    pub(crate) fn compare_clock(&self, times: &[u64]) {
+        self.belief.compare(&*self.clock, times);
     }
 
     /// The members of every entry, for one entry.

@@ -201,10 +201,15 @@ impl SqliteStore {
         ] {
             sqlx::query(delete).bind(minimum).execute(&mut *connection).await?;
         }
-        sqlx::query("DELETE FROM directory WHERE reference IN (SELECT value FROM json_each(CAST(? AS TEXT)))")
-            .bind(model::Value::texts(prune.references.iter().cloned()).encode())
-            .execute(&mut *connection)
-            .await?;
+        let nobody =
+            sqlx::query("DELETE FROM directory WHERE reference IN (SELECT value FROM json_each(CAST(? AS TEXT)))")
+                .bind(model::Value::texts(prune.references.iter().cloned()).encode())
+                .execute(&mut *connection)
+                .await?;
+        // The entry says how many there were.
+        if nobody.rows_affected() != prune.references.len() as u64 {
+            return Err(crate::reader::damaged("the number of persons of whom no entry is left"));
+        }
         let format = format!("PRAGMA user_version = {PRUNED_FORMAT}");
         sqlx::raw_sql(sqlx::AssertSqlSafe(format)).execute(&mut *connection).await?;
         // Every page that went was overwritten.
@@ -439,7 +444,7 @@ where
 
 /// The tables of what is not kept, and the triggers that let it go. Nothing is written where they are there.
 async fn allow_pruning(connection: &mut SqliteConnection) -> Result<(), OpenError> {
-    let known = "SELECT count(*) FROM sqlite_schema WHERE name IN ('bundle_stays', 'bundle_is_cut', 'carried')";
+    let known = "SELECT count(*) FROM sqlite_schema WHERE name IN ('bundle_stays', 'bundle_keeps_its_end', 'carried')";
     if pragma::<i64>(connection, known).await? == 3 {
         return Ok(());
     }

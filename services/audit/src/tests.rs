@@ -75,7 +75,8 @@ on_every_store! {
         a_checkpoint_that_cannot_be_kept_is_not_published
         outcomes_wait_until_there_is_room
         closing_gives_up_on_a_log_that_cannot_be_written
-        a_head_that_somebody_moved_poisons;
+        a_head_that_somebody_moved_poisons
+        whoever_is_erased_is_not_written_again_while_the_erasure_may_yet_be_written;
     pruning:
         what_is_old_enough_goes_and_everything_else_stays_what_it_was
         what_must_be_kept_holds_back_what_is_behind_it
@@ -85,7 +86,19 @@ on_every_store! {
         published_files_of_a_pruned_log_are_built_again_from_its_store
         hashes_that_are_not_those_that_were_published_take_no_entrys_place
         a_request_of_which_nothing_is_kept_is_not_called_unknown
-        what_is_new_is_not_known_where_entries_were_pruned_and_a_summary_says_so;
+        what_is_new_is_not_known_where_entries_were_pruned_and_a_summary_says_so
+        a_pruning_that_no_broker_would_have_written_is_not_signed_and_nothing_published_goes_by_it
+        a_pruning_by_another_policy_than_is_configured_is_not_signed
+        a_pruning_that_is_not_what_was_signed_is_not_believed
+        a_clock_that_was_set_ahead_prunes_nothing
+        a_start_long_after_the_last_entry_prunes_nothing_until_it_is_confirmed
+        what_is_left_of_a_row_is_its_end_and_nothing_else
+        nobody_goes_from_the_directory_uncounted
+        a_pruning_that_would_be_faulty_is_not_written
+        a_store_of_which_all_entries_are_missing_does_not_open
+        files_that_a_published_pruning_promises_stay_while_the_next_one_is_written
+        a_pruning_that_is_broken_off_keeps_what_entries_behind_it_need
+        prunings_that_somebody_changes_in_the_store_meanwhile_are_not_gone_by;
     publishing:
         what_is_published_can_be_verified_from_the_files_alone
         what_is_not_published_yet_is_no_damage

@@ -167,6 +167,9 @@ fn watch_log(registry: &Registry, log: &Log) {
         "Answers that went without a receipt, because none was signed in time.",
         |s| s.receipts_missed,
     );
+    gauge("millgate_audit_clock_doubted", "1 while nothing is deleted by age, because the clock may be wrong.", |s| {
+        u64::from(s.clock_doubted)
+    });
     let log = log.clone();
     registry.gauge_from("millgate_audit_healthy", "1 while the audit log can be written.", move || {
         i64::from(log.is_healthy())

@@ -314,6 +314,7 @@ async fn open_log(config: &Config, clock: Arc<dyn Clock>, opening: Opening) -> a
         interval_ms: millis(a.checkpoint_interval),
         witnesses: witnesses.map(|witnesses| -> Arc<dyn audit::Witnesses> { witnesses }),
         told,
+        retention: retention(a)?,
         ..PublishOptions::new(&a.publish_directory)
     };
     let publisher = Publisher::start(&log, keys, options)

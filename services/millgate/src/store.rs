@@ -149,6 +149,7 @@ impl StoreArgs {
     }
 }
 
-fn read(file: &Path) -> anyhow::Result<Config> {
+/// The configuration in this file.
+pub(crate) fn read(file: &Path) -> anyhow::Result<Config> {
     Config::load(file).map_err(|p| anyhow!("{}", p.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))
 }

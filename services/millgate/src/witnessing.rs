@@ -256,8 +256,10 @@ impl Witnesses for Witnessing {
                 }
             }
             let policy = self.asker.policy();
+            let verified = policy.cosigned(&format!("{note}{}", cosigned.lines));
+            cosigned.times = verified.iter().map(|(_, time)| *time).collect();
             if policy.asks_for_witnesses() {
-                cosigned.is_quorum = policy.is_met(&policy.cosigned(&format!("{note}{}", cosigned.lines)));
+                cosigned.is_quorum = policy.is_met(&verified);
                 self.tell_quorum(cosigned.is_quorum);
             }
             cosigned

@@ -1,6 +1,8 @@
 //! Wall-clock time as the broker sees it: milliseconds since 1970-01-01T00:00:00Z, without leap seconds.
 
 use serde::{Deserialize, Serialize};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -12,7 +14,15 @@ pub struct Timestamp(pub i64);
 /// Where time comes from. The system's clock is `runtime::clock::SystemClock`; tests hold time still.
 pub trait Clock: Send + Sync + std::fmt::Debug {
     fn now(&self) -> Timestamp;
+
+    /// Time since a moment that stays the same while the process lives, whatever the time of day is set to: so it can be told
+    /// that it was set.
+    fn steady(&self) -> Duration {
+        BEGUN.elapsed()
+    }
 }
+
+static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 const DAY_MS: i64 = 86_400_000;
 

@@ -15,7 +15,7 @@ use model::entry::{CommitmentClass, Draft, Entry, Erase, Kind};
 use model::erasure::Held;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 /// Entries of others in one erasure entry: their indices must fit into it.
 const NAMED_AT_ONCE: usize = 2_000;
@@ -47,16 +47,16 @@ impl Log {
     /// When the store cannot be read, or an entry cannot be written: what has no entry has not been erased. When the request
     /// has been carried out, or its name stands for somebody else now, or on hold.
     pub async fn erase(&self, pending: &Pending, approved_by: &str, holds: &Holds) -> Result<Erased, EraseError> {
-        let _alone = self.inner.shared.erasing.lock().await;
+        let alone = self.alone().await;
         let reader = &self.inner.reader;
         // Whoever is looked up and not found has no entry before this one.
         let size = self.size();
         let reference = self.still(pending, holds).await?;
-        let retired = match &reference {
+        let mut retired = match &reference {
             Some(reference) => Some(Retired::new(self, reference.clone()).await?),
             None => None,
         };
-        let end = retired.as_ref().map_or(size, |retired| retired.size);
+        let end = retired.as_ref().map_or(size, Retired::size);
         // Not before `end` is known: whoever takes part in an entry before it has a reference by then.
         let held = Arc::new(self.held(holds).await?);
         let own = match &reference {
@@ -80,12 +80,12 @@ impl Log {
         for part in parts {
             erased.count += part.count();
             erased.named += part.named.values().map(|indices| indices.len() as u64).sum::<u64>();
+            // With the last one the person is nobody any longer.
+            let gone = if part.is_last { retired.take() } else { None };
             let draft = self.part_draft(pending, approved_by, &held, part)?;
-            erased.entries.push(self.append(draft).await?.index);
+            erased.entries.push(self.append_alone(draft, &alone, gone.into_iter().collect()).await?.index);
         }
-        if let Some(retired) = retired {
-            retired.keep();
-        }
+        drop(alone);
         erased.wiped = self.scrub().await;
         Ok(erased)
     }
@@ -211,17 +211,18 @@ impl Part {
 
 /// Keeps values of a reference out of the log while it is being erased; for good with [`Retired::keep`].
 #[derive(Debug)]
-pub(crate) struct Retired<'l> {
-    log: &'l Log,
+pub(crate) struct Retired {
+    writer: mpsc::UnboundedSender<Urgent>,
     reference: Option<String>,
     /// Of the log when it began.
     size: u64,
 }
 
-impl<'l> Retired<'l> {
-    pub(crate) async fn new(log: &'l Log, reference: String) -> Result<Self, EraseError> {
+impl Retired {
+    pub(crate) async fn new(log: &Log, reference: String) -> Result<Self, EraseError> {
         let (done, answer) = oneshot::channel();
-        let mut retired = Self { log, reference: Some(reference.clone()), size: 0 };
+        let writer = log.inner.urgent.clone();
+        let mut retired = Self { writer, reference: Some(reference.clone()), size: 0 };
         let _ = log.inner.urgent.send(Urgent::Retire { reference, done });
         retired.size = answer.await.map_err(|_| ReadError::Closed)?;
         Ok(retired)
@@ -241,10 +242,10 @@ impl<'l> Retired<'l> {
     }
 }
 
-impl Drop for Retired<'_> {
+impl Drop for Retired {
     fn drop(&mut self) {
         if let Some(reference) = self.reference.take() {
-            let _ = self.log.inner.urgent.send(Urgent::Restore(reference));
+            let _ = self.writer.send(Urgent::Restore(reference));
         }
     }
 }

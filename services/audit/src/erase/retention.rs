@@ -3,6 +3,7 @@
 use super::{EraseError, Holds, ROWS_AT_ONCE, class_names, held, without};
 use crate::append::Log;
 use crate::batch::sha256;
+use crate::belief::ClockDoubt;
 use crate::frames;
 use crate::store::{Bundle, DisclosureRow};
 use model::canonical::{Members, Value};
@@ -32,6 +33,8 @@ pub struct Kept {
 const DAY_MS: i64 = 86_400_000;
 /// Entries can wait for their turn behind later ones; more than this is a clock that was wrong.
 const LATE_MS_MAX: i64 = 60_000;
+/// The broker's clock may be ahead of the store's by less than this; `pruning.sql` has it too.
+const AHEAD_MS_MAX: i64 = 3_600_000;
 
 impl Retention {
     /// The policy as it is written down, in canonical JSON. It names nobody: who is on hold, entries say by reference.
@@ -75,12 +78,19 @@ fn going_of<'b>(bundle: &'b Bundle, held: &'b Held, before: Timestamp) -> impl I
 }
 
 impl Log {
-    /// Erases what is older than the policy allows, in whole days. The answer is how many entries lost values.
+    /// Erases what is older than the policy allows, in whole days, `now` being by the log's clock. The answer is how many entries
+    /// lost values.
     ///
     /// # Errors
-    /// When the store cannot be read, or an entry cannot be written: what has no entry has not been erased.
+    /// When the store cannot be read, or an entry cannot be written: what has no entry has not been erased. When the clock may be
+    /// wrong.
     pub async fn retain(&self, retention: &Retention, now: Timestamp) -> Result<u64, EraseError> {
-        let mut come_to = self.inner.shared.erasing.lock().await;
+        if retention.days.is_empty() {
+            return Ok(0);
+        }
+        let alone = self.alone().await;
+        let mut come_to = self.inner.shared.retained.lock().await;
+        let now = self.time_to_delete_by(now).await?;
         let held = self.held(&retention.holds).await?;
         let today = now.millis().div_euclid(DAY_MS);
         let mut count = 0;
@@ -95,18 +105,36 @@ impl Log {
                 let part = self.part(&rows, *class, &held, &old).await?;
                 let erased = (part.erase.deleted.len() + part.erase.rewritten.len()) as u64;
                 if erased > 0 {
-                    self.append(self.retention_draft(retention, *class, before, &held, part)?).await?;
+                    let draft = self.retention_draft(retention, *class, before, &held, part)?;
+                    self.append_alone(draft, &alone, Vec::new()).await?;
                 }
                 count += erased;
                 at = last + 1;
             }
             come_to.insert(*class, old.surely);
         }
-        drop(come_to);
+        drop((come_to, alone));
         if count > 0 {
             self.scrub().await;
         }
         Ok(count)
+    }
+
+    /// The time by which it is told what is old enough to go: `now`, or that of the store's clock where that is a little behind.
+    ///
+    /// # Errors
+    /// When one of the clocks may be wrong.
+    pub(crate) async fn time_to_delete_by(&self, now: Timestamp) -> Result<Timestamp, EraseError> {
+        if let Some(doubt) = self.inner.shared.clock_doubt() {
+            return Err(doubt.into());
+        }
+        match self.inner.reader.clock().await? {
+            Some(database) if now.millis().saturating_sub(database.millis()) >= AHEAD_MS_MAX => {
+                Err(ClockDoubt::Database { now, database }.into())
+            }
+            Some(database) => Ok(now.min(database)),
+            None => Ok(now),
+        }
     }
 
     /// Entries of before that time. One whose clock was ahead does not keep those behind it from being found, or it would end

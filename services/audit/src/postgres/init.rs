@@ -24,6 +24,8 @@ pub struct Roles {
     /// Brokers: one each, or one for several that may then write to one another's logs.
     pub writers: Vec<String>,
     pub readers: Vec<String>,
+    /// For how many days the writers keep entries at least. `None`: as was said before; one of whom nothing was said prunes nothing.
+    pub keep_days: Option<u32>,
     /// Let the owner's functions see how far standbys are.
     pub standby: bool,
 }
@@ -82,6 +84,13 @@ pub async fn init(access: &Access, roles: &Roles) -> Result<Vec<Step>, InitError
             steps.push(give_leave(&mut transaction, name, may).await?);
             act_as(&mut transaction, None).await?;
         }
+    }
+    if let Some(days) = roles.keep_days {
+        act_as(&mut transaction, Some(&roles.owner)).await?;
+        for name in &roles.writers {
+            steps.push(keep(&mut transaction, name, days).await?);
+        }
+        act_as(&mut transaction, None).await?;
     }
     if joined {
         run(&mut transaction, format!("REVOKE \"{}\" FROM CURRENT_USER", roles.owner)).await?;
@@ -147,7 +156,7 @@ async fn make_schema(connection: &mut PgConnection, access: &Access, roles: &Rol
         Some(_) => {
             act_as(connection, Some(owner)).await?;
             access.assert_schema(connection).await?;
-            let known = sqlx::query_scalar("SELECT to_regclass('millgate_audit.carried') IS NOT NULL");
+            let known = sqlx::query_scalar("SELECT to_regclass('millgate_audit.keeping') IS NOT NULL");
             if !known.fetch_one(&mut *connection).await? {
                 connection.execute(sqlx::raw_sql(PRUNING_SCHEMA)).await?;
                 changed = true;
@@ -199,6 +208,14 @@ async fn make_login(connection: &mut PgConnection, name: &str, owner: &str) -> R
             Ok(Some(Step { what, changed: true }))
         }
     }
+}
+
+async fn keep(connection: &mut PgConnection, name: &str, days: u32) -> Result<Step, InitError> {
+    let upsert = "INSERT INTO millgate_audit.keeping AS k (writer, days) VALUES ($1, $2)
+                  ON CONFLICT (writer) DO UPDATE SET days = excluded.days WHERE k.days <> excluded.days";
+    let done = sqlx::query(upsert).bind(name).bind(i32::try_from(days).unwrap_or(i32::MAX)).execute(connection).await?;
+    let what = format!("the role `{name}` prunes no entry that is not {days} days old");
+    Ok(Step { what, changed: done.rows_affected() > 0 })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 -- Entries before a minimum index are gone (C2SP tlog-tiles, Pruning): what stays of them, and the one way by which they go. Put
--- into every schema that does not have it yet.
+-- into every schema that does not have all of it yet.
 
 -- Where entries of kind `pruning` stand, and what each of them says: the minimum index, and the time in milliseconds that all
 -- entries are of before which are gone. The last one of a log counts.
-CREATE TABLE millgate_audit.pruning (
+CREATE TABLE IF NOT EXISTS millgate_audit.pruning (
     log integer NOT NULL,
     entry_index bigint NOT NULL,
     minimum bigint NOT NULL CHECK (minimum > 0 AND minimum % 256 = 0),
@@ -12,7 +12,7 @@ CREATE TABLE millgate_audit.pruning (
 );
 
 -- Hashes of the entries that are gone, 256 a row: a tile of level 0. So the tree can be built from the store alone.
-CREATE TABLE millgate_audit.leaf (
+CREATE TABLE IF NOT EXISTS millgate_audit.leaf (
     log integer NOT NULL,
     number bigint NOT NULL,
     hashes bytea NOT NULL CHECK (length(hashes) = 8192),
@@ -21,15 +21,34 @@ CREATE TABLE millgate_audit.leaf (
 ALTER TABLE millgate_audit.leaf ALTER COLUMN hashes SET STORAGE EXTERNAL;
 
 -- Entries before the minimum index that later ones depend on. Their hashes are in `leaf`.
-CREATE TABLE millgate_audit.carried (
+CREATE TABLE IF NOT EXISTS millgate_audit.carried (
     log integer NOT NULL,
     entry_index bigint NOT NULL,
     bytes bytea NOT NULL,
     PRIMARY KEY (log, entry_index)
 );
 
+-- For how many days a broker's role keeps entries at least. The owner says that (`millgate audit store init`), and whoever is not
+-- here prunes nothing.
+CREATE TABLE IF NOT EXISTS millgate_audit.keeping (
+    writer name PRIMARY KEY,
+    days integer NOT NULL CHECK (days >= 60)
+);
+
+-- Where the entry begins that so many others stand before.
+CREATE OR REPLACE FUNCTION millgate_audit.place_behind(entries bytea, others bigint) RETURNS integer LANGUAGE plpgsql IMMUTABLE
+    SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    at integer := 0;
+BEGIN
+    FOR number IN 1 .. others LOOP
+        at := at + 2 + get_byte(entries, at) * 256 + get_byte(entries, at + 1);
+    END LOOP;
+    RETURN at;
+END $$;
+
 -- Forward, by an entry of the latest bundle, and of nothing that no checkpoint was signed over.
-CREATE FUNCTION millgate_audit.pruning_is_covered() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION millgate_audit.pruning_is_covered() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF NEW.minimum <= coalesce((SELECT max(minimum) FROM millgate_audit.pruning WHERE log = NEW.log), 0)
         OR NEW.minimum > coalesce((SELECT max(size) FROM millgate_audit.checkpoint WHERE log = NEW.log), 0)
@@ -41,11 +60,12 @@ BEGIN
 END $$;
 
 -- A row goes only if all of it is before the minimum index and the time, and its hashes are kept; one that reaches beyond the
--- index is cut there.
-CREATE FUNCTION millgate_audit.bundle_goes() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+-- index is cut there, and what is left of it is its end.
+CREATE OR REPLACE FUNCTION millgate_audit.bundle_goes() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     said millgate_audit.pruning;
     hashed bigint;
+    whole bytea;
 BEGIN
     SELECT * INTO said FROM millgate_audit.pruning WHERE log = OLD.log ORDER BY entry_index DESC LIMIT 1;
     SELECT (max(number) + 1) * 256 INTO hashed FROM millgate_audit.leaf WHERE log = OLD.log;
@@ -55,25 +75,36 @@ BEGIN
                 RETURN OLD;
             END IF;
         ELSIF NEW.log = OLD.log AND OLD.first_index < NEW.first_index AND NEW.first_index = said.minimum
-            AND NEW.first_index + NEW.count = OLD.first_index + OLD.count THEN
-            RETURN NEW;
+            AND NEW.first_index + NEW.count = OLD.first_index + OLD.count
+            AND NEW.time_first >= OLD.time_first AND NEW.time_last <= OLD.time_last THEN
+            -- A copy in memory: each look at a byte would fetch all of them anew.
+            whole := OLD.bytes || ''::bytea;
+            IF NEW.bytes = substring(whole FROM millgate_audit.place_behind(whole, NEW.first_index - OLD.first_index) + 1)
+                AND NEW.sha256 = sha256(NEW.bytes) THEN
+                RETURN NEW;
+            END IF;
         END IF;
     END IF;
     RAISE EXCEPTION 'the log is append-only';
 END $$;
 
-DROP TRIGGER bundle_stays ON millgate_audit.bundle;
+DROP TRIGGER IF EXISTS bundle_stays ON millgate_audit.bundle;
 CREATE TRIGGER bundle_stays BEFORE UPDATE OR DELETE ON millgate_audit.bundle
     FOR EACH ROW EXECUTE FUNCTION millgate_audit.bundle_goes();
 ALTER TABLE millgate_audit.bundle ENABLE ALWAYS TRIGGER bundle_stays;
+DROP TRIGGER IF EXISTS pruning_is_covered ON millgate_audit.pruning;
 CREATE TRIGGER pruning_is_covered BEFORE INSERT ON millgate_audit.pruning
     FOR EACH ROW EXECUTE FUNCTION millgate_audit.pruning_is_covered();
+DROP TRIGGER IF EXISTS pruning_stays ON millgate_audit.pruning;
 CREATE TRIGGER pruning_stays BEFORE UPDATE OR DELETE ON millgate_audit.pruning
     FOR EACH ROW EXECUTE FUNCTION millgate_audit.refuse();
+DROP TRIGGER IF EXISTS pruning_is_kept ON millgate_audit.pruning;
 CREATE TRIGGER pruning_is_kept BEFORE TRUNCATE ON millgate_audit.pruning
     FOR EACH STATEMENT EXECUTE FUNCTION millgate_audit.refuse();
+DROP TRIGGER IF EXISTS leaf_stays ON millgate_audit.leaf;
 CREATE TRIGGER leaf_stays BEFORE UPDATE OR DELETE ON millgate_audit.leaf
     FOR EACH ROW EXECUTE FUNCTION millgate_audit.refuse();
+DROP TRIGGER IF EXISTS leaf_is_kept ON millgate_audit.leaf;
 CREATE TRIGGER leaf_is_kept BEFORE TRUNCATE ON millgate_audit.leaf
     FOR EACH STATEMENT EXECUTE FUNCTION millgate_audit.refuse();
 ALTER TABLE millgate_audit.pruning ENABLE ALWAYS TRIGGER pruning_is_covered;
@@ -83,7 +114,7 @@ ALTER TABLE millgate_audit.leaf ENABLE ALWAYS TRIGGER leaf_stays;
 ALTER TABLE millgate_audit.leaf ENABLE ALWAYS TRIGGER leaf_is_kept;
 
 -- The entry number `wanted` of a batch that begins at `first`, as JSON.
-CREATE FUNCTION millgate_audit.entry_of(entries bytea, first bigint, wanted bigint) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE
+CREATE OR REPLACE FUNCTION millgate_audit.entry_of(entries bytea, first bigint, wanted bigint) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE
     SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     at integer := 0;
@@ -100,7 +131,7 @@ BEGIN
 END $$;
 
 -- A whole batch, of which one entry says that entries before a minimum index are gone, and these go: all of it, or nothing.
-CREATE FUNCTION millgate_audit.append_pruning(
+CREATE OR REPLACE FUNCTION millgate_audit.append_pruning(
     the_log integer, expected bigint, added bigint, first_time bigint, last_time bigint, digest_of_bytes bytea,
     entries bytea, new_root bytea, new_range bytea, new_open bytea,
     organisations text[], sequences bigint[], last_indices bigint[],
@@ -129,6 +160,17 @@ BEGIN
         OR (said ->> 'before')::timestamptz > (said ->> 'time')::timestamptz - ((said ->> 'days')::integer * interval '24 hours') THEN
         RAISE EXCEPTION 'entry % does not say that entries before % are gone', said_by, the_minimum;
     END IF;
+    -- How long the owner has entries kept, and what day it is, is not the broker's to say.
+    IF NOT EXISTS (SELECT FROM millgate_audit.keeping WHERE writer = session_user AND days <= (said ->> 'days')::bigint) THEN
+        RAISE EXCEPTION 'the role `%` keeps entries longer than % days', session_user, said ->> 'days';
+    END IF;
+    IF NOT coalesce((said ->> 'time')::timestamptz <= now() + interval '1 hour'
+        AND (said ->> 'before')::timestamptz <= date_trunc('day', now(), 'UTC') - ((said ->> 'days')::integer * interval '24 hours'), false) THEN
+        RAISE EXCEPTION 'entry % goes further than its policy does at %', said_by, now();
+    END IF;
+    IF coalesce((said ->> 'directory')::bigint, 0) <> cardinality(nobody) THEN
+        RAISE EXCEPTION 'entry % does not say that % persons go from the directory', said_by, cardinality(nobody);
+    END IF;
     cut_off := extract(epoch FROM (said ->> 'before')::timestamptz)::bigint * 1000;
     INSERT INTO millgate_audit.pruning (log, entry_index, minimum, before)
         VALUES (the_log, said_by, the_minimum, cut_off);
@@ -154,10 +196,14 @@ BEGIN
     DELETE FROM millgate_audit.disclosure WHERE log = the_log AND entry_index < the_minimum;
     DELETE FROM millgate_audit.erasure WHERE log = the_log AND entry_index < the_minimum AND entry_index <> ALL (kept);
     DELETE FROM millgate_audit.directory WHERE log = the_log AND reference = ANY (nobody);
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    IF gone <> cardinality(nobody) THEN
+        RAISE EXCEPTION 'of % persons that go from the directory % are there', cardinality(nobody), gone;
+    END IF;
 END $$;
 
 REVOKE ALL ON FUNCTION millgate_audit.pruning_is_covered, millgate_audit.bundle_goes, millgate_audit.entry_of,
-    millgate_audit.append_pruning FROM PUBLIC;
+    millgate_audit.place_behind, millgate_audit.append_pruning FROM PUBLIC;
 
 -- Whoever may read or append already, may read these too and call that.
 DO $$
@@ -167,7 +213,7 @@ BEGIN
     FOR who IN SELECT DISTINCT grantee FROM information_schema.role_table_grants
         WHERE table_schema = 'millgate_audit' AND table_name = 'bundle' AND privilege_type = 'SELECT'
         AND grantee <> 'PUBLIC' LOOP
-        EXECUTE format('GRANT SELECT ON millgate_audit.pruning, millgate_audit.leaf, millgate_audit.carried TO %I', who);
+        EXECUTE format('GRANT SELECT ON millgate_audit.pruning, millgate_audit.leaf, millgate_audit.carried, millgate_audit.keeping TO %I', who);
     END LOOP;
     FOR who IN SELECT DISTINCT grantee FROM information_schema.role_routine_grants
         WHERE routine_schema = 'millgate_audit' AND routine_name = 'append' AND grantee <> 'PUBLIC' LOOP

@@ -4,7 +4,7 @@
 
 use super::rows::{self, unsigned};
 use super::{Access, PostgresError};
-use crate::reader::{CHUNK_BYTES_MAX, CONNECTIONS_MAX, RawCheckpoint, Span, Standing, damaged};
+use crate::reader::{CHUNK_BYTES_MAX, CONNECTIONS_MAX, CarriedUnder, RawCheckpoint, Span, Standing, damaged};
 use crate::store::{Bundle, CheckpointRow, DisclosureRow, Head, StoreError};
 use futures_util::FutureExt as _;
 use model::entry::{Content, DirectoryRow};
@@ -254,9 +254,22 @@ impl Reader {
         Ok(known.fetch_one(&self.pool).await?)
     }
 
-    /// Whether entries can be pruned at all.
+    /// Whether entries can be pruned at all: one of before has not all that is asked of it now.
     pub(crate) async fn can_prune(&self) -> Result<bool, StoreError> {
-        self.knows_pruning().await
+        let known = sqlx::query_scalar("SELECT to_regclass('millgate_audit.keeping') IS NOT NULL");
+        Ok(known.fetch_one(&self.pool).await?)
+    }
+
+    /// For how many days this role keeps entries at least, as the owner says.
+    pub(crate) async fn keeps(&self) -> Result<Option<u32>, StoreError> {
+        let days = sqlx::query_scalar("SELECT days FROM millgate_audit.keeping WHERE writer = session_user");
+        let days: Option<i32> = days.fetch_optional(&self.pool).await?;
+        days.map(|days| u32::try_from(days).map_err(|_| damaged("for how long entries are kept"))).transpose()
+    }
+
+    pub(crate) async fn clock(&self) -> Result<Timestamp, StoreError> {
+        let now = sqlx::query_scalar("SELECT (extract(epoch FROM now()) * 1000)::bigint");
+        Ok(Timestamp(now.fetch_one(&self.pool).await?))
     }
 
     pub(crate) async fn prunings(&self) -> Result<Vec<(u64, u64)>, StoreError> {
@@ -280,13 +293,19 @@ impl Reader {
         rows.iter().map(|row| Ok((unsigned(row, "number")?, row.try_get("hashes")?))).collect()
     }
 
-    pub(crate) async fn carried(&self) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+    pub(crate) async fn carried(&self) -> Result<CarriedUnder, StoreError> {
         if !self.knows_pruning().await? {
-            return Ok(Vec::new());
+            return Ok((None, Vec::new()));
         }
+        let mut transaction = self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        let last = "SELECT entry_index FROM millgate_audit.pruning WHERE log = $1 ORDER BY entry_index DESC LIMIT 1";
+        let under = sqlx::query(last).bind(self.log).fetch_optional(&mut *transaction).await?;
         let sql = "SELECT entry_index, bytes FROM millgate_audit.carried WHERE log = $1 ORDER BY entry_index";
-        let rows = sqlx::query(sql).bind(self.log).fetch_all(&self.pool).await?;
-        rows.iter().map(|row| Ok((unsigned(row, "entry_index")?, row.try_get("bytes")?))).collect()
+        let rows = sqlx::query(sql).bind(self.log).fetch_all(&mut *transaction).await?;
+        transaction.rollback().await?;
+        let carried = rows.iter().map(|row| Ok((unsigned(row, "entry_index")?, row.try_get("bytes")?)));
+        let under = under.map(|row| unsigned(&row, "entry_index")).transpose()?;
+        Ok((under, carried.collect::<Result<_, StoreError>>()?))
     }
 
     pub(crate) async fn disclosures(

@@ -1,17 +1,17 @@
-//! Whom entries name: all references in a part of the log.
+//! Whom entries name: all references in a part of the log, and where each stands last.
 
 use crate::error::ReadError;
 use crate::frames;
 use crate::reader::Reader;
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 /// Digits of a reference.
 const DIGITS: usize = 32;
 
-/// Sixteen bytes for each reference, whatever member it stands in.
+/// Sixteen bytes for each reference, whatever member it stands in, and the last entry that has it.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
-    seen: HashSet<[u8; DIGITS / 2]>,
+    seen: HashMap<[u8; DIGITS / 2], u64>,
     end: u64,
 }
 
@@ -29,10 +29,10 @@ impl Marks {
             let mut marks = std::mem::take(self);
             let look = move || {
                 for bundle in &bundles {
-                    for entry in frames::iter(&bundle.bytes) {
+                    for (index, entry) in (bundle.first_index..).zip(frames::iter(&bundle.bytes)) {
                         let last_index = bundle.first_index + bundle.count.max(1) - 1;
                         let damaged = |_| ReadError::Damaged { first_index: bundle.first_index, last_index };
-                        marks.see(entry.map_err(damaged)?);
+                        marks.see(index, entry.map_err(damaged)?);
                     }
                 }
                 Ok::<_, ReadError>(marks)
@@ -46,22 +46,24 @@ impl Marks {
 
     /// An entry has one spelling, and a reference no characters that are escaped: whatever stands between two quotes and has
     /// the form of a reference may be one. A nonce is none.
-    pub(super) fn see(&mut self, entry: &[u8]) {
+    pub(super) fn see(&mut self, index: u64, entry: &[u8]) {
         let mut before: [&[u8]; 2] = [&[], &[]];
         for part in entry.split(|byte| *byte == b'"') {
             if part.len() == DIGITS
                 && before[0] != b"nonce"
                 && let Some(reference) = parse(part)
             {
-                self.seen.insert(reference);
+                let last = self.seen.entry(reference).or_insert(index);
+                *last = index.max(*last);
             }
             before = [before[1], part];
         }
     }
 
-    /// What has not the form of a reference is never taken for gone.
-    pub(super) fn has(&self, reference: &str) -> bool {
-        parse(reference.as_bytes()).is_none_or(|reference| self.seen.contains(&reference))
+    /// Whether an entry at `first` or behind has it. What has not the form of a reference is never taken for gone.
+    pub(super) fn has_from(&self, first: u64, reference: &str) -> bool {
+        let last = |reference| self.seen.get(&reference).copied();
+        parse(reference.as_bytes()).is_none_or(|reference| last(reference).is_some_and(|last| last >= first))
     }
 
     pub(super) fn end(&self) -> u64 {
@@ -89,9 +91,11 @@ mod tests {
             reference(4)
         );
         let mut marks = Marks::default();
-        marks.see(entry.as_bytes());
-        let has = [1, 2, 3, 4, 5].map(|n| marks.has(&reference(n)));
-        assert_eq!(has, [true, true, false, true, false]);
-        assert!(marks.has("not a reference"));
+        marks.see(7, entry.as_bytes());
+        marks.see(5, entry.as_bytes());
+        let has = |first| [1, 2, 3, 4, 5].map(|n| marks.has_from(first, &reference(n)));
+        assert_eq!((has(0), has(7)), ([true, true, false, true, false], [true, true, false, true, false]));
+        assert_eq!(has(8), [false; 5], "and nobody behind the last entry");
+        assert!(marks.has_from(8, "not a reference"));
     }
 }

@@ -36,17 +36,17 @@ pub(super) struct Stretch {
 }
 
 /// What is to be remembered of an entry until it is known where the stretch ends.
-struct Seen {
-    leaf: Hash,
+pub(super) struct Seen {
+    pub leaf: Hash,
     time: Timestamp,
     place: Option<(OrganisationId, Place)>,
     opens: bool,
-    closes: Option<u64>,
+    pub closes: Option<u64>,
     candidate: Option<Vec<u8>>,
 }
 
 impl Seen {
-    fn of(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
         let entry = Entry::parse(bytes).ok()?;
         let decides = matches!(entry.kind, Kind::Decision | Kind::AuditRead);
         let is_depended_on = match entry.kind {
@@ -65,6 +65,64 @@ impl Seen {
             candidate: is_depended_on.then(|| bytes.to_vec()),
         })
     }
+}
+
+/// What entries from one of an index on come to, whoever read them.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub before: Timestamp,
+    /// Where sequences stand, as far as these and the pruning before say.
+    pub organisations: BTreeMap<OrganisationId, Place>,
+    /// Allowed, and without an outcome among these.
+    pub open: BTreeSet<u64>,
+    pub leaves: Vec<Hash>,
+    /// Those among them that later ones may depend on.
+    pub candidates: BTreeMap<u64, Vec<u8>>,
+}
+
+impl Told {
+    /// `said`: the pruning before.
+    pub(super) fn of(first: u64, seen: impl IntoIterator<Item = Seen>, said: Option<&Pruning>) -> Self {
+        let mut organisations = said.map(|said| said.organisations.clone()).unwrap_or_default();
+        let mut open = said.map(|said| said.open.clone()).unwrap_or_default();
+        let mut latest = said.map_or(Timestamp::EPOCH, |said| said.before.plus_millis(-1));
+        let (mut leaves, mut candidates) = (Vec::new(), BTreeMap::new());
+        for (index, one) in (first..).zip(seen) {
+            leaves.push(one.leaf);
+            latest = latest.max(one.time);
+            if one.opens {
+                open.insert(index);
+            }
+            if let Some(of) = one.closes {
+                open.remove(&of);
+            }
+            if let Some((id, place)) = one.place {
+                organisations.insert(id, Place { sequence: place.sequence, previous: Some(index) });
+            }
+            candidates.extend(one.candidate.map(|bytes| (index, bytes)));
+        }
+        let before = Timestamp((latest.millis().div_euclid(DAY_MS) + 1) * DAY_MS);
+        Self { before, organisations, open, leaves, candidates }
+    }
+}
+
+/// Those of what later entries may depend on that are carried forward whatever is behind: what was said of keys, with what a log
+/// began that took another's place, that the log was opened last, and which policies came into use since.
+pub(super) fn always_kept(candidates: &BTreeMap<u64, Entry>) -> BTreeSet<u64> {
+    let is_opened = |entry: &Entry| entry.kind == Kind::System && entry.text("event") == Some("opened");
+    let opened = candidates.iter().rev().find(|(_, entry)| is_opened(entry)).map(|(index, _)| *index);
+    let is_kept = |index: u64, entry: &Entry| match entry.kind {
+        Kind::Key => true,
+        Kind::System => index == 0 && entry.text("event") == Some("incarnation") || Some(index) == opened,
+        Kind::Policy => opened.is_some_and(|opened| opened < index),
+        _ => false,
+    };
+    candidates.iter().filter(|(index, entry)| is_kept(**index, entry)).map(|(index, _)| *index).collect()
+}
+
+/// Those of the bytes that are entries.
+pub(super) fn parsed(candidates: &BTreeMap<u64, Vec<u8>>) -> BTreeMap<u64, Entry> {
+    candidates.iter().filter_map(|(index, bytes)| Some((*index, Entry::parse(bytes).ok()?))).collect()
 }
 
 impl Stretch {
@@ -110,42 +168,33 @@ impl Stretch {
                 open.remove(&of);
             }
             if (index + 1).is_multiple_of(WIDTH) && open.len() <= OPEN_MAX {
-                minimum = Some((index + 1, open.clone()));
+                minimum = Some(index + 1);
             }
         }
-        let (minimum, open) = minimum.ok_or_else(|| {
+        let minimum = minimum.ok_or_else(|| {
             let what = format!("more than {OPEN_MAX} exchanges reach over every end of a bundle up to {end}");
             PruneError::Policy(what)
         })?;
         let rest = rest(reader, minimum, &seen, first).await?;
-        let mut organisations = said.map(|said| said.organisations.clone()).unwrap_or_default();
+        seen.truncate(usize::try_from(minimum - first).unwrap_or(usize::MAX));
+        let Told { before, mut organisations, open, leaves, candidates } = Told::of(first, seen, said);
         // Those whose last entry is among these need not be remembered by anybody.
         for (id, state) in reader.standing().await?.organisations {
             if state.last_index < minimum {
                 organisations.insert(id, Place { sequence: state.sequence, previous: Some(state.last_index) });
             }
         }
-        let count = usize::try_from(minimum - first).unwrap_or(usize::MAX);
-        let mut candidates: BTreeMap<u64, Vec<u8>> = reader.carried().await?.into_iter().collect();
-        let mut latest = said.map_or(Timestamp::EPOCH, |said| said.before.plus_millis(-1));
-        let mut leaves = Vec::with_capacity(count);
-        for (index, one) in (first..minimum).zip(seen) {
-            leaves.push(one.leaf);
-            latest = latest.max(one.time);
-            if let Some((id, place)) = one.place {
-                organisations.insert(id, Place { sequence: place.sequence, previous: Some(index) });
-            }
-            candidates.extend(one.candidate.map(|bytes| (index, bytes)));
-        }
+        let mut all: BTreeMap<u64, Vec<u8>> = reader.carried().await?.into_iter().collect();
+        all.extend(candidates);
         Ok(Self {
             first,
             minimum,
-            before: Timestamp((latest.millis().div_euclid(DAY_MS) + 1) * DAY_MS),
+            before,
             organisations,
             organisations_left_out: said.map_or(0, |said| said.organisations_left_out),
             open,
             leaves,
-            candidates,
+            candidates: all,
             rest,
         })
     }
@@ -182,24 +231,15 @@ impl Stretch {
     /// - what was erased from the directory, where entries behind still have the reference.
     pub(super) async fn carried(&self, reader: &Reader, marks: &Marks) -> Result<Vec<(u64, Vec<u8>)>, PruneError> {
         let wanted_by = requests_behind(reader, self.minimum).await?;
-        let parsed = self.candidates.iter().filter_map(|(index, bytes)| Some((*index, Entry::parse(bytes).ok()?)));
-        let parsed: BTreeMap<u64, Entry> = parsed.collect();
-        let is_opened = |entry: &Entry| entry.kind == Kind::System && entry.text("event") == Some("opened");
-        let opened = parsed.iter().rev().find(|(_, entry)| is_opened(entry)).map(|(index, _)| *index);
-        let mut kept = BTreeSet::new();
+        let parsed = parsed(&self.candidates);
+        let mut kept = always_kept(&parsed);
         for (index, entry) in &parsed {
-            let is_kept = match entry.kind {
-                Kind::Key => true,
-                Kind::System => *index == 0 && entry.text("event") == Some("incarnation") || Some(*index) == opened,
-                Kind::Policy => opened.is_some_and(|opened| opened < *index),
-                _ => wanted_by.contains(index),
-            };
-            if is_kept {
+            if !matches!(entry.kind, Kind::Key | Kind::System | Kind::Policy) && wanted_by.contains(index) {
                 kept.insert(*index);
             }
             if let Some(Ok(Event::Erased(erasure))) = Event::read(*index, entry)
                 && let Scope::Principal { directory: true, requested, request, .. } = erasure.scope
-                && request.reference.as_ref().is_some_and(|reference| marks.has(reference))
+                && request.reference.as_ref().is_some_and(|reference| marks.has_from(self.minimum, reference))
             {
                 kept.extend([Some(*index), requested].into_iter().flatten());
             }

@@ -28,9 +28,9 @@ impl Task {
         let Some(said) = said.filter(|said| said.below > work.pruned && said.under < work.published.size) else {
             return Ok(work);
         };
-        let carried = self.reader().carried().await?;
+        let (under, carried) = self.reader().carried_under().await?;
         // What is carried forward may be what the next pruning says already, whose entry is still to be published.
-        if self.log.pruned() != Some(said) {
+        if under != Some(said.under) {
             return Ok(work);
         }
         blocking(move || {

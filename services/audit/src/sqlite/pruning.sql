@@ -37,7 +37,7 @@ CREATE TRIGGER IF NOT EXISTS leaf_no_delete BEFORE DELETE ON leaf
     BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
 
 -- A row goes only if all of it is before the minimum index and the time, and its hashes are kept; one that reaches beyond the
--- index is cut there.
+-- index is cut there, and what is left of it is its end.
 DROP TRIGGER IF EXISTS bundle_no_delete;
 CREATE TRIGGER IF NOT EXISTS bundle_stays BEFORE DELETE ON bundle
     WHEN OLD.first_index + OLD.count > coalesce((SELECT minimum FROM pruning ORDER BY entry_index DESC LIMIT 1), 0)
@@ -45,8 +45,12 @@ CREATE TRIGGER IF NOT EXISTS bundle_stays BEFORE DELETE ON bundle
         OR OLD.time_last >= (SELECT before FROM pruning ORDER BY entry_index DESC LIMIT 1)
     BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
 DROP TRIGGER IF EXISTS bundle_no_update;
-CREATE TRIGGER IF NOT EXISTS bundle_is_cut BEFORE UPDATE ON bundle
+DROP TRIGGER IF EXISTS bundle_is_cut;
+CREATE TRIGGER IF NOT EXISTS bundle_keeps_its_end BEFORE UPDATE ON bundle
     WHEN OLD.first_index >= NEW.first_index OR NEW.first_index + NEW.count <> OLD.first_index + OLD.count
+        OR length(NEW.bytes) = 0 OR length(NEW.bytes) >= length(OLD.bytes)
+        OR substr(OLD.bytes, -length(NEW.bytes)) <> NEW.bytes
+        OR NEW.time_first < OLD.time_first OR NEW.time_last > OLD.time_last
         OR NEW.first_index <> coalesce((SELECT minimum FROM pruning ORDER BY entry_index DESC LIMIT 1), 0)
         OR NEW.first_index > coalesce((SELECT (max(number) + 1) * 256 FROM leaf), 0)
     BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;

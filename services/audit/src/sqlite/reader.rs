@@ -4,7 +4,7 @@
 
 use super::rows::{self, unsigned};
 use super::{BUSY_TIMEOUT, DATABASE_FILE};
-use crate::reader::{CHUNK_BYTES_MAX, CONNECTIONS_MAX, RawCheckpoint, Span, Standing, damaged};
+use crate::reader::{CHUNK_BYTES_MAX, CONNECTIONS_MAX, CarriedUnder, RawCheckpoint, Span, Standing, damaged};
 use crate::store::{Bundle, CheckpointRow, DisclosureRow, Head, StoreError};
 use futures_util::TryStreamExt as _;
 use model::entry::{Content, DirectoryRow};
@@ -258,13 +258,21 @@ impl Reader {
         rows.iter().map(|row| Ok((unsigned(row, "number")?, row.try_get("hashes")?))).collect()
     }
 
-    /// Entries before the minimum index that are kept all the same, ascending.
-    pub(crate) async fn carried(&self) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+    /// The last entry of kind `pruning`, and the entries before the minimum index that are kept all the same, ascending, both at
+    /// the same moment.
+    pub(crate) async fn carried(&self) -> Result<CarriedUnder, StoreError> {
         if !self.knows_pruning().await? {
-            return Ok(Vec::new());
+            return Ok((None, Vec::new()));
         }
-        let rows = sqlx::query("SELECT entry_index, bytes FROM carried ORDER BY entry_index").fetch_all(&self.pool);
-        rows.await?.iter().map(|row| Ok((unsigned(row, "entry_index")?, row.try_get("bytes")?))).collect()
+        let mut transaction = self.pool.begin().await?;
+        let last = sqlx::query("SELECT entry_index FROM pruning ORDER BY entry_index DESC LIMIT 1");
+        let under = last.fetch_optional(&mut *transaction).await?;
+        let rows = sqlx::query("SELECT entry_index, bytes FROM carried ORDER BY entry_index");
+        let rows = rows.fetch_all(&mut *transaction).await?;
+        transaction.rollback().await?;
+        let carried = rows.iter().map(|row| Ok((unsigned(row, "entry_index")?, row.try_get("bytes")?)));
+        let under = under.map(|row| unsigned(&row, "entry_index")).transpose()?;
+        Ok((under, carried.collect::<Result<_, StoreError>>()?))
     }
 
     /// Disclosures of the entries between these, both inclusive, ascending, at most `limit`.

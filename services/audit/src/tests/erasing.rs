@@ -481,6 +481,10 @@ impl model::Clock for Put {
     fn now(&self) -> Timestamp {
         Timestamp(self.0.load(Ordering::Relaxed))
     }
+
+    fn steady(&self) -> std::time::Duration {
+        std::time::Duration::from_millis(self.0.load(Ordering::Relaxed).try_into().unwrap())
+    }
 }
 
 #[tokio::test]

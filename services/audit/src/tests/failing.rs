@@ -1,15 +1,17 @@
 //! The store fails at every step, in every way: what was acknowledged is there, what was refused is not half there.
 
 use super::harness::*;
+use super::pruning::asks;
+use crate::erase::{EraseError, Holds, Wanted};
 use crate::faults::{Fault, Step};
 use crate::fsck;
-use crate::{AppendError, Appended, Log};
+use crate::{AppendError, Appended, Log, LogOptions};
 use model::entry::Kind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 #[cfg(test)]
 use {
-    crate::LogOptions,
     crate::sqlite::{DATABASE_FILE, SqliteStore},
     crate::store::{Batch, CheckpointRow, Head, OrganisationState, Store, StoreError},
     model::OrganisationId,
@@ -256,6 +258,49 @@ pub async fn a_head_that_somebody_moved_poisons(stand: &Stand) {
     open(dir.path()).await.close().await;
     let stored = read_all(dir.path()).await;
     assert_eq!(stored.decisions_about("r2"), 0, "nothing of the transaction stayed");
+}
+
+pub async fn whoever_is_erased_is_not_written_again_while_the_erasure_may_yet_be_written(stand: &Stand) {
+    let home = stand.home().await;
+    let (slow, full) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let plan = {
+        let (slow, full) = (slow.clone(), full.clone());
+        move |at| {
+            if at == Step::BeforeCommit && slow.swap(false, Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(1_500));
+            }
+            (at == Step::BeforeStage && full.swap(false, Ordering::Relaxed)).then_some(Fault::Full)
+        }
+    };
+    let options = LogOptions { deadline_ms: 1_000, ..options(home.path()) };
+    let log = open_failing(&options, plan).await.unwrap();
+    let (acme, nobody_held) = (organisation("acme"), Holds::default());
+    let wanted = async |id: &str, principal: &str| {
+        log.append(asks(&log, principal)).await.unwrap();
+        let wanted = Wanted { id: id.into(), organisation: &acme, principal, basis: "Art. 17", requested_by: "a" };
+        log.request_erasure(&wanted).await.unwrap();
+        log.erasure_request(id).await.unwrap().unwrap()
+    };
+    let anna = wanted("anna", "acme/anna").await;
+    let under_way = asks(&log, "acme/anna");
+    slow.store(true, Ordering::Relaxed);
+    let erased = log.erase(&anna, "b", &nobody_held).await;
+    assert!(matches!(erased, Err(EraseError::Append(AppendError::Overloaded))), "{erased:?}");
+    let told = log.append(under_way).await;
+    assert!(told.is_err(), "values of somebody who is erased were written: {told:?}");
+    let done = log.erasure_request("anna").await.unwrap().unwrap().done;
+    assert!(done.is_some(), "the erasure was written, though later than its caller waited");
+    log.append(asks(&log, "acme/anna")).await.unwrap();
+    // Whose erasure is provably not written stays who they are.
+    let berta = wanted("berta", "acme/berta").await;
+    let under_way = asks(&log, "acme/berta");
+    full.store(true, Ordering::Relaxed);
+    let erased = log.erase(&berta, "b", &nobody_held).await;
+    assert!(matches!(erased, Err(EraseError::Append(AppendError::Full))), "{erased:?}");
+    log.append(under_way).await.unwrap();
+    log.erase(&berta, "b", &nobody_held).await.unwrap();
+    log.close().await;
+    assert_eq!(fsck::check(home.path(), None, |_, _| {}).await.unwrap().findings, []);
 }
 
 #[cfg(test)]

@@ -1,29 +1,55 @@
 //! Entries that are not kept any longer: what goes, what stays, what holds it back, what a crash leaves, and what is found where
 //! somebody goes further.
 
-use super::harness::{options as plain_options, publisher as publisher_of, *};
+use super::harness::{options as plain_options, *};
 use crate::erase::{Holds, Kept, Retention, Wanted};
 use crate::evidence::{EvidenceError, Which};
 use crate::keys::{KeyPlace, KeyPlaces};
+use crate::postgres::PostgresStore;
 use crate::prune::{Bounds, PruneError, preview};
-use crate::{Appended, Keys, Log, LogOptions, OpenError, Publisher, Query, Stored};
+use crate::sqlite::SqliteStore;
+use crate::store::{Batch, CheckpointRow, Head, OrganisationState, Store, StoreError};
+use crate::{
+    AppendError, Appended, ClockDoubt, Cosigned, EraseError, Keys, Log, LogOptions, OpenError, Prove, PublishError,
+    PublishOptions, Publisher, Query, Stored, Witnesses,
+};
 use model::canonical::Members;
 use model::entry::{CommitmentClass, Disclosure, Draft, Entry, Kind};
-use model::{Clock, Principal, PrincipalKind, Subject, Timestamp, Value};
+use model::pruning::Prune;
+use model::{Clock, OrganisationId, Principal, PrincipalKind, Subject, Timestamp, Value};
 use std::collections::BTreeSet;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 use tempfile::TempDir;
 
 const DAY_MS: i64 = 86_400_000;
+/// 2020-11-22T19:20:00Z: PostgreSQL has a clock of its own, and prunes nothing that is in the future there.
+const START: Timestamp = Timestamp(1_606_072_800_000);
+const SLIP_MS: i64 = 120_000;
 
 /// A clock that stands where it is put.
-#[derive(Debug)]
-struct Put(AtomicI64);
+#[derive(Debug, Default)]
+struct Put {
+    gone: AtomicI64,
+    /// How far it was set from there.
+    set: AtomicI64,
+    /// Looks at it until it is set back a little; 0: it is not.
+    slips_in: AtomicU64,
+}
 
 impl Clock for Put {
     fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::Relaxed))
+        let set_back = |left: u64| left.checked_sub(1);
+        if self.slips_in.fetch_update(Ordering::Relaxed, Ordering::Relaxed, set_back) == Ok(1) {
+            self.set.fetch_sub(SLIP_MS, Ordering::Relaxed);
+        }
+        Timestamp(self.gone.load(Ordering::Relaxed) + self.set.load(Ordering::Relaxed))
+    }
+
+    fn steady(&self) -> Duration {
+        Duration::from_millis(self.gone.load(Ordering::Relaxed).try_into().unwrap())
     }
 }
 
@@ -37,7 +63,7 @@ struct Plant {
 
 impl Plant {
     async fn new(stand: &Stand) -> Self {
-        let clock = Arc::new(Put(AtomicI64::new(START.millis())));
+        let clock = Arc::new(Put { gone: AtomicI64::new(START.millis()), ..Put::default() });
         Self { home: stand.home().await, out: tempfile::tempdir().unwrap(), clock, next: Arc::new(AtomicU64::new(1)) }
     }
 
@@ -56,12 +82,48 @@ impl Plant {
     }
 
     async fn publisher(&self, log: &Log) -> Publisher {
-        publisher_of(log, self.out.path()).await
+        self.try_publisher(log, self.publishing(kept(60))).await.unwrap()
+    }
+
+    /// It acts only when told.
+    fn publishing(&self, retention: Retention) -> PublishOptions {
+        PublishOptions { interval_ms: 3_600_000, retention, ..PublishOptions::new(self.out.path()) }
+    }
+
+    async fn try_publisher(&self, log: &Log, options: PublishOptions) -> Result<Publisher, PublishError> {
+        Publisher::start(log, key(), options).await
+    }
+
+    /// All of it is signed and published.
+    async fn close(&self, log: &Log, publisher: &Publisher) {
+        log.seal().await;
+        publisher.stop().await.unwrap();
+        log.close().await;
+    }
+
+    /// Publishing begins with the prunings of the store, or it does not begin, and nothing is changed then.
+    async fn refused(&self, retention: Retention) -> PublishError {
+        let files = |dir: &std::path::Path| {
+            let mut all = Vec::new();
+            every_file(dir, &mut all);
+            all
+        };
+        let before = files(self.out.path());
+        let log = self.open().await;
+        let error = self.try_publisher(&log, self.publishing(retention)).await.unwrap_err();
+        log.close().await;
+        assert!(files(self.out.path()) == before, "published files were changed");
+        error
     }
 
     /// So many days after the start.
     fn day(&self, days: i64) {
-        self.clock.0.store(START.millis() + days * DAY_MS, Ordering::Relaxed);
+        self.clock.gone.store(START.millis() + days * DAY_MS, Ordering::Relaxed);
+    }
+
+    /// Somebody sets it so many days ahead.
+    fn set_ahead(&self, days: i64) {
+        self.clock.set.store(days * DAY_MS, Ordering::Relaxed);
     }
 
     fn bounds(&self) -> Bounds {
@@ -108,13 +170,13 @@ fn holding(days: u32, holds: &[&str]) -> Retention {
     Retention { holds, ..kept(days) }
 }
 
-fn principal(name: &str) -> Principal {
+pub(super) fn principal(name: &str) -> Principal {
     let (of, subject) = name.split_once('/').unwrap();
     Principal { organisation: organisation(of), kind: PrincipalKind::User, subject: Subject::new(subject).unwrap() }
 }
 
 /// A refused request of somebody, with what it commits to.
-fn asks(log: &Log, name: &str) -> Draft {
+pub(super) fn asks(log: &Log, name: &str) -> Draft {
     let who = principal(name);
     let (reference, row) = log.principal_reference(&who);
     let mut members = Members::default();
@@ -139,6 +201,19 @@ async fn asks_often(log: &Log, name: &str, count: usize) -> Vec<Appended> {
         }
     }
     appended
+}
+
+fn every_file(dir: &std::path::Path, all: &mut Vec<(std::path::PathBuf, Vec<u8>)>) {
+    let mut paths: Vec<_> = std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().path()).collect();
+    paths.sort();
+    for path in paths {
+        if path.is_dir() {
+            every_file(&path, all);
+        } else {
+            let bytes = std::fs::read(&path).unwrap();
+            all.push((path, bytes));
+        }
+    }
 }
 
 /// What is stored of the log from an entry on.
@@ -173,7 +248,7 @@ pub async fn what_is_old_enough_goes_and_everything_else_stays_what_it_was(stand
     let said = last_pruning(&log).await;
     assert_eq!((said.index, log.size()), (published.size, published.size + 1));
     assert_eq!((said.first, said.minimum, said.count(), said.days), (0, 512, 512, 60));
-    assert_eq!(said.before.to_rfc3339(), "2026-11-23T00:00:00.000Z", "the midnight behind the last that went");
+    assert_eq!(said.before.to_rfc3339(), "2020-11-23T00:00:00.000Z", "the midnight behind the last that went");
     let places: Vec<_> = said.organisations.iter().map(|(id, at)| (id.to_string(), at.sequence, at.previous)).collect();
     assert_eq!(places, [(String::from("acme"), 511, Some(511))]);
     let policy = String::from_utf8(log.content(&said.policy).await.unwrap().unwrap()).unwrap();
@@ -279,6 +354,11 @@ pub async fn what_must_be_kept_holds_back_what_is_behind_it(stand: &Stand) {
     // An outcome of what is gone counts once.
     let again = log.append_outcome(outcome(&log, "acme", "open", open)).await;
     assert!(again.is_err(), "{again:?}");
+    log.close().await;
+    // It is not signed yet, and the next start finds the outcome where it is published.
+    let log = plant.open().await;
+    plant.publisher(&log).await.publish_now().await.unwrap();
+    assert!(!plant.published("tile/entries/001"));
     log.close().await;
 }
 
@@ -479,17 +559,522 @@ pub async fn what_is_new_is_not_known_where_entries_were_pruned_and_a_summary_sa
     log.close().await;
 }
 
+/// A store in whose prunings somebody meddles before they are written.
+struct Meddling<S> {
+    inner: S,
+    change: fn(&mut Prune),
+}
+
+impl<S: Store> Store for Meddling<S> {
+    async fn head(&mut self) -> Result<Head, StoreError> {
+        self.inner.head().await
+    }
+
+    async fn organisations(&mut self) -> Result<Vec<(OrganisationId, OrganisationState)>, StoreError> {
+        self.inner.organisations().await
+    }
+
+    async fn stage(&mut self, mut batch: Batch) -> Result<bool, StoreError> {
+        if let Some((_, prune)) = &mut batch.pruning {
+            (self.change)(Arc::make_mut(prune));
+        }
+        self.inner.stage(batch).await
+    }
+
+    async fn commit(&mut self) -> Result<(), StoreError> {
+        self.inner.commit().await
+    }
+
+    async fn roll_back(&mut self) -> Result<(), StoreError> {
+        self.inner.roll_back().await
+    }
+
+    async fn put_checkpoint(&mut self, row: CheckpointRow) -> Result<(), StoreError> {
+        self.inner.put_checkpoint(row).await
+    }
+
+    async fn maintain(&mut self) -> Result<(), StoreError> {
+        self.inner.maintain().await
+    }
+
+    async fn scrub(&mut self) -> Result<bool, StoreError> {
+        self.inner.scrub().await
+    }
+
+    async fn close(self) -> Result<(), StoreError> {
+        self.inner.close().await
+    }
+
+    fn abandon(self) {
+        self.inner.abandon();
+    }
+}
+
+impl Plant {
+    /// A log that is closed, of whose store a pruning was to be changed in this way: why that was not done.
+    async fn meddled(&self, change: fn(&mut Prune)) -> String {
+        let options = self.options();
+        let log = match &options.store {
+            None => {
+                let inner = SqliteStore::open(&options.dir, ORIGIN).await.unwrap();
+                Log::open_with(Meddling { inner, change }, &options).await.unwrap().0
+            }
+            Some(access) => {
+                let inner = PostgresStore::open(access, ORIGIN).await.unwrap();
+                Log::open_with(Meddling { inner, change }, &options).await.unwrap().0
+            }
+        };
+        let done = self.prune(&log).await;
+        assert!(matches!(done, Err(PruneError::Append(AppendError::Poisoned))), "{done:?}");
+        let reason = log.poison_reason().unwrap();
+        log.close().await;
+        reason
+    }
+}
+
+pub async fn what_is_left_of_a_row_is_its_end_and_nothing_else(stand: &Stand) {
+    let plant = Plant::new(stand).await;
+    let log = plant.open().await;
+    let publisher = plant.publisher(&log).await;
+    asks_often(&log, "acme/anna", 300).await;
+    plant.day(100);
+    asks_often(&log, "bolt/otto", 10).await;
+    plant.close(&log, &publisher).await;
+    let changes: [fn(&mut Prune); 4] = [
+        |prune| *prune.rest.as_mut().unwrap().bytes.last_mut().unwrap() ^= 1,
+        |prune| prune.rest.as_mut().unwrap().bytes.extend(*b"\0\x02{}"),
+        |prune| prune.rest.as_mut().unwrap().time_first = Timestamp(START.millis() - DAY_MS),
+        |prune| prune.rest.as_mut().unwrap().time_last = Timestamp(START.millis() + 50 * DAY_MS),
+    ];
+    for change in changes {
+        let reason = plant.meddled(change).await;
+        assert!(reason.contains("the log is append-only"), "{reason}");
+    }
+    if matches!(stand, Stand::Postgres(_)) {
+        // Its end, and less of it than is counted.
+        let shorter = |prune: &mut Prune| {
+            let bytes = &mut prune.rest.as_mut().unwrap().bytes;
+            let first = 2 + usize::from(u16::from_be_bytes([bytes[0], bytes[1]]));
+            bytes.drain(..first);
+        };
+        let reason = plant.meddled(shorter).await;
+        assert!(reason.contains("the log is append-only"), "{reason}");
+    }
+    let log = Log::open(plant.options()).await.unwrap().0;
+    let publisher = plant.publisher(&log).await;
+    publisher.publish_now().await.unwrap();
+    assert_eq!(log.pruned(), None, "and nothing went");
+    assert_eq!(plant.prune(&log).await.unwrap(), 256);
+    publisher.publish_now().await.unwrap();
+    assert_eq!(plant.findings().await, Vec::<String>::new());
+    log.close().await;
+}
+
+pub async fn nobody_goes_from_the_directory_uncounted(stand: &Stand) {
+    let plant = Plant::new(stand).await;
+    let log = plant.open().await;
+    let publisher = plant.publisher(&log).await;
+    asks_often(&log, "acme/anna", 300).await;
+    plant.day(100);
+    asks_often(&log, "bolt/otto", 10).await;
+    plant.close(&log, &publisher).await;
+    let reason = plant.meddled(|prune| prune.references.push("ab".repeat(16))).await;
+    let words = match stand {
+        Stand::Sqlite => "the number of persons of whom no entry is left",
+        Stand::Postgres(_) => "does not say that 1 persons go from the directory",
+    };
+    assert!(reason.contains(words), "{reason}");
+}
+
+/// An entry of kind `pruning` that is right in all, of the first 256 entries, unless it is changed; and the rows that go with it.
+struct Forgery<'p> {
+    plant: &'p Plant,
+    before: Timestamp,
+    days: u32,
+    open: Vec<i64>,
+    carried: Vec<i64>,
+    last_of_acme: i64,
+    /// Of its bundle as it is stored, in hexadecimal.
+    hashes: String,
+    /// Whether its row is put into the store.
+    is_listed: bool,
+}
+
+impl<'p> Forgery<'p> {
+    fn new(plant: &'p Plant) -> Self {
+        let hashes = std::fs::read(plant.out.path().join("tile/0/000")).unwrap();
+        Self {
+            plant,
+            before: Timestamp((START.millis() / DAY_MS + 1) * DAY_MS),
+            days: 60,
+            open: vec![],
+            carried: vec![0],
+            last_of_acme: 255,
+            hashes: model::canonical::hex(&hashes),
+            is_listed: true,
+        }
+    }
+
+    /// Nobody has the log open.
+    async fn put(self) {
+        let numbers = |numbers: &[i64]| Value::Array(numbers.iter().copied().map(Value::int).collect());
+        let place = numbers(&[self.last_of_acme, self.last_of_acme]);
+        let (policy, now) = (model::Digest::of(&kept(60).text()), self.plant.clock.now());
+        let mut members = Members::default();
+        members.text("event", "pruned");
+        members.count("first", 0);
+        members.count("minimum", 256);
+        members.count("count", 256);
+        members.text("before", self.before.to_rfc3339());
+        members.count("days", u64::from(self.days));
+        members.hex("policy", &policy.0);
+        members.value("organisations", &Value::object([("acme", place)]));
+        members.value("open", &numbers(&self.open));
+        members.value("carried", &numbers(&self.carried));
+        let common = model::entry::Common { nonce: [7; 16], time: now, boot: "b".into() };
+        let entry = Draft::new(Kind::Pruning, &common, None, members, vec![]).unwrap().seal(None);
+        let at = self.plant.home.path();
+        let reader = crate::reader::Reader::open(at).await.unwrap();
+        let size = reader.head().await.unwrap().size();
+        let opened = crate::recover::entry_bytes(&reader, 0).await.unwrap().unwrap();
+        reader.close().await;
+        intrude(at, &[entry]).await;
+        let (column, log) = if matches!(at, StoreAt::Directory(_)) { ("", "") } else { ("log, ", "1, ") };
+        let (hashes, opened, before) = (self.hashes, model::canonical::hex(&opened), self.before.millis());
+        let mut rows = vec![
+            format!("INSERT INTO leaf ({column}number, hashes) VALUES ({log}0, x'{hashes}')"),
+            format!("INSERT INTO carried ({column}entry_index, bytes) VALUES ({log}0, x'{opened}')"),
+            String::from("DELETE FROM bundle WHERE first_index < 256"),
+        ];
+        let pruning = "INSERT INTO pruning";
+        rows.push(format!("{pruning} ({column}entry_index, minimum, before) VALUES ({log}{size}, 256, {before})"));
+        let end = if self.is_listed { rows.len() } else { 0 };
+        for sql in &rows[..end] {
+            vandalise(at, sql).await;
+        }
+    }
+}
+
+pub async fn a_pruning_that_no_broker_would_have_written_is_not_signed_and_nothing_published_goes_by_it(stand: &Stand) {
+    let young = Timestamp(START.millis() + 70 * DAY_MS);
+    let midnight = |at: Timestamp| Timestamp(at.millis() / DAY_MS * DAY_MS);
+    // What is changed of it, when the entries are of, in days, and why it is refused.
+    type Change = fn(&mut Forgery<'_>);
+    let cases: [(Change, i64, &str); 7] = [
+        (|_| {}, 0, ""),
+        (|_| {}, 40, "it says that all were of before 2020-11-23T00:00:00.000Z, and they were of before 2021-01-02"),
+        (|of| of.hashes = "00".repeat(8192), 0, "the hashes in the place of entries 0 to 255 are not theirs"),
+        (|of| of.open = vec![9], 0, "other exchanges reach over its end than it says"),
+        (|of| of.carried = vec![], 0, "it does not carry entry 0 forward, on which others depend"),
+        (|of| of.last_of_acme = 254, 0, "sequences of organisations stand elsewhere than it says"),
+        (|of| of.is_listed = false, 0, "the entry and the store's list of such entries are not of one mind"),
+    ];
+    for (change, day, why) in cases {
+        let plant = Plant::new(stand).await;
+        let log = plant.open().await;
+        let publisher = plant.publisher(&log).await;
+        plant.day(day);
+        asks_often(&log, "acme/anna", 255).await;
+        plant.day(100);
+        asks_often(&log, "bolt/otto", 10).await;
+        plant.close(&log, &publisher).await;
+        let mut forgery = Forgery::new(&plant);
+        change(&mut forgery);
+        forgery.put().await;
+        if why.is_empty() {
+            // What a broker would have written just so is taken over.
+            let log = plant.open().await;
+            plant.publisher(&log).await.publish_now().await.unwrap();
+            assert!(!plant.published("tile/entries/000"));
+            log.close().await;
+            continue;
+        }
+        let error = plant.refused(kept(60)).await;
+        assert!(matches!(error, PublishError::ForgedPruning { .. }), "{why}: {error}");
+        assert!(error.to_string().contains(why), "{why}: {error}");
+        assert!(plant.published("tile/entries/000"));
+    }
+    // An exchange that never ended, and that the head knows of no longer.
+    let plant = Plant::new(stand).await;
+    let log = plant.open().await;
+    let publisher = plant.publisher(&log).await;
+    asks_often(&log, "acme/anna", 99).await;
+    let open = log.append(allow(&log, "acme", "open")).await.unwrap().index;
+    asks_often(&log, "acme/anna", 155).await;
+    plant.day(100);
+    asks_often(&log, "bolt/otto", 10).await;
+    plant.close(&log, &publisher).await;
+    Forgery { open: vec![open.try_into().unwrap()], ..Forgery::new(&plant) }.put().await;
+    vandalise(plant.home.path(), "UPDATE head SET open = x''").await;
+    let error = plant.refused(kept(60)).await;
+    assert!(error.to_string().contains(&format!("the exchange of entry {open} had no outcome")), "{error}");
+    // By the policy, in its own time: the clock of whoever wrote it is ahead.
+    let plant = Plant::new(stand).await;
+    let log = plant.open().await;
+    let publisher = plant.publisher(&log).await;
+    plant.day(70);
+    asks_often(&log, "acme/anna", 255).await;
+    plant.close(&log, &publisher).await;
+    plant.set_ahead(3_650);
+    let before = Timestamp(midnight(young).millis() + DAY_MS);
+    Forgery { before, ..Forgery::new(&plant) }.put().await;
+    plant.set_ahead(0);
+    let error = plant.refused(kept(60)).await;
+    assert!(error.to_string().contains("its policy does not reach to 2021-02-01T00:00:00.000Z yet"), "{error}");
+}
+
+pub async fn a_pruning_by_another_policy_than_is_configured_is_not_signed(stand: &Stand) {
+    let plant = Plant::new(stand).await;
+    let (log, publisher) = plant.pruned("acme/anna").await;
+    // Killed before the next checkpoint.
+    drop(publisher);
+    let under = log.pruned().unwrap().under;
+    log.close().await;
+    for other in [Retention::default(), kept(3_650)] {
+        let error = plant.refused(other).await;
+        assert!(matches!(error, PublishError::OtherRetention { at, .. } if at == under), "{error}");
+        let said = error.to_string();
+        assert!(said.contains("\"entries\":{\"days\":60") && said.contains("start it once with that policy"), "{said}");
+    }
+    // Without what was published there is nothing to hold it against.
+    let (bundle, aside) = (plant.out.path().join("tile/entries/001"), plant.out.path().join("aside"));
+    std::fs::rename(&bundle, &aside).unwrap();
+    let error = plant.refused(kept(60)).await;
+    assert!(matches!(error, PublishError::NotComparedPruning { at, .. } if at == under), "{error}");
+    std::fs::rename(&aside, &bundle).unwrap();
+    let log = plant.open().await;
+    plant.publisher(&log).await.publish_now().await.unwrap();
+    assert!(!plant.published("tile/entries/001"));
+    assert_eq!(plant.findings().await, Vec::<String>::new());
+    log.close().await;
+    // It is signed now, and the policy may change.
+    let log = plant.open().await;
+    plant.try_publisher(&log, plant.publishing(kept(3_650))).await.unwrap();
+    log.close().await;
+}
+
+pub async fn a_pruning_that_is_not_what_was_signed_is_not_believed(stand: &Stand) {
+    let plant = Plant::new(stand).await;
+    let (log, publisher) = plant.pruned("acme/anna").await;
+    let under = log.pruned().unwrap().under;
+    let row = log.inner.reader.bundle_of(under).await.unwrap().unwrap().first_index;
+    plant.close(&log, &publisher).await;
+    rewrite(plant.home.path(), row, |bytes| {
+        let at = bytes.windows(9).position(|part| part == b"\"days\":60").unwrap();
+        bytes[at + 8] = b'1';
+    })
+    .await;
+    let error = plant.refused(kept(60)).await;
+    assert!(matches!(error, PublishError::ForgedPruning { at, .. } if at == under), "{error}");
+    assert!(error.to_string().contains("it is not what the signed checkpoint covers there"), "{error}");
+}
+
+pub async fn a_clock_that_was_set_ahead_prunes_nothing(stand: &Stand) {
+    let plant = Plant::new(stand).await;
+    let log = plant.open().await;
+    let publisher = plant.publisher(&log).await;
+    asks_often(&log, "acme/anna", 300).await;
+    publisher.publish_now().await.unwrap();
+    plant.set_ahead(100);
+    asks_often(&log, "acme/anna", 1).await;
+    let doubted =
+        |error: &EraseError| matches!(error, EraseError::Clock(ClockDoubt::Set { went_h: 2_400, passed_h: 0 }));
+    let pruned = plant.prune(&log).await;
+    assert!(matches!(&pruned, Err(PruneError::Erase(error)) if doubted(error)), "{pruned:?}");
+    let values = Retention { days: [(CommitmentClass::Subject, 1)].into(), ..Retention::default() };
+    let erased = log.retain(&values, plant.clock.now()).await;
+    assert!(matches!(&erased, Err(error) if doubted(error)), "{erased:?}");
+    assert!(log.status().clock_doubted && log.disclosure(1).await.unwrap().is_some());
+    // It is set right, and time goes by.
+    plant.set_ahead(0);
+    assert_eq!(plant.prune(&log).await.unwrap(), 0);
+    plant.day(100);
+    assert_eq!(plant.prune(&log).await.unwrap(), 256);
+    assert!(!log.status().clock_doubted);
+    log.close().await;
+}
+
+/// A witness with a clock of its own.
+#[derive(Debug)]
+struct Says(u64);
+
+impl Witnesses for Says {
+    fn cosign<'a>(
+        &'a self,
+        _: &'a str,
+        _: u64,
+        _: &'a Prove<'a>,
+    ) -> Pin<Box<dyn Future<Output = Cosigned> + Send + 'a>> {
+        Box::pin(async { Cosigned { times: vec![self.0], ..Cosigned::default() } })
+    }
+}
+
+pub async fn a_start_long_after_the_last_entry_prunes_nothing_until_it_is_confirmed(stand: &Stand) {
+    let plant = Plant::new(stand).await;
+    let log = plant.open().await;
+    let publisher = plant.publisher(&log).await;
+    asks_often(&log, "acme/anna", 300).await;
+    plant.close(&log, &publisher).await;
+    plant.day(100);
+    let now = u64::try_from(plant.clock.now().seconds()).unwrap();
+    let is_doubted = |pruned: &Result<u64, PruneError>| matches!(pruned, Err(PruneError::Erase(EraseError::Clock(ClockDoubt::Ahead { newest, .. }))) if *newest == START);
+    // A witness that has another time confirms nothing.
+    for (says, is_confirmed) in [(now - 90_000, false), (now - 80_000, true)] {
+        let copy = Plant {
+            home: stand.copy(&plant.home).await,
+            out: tempfile::tempdir().unwrap(),
+            clock: plant.clock.clone(),
+            next: plant.next.clone(),
+        };
+        crate::tests::stand::copy_dir(plant.out.path(), copy.out.path());
+        let log = copy.open().await;
+        assert!(is_doubted(&copy.prune(&log).await));
+        let witnesses: Arc<dyn Witnesses> = Arc::new(Says(says));
+        let options = PublishOptions { witnesses: Some(witnesses), ..copy.publishing(kept(60)) };
+        let publisher = copy.try_publisher(&log, options).await.unwrap();
+        publisher.publish_now().await.unwrap();
+        let pruned = copy.prune(&log).await;
+        assert_eq!((pruned.as_ref().ok(), is_doubted(&pruned)), (is_confirmed.then_some(&256), !is_confirmed));
+        log.close().await;
+    }
+    // Or the operator, who starts it once more.
+    let log = plant.open().await;
+    assert!(is_doubted(&plant.prune(&log).await));
+    log.close().await;
+    let log = plant.open().await;
+    assert_eq!(plant.prune(&log).await.unwrap(), 256);
+    log.close().await;
+}
+
+pub async fn a_pruning_that_would_be_faulty_is_not_written(stand: &Stand) {
+    let plant = Plant::new(stand).await;
+    // 2020-11-30T12:00:00Z, the last day of a month, and 60 days and a minute after its end.
+    let (old, late) = (1_606_737_600_000, 1_606_780_800_000 + 60 * DAY_MS + SLIP_MS / 2);
+    plant.clock.gone.store(old, Ordering::Relaxed);
+    let log = plant.open().await;
+    let publisher = plant.publisher(&log).await;
+    asks_often(&log, "acme/anna", 300).await;
+    plant.clock.gone.store(late, Ordering::Relaxed);
+    asks_often(&log, "bolt/otto", 10).await;
+    publisher.publish_now().await.unwrap();
+    // It is set back to the day before in the middle of it.
+    let mut faulty = 0;
+    for looks in 1..12 {
+        plant.clock.set.store(0, Ordering::Relaxed);
+        plant.clock.slips_in.store(looks, Ordering::Relaxed);
+        let pruned = plant.prune(&log).await;
+        plant.clock.slips_in.store(0, Ordering::Relaxed);
+        match pruned {
+            Ok(0) => {}
+            Err(PruneError::Faulty(fault)) => {
+                assert_eq!(fault, "a pruning that went further than its own policy of 60 days");
+                faulty += 1;
+            }
+            pruned => {
+                assert_eq!(pruned.unwrap(), 256);
+                break;
+            }
+        }
+    }
+    assert!(faulty > 0, "the clock is looked at while it is made");
+    assert!(log.is_healthy() && log.pruned().is_some());
+    log.close().await;
+    plant.open().await.close().await;
+}
+
+pub async fn a_store_of_which_all_entries_are_missing_does_not_open(stand: &Stand) {
+    let plant = Plant::new(stand).await;
+    let log = plant.open().await;
+    let publisher = plant.publisher(&log).await;
+    asks_often(&log, "acme/anna", 9).await;
+    plant.close(&log, &publisher).await;
+    vandalise(plant.home.path(), "DELETE FROM bundle").await;
+    let opened = Log::open(plant.options()).await;
+    assert!(matches!(opened, Err(OpenError::Damaged { first_index: 0, last_index: 10, .. })), "{opened:?}");
+}
+
+pub async fn files_that_a_published_pruning_promises_stay_while_the_next_one_is_written(stand: &Stand) {
+    let plant = Plant::new(stand).await;
+    let (log, publisher) = plant.pruned("acme/anna").await;
+    plant.close(&log, &publisher).await;
+    let log = plant.open().await;
+    let publisher = plant.publisher(&log).await;
+    asks_often(&log, "bolt/otto", 300).await;
+    plant.day(200);
+    publisher.publish_now().await.unwrap();
+    drop(publisher);
+    let publisher = plant.publisher(&log).await;
+    let (first, of_first) = (log.pruned(), "carried/00000000000000/00000000000000000000");
+    assert_eq!(plant.prune(&log).await.unwrap(), 256);
+    let second = log.pruned();
+    // Its first round, between the commit and the moment in which that is known.
+    log.inner.shared.pruned.send_replace(first);
+    publisher.publish_now().await.unwrap();
+    assert!(plant.published(of_first), "it is promised by the pruning that is known");
+    log.inner.shared.pruned.send_replace(second);
+    publisher.publish_now().await.unwrap();
+    assert!(!plant.published(of_first), "and goes with the one behind it");
+    assert_eq!(plant.findings().await, Vec::<String>::new());
+    log.close().await;
+}
+
+pub async fn a_pruning_that_is_broken_off_keeps_what_entries_behind_it_need(stand: &Stand) {
+    let plant = Plant::new(stand).await;
+    let log = plant.open().await;
+    let publisher = plant.publisher(&log).await;
+    asks_often(&log, "acme/anna", 99).await;
+    let (reference, _) = log.principal_reference(&principal("acme/anna"));
+    let acme = organisation("acme");
+    let wanted =
+        Wanted { id: "id".into(), organisation: &acme, principal: "acme/anna", basis: "Art. 17", requested_by: "a" };
+    let requested = log.request_erasure(&wanted).await.unwrap().index;
+    let pending = log.erasure_request("id").await.unwrap().unwrap();
+    let erased = log.erase(&pending, "b", &Holds::default()).await.unwrap().entries[0];
+    asks_often(&log, "bolt/otto", 4_400).await;
+    // An entry without values still has the reference; it goes with the second stretch.
+    let members = [("principal", Value::text(&reference))];
+    let late = Draft::new(Kind::Admin, &log.common(), Some(&acme), members, vec![]).unwrap();
+    assert!(log.append(late).await.unwrap().index > 4_096);
+    asks_often(&log, "bolt/otto", 300).await;
+    plant.day(100);
+    asks_often(&log, "bolt/otto", 10).await;
+    publisher.publish_now().await.unwrap();
+    // The second stretch cannot go.
+    let tile = plant.out.path().join("tile/0/016");
+    let bytes = std::fs::read(&tile).unwrap();
+    std::fs::write(&tile, vec![0; bytes.len()]).unwrap();
+    let broken_off = plant.prune(&log).await;
+    assert!(matches!(broken_off, Err(PruneError::Differs { first: 4_096, .. })), "{broken_off:?}");
+    std::fs::write(&tile, bytes).unwrap();
+    assert_eq!(log.pruned().map(|pruned| pruned.below), Some(4_096));
+    assert_eq!(last_pruning(&log).await.carried, BTreeSet::from([0, requested, erased]));
+    publisher.publish_now().await.unwrap();
+    assert_eq!(plant.findings().await, Vec::<String>::new());
+    // With the entry goes the need for it.
+    assert!(plant.prune(&log).await.unwrap() > 0);
+    assert_eq!(last_pruning(&log).await.carried, BTreeSet::from([0]));
+    log.close().await;
+}
+
+pub async fn prunings_that_somebody_changes_in_the_store_meanwhile_are_not_gone_by(stand: &Stand) {
+    let plant = Plant::new(stand).await;
+    let (log, publisher) = plant.pruned("acme/anna").await;
+    publisher.publish_now().await.unwrap();
+    vandalise(plant.home.path(), "DELETE FROM pruning").await;
+    let pruned = plant.prune(&log).await;
+    assert!(matches!(pruned, Err(PruneError::Foreign { stored: 0, known: 512 })), "{pruned:?}");
+    log.close().await;
+}
+
 #[cfg(test)]
 mod on_files {
     use super::*;
     use crate::faults::{FailingStore, Step};
     use crate::fsck;
-    use crate::sqlite::SqliteStore;
     use proptest::prelude::*;
     use sqlx::ConnectOptions as _;
     use std::path::Path;
     use std::sync::Mutex;
-    use std::time::Duration;
 
     /// Whether any file below holds the text.
     fn holds(dir: &Path, text: &str) -> bool {
@@ -600,6 +1185,7 @@ mod on_files {
         let publisher = plant.publisher(&log).await;
         asks_often(&log, "acme/anna", 600).await;
         plant.day(100);
+        asks_often(&log, "bolt/otto", 1).await;
         publisher.publish_now().await.unwrap();
         copies.lock().unwrap().clear();
         plant.prune(&log).await.unwrap();

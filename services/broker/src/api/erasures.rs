@@ -368,7 +368,7 @@ fn not_erased(error: &EraseError) -> (Ended, Refusal) {
         )),
         EraseError::OnHold => Refusal::new(Reason::LEGAL_HOLD, "a legal hold keeps these values"),
         // Some of it may have been erased.
-        EraseError::Read(_) | EraseError::Append(_) | EraseError::Draft(_) => {
+        EraseError::Read(_) | EraseError::Append(_) | EraseError::Draft(_) | EraseError::Clock(_) => {
             return (Ended::SourceFailed, unreadable(error));
         }
     };
