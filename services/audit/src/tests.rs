@@ -84,8 +84,7 @@ on_every_store! {
         what_is_said_of_a_pruning_and_is_not_so_is_found
         published_files_of_a_pruned_log_are_built_again_from_its_store
         hashes_that_are_not_those_that_were_published_take_no_entrys_place
-        a_request_of_which_nothing_is_kept_is_not_called_unknown
-        what_is_new_is_not_known_where_entries_were_pruned_and_a_summary_says_so;
+        a_request_of_which_nothing_is_kept_is_not_called_unknown;
     publishing:
         what_is_published_can_be_verified_from_the_files_alone
         what_is_not_published_yet_is_no_damage
