@@ -86,7 +86,6 @@ on_every_store! {
         published_files_of_a_pruned_log_are_built_again_from_its_store
         hashes_that_are_not_those_that_were_published_take_no_entrys_place
         a_request_of_which_nothing_is_kept_is_not_called_unknown
-        what_is_new_is_not_known_where_entries_were_pruned_and_a_summary_says_so
         a_pruning_that_no_broker_would_have_written_is_not_signed_and_nothing_published_goes_by_it
         a_pruning_by_another_policy_than_is_configured_is_not_signed
         a_pruning_that_is_not_what_was_signed_is_not_believed

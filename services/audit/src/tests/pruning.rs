@@ -544,21 +544,6 @@ pub async fn a_request_of_which_nothing_is_kept_is_not_called_unknown(stand: &St
     log.close().await;
 }
 
-pub async fn what_is_new_is_not_known_where_entries_were_pruned_and_a_summary_says_so(stand: &Stand) {
-    let plant = Plant::new(stand).await;
-    let (log, publisher) = plant.pruned("acme/anna").await;
-    publisher.publish_now().await.unwrap();
-    let from = log.pruned().map(|pruned| pruned.before);
-    for new in [true, false] {
-        let summary = crate::index::Summary { from, new, limit: 10, ..crate::index::Summary::default() };
-        let below = |table: crate::index::Table| table.pruned.map(|pruned| pruned.below);
-        let expected = new.then_some(512);
-        assert_eq!(below(log.summary(&summary).await.unwrap()), expected, "new: {new}");
-        assert_eq!(below(crate::query::summary_offline(plant.out.path(), &summary).unwrap()), expected, "new: {new}");
-    }
-    log.close().await;
-}
-
 /// A store in whose prunings somebody meddles before they are written.
 struct Meddling<S> {
     inner: S,
@@ -1253,6 +1238,26 @@ mod on_files {
         assert!(row.is_none());
         assert_eq!(log.principal_of(&reference).await.unwrap().as_deref(), Some("acme/anna"));
         assert_eq!(last_pruning(&log).await.directory, 0);
+        log.close().await;
+    }
+
+    #[tokio::test]
+    async fn what_is_new_is_not_known_where_entries_were_pruned_and_a_summary_says_so() {
+        let plant = Plant::new(&Stand::Sqlite).await;
+        let (log, publisher) = plant.pruned("acme/anna").await;
+        publisher.publish_now().await.unwrap();
+        let from = log.pruned().map(|pruned| pruned.before);
+        for new in [true, false] {
+            let summary = crate::index::Summary { from, new, limit: 10, ..crate::index::Summary::default() };
+            let below = |table: crate::index::Table| table.pruned.map(|pruned| pruned.below);
+            let expected = new.then_some(512);
+            assert_eq!(below(log.summary(&summary).await.unwrap()), expected, "new: {new}");
+            assert_eq!(
+                below(crate::query::summary_offline(plant.out.path(), &summary).unwrap()),
+                expected,
+                "new: {new}"
+            );
+        }
         log.close().await;
     }
 
