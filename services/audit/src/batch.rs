@@ -186,7 +186,7 @@ impl<'s> Assembly<'s> {
         if draft.kind == Kind::Erasure {
             self.erasing.entries.push(index);
         }
-        if let Some(Erase { deleted, rewritten, references }) = &draft.erase {
+        if let Some(Erase { deleted, rewritten, references }) = draft.erase.as_deref() {
             self.erasing.deleted.extend(deleted);
             let row =
                 |(entry_index, body): &(u64, Vec<u8>)| DisclosureRow { entry_index: *entry_index, body: body.clone() };

@@ -263,7 +263,7 @@ pub struct Draft {
     pub directory: Vec<DirectoryRow>,
     pub content: Vec<Content>,
     /// What becomes undone in the same moment in which the entry becomes durable.
-    pub erase: Option<Erase>,
+    pub erase: Option<Box<Erase>>,
     /// Entries that go in that moment.
     pub prune: Option<Arc<Prune>>,
 }

@@ -460,7 +460,7 @@ mod tests {
         let broken = checked(&receipt_for(&entries, Some(other)), Some(&stranger));
         assert!(broken.is_contradicted && broken.redeemed.is_none(), "{broken}");
         // What cannot be read is of no request either, and no reason to call it kept.
-        let mut odd = entries.clone();
+        let mut odd = entries;
         odd[7] = b"{}".to_vec();
         let odd = checked(&receipt(&odd), Some(&proof(&odd, 7, Some(odd[7].clone()))));
         assert!(!odd.is_ok() && odd.findings[0].what.contains("no entry of this log format"), "{odd}");

@@ -170,7 +170,7 @@ impl Log {
             members.value("named", &Value::object(named));
         }
         let mut draft = Draft::new(Kind::Erasure, &self.common(), Some(&pending.organisation), members, Vec::new())?;
-        draft.erase = Some(part.erase);
+        draft.erase = Some(Box::new(part.erase));
         Ok(draft)
     }
 

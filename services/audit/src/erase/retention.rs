@@ -232,7 +232,7 @@ impl Log {
         held::say(held, &mut members);
         let mut draft = Draft::new(Kind::Erasure, &self.common(), None, members, Vec::new())?;
         draft.content.push(Content { digest: policy, bytes: text.into() });
-        draft.erase = Some(part.erase);
+        draft.erase = Some(Box::new(part.erase));
         Ok(draft)
     }
 }

@@ -362,7 +362,7 @@ async fn forge(log: &Log, asked: &str, (first, last): (u64, u64)) {
     members.count("last", last);
     members.count("count", 1);
     let mut draft = Draft::new(Kind::Erasure, &log.common(), Some(&acme), members, vec![]).unwrap();
-    draft.erase = Some(Erase { deleted: vec![1], ..Erase::default() });
+    draft.erase = Some(Box::new(Erase { deleted: vec![1], ..Erase::default() }));
     append(log, draft).await;
 }
 
@@ -517,7 +517,7 @@ async fn an_erasure_of_what_is_not_there_poisons_the_log_rather_than_lie() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path()).await;
     let mut draft = Draft::new(Kind::Erasure, &log.common(), None, [], vec![]).unwrap();
-    draft.erase = Some(Erase { deleted: vec![7], ..Erase::default() });
+    draft.erase = Some(Box::new(Erase { deleted: vec![7], ..Erase::default() }));
     assert_eq!(log.append(draft).await.err(), Some(AppendError::Poisoned));
 }
 
