@@ -4,7 +4,9 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
-    reason = "a story ends where something is not as told"
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a story ends where something is not as told, and says what it left out"
 )]
 
 mod attacks;
@@ -18,6 +20,7 @@ mod disk;
 mod erasure;
 mod evidence;
 mod faults;
+mod file_calls;
 mod file_faults;
 mod foreign;
 mod formats;
@@ -32,6 +35,7 @@ mod proofs;
 mod providers;
 mod pruning;
 mod questions;
+mod read_only;
 mod reload;
 mod replay;
 mod requests;

@@ -8,6 +8,8 @@ use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use tlog::witness::AddCheckpoint;
 
 const TARGET: &str = "/series/press-3.vibration?from=2026-11-22T08:00:00Z&to=2026-11-22T09:00:00Z&resolution=1m";
 const PURPOSE: (&str, &str) = ("millgate-purpose", "predictive-maintenance");
@@ -288,6 +290,107 @@ async fn put_back(plant: &Plant, config: &Path) {
     copy(&at("kept"), &at("second"));
 }
 
+/// Stands between a broker and its witness, and hands on what either says; the broker that it is given dies before it hears that the next
+/// checkpoint was cosigned.
+#[derive(Clone, Default)]
+struct Between {
+    victim: Arc<Mutex<Option<Guard>>>,
+    /// Sizes that were cosigned and never heard of.
+    unheard: Arc<Mutex<Vec<u64>>>,
+    /// What else the witness said.
+    refused: Arc<Mutex<Vec<u16>>>,
+}
+
+impl Between {
+    /// Its URL.
+    async fn start(&self, witness: String) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let between = self.clone();
+        let hand_on = move |body: String| {
+            let (between, witness) = (between.clone(), witness.clone());
+            async move {
+                let size = AddCheckpoint::parse(&body).ok().and_then(|asked| size_of(&asked.note)).unwrap();
+                let answer = http::send("POST", &format!("{witness}/add-checkpoint"), &[], body.into()).await.unwrap();
+                match answer.status {
+                    200 => {
+                        if let Some(mut victim) = between.victim.lock().unwrap().take() {
+                            victim.kill();
+                            between.unheard.lock().unwrap().push(size);
+                        }
+                    }
+                    status => between.refused.lock().unwrap().push(status),
+                }
+                (axum::http::StatusCode::from_u16(answer.status).unwrap(), answer.headers, answer.body)
+            }
+        };
+        let router = axum::Router::new().route("/add-checkpoint", axum::routing::post(hand_on));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        url
+    }
+}
+
+fn size_of(note: &str) -> Option<u64> {
+    note.lines().nth(1)?.parse().ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_killed_between_a_cosignature_and_keeping_it_contradicts_nothing_that_was_cosigned() {
+    let plant = Plant::start().await.unwrap();
+    let at = |name: &str| plant.directory.path().join(name);
+    let vkey = log_key(&at("second"), "munich.example/second");
+    std::fs::write(at("logs.policy"), format!("log {vkey}\nquorum none\n")).unwrap();
+    let (_witness, url, key) = witness(plant.directory.path(), 2, &at("logs.policy"), "127.0.0.1:0");
+    let between = Between::default();
+    let url = between.start(url).await;
+    std::fs::write(at("trust.policy"), format!("log {vkey}\nwitness w2 {key} {url}\nquorum w2\n")).unwrap();
+    let config = plant.configuration("second", "").unwrap();
+    let (text, origin) = (std::fs::read_to_string(&config).unwrap(), "origin = \"munich.example/second\"");
+    std::fs::write(&config, text.replace(origin, &format!("{origin}, witnesses = \"trust.policy\""))).unwrap();
+    let bearer = format!("Bearer {}", plant.token("acme"));
+    let mut answered = Vec::new();
+    for round in 1..=4 {
+        let (broker, facts) = process::serve(&config, "").unwrap();
+        assert!(facts.get("quarantined").is_none(), "round {round}: {facts}");
+        let answer = ask(&facts, &plant).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answered.push(answer.request_id().to_owned());
+        *between.victim.lock().unwrap() = Some(broker);
+        // Until it is gone: each answer is more to be cosigned.
+        let url = format!("{}{TARGET}", facts["data"].as_str().unwrap());
+        let gone = wait::until("a kill", async || {
+            if let Ok(answer) = http::get(&url, &[("authorization", &bearer), PURPOSE]).await
+                && answer.status == 200
+            {
+                answered.push(answer.request_id().to_owned());
+            }
+            (between.unheard.lock().unwrap().len() == round).then_some(())
+        });
+        gone.await.unwrap();
+        let unheard = *between.unheard.lock().unwrap().last().unwrap();
+        let kept = audit::Stored::signed_root(at("second").as_path(), unheard).await.unwrap();
+        assert_eq!(kept, None, "round {round}: the note over {unheard} entries was kept before it was cosigned");
+        let published = std::fs::read_to_string(at("second/published/checkpoint"));
+        assert!(published.ok().and_then(|note| size_of(&note)).is_none_or(|size| size < unheard), "round {round}");
+    }
+    let (broker, facts) = process::serve(&config, "").unwrap();
+    assert!(facts.get("quarantined").is_none(), "{facts}");
+    assert_eq!(ask(&facts, &plant).await.status, 200);
+    broker.signal("TERM").unwrap();
+    ended(broker).await;
+    let (code, said) = verify(&at("second/published"), &at("trust.policy"));
+    assert_eq!((code, said["cosigned"].as_array().map(Vec::len)), (Some(0), Some(1)), "{said}");
+    let last = between.unheard.lock().unwrap().last().copied();
+    assert!(said["size"].as_u64() > last, "{said}");
+    // A size that it did not expect (409) is how a broker learns where its witness is. Another history would be 422.
+    let refused = between.refused.lock().unwrap().clone();
+    assert!(refused.iter().all(|status| *status == 409), "{refused:?}");
+    let entries = acceptance::entries(&at("second/published")).unwrap();
+    let recorded = |request: &String| entries.iter().any(|e| e["kind"] == "decision" && e["request"] == **request);
+    assert!(answered.iter().all(recorded), "an answer without a record");
+    plant.stop().await;
+}
+
 async fn operator(facts: &Value, path: &str) -> http::Answer {
     http::get(&format!("{}{path}", facts["operator"].as_str().unwrap()), &[]).await.unwrap()
 }
@@ -517,8 +620,8 @@ async fn another_history_that_has_outgrown_the_witness_ends_the_broker_and_is_no
 }
 
 /// A server in a witness's place that answers what it is told to, from one question to the next.
-async fn answering() -> (String, std::sync::Arc<std::sync::Mutex<(u16, String)>>) {
-    let says = std::sync::Arc::new(std::sync::Mutex::new((409, String::from("99999999\n"))));
+async fn answering() -> (String, Arc<Mutex<(u16, String)>>) {
+    let says = Arc::new(Mutex::new((409, String::from("99999999\n"))));
     let said = says.clone();
     let answer = move || {
         let (status, text) = said.lock().unwrap().clone();

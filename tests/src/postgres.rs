@@ -103,7 +103,13 @@ impl Postgres {
         let _ = self.process.wait();
     }
 
-    /// After [`Self::kill`]: with the same data, at the same port.
+    /// Ends in order, and breaks off what is under way, as its administrator stops it.
+    pub fn stop(&mut self) {
+        let _ = Command::new("kill").args(["-s", "INT", &self.process.id().to_string()]).status();
+        let _ = self.process.wait();
+    }
+
+    /// After [`Self::kill`] or [`Self::stop`]: with the same data, at the same port.
     ///
     /// # Errors
     /// When it does not start.

@@ -17,11 +17,14 @@ use model::pruning::Prune;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 use std::fs::{File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The database in the directory of a log.
 pub const DATABASE_FILE: &str = "log.db";
+/// As it is called until there is a log in it.
+const NEW_FILE: &str = "log.db.new";
 pub(crate) const LOCK_FILE: &str = "log.lock";
 /// `PRAGMA user_version` of the schema below.
 const FORMAT: i64 = 1;
@@ -90,21 +93,12 @@ impl SqliteStore {
             return Err(OpenError::Unfinished(ready));
         }
         let path = dir.join(DATABASE_FILE);
-        create_private_file(dir, &path).map_err(|source| OpenError::File { path: path.clone(), source })?;
-        let options = SqliteConnectOptions::new()
-            .filename(&path)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT)
-            // Done in `maintain`: SQLite ignores the errors of its own checkpoints, and a flush that failed once may
-            // be reported as done the next time.
-            .pragma("wal_autocheckpoint", "0")
-            // What is erased is overwritten.
-            .pragma("secure_delete", "ON")
-            .pragma("cell_size_check", "ON")
-            .disable_statement_logging();
-        let mut connection = options.connect().await.map_err(StoreError::from)?;
+        let fault = |source| OpenError::File { path: path.clone(), source };
+        if !path.try_exists().map_err(fault)? {
+            make(dir, &path, origin).await?;
+        }
+        create_private_file(dir, &path).map_err(fault)?;
+        let mut connection = options(&path).connect().await.map_err(StoreError::from)?;
         assert_durable(&mut connection).await?;
         migrate(&mut connection).await?;
         let needs_index = "SELECT EXISTS (SELECT 1 FROM bundle)
@@ -370,7 +364,51 @@ fn integer(value: u64) -> Result<i64, StoreError> {
     i64::try_from(value).map_err(|e| StoreError::Failed(e.into()))
 }
 
-pub(crate) fn create_private_dir(dir: &Path) -> Result<(), std::io::Error> {
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        // Done in `maintain`: SQLite ignores the errors of its own checkpoints, and a flush that failed once may
+        // be reported as done the next time.
+        .pragma("wal_autocheckpoint", "0")
+        // What is erased is overwritten.
+        .pragma("secure_delete", "ON")
+        .pragma("cell_size_check", "ON")
+        .disable_statement_logging()
+}
+
+/// Makes the database of a log without entries. It is whole before it has its name: whoever looks finds a log or none, also
+/// where a start broke off.
+async fn make(dir: &Path, path: &Path, origin: &str) -> Result<(), OpenError> {
+    let new = dir.join(NEW_FILE);
+    let fault = |source| OpenError::File { path: new.clone(), source };
+    // What a start left that broke off.
+    for end in ["", "-journal", "-wal", "-shm"] {
+        match std::fs::remove_file(dir.join(format!("{NEW_FILE}{end}"))) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fault(error)),
+            _ => {}
+        }
+    }
+    create_private_file(dir, &new).map_err(fault)?;
+    let mut connection = options(&new).connect().await.map_err(StoreError::from)?;
+    assert_durable(&mut connection).await?;
+    migrate(&mut connection).await?;
+    bind_origin(&mut connection, origin).await?;
+    // Closing would do this too, and say nothing where it fails; a WAL does not go with the file.
+    let copied = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut connection).await;
+    let is_busy: i64 = copied.and_then(|row| row.try_get(0)).map_err(StoreError::from)?;
+    connection.close().await.map_err(StoreError::from)?;
+    if is_busy != 0 {
+        return Err(fault(io::ErrorKind::ResourceBusy.into()));
+    }
+    std::fs::rename(&new, path).map_err(fault)?;
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(fault)
+}
+
+pub(crate) fn create_private_dir(dir: &Path) -> Result<(), io::Error> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -379,7 +417,7 @@ pub(crate) fn create_private_dir(dir: &Path) -> Result<(), std::io::Error> {
 }
 
 /// SQLite gives its WAL and its index the permissions of the database.
-pub(crate) fn create_private_file(dir: &Path, path: &Path) -> Result<(), std::io::Error> {
+pub(crate) fn create_private_file(dir: &Path, path: &Path) -> Result<(), io::Error> {
     let mut options = File::options();
     options.write(true).create(true).truncate(false);
     #[cfg(unix)]

@@ -6,6 +6,7 @@ use crate::{AppendError, LogOptions};
 use futures_util::poll;
 use model::entry::Kind;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use tokio::task::AbortHandle;
@@ -95,19 +96,25 @@ pub async fn a_full_queue_is_told_at_once(stand: &Stand) {
 
 /// In PostgreSQL the answer can be there with the deadline, and then it counts.
 #[cfg(test)]
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_caller_does_not_wait_beyond_the_deadline() {
     let dir = Stand::Sqlite.home().await;
     let options = LogOptions { deadline_ms: 1, ..options(dir.path()) };
-    // A store that takes its time with the entry of the opening, and with every other.
-    let slow = |step| {
-        if step == Step::BeforeCommit {
-            std::thread::sleep(std::time::Duration::from_millis(5));
+    // A store that is at its entry until nobody waits for it any longer.
+    let hangs = Arc::new(AtomicBool::new(false));
+    let slow = {
+        let hangs = hangs.clone();
+        move |step| {
+            while step == Step::BeforeCommit && hangs.load(Ordering::Acquire) {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            None
         }
-        None
     };
     let log = open_failing(&options, slow).await.unwrap();
+    hangs.store(true, Ordering::Release);
     assert_eq!(log.append(allow(&log, "acme", "r1")).await, Err(AppendError::Overloaded));
+    hangs.store(false, Ordering::Release);
     // It was on its way already: durable, and not forwarded.
     log.grown_beyond(2).await;
     log.close().await;
