@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use {
     crate::LogOptions,
     crate::sqlite::{DATABASE_FILE, SqliteStore},
-    crate::store::{Batch, CheckpointRow, Head, OrganisationState, Store, StoreError},
+    crate::store::{Batch, CheckpointRow, Head, OrganisationState, Scrubbed, Store, StoreError},
     model::OrganisationId,
     sqlx::{ConnectOptions as _, Connection as _},
     std::sync::atomic::AtomicU32,
@@ -329,7 +329,7 @@ impl Store for Disk {
         self.inner.maintain().await
     }
 
-    async fn scrub(&mut self) -> Result<bool, StoreError> {
+    async fn scrub(&mut self) -> Result<Scrubbed, StoreError> {
         self.inner.scrub().await
     }
 
