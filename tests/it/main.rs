@@ -34,6 +34,7 @@ mod pruning;
 mod questions;
 mod reload;
 mod replay;
+mod reports;
 mod requests;
 mod review;
 mod series;
