@@ -7,6 +7,7 @@
     reason = "a story ends where something is not as told"
 )]
 
+mod acknowledging;
 mod attacks;
 mod bodies;
 mod bound;
