@@ -1,6 +1,7 @@
 //! A PostgreSQL database as a source: declared queries, of which each caller gets the rows and columns it may see.
 
-use acceptance::postgres::{Postgres, READER, READER_PASSWORD};
+use crate::acknowledging::{demand, held_back, told};
+use acceptance::postgres::{Postgres, READER, READER_PASSWORD, SUPERUSER, SUPERUSER_PASSWORD};
 use acceptance::{Plant, http};
 use broker::database::{Access, Database, Records, Wanted};
 use broker::shape::rows::RowFilter;
@@ -9,6 +10,8 @@ use model::plant::{Format, RecordKind};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use registry::SqlQuestion;
 use serde_json::Value;
+use sqlx::ConnectOptions as _;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -525,5 +528,26 @@ async fn a_caller_who_leaves_takes_the_statement_with_it() {
     })
     .await
     .unwrap();
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_of_a_databases_answer_is_kept_back_until_its_outcome_is_written() {
+    const QUERY: &str = "/defects?from=2026-11-10T00:00:00Z&to=2026-11-13T00:00:00Z&limit=1000";
+    let site = Site::start().await;
+    demand(&site.plant, "outcome_before_complete = true").await;
+    let expected = site.get("acme", "&limit=1000").await;
+    assert_eq!(rows(&expected).len(), 1000);
+    let options = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(site.database.port).database("plant");
+    let options = options.username(SUPERUSER).password(SUPERUSER_PASSWORD).ssl_mode(PgSslMode::Disable);
+    let mut holder = options.connect().await.unwrap();
+    sqlx::raw_sql("BEGIN; LOCK TABLE defect IN ACCESS EXCLUSIVE MODE").execute(&mut holder).await.unwrap();
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    let asked = async || (site.database.count(waits).await.ok()? == 1).then_some(());
+    let go = async || drop(sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.unwrap());
+    let answer = held_back(&site.plant, QUERY, &[("millgate-purpose", "quality-analysis")], asked, go).await;
+    assert!(!answer.before.is_empty(), "all but the end is passed on at once");
+    assert_eq!(String::from_utf8(answer.whole()).unwrap(), expected.text());
+    assert_eq!(told(&site.plant, &answer).await["rows"], 1000);
     site.stop().await;
 }

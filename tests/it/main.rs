@@ -9,6 +9,7 @@
     reason = "a story ends where something is not as told, and says what it left out"
 )]
 
+mod acknowledging;
 mod attacks;
 mod bodies;
 mod bound;
@@ -38,6 +39,7 @@ mod questions;
 mod read_only;
 mod reload;
 mod replay;
+mod reports;
 mod requests;
 mod review;
 mod series;

@@ -1,8 +1,10 @@
 //! A log that is watched from outside, from a folder and over HTTP, by one that keeps what it has seen.
 
+use crate::questions::fill;
 use acceptance::process::{Guard, run, serve};
 use acceptance::{Plant, http, wait};
-use serde_json::Value;
+use serde_json::{Value, json};
+use sqlx::{ConnectOptions as _, Connection as _};
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -91,5 +93,85 @@ async fn a_log_is_watched_from_outside_and_an_older_copy_in_its_place_is_found()
         code == Some(2) && told.as_str().unwrap().contains("is not what was seen of the log `plant.example/other`"),
         "{told}"
     );
+    plant.stop().await;
+}
+
+/// Exit status, and what asking came to, if anything.
+fn ask(log: &str, state: &Path, more: &[&str]) -> (Option<i32>, Vec<String>) {
+    let arguments = ["audit", "monitor", log, "--state", state.to_str().unwrap(), "--once", "--json", "--ask"];
+    let output = run("millgate", &[&arguments[..], more].concat()).unwrap();
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let seen = lines.first().unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    assert_eq!((&seen["ok"], &seen["warnings"]), (&json!(true), &json!([])), "the log itself is what it was");
+    let asked = lines.get(1).map(|told| {
+        assert_eq!(told["warning"], Value::Null, "{told}");
+        told["asked"].as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+    });
+    (output.status.code(), asked.unwrap_or_default())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_hides_what_the_log_has_is_found_by_whoever_asks_from_outside() {
+    let plant = Plant::start().await.unwrap();
+    let config = plant.configuration("hiding", "").unwrap();
+    let directory = plant.directory.path().join("hiding");
+    fill(&directory, "munich.example/hiding", 9000).await;
+    let indexed = async |facts: &Value| {
+        let metrics = format!("{}/metrics", facts["operator"].as_str().unwrap());
+        let is_indexed = async || {
+            let metrics = http::get(&metrics, &[]).await.ok()?.text();
+            metrics.contains("\nmillgate_audit_indexed_entries 8192\n").then_some(())
+        };
+        wait::until("the index", is_indexed).await.unwrap();
+    };
+    let (mut broker, facts) = serve(&config, "").unwrap();
+    indexed(&facts).await;
+    let (published, key) =
+        (facts["log_dir"].as_str().unwrap().to_owned(), facts["log_key"].as_str().unwrap().to_owned());
+    let token = plant.demo.home.token("auditor");
+    let state = |name: &str| plant.directory.path().join(name);
+    let options = |facts: &Value| {
+        let api = facts["api"].as_str().unwrap();
+        ["--key", &key, "--url", api, "--token-file", token.to_str().unwrap()].map(str::to_owned)
+    };
+    let asked = |facts: &Value, name: &str| {
+        let options = options(facts);
+        ask(&published, &state(name), &options.each_ref().map(String::as_str))
+    };
+    let whole = async || {
+        let checkpoint = std::fs::read_to_string(Path::new(&published).join("checkpoint")).ok()?;
+        (checkpoint.lines().nth(1)?.parse::<u64>().ok()? > 9000).then_some(())
+    };
+    wait::until("a checkpoint over all", whole).await.unwrap();
+    // All of it is new to whoever looks first, and by and by nothing is.
+    for _ in 0..3 {
+        assert_eq!(asked(&facts, "watching.seen"), (Some(0), vec![]));
+    }
+    broker.kill();
+
+    // The log is what it was; of its refusals the index knows nothing any longer.
+    let file = sqlx::sqlite::SqliteConnectOptions::new().filename(directory.join("index.db"));
+    let mut index = file.connect().await.unwrap();
+    let hidden = sqlx::raw_sql("DELETE FROM posting WHERE block = 0").execute(&mut index).await.unwrap();
+    assert!(hidden.rows_affected() > 0);
+    index.close().await.unwrap();
+    let (mut broker, facts) = serve(&config, "").unwrap();
+    indexed(&facts).await;
+    let (code, found) = asked(&facts, "later.seen");
+    assert_eq!(code, Some(1), "{found:?}");
+    assert!(found.contains(&String::from(
+        "entry 4095: a question for what it says does not find it at the broker, or finds another one"
+    )));
+    // Whoever has seen those long ago finds out by what is drawn.
+    let drawn = async || {
+        let (code, found) = asked(&facts, "watching.seen");
+        let of_block =
+            |text: &String| text.split([' ', ':']).nth(1).and_then(|n| n.parse::<u64>().ok()).unwrap() < 4096;
+        assert!(found.iter().all(of_block), "{found:?}");
+        (code == Some(1) && !found.is_empty()).then_some(())
+    };
+    wait::until("an entry of the hidden ones", drawn).await.unwrap();
+    broker.kill();
     plant.stop().await;
 }

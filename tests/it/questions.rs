@@ -135,7 +135,7 @@ async fn what_is_open_at_a_moment_is_found_while_it_is_and_afterwards() {
 }
 
 /// A log of `count` refusals, written while no broker runs.
-async fn fill(directory: &Path, origin: &str, count: usize) {
+pub async fn fill(directory: &Path, origin: &str, count: usize) {
     let random: audit::Random = Arc::new(runtime::random::fill);
     let (log, _) = Log::open(LogOptions::new(directory, origin, Arc::new(SystemClock), random)).await.unwrap();
     let draft = |n: usize| {

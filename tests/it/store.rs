@@ -92,6 +92,26 @@ fn recovering_holds_on_postgresql() {
 }
 
 #[test]
+fn erasing_holds_on_postgresql() {
+    conforms("erasing::");
+}
+
+#[test]
+fn incarnating_holds_on_postgresql() {
+    conforms("incarnating::");
+}
+
+#[test]
+fn indexing_holds_on_postgresql() {
+    conforms("indexing::");
+}
+
+#[test]
+fn proving_holds_on_postgresql() {
+    conforms("proving::");
+}
+
+#[test]
 fn failing_holds_on_postgresql() {
     conforms("failing::");
 }

@@ -26,6 +26,7 @@ use crate::belief::ClockDoubt;
 use crate::error::{AppendError, ReadError};
 use crate::reader::Reader;
 use crate::recover::entry_bytes;
+use crate::store::Scrubbed;
 use crate::writer::Urgent;
 use model::canonical::{self, Value};
 use model::entry::{CommitmentClass, DraftError, Entry};
@@ -75,20 +76,17 @@ impl Log {
     }
 
     /// Wipes older copies of what was erased. `false`: somebody goes on reading them, and a later erasure or the end of the
-    /// log wipes them; or they are not this program's to wipe.
+    /// log wipes them, or they are not the log's to wipe.
     pub(crate) async fn scrub(&self) -> bool {
-        if !self.inner.reader.can_wipe() {
-            return false;
-        }
         for _ in 0..SCRUBS_MAX {
             let (done, answer) = oneshot::channel();
             if self.inner.urgent.send(Urgent::Scrub(done)).is_err() {
                 return false;
             }
             match answer.await {
-                Ok(true) => return true,
-                Ok(false) => tokio::time::sleep(SCRUB_PAUSE).await,
-                Err(_) => return false,
+                Ok(Scrubbed::Wiped) => return true,
+                Ok(Scrubbed::Busy) => tokio::time::sleep(SCRUB_PAUSE).await,
+                Ok(Scrubbed::Elsewhere) | Err(_) => return false,
             }
         }
         false

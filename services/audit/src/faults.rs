@@ -1,6 +1,6 @@
 //! A store that fails on demand, for tests of the log and of those who depend on it.
 
-use crate::store::{Batch, Cause, CheckpointRow, Head, OrganisationState, Store, StoreError};
+use crate::store::{Batch, Cause, CheckpointRow, Head, OrganisationState, Scrubbed, Store, StoreError};
 use model::OrganisationId;
 use std::fmt;
 
@@ -113,7 +113,7 @@ impl<S: Store> Store for FailingStore<S> {
         self.inner.maintain().await
     }
 
-    async fn scrub(&mut self) -> Result<bool, StoreError> {
+    async fn scrub(&mut self) -> Result<Scrubbed, StoreError> {
         self.inner.scrub().await
     }
 

@@ -29,11 +29,11 @@ pub(crate) use check::check;
 pub use error::IndexError;
 pub use facts::Measures;
 pub(crate) use open_at::OpenAt;
+pub(crate) use positions::BLOCK;
 pub(crate) use search::Search;
 pub use summary::{BY_MAX, By, Dimension, ROWS_MAX, Summary, Table, TableRow};
 pub(crate) use summary::{Counting, TooMany};
 
-use positions::BLOCK;
 use sqlx::sqlite::SqlitePool;
 use std::path::Path;
 use std::sync::Arc;

@@ -20,7 +20,7 @@ pub use access::{Access, PostgresError};
 pub(crate) use reader::Reader;
 
 use crate::error::OpenError;
-use crate::store::{Batch, CheckpointRow, Head, OrganisationState, Store, StoreError};
+use crate::store::{Batch, CheckpointRow, Head, OrganisationState, Scrubbed, Store, StoreError};
 use model::OrganisationId;
 use sqlx::postgres::{PgConnection, PgDatabaseError};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
@@ -174,10 +174,10 @@ impl Store for PostgresStore {
         Ok(())
     }
 
-    /// Never, so nobody asks: what is erased is gone from the tables, and older copies of it go when the server vacuums them; those in its WAL
-    /// and in backups are its administrator's.
-    async fn scrub(&mut self) -> Result<bool, StoreError> {
-        Ok(false)
+    /// What is erased is gone from the tables, and older copies of it go when the server vacuums them; those in its WAL and in
+    /// backups are its administrator's.
+    async fn scrub(&mut self) -> Result<Scrubbed, StoreError> {
+        Ok(Scrubbed::Elsewhere)
     }
 
     async fn close(mut self) -> Result<(), StoreError> {

@@ -294,11 +294,6 @@ impl Reader {
         }
     }
 
-    /// Whether older copies of what is erased can be wiped from here at all.
-    pub(crate) fn can_wipe(&self) -> bool {
-        matches!(self, Self::Sqlite(_))
-    }
-
     /// For how many days the store's owner has entries kept at least, where that is not the broker's business alone. `Some(None)`:
     /// that was not said.
     pub(crate) async fn keeps(&self) -> Result<Option<Option<u32>>, StoreError> {

@@ -11,7 +11,7 @@ pub(crate) use place::Place;
 pub(crate) use reader::Reader;
 
 use crate::error::OpenError;
-use crate::store::{Batch, CheckpointRow, Erasing, Head, OrganisationState, Store, StoreError};
+use crate::store::{Batch, CheckpointRow, Erasing, Head, OrganisationState, Scrubbed, Store, StoreError};
 use model::OrganisationId;
 use model::pruning::Prune;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
@@ -313,7 +313,7 @@ impl Store for SqliteStore {
         }
     }
 
-    async fn scrub(&mut self) -> Result<bool, StoreError> {
+    async fn scrub(&mut self) -> Result<Scrubbed, StoreError> {
         // `secure_delete` has wiped the pages; their older versions are in the WAL, for as long as somebody reads them. Nobody
         // else may be kept waiting for that.
         sqlx::raw_sql("PRAGMA busy_timeout = 0").execute(&mut self.connection).await?;
@@ -321,10 +321,11 @@ impl Store for SqliteStore {
         let timeout = format!("PRAGMA busy_timeout = {}", BUSY_TIMEOUT.as_millis());
         sqlx::raw_sql(sqlx::AssertSqlSafe(timeout)).execute(&mut self.connection).await?;
         let is_busy: i64 = wiped?.try_get(0)?;
-        if is_busy == 0 {
-            self.unchecked_bytes = 0;
+        if is_busy != 0 {
+            return Ok(Scrubbed::Busy);
         }
-        Ok(is_busy == 0)
+        self.unchecked_bytes = 0;
+        Ok(Scrubbed::Wiped)
     }
 
     async fn close(mut self) -> Result<(), StoreError> {

@@ -151,6 +151,16 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// What became of older copies of what was erased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scrubbed {
+    Wiped,
+    /// Somebody is reading them; ask again.
+    Busy,
+    /// They are not the log's to wipe; asking again is of no use.
+    Elsewhere,
+}
+
 /// The writer's side of a database: exclusive, one operation at a time.
 ///
 /// A batch is [`Store::stage`], then [`Store::commit`]. After any error the caller calls [`Store::roll_back`] and reads
@@ -179,8 +189,8 @@ pub trait Store: Send + 'static {
     /// Housekeeping between two batches, when due. An error here is as serious as one of [`Store::commit`].
     fn maintain(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Wipes what was erased from wherever the database keeps older copies of it. `false`: somebody is reading them; ask again.
-    fn scrub(&mut self) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    /// Wipes what was erased from wherever the database keeps older copies of it.
+    fn scrub(&mut self) -> impl Future<Output = Result<Scrubbed, StoreError>> + Send;
 
     /// Ends the connection in good order.
     fn close(self) -> impl Future<Output = Result<(), StoreError>> + Send;

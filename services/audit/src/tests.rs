@@ -7,16 +7,12 @@
 pub mod appending;
 pub mod checking;
 pub mod crashing;
-#[cfg(test)]
-mod erasing;
+pub mod erasing;
 pub mod failing;
 pub mod harness;
-#[cfg(test)]
-mod incarnating;
-#[cfg(test)]
-mod indexing;
-#[cfg(test)]
-mod proving;
+pub mod incarnating;
+pub mod indexing;
+pub mod proving;
 pub mod pruning;
 pub mod publishing;
 pub mod querying;
@@ -68,6 +64,22 @@ on_every_store! {
     crashing:
         a_log_that_was_dropped_is_recovered
         a_damaged_tail_is_not_continued;
+    erasing:
+        whoever_is_erased_leaves_nothing_behind_and_nobody_else_loses_anything
+        what_was_under_way_when_somebody_was_erased_is_not_written
+        a_fault_at_any_step_leaves_no_value_gone_without_its_entry
+        a_disclosure_that_was_altered_or_removed_without_an_erasure_is_found
+        an_erasure_that_did_not_erase_or_is_hidden_is_found
+        a_salt_that_is_used_again_is_found
+        a_widened_erasure_excuses_nothing
+        a_request_that_was_made_for_another_person_excuses_nothing_in_a_store
+        a_legal_hold_outlives_the_erasure_of_whoever_took_part_in_the_same_entries
+        whoever_is_on_hold_by_now_is_not_erased
+        a_request_that_two_approve_at_once_is_carried_out_once_and_not_on_whoever_came_back
+        one_entry_of_a_clock_that_was_ahead_does_not_end_retention
+        an_erasure_of_what_is_not_there_poisons_the_log_rather_than_lie
+        a_request_whose_name_has_gone_by_age_still_knows_whom_it_is_about
+        values_go_by_age_as_the_policy_says_and_those_on_hold_stay;
     failing:
         a_proven_rollback_is_told_and_serving_goes_on
         what_is_not_proven_poisons
@@ -77,10 +89,32 @@ on_every_store! {
         closing_gives_up_on_a_log_that_cannot_be_written
         a_head_that_somebody_moved_poisons
         whoever_is_erased_is_not_written_again_while_the_erasure_may_yet_be_written;
+    incarnating:
+        the_first_entry_cites_the_old_log_and_no_later_one_does
+        what_does_not_fit_is_refused_and_no_log_begins_without_it;
+    indexing:
+        what_is_read_from_the_store_by_an_index_is_what_a_reader_of_everything_finds
+        the_index_of_another_log_or_of_nothing_is_built_anew
+        a_log_that_cannot_be_read_for_a_moment_does_not_cost_its_index
+        a_log_that_cannot_be_read_takes_its_index_from_nobody
+        a_question_that_began_with_an_index_which_was_replaced_is_answered_and_harms_nothing
+        two_do_not_write_one_index
+        an_open_log_keeps_its_index_and_lets_go_of_it
+        organisations_that_a_stranger_makes_up_do_not_fill_the_index
+        refused_readings_are_counted_by_what_they_were_to_read;
+    proving:
+        a_request_is_looked_for_around_its_time_and_its_outcome_where_there_is_one;
     pruning:
         what_is_old_enough_goes_and_everything_else_stays_what_it_was
         what_must_be_kept_holds_back_what_is_behind_it
         what_later_entries_depend_on_is_carried_forward
+        what_is_gone_leaves_no_residue_in_any_file_or_row
+        the_database_lets_nothing_go_that_no_entry_speaks_of
+        files_that_a_crash_left_go_with_the_next_start
+        whoever_comes_back_during_a_pruning_is_not_forgotten
+        an_index_of_a_log_that_was_pruned_is_built_anew_and_gives_the_same_answers
+        a_hold_and_a_damaged_entry_stop_a_pruning_before_them
+        whatever_is_pruned_of_some_lives_the_rest_stays
         entries_that_nobody_said_are_gone_are_missed
         what_is_said_of_a_pruning_and_is_not_so_is_found
         published_files_of_a_pruned_log_are_built_again_from_its_store

@@ -16,7 +16,7 @@ use crate::pledge::{Pledge, Pledged, Promise};
 use crate::promising;
 use crate::shared::{Counters, Health, Shared};
 use crate::signer::Key;
-use crate::store::{CheckpointRow, Store, StoreError};
+use crate::store::{CheckpointRow, Scrubbed, Store, StoreError};
 use model::Value;
 use model::canonical::Members;
 use model::entry::{Draft, Effect, Ended, Kind};
@@ -81,7 +81,7 @@ pub(crate) enum Urgent {
     /// Its erasure came to nothing.
     Restore(String),
     /// Wipe older copies of what was erased.
-    Scrub(oneshot::Sender<bool>),
+    Scrub(oneshot::Sender<Scrubbed>),
     /// Take no more entries, and say so in the log.
     Seal(oneshot::Sender<()>),
     /// Seal, and let go of the database.
@@ -112,7 +112,7 @@ pub(crate) struct Writer<S> {
     held: Option<Pending>,
     checkpoints: Vec<(CheckpointRow, oneshot::Sender<Result<(), AppendError>>)>,
     compares: Vec<oneshot::Sender<Result<(), AppendError>>>,
-    scrubs: Vec<oneshot::Sender<bool>>,
+    scrubs: Vec<oneshot::Sender<Scrubbed>>,
     sealing: Option<oneshot::Sender<()>>,
     closing: Option<oneshot::Sender<()>>,
     /// Rollbacks since the last commit.
@@ -250,15 +250,15 @@ impl<S: Store> Writer<S> {
         if self.scrubs.is_empty() {
             return Ok(());
         }
-        let clean = match self.store.scrub().await {
-            Ok(clean) => clean,
+        let scrubbed = match self.store.scrub().await {
+            Ok(scrubbed) => scrubbed,
             Err(StoreError::Failed(error)) => {
                 return Err(Poison(format!("what was erased could not be wiped: {error}")));
             }
-            Err(_) => false,
+            Err(_) => Scrubbed::Busy,
         };
         for done in std::mem::take(&mut self.scrubs) {
-            let _ = done.send(clean);
+            let _ = done.send(scrubbed);
         }
         Ok(())
     }

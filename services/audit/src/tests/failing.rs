@@ -13,7 +13,7 @@ use std::time::Duration;
 #[cfg(test)]
 use {
     crate::sqlite::{DATABASE_FILE, SqliteStore},
-    crate::store::{Batch, CheckpointRow, Head, OrganisationState, Store, StoreError},
+    crate::store::{Batch, CheckpointRow, Head, OrganisationState, Scrubbed, Store, StoreError},
     model::OrganisationId,
     sqlx::{ConnectOptions as _, Connection as _},
     std::sync::atomic::AtomicU32,
@@ -374,7 +374,7 @@ impl Store for Disk {
         self.inner.maintain().await
     }
 
-    async fn scrub(&mut self) -> Result<bool, StoreError> {
+    async fn scrub(&mut self) -> Result<Scrubbed, StoreError> {
         self.inner.scrub().await
     }
 

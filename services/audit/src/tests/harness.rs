@@ -6,7 +6,7 @@ use crate::reader::Reader;
 use crate::sqlite::SqliteStore;
 use crate::{Appended, Log, LogOptions, OpenError, Random, frames};
 
-pub use super::stand::{Home, Stand, forget_key_index, intrude, rewrite, vandalise};
+pub use super::stand::{Home, Stand, forget_key_index, intrude, refusal, rename_bundles, rewrite, vandalise};
 pub use crate::StoreAt;
 use model::entry::{Draft, Effect, Entry, Kind, Place};
 use model::{Clock, OrganisationId, Timestamp, Value};
@@ -224,5 +224,25 @@ pub async fn fill_one_bundle(log: &Log, count: usize) {
     let appends = (0..count).map(|i| log.append(deny(log, ["acme", "borealis"][i % 2], &format!("one{i}"))));
     for one in futures_util::future::join_all(appends).await {
         one.unwrap();
+    }
+}
+
+/// Numbers of no pattern, the same for the same seed.
+#[derive(Debug)]
+pub struct Drawn {
+    seed: u64,
+    count: u64,
+}
+
+impl Drawn {
+    pub fn new(seed: u64) -> Self {
+        Self { seed, count: 0 }
+    }
+
+    /// One of `0..end`.
+    pub fn below(&mut self, end: usize) -> usize {
+        self.count += 1;
+        let digest = model::Digest::of(&[self.seed.to_be_bytes(), self.count.to_be_bytes()].concat());
+        usize::from(u16::from_be_bytes([digest.0[0], digest.0[1]])) % end
     }
 }

@@ -1,14 +1,15 @@
 //! An index makes a search quicker and nothing else: with a whole one, half of one and none the answers are the same, and
 //! they are what somebody finds who reads every entry. What is wrong with an index is found.
+//!
+//! Blocks are larger outside of the unit tests, where these run on PostgreSQL.
 
 use super::harness::*;
 use crate::fsck;
-use crate::index::{Building, By, Dimension, Index, Measures, Summary};
+use crate::index::{BLOCK, Building, By, Dimension, Index, Measures, Summary};
 use crate::query::SummaryError;
 use crate::{Log, Query, ReadError};
 use model::entry::{Common, DirectoryRow, Draft, Effect, Entry, Kind};
 use model::{Timestamp, Value};
-use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -40,18 +41,6 @@ enum Step {
     Policy,
     /// The clock is put forward, or back.
     Wait(i64),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        6 => (0..4_u8, 0..3_u8, 0..5_u8, prop::collection::vec(0..3_u8, 0..3), prop::collection::vec(0..4_u8, 0..3), prop::option::of(0..4_u8), 0..4_u8)
-            .prop_map(|(who, organisation, what, reasons, policies, actor, country)| Step::Decision { who, organisation, what, reasons, policies, actor, country }),
-        5 => (0..6_u8, any::<bool>(), 0..1000_i64).prop_map(|(back, complete, bytes)| Step::Outcome { back, complete, bytes }),
-        1 => (0..3_u8, 0..4_u8).prop_map(|(reason, country)| Step::Refused(reason, country)),
-        1 => prop::collection::vec((0..3_u8, 1..9_i64), 0..3).prop_map(Step::RefusedMany),
-        1 => Just(Step::Policy),
-        3 => prop_oneof![0..3_000_i64, -2_000..0_i64, DAY_MS / 3..DAY_MS].prop_map(Step::Wait),
-    ]
 }
 
 const ORGANISATIONS: [&str; 3] = ["acme", "borealis", "cresta"];
@@ -212,11 +201,13 @@ fn queries(end: Timestamp) -> Vec<Query> {
 /// Said anew: an exchange of a second or more that had begun and not ended.
 fn was_open(index: u64, entries: &[Entry], at: Timestamp) -> bool {
     let entry = &entries[usize::try_from(index).unwrap()];
-    let opens = entry.kind == Kind::Decision && entry.text("decision") == Some("allow");
+    if entry.kind != Kind::Decision || entry.text("decision") != Some("allow") {
+        return false;
+    }
     let outcome = entries.iter().find(|e| e.get("of").and_then(Value::as_int) == Some(index.try_into().unwrap()));
     let until = outcome.map(|outcome| outcome.time);
     let is_long = until.is_none_or(|until| until.millis() - entry.time.millis() >= 1000);
-    opens && is_long && entry.time <= at && until.is_none_or(|until| until > at)
+    is_long && entry.time <= at && until.is_none_or(|until| until > at)
 }
 
 /// Said anew: every entry, one after the other.
@@ -302,6 +293,8 @@ fn summaries(end: Timestamp) -> Vec<Summary> {
 /// Said anew.
 fn counted(summary: &Summary, entries: &[Entry]) -> BTreeMap<Vec<String>, Measures> {
     let mut rows: BTreeMap<Vec<String>, Measures> = BTreeMap::new();
+    let outcomes: BTreeMap<i64, &Entry> =
+        entries.iter().filter_map(|e| Some((e.get("of").and_then(Value::as_int)?, e))).collect();
     for (index, entry) in (0_u64..).zip(entries) {
         let mut counts: Vec<(Option<String>, i64)> = vec![(None, 1)];
         match entry.kind {
@@ -312,7 +305,7 @@ fn counted(summary: &Summary, entries: &[Entry]) -> BTreeMap<Vec<String>, Measur
             }
             _ => continue,
         }
-        let outcome = entries.iter().find(|e| e.get("of").and_then(Value::as_int) == Some(index.try_into().unwrap()));
+        let outcome = outcomes.get(&i64::try_from(index).unwrap());
         for (refused, times) in counts {
             let list = |name: &str| match entry.get(name) {
                 Some(Value::Array(items)) if !items.is_empty() => {
@@ -393,12 +386,12 @@ fn counted(summary: &Summary, entries: &[Entry]) -> BTreeMap<Vec<String>, Measur
     rows
 }
 
-async fn compare(log: &Log, entries: &[Entry], said: &str) {
+async fn compare(log: &Log, entries: &[Entry], limits: &[usize], said: &str) {
     let end = entries.iter().map(|entry| entry.time).max().unwrap();
     for query in queries(end) {
         for newest_first in [true, false] {
-            for limit in [1000, 23] {
-                let query = Query { newest_first, limit, ..query.clone() };
+            for limit in limits {
+                let query = Query { newest_first, limit: *limit, ..query.clone() };
                 let within =
                     |index: &u64| query.after.is_none_or(|a| *index > a) && query.before.is_none_or(|b| *index < b);
                 let numbered = (0_u64..).zip(entries).filter(|(index, entry)| within(index) && matches(&query, entry));
@@ -422,55 +415,40 @@ async fn compare(log: &Log, entries: &[Entry], said: &str) {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 3, ..ProptestConfig::default() })]
+/// Denials over so many blocks and a few more, of acme and borealis in turn; how many.
+async fn fill_blocks(log: &Log, blocks: usize) -> usize {
+    let count = blocks * usize::try_from(BLOCK).unwrap() + 8;
+    for done in (0..count).step_by(512) {
+        fill(log, (count - done).min(512)).await;
+    }
+    count
+}
 
-    #[test]
-    fn with_an_index_half_of_one_or_none_the_answers_are_those_of_a_reader_of_everything(
-        steps in prop::collection::vec(step(), 200..300),
-    ) {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        runtime.block_on(async {
-            let dir = tempfile::tempdir().unwrap();
-            let log = open(dir.path()).await;
-            live(&log, &steps).await;
-            let entries = read_all(dir.path()).await.entries;
-            compare(&log, &entries, "no index").await;
-            let half = index(&log, dir.path(), 2).await;
-            compare(&log, &entries, &format!("{half} entries indexed")).await;
-            // Goes on where it was, as after a restart.
-            let all = index(&log, dir.path(), usize::MAX).await;
-            assert_eq!(all, entries.len() as u64 / 64 * 64);
-            compare(&log, &entries, "all indexed").await;
-            log.close().await;
-            let report = fsck::check(dir.path(), None, |_, _| {}).await.unwrap();
-            assert_eq!(report.findings, []);
+/// Entries about policies, as many.
+async fn policies(log: &Log, count: usize) {
+    for done in (0..count).step_by(512) {
+        let drafts = (done..count.min(done + 512)).map(|_| {
+            let members = [("event", Value::text("activated"))];
+            log.append(Draft::new(Kind::Policy, &log.common(), None, members, vec![]).unwrap())
         });
+        for appended in futures_util::future::join_all(drafts).await {
+            appended.unwrap();
+        }
     }
 }
 
-/// A log with an index over it, closed.
-async fn indexed(dir: &Path) {
-    let log = open(dir).await;
-    let decision = |n: u8| Step::Decision {
-        who: n % 3,
-        organisation: n % 2,
-        what: n % 5,
-        reasons: vec![],
-        policies: vec![n % 4],
-        actor: None,
-        country: n % 4,
-    };
-    let end = Step::Outcome { back: 0, complete: true, bytes: 70 };
-    let steps: Vec<Step> = (0..100).flat_map(|n| [decision(n), Step::Wait(1500), end.clone()]).collect();
-    live(&log, &[steps, vec![decision(1)]].concat()).await;
-    index(&log, dir, usize::MAX).await;
-    log.close().await;
+/// What is wrong with a log and the index beside it.
+async fn findings(home: &Home) -> Vec<fsck::Finding> {
+    let beside = fsck::Beside { published: None, index: Some(home.directory().to_owned()) };
+    fsck::check(home.path(), beside, |_, _| {}).await.unwrap().findings
 }
 
 async fn vandalise_index(dir: &Path, sql: &'static str) {
     assert!(executed(&dir.join("index.db"), sql).await > 0, "{sql}");
 }
+
+/// Nothing that a question of acme's needs can be read any longer.
+const DAMAGE: &str = "UPDATE posting SET positions = x'010203'";
 
 async fn executed(database: &Path, sql: impl Into<String>) -> u64 {
     use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
@@ -480,121 +458,80 @@ async fn executed(database: &Path, sql: impl Into<String>) -> u64 {
     done.rows_affected()
 }
 
-/// The log's entries cannot be read until they are [`back`].
-async fn away(dir: &Path) {
-    executed(&dir.join("log.db"), "ALTER TABLE bundle RENAME TO away").await;
-}
-
-async fn back(dir: &Path) {
-    executed(&dir.join("log.db"), "ALTER TABLE away RENAME TO bundle").await;
-}
-
-#[tokio::test]
-async fn an_altered_missing_or_extra_row_of_the_index_is_found() {
-    for (sql, table, entries) in [
-        (
-            "UPDATE posting SET positions = x'0001' WHERE block = 1 AND term = (SELECT min(term) FROM posting WHERE block = 1)",
-            "posting",
-            (64, 127),
-        ),
-        (
-            "DELETE FROM posting WHERE block = 2 AND term = (SELECT max(term) FROM posting WHERE block = 2)",
-            "posting",
-            (128, 191),
-        ),
-        ("INSERT INTO posting VALUES (9999, 0, x'0005')", "posting", (0, 63)),
-        ("UPDATE request SET marks = zeroblob(256) WHERE block = 1", "request", (64, 127)),
-        ("UPDATE cell SET bytes = bytes + 1 WHERE organisation > 0", "cell", (0, 191)),
-        ("UPDATE term SET value = 'borealis2' WHERE value = 'borealis'", "term", (0, 191)),
-        ("DELETE FROM hour", "hour", (0, 191)),
-        ("DELETE FROM span WHERE decision = 1", "span", (1, 1)),
-    ] {
-        let dir = tempfile::tempdir().unwrap();
-        indexed(dir.path()).await;
-        vandalise_index(dir.path(), sql).await;
-        let report = fsck::check(dir.path(), None, |_, _| {}).await.unwrap();
-        let about = report.findings.iter().find(|finding| finding.what.contains(&format!("`{table}`")));
-        let about = about.unwrap_or_else(|| panic!("{sql}: {:?}", report.findings));
-        assert_eq!((about.first_index, about.last_index), entries, "{sql}: {about}");
-        assert!(!dir.path().join(format!("index-check-{}", std::process::id())).exists());
+/// One of those that the strategy beside this draws, the same every time: where a PostgreSQL is started there is no proptest.
+fn drawn_step(drawn: &mut Drawn) -> Step {
+    let one = |drawn: &mut Drawn, end: usize| u8::try_from(drawn.below(end)).unwrap();
+    let some = |drawn: &mut Drawn, end: usize| (0..drawn.below(3)).map(|_| one(drawn, end)).collect::<Vec<u8>>();
+    match drawn.below(17) {
+        0..6 => Step::Decision {
+            who: one(drawn, 4),
+            organisation: one(drawn, 3),
+            what: one(drawn, 5),
+            reasons: some(drawn, 3),
+            policies: some(drawn, 4),
+            actor: Some(one(drawn, 8)).filter(|who| *who < 4),
+            country: one(drawn, 4),
+        },
+        6..11 => {
+            Step::Outcome { back: one(drawn, 6), complete: drawn.below(2) == 0, bytes: i64::from(one(drawn, 250)) }
+        }
+        11 => Step::Refused(one(drawn, 3), one(drawn, 4)),
+        12 => Step::RefusedMany(some(drawn, 3).into_iter().map(|reason| (reason, 1 + i64::from(reason))).collect()),
+        13 => Step::Policy,
+        14 => Step::Wait(DAY_MS / 3 * (1 + i64::from(one(drawn, 2)))),
+        _ => Step::Wait(i64::from(one(drawn, 250)) * 20 - 2_000),
     }
 }
 
-#[tokio::test]
-async fn an_index_that_lies_shows_nothing_that_the_log_does_not_have() {
-    let dir = tempfile::tempdir().unwrap();
-    indexed(dir.path()).await;
-    // Everything of borealis is said to be of acme.
-    vandalise_index(
-        dir.path(),
-        "UPDATE term SET value = 'x' WHERE value = 'acme'; UPDATE term SET value = 'acme' WHERE value = 'borealis'",
-    )
-    .await;
-    let log = open(dir.path()).await;
-    index(&log, dir.path(), usize::MAX).await;
-    let query = Query { organisation: Some(organisation("acme")), before: Some(128), limit: 1000, ..Query::default() };
-    assert_eq!(log.query(&query).await.unwrap().entries, []);
+pub async fn what_is_read_from_the_store_by_an_index_is_what_a_reader_of_everything_finds(stand: &Stand) {
+    let home = stand.home().await;
+    let log = open(home.path()).await;
+    // A block ends in the middle of what happens, and exchanges of one end in the other.
+    policies(&log, usize::try_from(BLOCK).unwrap().saturating_sub(100)).await;
+    let mut drawn = Drawn::new(7);
+    let steps: Vec<Step> = (0..250).map(|_| drawn_step(&mut drawn)).collect();
+    live(&log, &steps).await;
+    assert!(index(&log, home.directory(), usize::MAX).await >= BLOCK);
+    let entries = read_all(home.path()).await.entries;
+    compare(&log, &entries, &[1000], "indexed").await;
     log.close().await;
+    assert_eq!(findings(&home).await, []);
 }
 
-#[tokio::test]
-async fn the_index_of_another_log_or_of_nothing_is_built_anew() {
-    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    indexed(dir.path()).await;
-    // The same entries, but for their nonces.
+pub async fn the_index_of_another_log_or_of_nothing_is_built_anew(stand: &Stand) {
+    let (home, other) = (stand.home().await, stand.home().await);
+    let log = open(home.path()).await;
+    fill_blocks(&log, 1).await;
+    assert_eq!(index(&log, home.directory(), usize::MAX).await, BLOCK);
+    log.close().await;
     let log = open(other.path()).await;
-    live(&log, &vec![Step::Policy; 200]).await;
-    std::fs::copy(dir.path().join("index.db"), other.path().join("index.db")).unwrap();
-    index(&log, other.path(), usize::MAX).await;
+    let count = usize::try_from(BLOCK).unwrap() + 8;
+    policies(&log, count).await;
+    std::fs::copy(home.directory().join("index.db"), other.directory().join("index.db")).unwrap();
+    index(&log, other.directory(), usize::MAX).await;
     let query = Query { kind: Some(Kind::Policy), limit: 1000, ..Query::default() };
-    assert_eq!(log.query(&query).await.unwrap().entries.len(), 200);
+    assert_eq!(ask(&log, &query).await.len(), count);
     log.close().await;
-    std::fs::write(dir.path().join("index.db"), "nonsense, long enough to be the header of something").unwrap();
-    let log = open(dir.path()).await;
-    assert_eq!(index(&log, dir.path(), usize::MAX).await, 192);
+    std::fs::write(home.directory().join("index.db"), "nonsense, long enough to be the header of something").unwrap();
+    let log = open(home.path()).await;
+    assert_eq!(index(&log, home.directory(), usize::MAX).await, BLOCK);
     log.close().await;
-    assert_eq!(fsck::check(dir.path(), None, |_, _| {}).await.unwrap().findings, []);
+    assert_eq!(findings(&home).await, []);
 }
 
-/// As it was before cells told countries apart.
-const FORMAT_1: &str = "
-    CREATE TABLE older AS SELECT day, kind, organisation, principal, resource, product, agreement, action, purpose, decision,
-        reasons, policies, decisions, ended, complete, bytes, rows, first_index, first_time FROM cell;
-    DROP TABLE cell;
-    ALTER TABLE older RENAME TO cell;
-    DELETE FROM posting WHERE term IN (SELECT id FROM term WHERE facet = 15);
-    DELETE FROM term WHERE facet = 15;
-    PRAGMA user_version = 1;
-";
-
-#[tokio::test]
-async fn an_index_of_an_older_format_is_nothing_wrong_and_is_built_anew() {
-    let dir = tempfile::tempdir().unwrap();
-    indexed(dir.path()).await;
-    vandalise_index(dir.path(), FORMAT_1).await;
-    assert_eq!(fsck::check(dir.path(), None, |_, _| {}).await.unwrap().findings, []);
-    let log = open(dir.path()).await;
-    assert_eq!(index(&log, dir.path(), usize::MAX).await, 192);
-    let by = Summary { by: vec![By::Of(Dimension::Country)], limit: 10, ..Summary::default() };
-    let mut rows = log.summary(&by).await.unwrap().rows;
-    rows.sort_by(|a, b| a.group.cmp(&b.group));
-    let counted: Vec<_> = rows.iter().map(|row| (row.group[0].as_str(), row.measures.decisions)).collect();
-    assert_eq!(counted, [("", 25), ("DE", 25), ("FR", 26), ("SE", 25)]);
+pub async fn a_log_that_cannot_be_read_for_a_moment_does_not_cost_its_index(stand: &Stand) {
+    let home = stand.home().await;
+    let log = open(home.path()).await;
+    fill_blocks(&log, 1).await;
+    index(&log, home.directory(), usize::MAX).await;
     log.close().await;
-    assert_eq!(fsck::check(dir.path(), None, |_, _| {}).await.unwrap().findings, []);
-}
-
-#[tokio::test]
-async fn a_log_that_cannot_be_read_for_a_moment_does_not_cost_its_index() {
-    let dir = tempfile::tempdir().unwrap();
-    indexed(dir.path()).await;
-    let log = open(dir.path()).await;
-    let opened = || Building::open(dir.path(), log.inner.reader.clone(), log.origin());
-    away(dir.path()).await;
+    let log = open(home.path()).await;
+    let opened = || Building::open(home.directory(), log.inner.reader.clone(), log.origin());
+    rename_bundles(home.path(), "bundle", "away").await;
     let failed = opened().await;
     assert!(matches!(failed, Err(ReadError::Store(_))), "{failed:?}");
-    back(dir.path()).await;
-    assert_eq!(opened().await.unwrap().size(), 192);
+    rename_bundles(home.path(), "away", "bundle").await;
+    assert_eq!(opened().await.unwrap().size(), BLOCK);
     log.close().await;
 }
 
@@ -615,142 +552,63 @@ fn of_acme() -> Query {
     Query { organisation: Some(organisation("acme")), limit: 1000, ..Query::default() }
 }
 
-/// Nothing that a question of acme's needs can be read any longer.
-const DAMAGE: &str = "UPDATE posting SET positions = x'010203'";
-
-#[tokio::test]
-async fn questions_that_fail_together_with_a_damaged_index_are_all_answered_and_it_is_built_anew() {
-    let dir = tempfile::tempdir().unwrap();
-    let log = open(dir.path()).await;
-    let indexer = tokio::spawn(log.indexer(dir.path()).run());
-    fill(&log, 200).await;
-    until_kept(&log, 128).await;
-    vandalise_index(dir.path(), DAMAGE).await;
-    let query = of_acme();
-    let pages = tokio::join!(log.query(&query), log.query(&query), log.query(&query));
-    for page in [pages.0, pages.1, pages.2] {
-        assert_eq!(page.unwrap().entries.len(), 100);
-    }
-    // The one that comes in its place is another one, and not the same once more.
-    let anew = until_kept(&log, 128).await;
-    assert_eq!(log.query(&query).await.unwrap().entries.len(), 100);
-    assert!(anew.is_sound());
-    log.close().await;
-    indexer.await.unwrap();
-    assert_eq!(fsck::check(dir.path(), None, |_, _| {}).await.unwrap().findings, []);
-}
-
-#[tokio::test]
-async fn an_index_that_is_replaced_under_a_running_log_is_noticed() {
-    let dir = tempfile::tempdir().unwrap();
-    let log = open(dir.path()).await;
-    let indexer = tokio::spawn(log.indexer(dir.path()).run());
-    fill(&log, 200).await;
-    let before = until_kept(&log, 192).await;
-    // An index of this log, which lies: whoever goes on with the old one writes to where nobody reads, and whoever goes on
-    // with this one counts wrongly.
-    let (path, copy) = (dir.path().join("index.db"), dir.path().join("copy"));
-    executed(&path, format!("VACUUM INTO '{}'", copy.display())).await;
-    executed(&copy, "UPDATE cell SET decisions = decisions + 1").await;
-    std::fs::rename(&copy, &path).unwrap();
-    let until = async {
-        while !before.is_closed() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(20), until).await.unwrap();
-    fill(&log, 200).await;
-    until_kept(&log, 384).await;
-    assert_eq!(log.query(&of_acme()).await.unwrap().entries.len(), 200);
-    log.close().await;
-    indexer.await.unwrap();
-    assert_eq!(fsck::check(dir.path(), None, |_, _| {}).await.unwrap().findings, []);
-}
-
-#[tokio::test]
-async fn a_log_that_cannot_be_read_takes_its_index_from_nobody() {
-    let dir = tempfile::tempdir().unwrap();
-    let log = open(dir.path()).await;
-    let indexer = tokio::spawn(log.indexer(dir.path()).run());
-    fill(&log, 200).await;
-    let index = until_kept(&log, 128).await;
-    away(dir.path()).await;
+pub async fn a_log_that_cannot_be_read_takes_its_index_from_nobody(stand: &Stand) {
+    let home = stand.home().await;
+    let log = open(home.path()).await;
+    let indexer = tokio::spawn(log.indexer(home.directory()).run());
+    let count = fill_blocks(&log, 1).await;
+    let index = until_kept(&log, BLOCK).await;
+    rename_bundles(home.path(), "bundle", "away").await;
     assert!(matches!(log.query(&of_acme()).await, Err(ReadError::Store(_))));
     assert!(matches!(log.summary(&Summary::default()).await, Err(SummaryError::Read(ReadError::Store(_)))));
     assert!(log.index().is_some(), "it goes on being used");
-    back(dir.path()).await;
-    assert_eq!(log.query(&of_acme()).await.unwrap().entries.len(), 100);
-    fill(&log, 200).await;
-    until_kept(&log, 384).await;
-    assert_eq!(index.size(), 384, "by the same one");
+    rename_bundles(home.path(), "away", "bundle").await;
+    assert_eq!(ask(&log, &of_acme()).await.len(), count / 2);
+    fill_blocks(&log, 1).await;
+    until_kept(&log, 2 * BLOCK).await;
+    assert_eq!(index.size(), 2 * BLOCK, "by the same one");
     log.close().await;
     indexer.await.unwrap();
 }
 
-#[tokio::test]
-async fn a_question_that_began_with_an_index_which_was_replaced_is_answered_and_harms_nothing() {
-    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let log = open(dir.path()).await;
-    fill(&log, 200).await;
+pub async fn a_question_that_began_with_an_index_which_was_replaced_is_answered_and_harms_nothing(stand: &Stand) {
+    let (home, other) = (stand.home().await, tempfile::tempdir().unwrap());
+    let log = open(home.path()).await;
+    let found = (fill_blocks(&log, 1).await / 2).min(1000);
     index(&log, other.path(), usize::MAX).await;
     let closed = log.index();
-    index(&log, dir.path(), usize::MAX).await;
-    assert_eq!(log.query_with(&of_acme(), closed).await.unwrap().entries.len(), 100);
+    index(&log, home.directory(), usize::MAX).await;
+    assert_eq!(log.query_with(&of_acme(), closed).await.unwrap().entries.len(), found);
     assert!(log.index().is_some(), "the one that is in use was not what failed");
     vandalise_index(other.path(), DAMAGE).await;
-    let damaged = Index::open(other.path(), Arc::new(AtomicU64::new(192)), 0).await.unwrap();
-    assert_eq!(log.query_with(&of_acme(), Some(damaged.clone())).await.unwrap().entries.len(), 100);
+    let damaged = Index::open(other.path(), Arc::new(AtomicU64::new(BLOCK)), 0).await.unwrap();
+    assert_eq!(log.query_with(&of_acme(), Some(damaged.clone())).await.unwrap().entries.len(), found);
     assert!(!damaged.is_sound() && log.index().is_some());
     log.close().await;
 }
 
-#[tokio::test]
-async fn two_do_not_write_one_index() {
-    let dir = tempfile::tempdir().unwrap();
-    let log = open(dir.path()).await;
-    let first = Building::open(dir.path(), log.inner.reader.clone(), log.origin()).await.unwrap();
-    let second = Building::open(dir.path(), log.inner.reader.clone(), log.origin()).await;
+pub async fn two_do_not_write_one_index(stand: &Stand) {
+    let home = stand.home().await;
+    let log = open(home.path()).await;
+    let first = Building::open(home.directory(), log.inner.reader.clone(), log.origin()).await.unwrap();
+    let second = Building::open(home.directory(), log.inner.reader.clone(), log.origin()).await;
     assert!(matches!(second, Err(ReadError::IndexInUse { .. })));
     drop(first);
     log.close().await;
 }
 
-#[tokio::test]
-async fn an_open_log_keeps_its_index_and_lets_go_of_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let log = open(dir.path()).await;
-    let indexer = tokio::spawn(log.indexer(dir.path()).run());
-    fill(&log, 300).await;
+pub async fn an_open_log_keeps_its_index_and_lets_go_of_it(stand: &Stand) {
+    let home = stand.home().await;
+    let log = open(home.path()).await;
+    let indexer = tokio::spawn(log.indexer(home.directory()).run());
+    let count = fill_blocks(&log, 1).await;
     // What is written goes on being indexed.
-    until_kept(&log, 256).await;
-    let query = Query { organisation: Some(organisation("acme")), limit: 1000, ..Query::default() };
-    assert_eq!(log.query(&query).await.unwrap().entries.len(), 150);
+    until_kept(&log, BLOCK).await;
+    assert_eq!(ask(&log, &of_acme()).await.len(), count / 2);
     log.close().await;
     indexer.await.unwrap();
-    assert_eq!(crate::index::build(dir.path(), dir.path(), true, |_, _| {}).await.unwrap(), 256);
-    assert_eq!(fsck::check(dir.path(), None, |_, _| {}).await.unwrap().findings, []);
-}
-
-#[tokio::test]
-async fn a_summary_of_more_groups_than_fit_is_refused_whatever_is_indexed() {
-    let dir = tempfile::tempdir().unwrap();
-    let log = open(dir.path()).await;
-    let draft = |n: usize| {
-        let members = [("decision", Value::text("deny")), ("resource", Value::text(format!("Dataset/d{n}")))];
-        Draft::new(Kind::Decision, &log.common(), Some(&organisation("acme")), members, vec![]).unwrap()
-    };
-    let by = |dimension| Summary { by: vec![By::Of(dimension)], limit: 10, ..Summary::default() };
-    for n in 0..501 {
-        log.append(draft(n)).await.unwrap();
-    }
-    for blocks in [0, 1, usize::MAX] {
-        index(&log, dir.path(), blocks).await;
-        let refused = log.summary(&by(Dimension::Resource)).await;
-        assert!(matches!(refused, Err(SummaryError::TooMany)), "{refused:?}");
-        let table = log.summary(&by(Dimension::Organisation)).await.unwrap();
-        assert_eq!(table.rows[0].measures.decisions, 501);
-    }
-    log.close().await;
+    assert_eq!(crate::index::build(home.path(), home.directory(), true, |_, _| {}).await.unwrap(), BLOCK);
+    assert_eq!(findings(&home).await, []);
 }
 
 /// Refusals of acme, one a step, about `resource`.
@@ -765,31 +623,11 @@ async fn refused(log: &Log, times: impl IntoIterator<Item = Timestamp>, resource
     }
 }
 
-#[tokio::test]
-async fn a_summary_by_month_counts_every_day_however_many_there_are() {
-    let dir = tempfile::tempdir().unwrap();
-    let log = open(dir.path()).await;
-    // More pairs of day and resource than groups may be, in a few months.
-    let times = (0..700).map(|n| Timestamp(START.millis() + n / 10 * DAY_MS));
-    refused(&log, times, |n| format!("Dataset/d{}", n % 10)).await;
-    index(&log, dir.path(), usize::MAX).await;
-    for by in [By::Month, By::Week] {
-        let summary = Summary { by: vec![by, By::Of(Dimension::Resource)], limit: 1000, ..Summary::default() };
-        let table = log.summary(&summary).await.unwrap();
-        assert_eq!(table.rows.iter().map(|row| row.measures.decisions).sum::<i64>(), 700, "{by:?}");
-        assert!(table.rows.len() < 500 && table.left_out == 0);
-    }
-    let daily = Summary { by: vec![By::Day, By::Of(Dimension::Resource)], limit: 1000, ..Summary::default() };
-    assert!(matches!(log.summary(&daily).await, Err(SummaryError::TooMany)));
-    log.close().await;
-}
-
-#[tokio::test]
-async fn organisations_that_a_stranger_makes_up_do_not_fill_the_index() {
-    let dir = tempfile::tempdir().unwrap();
-    let log = open(dir.path()).await;
+pub async fn organisations_that_a_stranger_makes_up_do_not_fill_the_index(stand: &Stand) {
+    let home = stand.home().await;
+    let log = open(home.path()).await;
     refused(&log, std::iter::repeat_n(START, 600), |n| format!("AuditScope/made-up-{n}")).await;
-    index(&log, dir.path(), usize::MAX).await;
+    index(&log, home.directory(), usize::MAX).await;
     let by_resource = Summary { by: vec![By::Of(Dimension::Resource)], limit: 10, ..Summary::default() };
     let table = log.summary(&by_resource).await.unwrap();
     assert_eq!((table.rows.len(), table.rows[0].group[0].as_str(), table.rows[0].measures.decisions), (1, "", 600));
@@ -799,10 +637,9 @@ async fn organisations_that_a_stranger_makes_up_do_not_fill_the_index() {
     log.close().await;
 }
 
-#[tokio::test]
-async fn refused_readings_are_counted_by_what_they_were_to_read() {
-    let dir = tempfile::tempdir().unwrap();
-    let log = open(dir.path()).await;
+pub async fn refused_readings_are_counted_by_what_they_were_to_read(stand: &Stand) {
+    let home = stand.home().await;
+    let log = open(home.path()).await;
     let scopes = ["AuditScope/*", "AuditScope/borealis", "AuditScope/acme", "AuditScope/made-up", "Dataset/d"];
     let many = || refused(&log, std::iter::repeat_n(START, 50), |n| scopes[n % 5].to_owned());
     // Borealis has no entries by then.
@@ -815,7 +652,7 @@ async fn refused_readings_are_counted_by_what_they_were_to_read() {
         table.rows.iter().map(|row| row.measures.decisions).sum::<i64>()
     };
     for blocks in [0, 1, usize::MAX] {
-        index(&log, dir.path(), blocks).await;
+        index(&log, home.directory(), blocks).await;
         let mut found = Vec::new();
         for scope in scopes {
             found.push(counted(scope).await);
@@ -830,27 +667,260 @@ async fn refused_readings_are_counted_by_what_they_were_to_read() {
     log.close().await;
 }
 
-#[tokio::test]
-async fn an_index_of_an_earlier_format_is_built_anew_and_is_no_finding() {
-    let dir = tempfile::tempdir().unwrap();
-    indexed(dir.path()).await;
-    executed(&dir.path().join("index.db"), "UPDATE cell SET bytes = bytes + 1; PRAGMA user_version = 1").await;
-    assert_eq!(fsck::check(dir.path(), None, |_, _| {}).await.unwrap().findings, []);
-    let log = open(dir.path()).await;
-    assert_eq!(Building::open(dir.path(), log.inner.reader.clone(), log.origin()).await.unwrap().size(), 0);
-    assert_eq!(index(&log, dir.path(), usize::MAX).await, 192);
-    log.close().await;
-    assert_eq!(fsck::check(dir.path(), None, |_, _| {}).await.unwrap().findings, []);
-}
+/// What is about the index's own files, its bounds and its times, which have other values outside of unit tests: the store has no
+/// part in it.
+#[cfg(test)]
+mod on_files {
+    use super::*;
+    use proptest::prelude::*;
 
-#[tokio::test]
-async fn a_moment_is_not_looked_for_in_a_long_log_without_an_index() {
-    let dir = tempfile::tempdir().unwrap();
-    let log = open(dir.path()).await;
-    refused(&log, std::iter::repeat_n(START, 2_100), |_| String::from("Dataset/d")).await;
-    let query = Query { open_at: Some(START), ..Query::default() };
-    assert!(matches!(log.query(&query).await, Err(ReadError::NotIndexed { indexed: 0, .. })));
-    index(&log, dir.path(), usize::MAX).await;
-    assert_eq!(log.query(&query).await.unwrap().entries, []);
-    log.close().await;
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            6 => (0..4_u8, 0..3_u8, 0..5_u8, prop::collection::vec(0..3_u8, 0..3), prop::collection::vec(0..4_u8, 0..3), prop::option::of(0..4_u8), 0..4_u8)
+                .prop_map(|(who, organisation, what, reasons, policies, actor, country)| Step::Decision { who, organisation, what, reasons, policies, actor, country }),
+            5 => (0..6_u8, any::<bool>(), 0..1000_i64).prop_map(|(back, complete, bytes)| Step::Outcome { back, complete, bytes }),
+            1 => (0..3_u8, 0..4_u8).prop_map(|(reason, country)| Step::Refused(reason, country)),
+            1 => prop::collection::vec((0..3_u8, 1..9_i64), 0..3).prop_map(Step::RefusedMany),
+            1 => Just(Step::Policy),
+            3 => prop_oneof![0..3_000_i64, -2_000..0_i64, DAY_MS / 3..DAY_MS].prop_map(Step::Wait),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 3, ..ProptestConfig::default() })]
+
+        #[test]
+        fn with_an_index_half_of_one_or_none_the_answers_are_those_of_a_reader_of_everything(
+            steps in prop::collection::vec(step(), 200..300),
+        ) {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            runtime.block_on(async {
+                let dir = tempfile::tempdir().unwrap();
+                let log = open(dir.path()).await;
+                live(&log, &steps).await;
+                let entries = read_all(dir.path()).await.entries;
+                compare(&log, &entries, &[1000, 23], "no index").await;
+                let half = index(&log, dir.path(), 2).await;
+                compare(&log, &entries, &[1000, 23], &format!("{half} entries indexed")).await;
+                // Goes on where it was, as after a restart.
+                let all = index(&log, dir.path(), usize::MAX).await;
+                assert_eq!(all, entries.len() as u64 / 64 * 64);
+                compare(&log, &entries, &[1000, 23], "all indexed").await;
+                log.close().await;
+                let report = fsck::check(dir.path(), None, |_, _| {}).await.unwrap();
+                assert_eq!(report.findings, []);
+            });
+        }
+    }
+
+    /// A log with an index over it, closed.
+    async fn indexed(dir: &Path) {
+        let log = open(dir).await;
+        let decision = |n: u8| Step::Decision {
+            who: n % 3,
+            organisation: n % 2,
+            what: n % 5,
+            reasons: vec![],
+            policies: vec![n % 4],
+            actor: None,
+            country: n % 4,
+        };
+        let end = Step::Outcome { back: 0, complete: true, bytes: 70 };
+        let steps: Vec<Step> = (0..100).flat_map(|n| [decision(n), Step::Wait(1500), end.clone()]).collect();
+        live(&log, &[steps, vec![decision(1)]].concat()).await;
+        index(&log, dir, usize::MAX).await;
+        log.close().await;
+    }
+
+    /// As it was before cells told countries apart.
+    const FORMAT_1: &str = "
+        CREATE TABLE older AS SELECT day, kind, organisation, principal, resource, product, agreement, action, purpose, decision,
+            reasons, policies, decisions, ended, complete, bytes, rows, first_index, first_time FROM cell;
+        DROP TABLE cell;
+        ALTER TABLE older RENAME TO cell;
+        DELETE FROM posting WHERE term IN (SELECT id FROM term WHERE facet = 15);
+        DELETE FROM term WHERE facet = 15;
+        PRAGMA user_version = 1;
+    ";
+
+    #[tokio::test]
+    async fn an_altered_missing_or_extra_row_of_the_index_is_found() {
+        for (sql, table, entries) in [
+            (
+                "UPDATE posting SET positions = x'0001' WHERE block = 1 AND term = (SELECT min(term) FROM posting WHERE block = 1)",
+                "posting",
+                (64, 127),
+            ),
+            (
+                "DELETE FROM posting WHERE block = 2 AND term = (SELECT max(term) FROM posting WHERE block = 2)",
+                "posting",
+                (128, 191),
+            ),
+            ("INSERT INTO posting VALUES (9999, 0, x'0005')", "posting", (0, 63)),
+            ("UPDATE request SET marks = zeroblob(256) WHERE block = 1", "request", (64, 127)),
+            ("UPDATE cell SET bytes = bytes + 1 WHERE organisation > 0", "cell", (0, 191)),
+            ("UPDATE term SET value = 'borealis2' WHERE value = 'borealis'", "term", (0, 191)),
+            ("DELETE FROM hour", "hour", (0, 191)),
+            ("DELETE FROM span WHERE decision = 1", "span", (1, 1)),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            indexed(dir.path()).await;
+            vandalise_index(dir.path(), sql).await;
+            let report = fsck::check(dir.path(), None, |_, _| {}).await.unwrap();
+            let about = report.findings.iter().find(|finding| finding.what.contains(&format!("`{table}`")));
+            let about = about.unwrap_or_else(|| panic!("{sql}: {:?}", report.findings));
+            assert_eq!((about.first_index, about.last_index), entries, "{sql}: {about}");
+            assert!(!dir.path().join(format!("index-check-{}", std::process::id())).exists());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_index_that_lies_shows_nothing_that_the_log_does_not_have() {
+        let dir = tempfile::tempdir().unwrap();
+        indexed(dir.path()).await;
+        // Everything of borealis is said to be of acme.
+        vandalise_index(
+            dir.path(),
+            "UPDATE term SET value = 'x' WHERE value = 'acme'; UPDATE term SET value = 'acme' WHERE value = 'borealis'",
+        )
+        .await;
+        let log = open(dir.path()).await;
+        index(&log, dir.path(), usize::MAX).await;
+        let query =
+            Query { organisation: Some(organisation("acme")), before: Some(128), limit: 1000, ..Query::default() };
+        assert_eq!(log.query(&query).await.unwrap().entries, []);
+        log.close().await;
+    }
+
+    #[tokio::test]
+    async fn an_index_of_an_older_format_is_nothing_wrong_and_is_built_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        indexed(dir.path()).await;
+        vandalise_index(dir.path(), FORMAT_1).await;
+        assert_eq!(fsck::check(dir.path(), None, |_, _| {}).await.unwrap().findings, []);
+        let log = open(dir.path()).await;
+        assert_eq!(index(&log, dir.path(), usize::MAX).await, 192);
+        let by = Summary { by: vec![By::Of(Dimension::Country)], limit: 10, ..Summary::default() };
+        let mut rows = log.summary(&by).await.unwrap().rows;
+        rows.sort_by(|a, b| a.group.cmp(&b.group));
+        let counted: Vec<_> = rows.iter().map(|row| (row.group[0].as_str(), row.measures.decisions)).collect();
+        assert_eq!(counted, [("", 25), ("DE", 25), ("FR", 26), ("SE", 25)]);
+        log.close().await;
+        assert_eq!(fsck::check(dir.path(), None, |_, _| {}).await.unwrap().findings, []);
+    }
+
+    #[tokio::test]
+    async fn questions_that_fail_together_with_a_damaged_index_are_all_answered_and_it_is_built_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = open(dir.path()).await;
+        let indexer = tokio::spawn(log.indexer(dir.path()).run());
+        fill(&log, 200).await;
+        until_kept(&log, 128).await;
+        vandalise_index(dir.path(), DAMAGE).await;
+        let query = of_acme();
+        let pages = tokio::join!(log.query(&query), log.query(&query), log.query(&query));
+        for page in [pages.0, pages.1, pages.2] {
+            assert_eq!(page.unwrap().entries.len(), 100);
+        }
+        // The one that comes in its place is another one, and not the same once more.
+        let anew = until_kept(&log, 128).await;
+        assert_eq!(log.query(&query).await.unwrap().entries.len(), 100);
+        assert!(anew.is_sound());
+        log.close().await;
+        indexer.await.unwrap();
+        assert_eq!(fsck::check(dir.path(), None, |_, _| {}).await.unwrap().findings, []);
+    }
+
+    #[tokio::test]
+    async fn an_index_that_is_replaced_under_a_running_log_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = open(dir.path()).await;
+        let indexer = tokio::spawn(log.indexer(dir.path()).run());
+        fill(&log, 200).await;
+        let before = until_kept(&log, 192).await;
+        // An index of this log, which lies: whoever goes on with the old one writes to where nobody reads, and whoever goes on
+        // with this one counts wrongly.
+        let (path, copy) = (dir.path().join("index.db"), dir.path().join("copy"));
+        executed(&path, format!("VACUUM INTO '{}'", copy.display())).await;
+        executed(&copy, "UPDATE cell SET decisions = decisions + 1").await;
+        std::fs::rename(&copy, &path).unwrap();
+        let until = async {
+            while !before.is_closed() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(20), until).await.unwrap();
+        fill(&log, 200).await;
+        until_kept(&log, 384).await;
+        assert_eq!(log.query(&of_acme()).await.unwrap().entries.len(), 200);
+        log.close().await;
+        indexer.await.unwrap();
+        assert_eq!(fsck::check(dir.path(), None, |_, _| {}).await.unwrap().findings, []);
+    }
+
+    #[tokio::test]
+    async fn a_summary_of_more_groups_than_fit_is_refused_whatever_is_indexed() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = open(dir.path()).await;
+        let draft = |n: usize| {
+            let members = [("decision", Value::text("deny")), ("resource", Value::text(format!("Dataset/d{n}")))];
+            Draft::new(Kind::Decision, &log.common(), Some(&organisation("acme")), members, vec![]).unwrap()
+        };
+        let by = |dimension| Summary { by: vec![By::Of(dimension)], limit: 10, ..Summary::default() };
+        for n in 0..501 {
+            log.append(draft(n)).await.unwrap();
+        }
+        for blocks in [0, 1, usize::MAX] {
+            index(&log, dir.path(), blocks).await;
+            let refused = log.summary(&by(Dimension::Resource)).await;
+            assert!(matches!(refused, Err(SummaryError::TooMany)), "{refused:?}");
+            let table = log.summary(&by(Dimension::Organisation)).await.unwrap();
+            assert_eq!(table.rows[0].measures.decisions, 501);
+        }
+        log.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_summary_by_month_counts_every_day_however_many_there_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = open(dir.path()).await;
+        // More pairs of day and resource than groups may be, in a few months.
+        let times = (0..700).map(|n| Timestamp(START.millis() + n / 10 * DAY_MS));
+        refused(&log, times, |n| format!("Dataset/d{}", n % 10)).await;
+        index(&log, dir.path(), usize::MAX).await;
+        for by in [By::Month, By::Week] {
+            let summary = Summary { by: vec![by, By::Of(Dimension::Resource)], limit: 1000, ..Summary::default() };
+            let table = log.summary(&summary).await.unwrap();
+            assert_eq!(table.rows.iter().map(|row| row.measures.decisions).sum::<i64>(), 700, "{by:?}");
+            assert!(table.rows.len() < 500 && table.left_out == 0);
+        }
+        let daily = Summary { by: vec![By::Day, By::Of(Dimension::Resource)], limit: 1000, ..Summary::default() };
+        assert!(matches!(log.summary(&daily).await, Err(SummaryError::TooMany)));
+        log.close().await;
+    }
+
+    #[tokio::test]
+    async fn an_index_of_an_earlier_format_is_built_anew_and_is_no_finding() {
+        let dir = tempfile::tempdir().unwrap();
+        indexed(dir.path()).await;
+        executed(&dir.path().join("index.db"), "UPDATE cell SET bytes = bytes + 1; PRAGMA user_version = 1").await;
+        assert_eq!(fsck::check(dir.path(), None, |_, _| {}).await.unwrap().findings, []);
+        let log = open(dir.path()).await;
+        assert_eq!(Building::open(dir.path(), log.inner.reader.clone(), log.origin()).await.unwrap().size(), 0);
+        assert_eq!(index(&log, dir.path(), usize::MAX).await, 192);
+        log.close().await;
+        assert_eq!(fsck::check(dir.path(), None, |_, _| {}).await.unwrap().findings, []);
+    }
+
+    #[tokio::test]
+    async fn a_moment_is_not_looked_for_in_a_long_log_without_an_index() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = open(dir.path()).await;
+        refused(&log, std::iter::repeat_n(START, 2_100), |_| String::from("Dataset/d")).await;
+        let query = Query { open_at: Some(START), ..Query::default() };
+        assert!(matches!(log.query(&query).await, Err(ReadError::NotIndexed { indexed: 0, .. })));
+        index(&log, dir.path(), usize::MAX).await;
+        assert_eq!(log.query(&query).await.unwrap().entries, []);
+        log.close().await;
+    }
 }

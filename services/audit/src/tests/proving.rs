@@ -7,9 +7,8 @@ use model::{RequestId, Value};
 
 const DAY_MS: i64 = 86_400_000;
 
-#[tokio::test]
-async fn a_request_is_looked_for_around_its_time_and_its_outcome_where_there_is_one() {
-    let dir = tempfile::tempdir().unwrap();
+pub async fn a_request_is_looked_for_around_its_time_and_its_outcome_where_there_is_one(stand: &Stand) {
+    let dir = stand.home().await;
     let log = open(dir.path()).await;
     let id = |days: i64, n: u8| RequestId::new(START.plus_millis(days * DAY_MS), [n; 10]);
     let [denied, allowed, under_way, nobodys] = [1, 2, 3, 4].map(|n| id(0, n));

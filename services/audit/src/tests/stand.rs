@@ -34,8 +34,8 @@ pub struct Template {
 #[derive(Debug)]
 pub struct Home {
     at: StoreAt,
-    /// Holds the directory, if it is one.
-    _directory: Option<TempDir>,
+    /// Where the log is in SQLite, and what stands beside it otherwise: its index.
+    directory: TempDir,
 }
 
 impl Home {
@@ -44,13 +44,25 @@ impl Home {
         &self.at
     }
 
-    #[cfg(test)]
     pub fn directory(&self) -> &Path {
-        self._directory.as_ref().unwrap().path()
+        self.directory.path()
+    }
+
+    pub fn is_in_postgres(&self) -> bool {
+        matches!(self.at, StoreAt::Postgres { .. })
+    }
+
+    /// Whether the text stands in any file of the log, or in any row.
+    pub async fn holds(&self, text: &str) -> bool {
+        let in_rows = match &self.at {
+            StoreAt::Directory(_) => false,
+            StoreAt::Postgres { access, .. } => a_row_holds(access, text).await,
+        };
+        in_rows || a_file_holds(self.directory(), text)
     }
 
     fn in_directory(directory: TempDir) -> Self {
-        Self { at: directory.path().into(), _directory: Some(directory) }
+        Self { at: directory.path().into(), directory }
     }
 }
 
@@ -92,7 +104,7 @@ impl Template {
         let mut access = of.clone();
         access.url.name = name;
         let at = StoreAt::Postgres { access: Box::new(access), origin: Some(ORIGIN.to_owned()) };
-        Home { at, _directory: None }
+        Home { at, directory: tempfile::tempdir().unwrap() }
     }
 }
 
@@ -104,6 +116,69 @@ pub fn copy_dir(from: &Path, to: &Path) {
             copy_dir(&path, &target);
         } else {
             std::fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
+/// Whether any file below holds the text.
+pub fn a_file_holds(dir: &Path, text: &str) -> bool {
+    std::fs::read_dir(dir).unwrap().any(|file| {
+        let path = file.unwrap().path();
+        if path.is_dir() {
+            return a_file_holds(&path, text);
+        }
+        // What goes in between holds nothing.
+        std::fs::read(path).is_ok_and(|bytes| bytes.windows(text.len()).any(|part| part == text.as_bytes()))
+    })
+}
+
+/// What a row shows to whoever reads it, whichever column it is; what the server's files keep of rows of before is not the log's.
+async fn a_row_holds(access: &Access, text: &str) -> bool {
+    let columns =
+        "SELECT string_agg(format('EXISTS (SELECT FROM millgate_audit.%I WHERE position($1 IN %s) > 0)', table_name,
+            CASE data_type WHEN 'bytea' THEN quote_ident(column_name)
+                ELSE format('convert_to(%I::text, ''UTF8'')', column_name) END), ' OR ')
+        FROM information_schema.columns WHERE table_schema = 'millgate_audit'";
+    let mut connection = superuser(access, &access.url.name).await;
+    let somewhere: String = sqlx::query_scalar(columns).fetch_one(&mut connection).await.unwrap();
+    let look = sqlx::query_scalar(AssertSqlSafe(format!("SELECT {somewhere}"))).bind(text.as_bytes().to_vec());
+    let found: bool = look.fetch_one(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    found
+}
+
+/// What the store says to a change that somebody makes with all rights who does not take its triggers away.
+pub async fn refusal(at: impl Into<StoreAt>, sql: &str) -> String {
+    match at.into() {
+        StoreAt::Directory(dir) => {
+            let options = SqliteConnectOptions::new().filename(dir.join(DATABASE_FILE));
+            let mut connection = options.connect().await.unwrap();
+            let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await;
+            done.map(drop).unwrap_err().to_string()
+        }
+        StoreAt::Postgres { access, .. } => {
+            let mut connection = superuser(&access, &access.url.name).await;
+            let sql = format!("SET search_path = millgate_audit, pg_catalog; {}", for_postgres(sql));
+            let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await;
+            done.map(drop).unwrap_err().to_string()
+        }
+    }
+}
+
+/// Takes the entries away, or brings them back: meanwhile they cannot be read.
+pub async fn rename_bundles(at: impl Into<StoreAt>, from: &str, to: &str) {
+    match at.into() {
+        StoreAt::Directory(dir) => {
+            let mut connection = SqliteConnectOptions::new().filename(dir.join(DATABASE_FILE)).connect().await.unwrap();
+            let rename = AssertSqlSafe(format!("ALTER TABLE {from} RENAME TO {to}"));
+            sqlx::raw_sql(rename).execute(&mut connection).await.unwrap();
+            connection.close().await.unwrap();
+        }
+        StoreAt::Postgres { access, .. } => {
+            let mut connection = superuser(&access, &access.url.name).await;
+            let rename = AssertSqlSafe(format!("ALTER TABLE millgate_audit.{from} RENAME TO {to}"));
+            sqlx::raw_sql(rename).execute(&mut connection).await.unwrap();
+            connection.close().await.unwrap();
         }
     }
 }

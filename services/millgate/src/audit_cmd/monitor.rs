@@ -8,12 +8,13 @@ use crate::client::{Refused, Server};
 use crate::out::say;
 use anyhow::{Context as _, bail};
 use http_body_util::BodyExt as _;
-use model::Clock as _;
 use model::entry::Entry;
+use model::{Clock as _, Value};
 use runtime::clock::SystemClock;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
+use tlog::tile::{Kind, TilePath, WIDTH};
 use tlog::{TrustPolicy, VerifierKey};
 use verify::monitor::{Files, Look, Seen, Unreachable, Watch};
 
@@ -49,7 +50,7 @@ pub struct MonitorArgs {
     /// Look once: exit status 0 is fine, 1 there are findings, 2 the log cannot be reached
     #[arg(long)]
     once: bool,
-    /// Also ask the broker's api listener for some of the new entries, and compare what its questions find
+    /// Also ask the broker's api listener for some of the entries, new and old, and compare what its questions find
     #[arg(long, requires = "url")]
     ask: bool,
     #[command(flatten)]
@@ -73,10 +74,14 @@ pub async fn run(args: MonitorArgs) -> anyhow::Result<ExitCode> {
     }
     loop {
         let (looked, back) = {
-            let (watch, from_now, handle) = (watch.clone(), args.from_now, tokio::runtime::Handle::current());
+            let (watch, from_now, asks) = (watch.clone(), args.from_now, args.ask);
+            let handle = tokio::runtime::Handle::current();
             let work = move || {
                 let mut files = Blocking { published: &mut published, handle };
-                let looked = look(seen, &watch, from_now, &mut files);
+                let mut looked = look(seen, &watch, from_now, &mut files);
+                if let (true, Ok(look)) = (asks, &mut looked.1) {
+                    older(look, &mut files);
+                }
                 (looked, published)
             };
             tokio::task::spawn_blocking(work).await.context("the look broke off")?
@@ -172,6 +177,21 @@ fn look(seen: Option<Seen>, watch: &Watch, from_now: bool, files: &mut dyn Files
     (Some(seen), looked)
 }
 
+/// Adds entries of any age to those that are asked for, others at each look: what is new stands in no index yet.
+fn older(look: &mut Look, files: &mut dyn Files) {
+    let width = u64::from(WIDTH);
+    for _ in 0..OLDER {
+        let drawn = u64::from_be_bytes(runtime::random::bytes());
+        let Some(index) = drawn.checked_rem(look.size / width * width) else { return };
+        let bundle = TilePath { kind: Kind::Entries, index: index / width, width: WIDTH };
+        // What was pruned is not there, and what is not there is not asked for.
+        let Ok(Some(bytes)) = files.read(&bundle.to_path(), BUNDLE_BYTES_MAX) else { continue };
+        let (entries, _) = tlog::bundle::decode_lossy(&bytes);
+        let at = usize::try_from(index % width).ok();
+        look.samples.extend(at.and_then(|at| entries.get(at)).map(|entry| (index, entry.to_vec())));
+    }
+}
+
 fn store(path: &Path, value: &serde_json::Value) -> anyhow::Result<()> {
     write(path, value.to_string().as_bytes()).with_context(|| format!("`{}` cannot be written", path.display()))
 }
@@ -255,15 +275,17 @@ async fn ask_for(args: &MonitorArgs, look: &Look) -> bool {
     findings.is_empty()
 }
 
-/// Asks the broker for some of the new entries by what they say, and holds what its questions find against the files.
+/// Asks the broker for some of the entries by what they say, and holds what its questions find against the files.
 async fn compare(server: &Server, look: &Look) -> (Vec<String>, Option<String>) {
     let mut findings = Vec::new();
     for (index, bytes) in &look.samples {
         let Ok(entry) = Entry::parse(bytes) else { continue };
         let mut pairs = vec![("kind", entry.kind.as_str().to_owned())];
         pairs.extend(entry.organisation.as_ref().map(|id| ("organisation", id.to_string())));
-        for name in ["resource", "request", "product"] {
-            pairs.extend(entry.text(name).map(|value| (name, value.to_owned())));
+        pairs.extend(ASKED.iter().filter_map(|name| Some((*name, entry.text(name)?.to_owned()))));
+        for (name, member) in [("policy", "policies"), ("reason", "reasons")] {
+            let Some(Value::Array(all)) = entry.get(member) else { continue };
+            pairs.extend(all.first().and_then(Value::as_text).map(|one| (name, one.to_owned())));
         }
         pairs.push(("before", (index + 1).to_string()));
         pairs.extend(index.checked_sub(1).map(|before| ("after", before.to_string())));
@@ -289,6 +311,14 @@ async fn compare(server: &Server, look: &Look) -> (Vec<String>, Option<String>) 
     }
     (findings, None)
 }
+
+/// Members of an entry that a question can name. An index lists an entry under each, and finds it where it is under all.
+const ASKED: [&str; 10] =
+    ["action", "agreement", "country", "decision", "ended", "principal", "product", "purpose", "request", "resource"];
+/// Entries of any age that are asked for in one look.
+const OLDER: usize = 2;
+/// A full bundle of the largest entries.
+const BUNDLE_BYTES_MAX: usize = 256 * (2 + 65_535);
 
 /// For all questions of one look.
 const ASK_MAX: Duration = Duration::from_secs(30);
