@@ -478,8 +478,8 @@ impl model::Clock for Put {
         Timestamp(self.0.load(Ordering::Relaxed))
     }
 
-    fn steady(&self) -> std::time::Duration {
-        std::time::Duration::from_millis(self.0.load(Ordering::Relaxed).try_into().unwrap())
+    fn steady(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed).try_into().unwrap())
     }
 }
 

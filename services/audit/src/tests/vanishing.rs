@@ -6,7 +6,6 @@ use crate::{AppendError, LogOptions};
 use futures_util::poll;
 use model::entry::Kind;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use tokio::task::AbortHandle;
@@ -98,8 +97,9 @@ pub async fn a_full_queue_is_told_at_once(stand: &Stand) {
 #[cfg(test)]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_does_not_wait_beyond_the_deadline() {
+    use std::sync::atomic::{AtomicBool, Ordering};
     let dir = Stand::Sqlite.home().await;
-    let options = LogOptions { deadline_ms: 1, ..options(dir.path()) };
+    let options = LogOptions { deadline_ms: 300, ..options(dir.path()) };
     // A store that is at its entry until nobody waits for it any longer.
     let hangs = Arc::new(AtomicBool::new(false));
     let slow = {

@@ -87,7 +87,7 @@ struct Unread {
 }
 
 impl Unread {
-    fn add(&mut self, version: &Version, why: String) {
+    fn add(&mut self, version: &Version, why: &str) {
         self.count += 1;
         self.first.get_or_insert_with(|| format!("`{}`: {why}", version.key));
     }
@@ -248,7 +248,7 @@ impl S3 {
                 let note = match self.get(&version).await.map_err(io::Error::other)? {
                     Ok(note) => note,
                     Err(why) => {
-                        unread.add(&version, why);
+                        unread.add(&version, &why);
                         continue;
                     }
                 };
