@@ -71,8 +71,8 @@ pub async fn held_back(
     assert_eq!(parts.status, 200);
     let mut before = Vec::new();
     while let Ok(frame) = tokio::time::timeout(QUIET, body.frame()).await {
-        let frame = frame.unwrap_or_else(|| panic!("the answer was whole before its outcome was in the log"));
-        before.extend_from_slice(&frame.unwrap().into_data().unwrap());
+        let frame = frame.expect("the answer was whole before its outcome was in the log").unwrap();
+        before.extend_from_slice(&frame.into_data().unwrap());
     }
     let waits = async || (plant.demo.running.broker.log.status().outcomes_waiting == 1).then_some(());
     wait::until("an outcome that waits", waits).await.unwrap();
@@ -86,7 +86,8 @@ pub async fn held_back(
 pub async fn told(plant: &Plant, answer: &HeldBack) -> Value {
     let request = answer.head["millgate-request-id"].to_str().unwrap();
     let outcomes = plant.audit(&format!("kind=outcome&request={request}")).await.unwrap();
-    let [outcome] = &outcomes[..] else { panic!("{outcomes:?}") };
+    assert_eq!(outcomes.len(), 1, "{outcomes:?}");
+    let outcome = &outcomes[0];
     assert_eq!((&outcome["ended"], &outcome["bytes"]), (&json!("complete"), &json!(answer.whole().len())));
     outcome.clone()
 }

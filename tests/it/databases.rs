@@ -544,7 +544,9 @@ async fn the_last_of_a_databases_answer_is_kept_back_until_its_outcome_is_writte
     sqlx::raw_sql("BEGIN; LOCK TABLE defect IN ACCESS EXCLUSIVE MODE").execute(&mut holder).await.unwrap();
     let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
     let asked = async || (site.database.count(waits).await.ok()? == 1).then_some(());
-    let go = async || drop(sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.unwrap());
+    let go = async || {
+        sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.unwrap();
+    };
     let answer = held_back(&site.plant, QUERY, &[("millgate-purpose", "quality-analysis")], asked, go).await;
     assert!(!answer.before.is_empty(), "all but the end is passed on at once");
     assert_eq!(String::from_utf8(answer.whole()).unwrap(), expected.text());

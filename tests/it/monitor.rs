@@ -102,7 +102,8 @@ fn ask(log: &str, state: &Path, more: &[&str]) -> (Option<i32>, Vec<String>) {
     let output = run("millgate", &[&arguments[..], more].concat()).unwrap();
     let lines = String::from_utf8(output.stdout).unwrap();
     let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let seen = lines.first().unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    assert!(!lines.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    let seen = &lines[0];
     assert_eq!((&seen["ok"], &seen["warnings"]), (&json!(true), &json!([])), "the log itself is what it was");
     let asked = lines.get(1).map(|told| {
         assert_eq!(told["warning"], Value::Null, "{told}");

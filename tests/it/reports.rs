@@ -67,7 +67,7 @@ impl Asked {
         let config = plant.configuration("asked", "countries = { networks_file = \"networks.csv\" }").unwrap();
         change("asked.toml", "policies = \"policies/base\"", "policies = [\"policies/base\", \"own\"]");
         let random: audit::Random = Arc::new(runtime::random::fill);
-        let options = LogOptions::new(&at("asked"), "munich.example/asked", Arc::new(SystemClock), random);
+        let options = LogOptions::new(at("asked"), "munich.example/asked", Arc::new(SystemClock), random);
         let (log, _) = Log::open(options).await.unwrap();
         three_weeks_ago(&log).await;
         log.close().await;
