@@ -141,7 +141,7 @@ async fn published_files_that_become_read_only_stop_nobody_and_are_made_up_for_a
     answered(&facts).await;
     wait::until("a checkpoint", async || checkpoint()).await.unwrap();
 
-    apart.until("mount -o remount,ro \"$1\"", &[&published]).await;
+    apart.until("mount -o remount,bind,ro \"$1\"", &[&published]).await;
     let before = checkpoint();
     answered(&facts).await;
     let failures = wait::until("a round that fails", async || {
@@ -152,15 +152,15 @@ async fn published_files_that_become_read_only_stop_nobody_and_are_made_up_for_a
     });
     failures.await.unwrap();
     assert_eq!(checkpoint(), before);
-    apart.until("mount -o remount,rw \"$1\"", &[&published]).await;
+    apart.until("mount -o remount,bind,rw \"$1\"", &[&published]).await;
     wait::until("a later checkpoint", async || (checkpoint() > before).then_some(())).await.unwrap();
     stop(broker).await;
 
     // The store, while nobody has it: what cannot be written is not opened.
-    apart.until("mount -o remount,ro \"$1\"", &[&log]).await;
+    apart.until("mount -o remount,bind,ro \"$1\"", &[&log]).await;
     let said = apart.does_not_serve(&config);
     assert!(said.contains("Read-only file system") || said.contains("readonly"), "{said}");
-    apart.until("mount -o remount,rw \"$1\"", &[&log]).await;
+    apart.until("mount -o remount,bind,rw \"$1\"", &[&log]).await;
     let (broker, facts) = apart.serve(&config);
     answered(&facts).await;
     stop(broker).await;

@@ -998,11 +998,13 @@ async fn after_a_failover_nothing_that_was_acknowledged_is_missing_and_the_log_g
     let file = configured_with(&plant, &primary, "standby = true\n");
     let (broker, facts) = process::serve(&file, "").unwrap();
     let callers = load(&facts, &plant);
-    wait::until("requests", async || (source.asked() >= 100).then_some(())).await.unwrap();
+    let checkpoint = plant.directory.path().join("beside/published/checkpoint");
+    let enough = async || (source.asked() >= 100 && checkpoint.exists()).then_some(());
+    wait::until("requests and a checkpoint", enough).await.unwrap();
     primary.kill();
     let mut whole = fails(broker, callers).await;
     assert!(whole.len() > 50, "{}", whole.len());
-    let signed = std::fs::read_to_string(plant.directory.path().join("beside/published/checkpoint")).unwrap();
+    let signed = std::fs::read_to_string(&checkpoint).unwrap();
 
     // A standby is no place to write before it is promoted.
     let file = configured_with(&plant, &standby, "standby = true\n");
