@@ -67,8 +67,13 @@ fn options(at: &Path, day: i64) -> LogOptions {
     LogOptions { random: Arc::new(random), clock, ..harness::options(at.join("log").as_path()) }
 }
 
+fn retention() -> Retention {
+    Retention { entries: Some(Kept { days: 60, statement: None }), ..Retention::default() }
+}
+
 async fn publisher(log: &Log, at: &Path) -> Result<Publisher, audit::PublishError> {
-    let options = PublishOptions { interval_ms: 3_600_000, ..PublishOptions::new(at.join("published")) };
+    let of_all = PublishOptions::new(at.join("published"));
+    let options = PublishOptions { interval_ms: 3_600_000, retention: retention(), ..of_all };
     Publisher::start(log, key(), options).await
 }
 
@@ -171,9 +176,8 @@ async fn lives(at: &Path) -> Result<(), String> {
     if let Err(error) = erase(&log).await {
         say(&format!("not erased: {}", said(error)));
     }
-    let entries = Some(Kept { days: 60, statement: None });
     let bounds = Bounds { published: at.join("published"), is_witnessed: false };
-    let pruned = log.prune(&Retention { entries, ..Retention::default() }, &bounds).await;
+    let pruned = log.prune(&retention(), &bounds).await;
     say(&format!("pruned {}", pruned.map_or_else(said, |minimum| minimum.to_string())));
     publish(&publisher).await;
     exchange(&log, "r3").await;
@@ -431,6 +435,8 @@ async fn any_file_call_of_a_log_that_is_erased_from_and_pruned_may_fail_and_the_
     log.seal().await;
     publisher.stop().await.unwrap();
     log.close().await;
+    // A clock that is a month ahead of the last entry would not be believed.
+    Log::open(options(at, 95)).await.unwrap().0.close().await;
     let (told, _) = scene.run(&["-D", "--seccomp-bpf", "--trace=mkdir"]).await;
     assert!(told.iter().any(|line| line == "pruned 512") && told.iter().any(|line| line == "erased"), "{told:?}");
     scene.play(goes_on).await;
