@@ -1,6 +1,6 @@
 //! Values that are taken away: what goes, what stays, what a crash leaves, and what a check of the store finds.
 
-use super::harness::{self, Home, START, Stand, StoreAt, read_all, vandalise};
+use super::harness::{self, Home, Stand, StoreAt, read_all, vandalise};
 use crate::erase::{Erased, Holds, Retention, Wanted};
 use crate::faults::{Fault, Step};
 use crate::fsck::check;
@@ -13,6 +13,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+/// 2020-11-22T19:20:00Z: PostgreSQL has a clock of its own, and nothing goes by age that is in the future there.
+const START: Timestamp = Timestamp(1_606_072_800_000);
+
 /// As [`harness::options`], with random bytes that do not come twice.
 fn options(at: &StoreAt) -> LogOptions {
     let next = AtomicU64::new(1);
@@ -20,7 +23,7 @@ fn options(at: &StoreAt) -> LogOptions {
         let digest = model::Digest::of(&next.fetch_add(1, Ordering::Relaxed).to_be_bytes());
         bytes.iter_mut().zip(digest.0).for_each(|(byte, random)| *byte = random);
     };
-    LogOptions { random: Arc::new(fill), ..harness::options(at) }
+    LogOptions { random: Arc::new(fill), clock: harness::ticking(START), ..harness::options(at) }
 }
 
 async fn open(at: &StoreAt) -> Log {

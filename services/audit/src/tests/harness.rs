@@ -30,13 +30,17 @@ impl Clock for TickingClock {
     }
 }
 
+pub fn ticking(from: Timestamp) -> Arc<TickingClock> {
+    Arc::new(TickingClock(AtomicI64::new(from.millis())))
+}
+
 fn counting_bytes() -> Random {
     let next = AtomicU8::new(1);
     Arc::new(move |bytes: &mut [u8]| bytes.iter_mut().for_each(|b| *b = next.fetch_add(1, Ordering::Relaxed)))
 }
 
 pub fn options(at: impl Into<StoreAt>) -> LogOptions {
-    let clock = Arc::new(TickingClock(AtomicI64::new(START.millis())));
+    let clock = ticking(START);
     let (dir, store) = match at.into() {
         StoreAt::Directory(dir) => (dir, None),
         StoreAt::Postgres { access, .. } => (PathBuf::new(), Some(*access)),
