@@ -150,6 +150,12 @@ pub enum PublishError {
     )]
     OtherRetention { at: u64, policy: String },
     #[error(
+        "entry {at} says that entries of this log were pruned, and {what} (`audit.legal_holds`); no checkpoint covers the entry yet. If the broker was killed after it had pruned and before it had signed the next \
+         checkpoint, and the hold came since: start it once without the hold. If not, somebody else has written to the store; nothing was signed over \
+         it, and nothing published was deleted: bring back a copy of the store from before that, or begin a new incarnation"
+    )]
+    HeldPruning { at: u64, what: String },
+    #[error(
         "entry {at} says that entries of this log were pruned, no checkpoint covers it yet, and what was published of them cannot be read \
          to hold it against; bring the published files back"
     )]

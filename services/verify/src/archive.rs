@@ -817,6 +817,9 @@ impl ArchiveReport {
         if times.is_none() {
             self.verdict.not_done(Point::Clocks, "its checkpoint was not cosigned by a quorum of the trust policy");
         }
+        if self.tree.is_none() {
+            self.verdict.not_done(Point::Clocks, "its checkpoint does not verify");
+        }
         if let Some(times) = times.filter(|_| self.tree.is_some()) {
             let size = self.tree.as_ref().map_or(0, |(size, _)| *size);
             if let Some((latest, index)) = self.latest

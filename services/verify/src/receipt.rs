@@ -120,7 +120,8 @@ pub enum NotPromised {
 pub fn compare(receipt: &Receipt, entry: &[u8]) -> Result<(), NotPromised> {
     let entry = Entry::parse(entry).map_err(|error| NotPromised::NoEntry(error.to_string()))?;
     let request = entry.text("request");
-    if request.unwrap_or_default() == receipt.request {
+    let is_none = receipt.request.is_empty() && entry.get("request").is_none();
+    if is_none || request.is_some_and(|request| !request.is_empty() && request == receipt.request) {
         return Ok(());
     }
     Err(NotPromised::OfAnotherRequest(request.map(str::to_owned)))

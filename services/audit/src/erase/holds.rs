@@ -34,7 +34,7 @@ impl Holds {
         self.0.contains(principal) || self.0.contains(organisation)
     }
 
-    pub(super) fn principals(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn principals(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str).filter(|hold| hold.contains('/'))
     }
 

@@ -4,12 +4,12 @@
 //! entry of kind `pruning`, consistent with all that is there, by which published evidence would go. So one that no signed
 //! checkpoint covers must be what this log's own broker would have written: by the policy that is configured, and of entries that
 //! are published still, under a signature, and were old enough, closed and hashed as it says. And one that is said to be covered
-//! must be. What this does **not** do: of persons who went from the directory nothing can be compared, and a pruning that is all
-//! that the policy asks for is believed, whoever wrote it.
+//! must be. What this does **not** do: of persons who went from the directory nothing can be compared (so none goes by whom nobody can
+//! tell from a person on hold), and a pruning that is all that the policy asks for is believed, whoever wrote it.
 
 use super::stretch::{Seen, Told, always_kept, parsed};
 use crate::batch::sha256;
-use crate::erase::Retention;
+use crate::erase::{Retention, held_of};
 use crate::error::ReadError;
 use crate::frames;
 use crate::publish::PublishError;
@@ -20,6 +20,7 @@ use crate::reader::Reader;
 use crate::recover::entry_bytes;
 use crate::store::CheckpointRow;
 use model::entry::{Entry, Kind};
+use model::erasure::{Held, People};
 use model::pruning::{Pruning, WIDTH};
 use model::{Digest, OrganisationId, Timestamp, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -88,13 +89,21 @@ pub(crate) async fn check_unsigned(
         number = last.0 + 1;
         leaves.extend(rows);
     }
+    let held = held_of(reader, &retention.holds).await?;
+    let is_unknown = held.references.len() < retention.holds.principals().count();
+    if let Some(said) = prunings.iter().find(|said| is_unknown && said.directory > 0) {
+        let what = String::from(
+            "somebody on hold has no name in the store any longer, and may be one of those whose names went with it",
+        );
+        return Err(PublishError::HeldPruning { at: said.index, what });
+    }
     let carried: BTreeMap<u64, Vec<u8>> = reader.carried().await?.into_iter().collect();
     let before = before.last().map(|(index, _)| *index);
     let dir = dir.to_owned();
     let compare = move || {
         let mut signed = Signed::open(dir, &note).ok_or_else(|| forged(first_at, "nothing of this log was signed"))?;
         let before = before.map(|index| signed.pruning(index)).transpose()?;
-        Compare { signed, now, leaves, carried, outcomes }.all(before, &prunings)
+        Compare { signed, now, held, leaves, carried, outcomes }.all(before, &prunings)
     };
     tokio::task::spawn_blocking(compare).await.unwrap_or(Err(PublishError::Stopped))
 }
@@ -225,6 +234,7 @@ impl Signed {
 struct Compare {
     signed: Signed,
     now: Timestamp,
+    held: Held,
     /// As the store has them.
     leaves: BTreeMap<u64, Vec<u8>>,
     carried: BTreeMap<u64, Vec<u8>>,
@@ -256,7 +266,8 @@ impl Compare {
             return bad(String::from("no signed checkpoint covers all that it says is gone"));
         }
         let today = self.now.millis().div_euclid(DAY_MS);
-        if said.before.millis().div_euclid(DAY_MS) > today - i64::from(said.days) {
+        // As far as a broker goes: whole months.
+        if said.before > Timestamp((today - i64::from(said.days)).max(0) * DAY_MS).start_of_month() {
             return bad(format!("its policy does not reach to {} yet, at {}", said.before, self.now));
         }
         let told = Told::of(said.first, self.entries(said)?, before);
@@ -315,9 +326,23 @@ impl Compare {
                     format!("the hashes in the place of entries {first} to {last} are not theirs"),
                 ));
             }
+            if let Some(index) = self.on_hold(number) {
+                let what = format!("somebody on hold takes part in entry {index}, which is one of them");
+                return Err(PublishError::HeldPruning { at: said.index, what });
+            }
             all.extend(seen);
         }
         Ok(all)
+    }
+
+    /// The first entry of a bundle in which somebody on hold takes part.
+    fn on_hold(&mut self, number: u64) -> Option<u64> {
+        if self.held.is_empty() {
+            return None;
+        }
+        let entries = self.signed.published.bundle(number).unwrap_or_default();
+        let is_held = |bytes: &[u8]| Entry::parse(bytes).map_or(true, |entry| self.held.keeps(&People::of(&entry)));
+        entries.iter().position(|bytes| is_held(bytes)).map(|at| number * WIDTH + at as u64)
     }
 
     /// The entries of a bundle; `None` when one of them is none.

@@ -1059,6 +1059,11 @@ pub async fn a_pruning_by_another_policy_than_is_configured_is_not_signed(stand:
         let said = error.to_string();
         assert!(said.contains("\"entries\":{\"days\":60") && said.contains("start it once with that policy"), "{said}");
     }
+    // Nor by whoever does not keep to a hold, on a person or on a company.
+    for hold in ["acme/anna", "acme"] {
+        let error = plant.refused(holding(60, &[hold])).await;
+        assert!(matches!(error, PublishError::HeldPruning { at, .. } if at == under), "{hold}: {error}");
+    }
     // Without what was published there is nothing to hold it against.
     let (bundle, aside) = (plant.out.path().join("tile/entries/001"), plant.out.path().join("aside"));
     std::fs::rename(&bundle, &aside).unwrap();

@@ -261,8 +261,12 @@ impl S3 {
                     return Ok(Some((checkpoint, note)));
                 }
             }
-            after = match (page.is_truncated, page.next_key_marker) {
-                (true, Some(key)) => Some((key, page.next_version_id_marker)),
+            let next = page.next_key_marker.map(|key| (key, page.next_version_id_marker));
+            if page.is_truncated && (next.is_none() || next == after) {
+                return Err(hidden("the list of its versions does not go on where it says that it does"));
+            }
+            after = match (page.is_truncated, next) {
+                (true, Some(next)) => Some(next),
                 _ if tried > 0 => {
                     let unread = unread.said();
                     return Err(hidden(&format!(
