@@ -386,6 +386,16 @@ fn options(path: &Path) -> SqliteConnectOptions {
 async fn make(dir: &Path, path: &Path, origin: &str) -> Result<(), OpenError> {
     let new = dir.join(NEW_FILE);
     let fault = |source| OpenError::File { path: new.clone(), source };
+    // It would be read into the new database, and may hold the last entries of the old one.
+    for end in ["-wal", "-journal"] {
+        let left = dir.join(format!("{DATABASE_FILE}{end}"));
+        if left.symlink_metadata().is_ok() {
+            let what = format!(
+                "it may hold the last entries of a log, whose `{DATABASE_FILE}` is not there; bring that back, or move both away"
+            );
+            return Err(OpenError::File { path: left, source: io::Error::other(what) });
+        }
+    }
     // What a start left that broke off.
     for end in ["", "-journal", "-wal", "-shm"] {
         match std::fs::remove_file(dir.join(format!("{NEW_FILE}{end}"))) {

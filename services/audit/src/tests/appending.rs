@@ -119,6 +119,23 @@ pub async fn a_second_opener_is_refused(stand: &Stand) {
 
 #[cfg(test)]
 #[tokio::test]
+async fn the_wal_of_a_database_that_is_gone_is_not_read_into_a_new_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    fill(&log, 3).await;
+    // As it is while the log is open, without the file that it belongs to.
+    let copy = tempfile::tempdir().unwrap();
+    std::fs::copy(dir.path().join("log.db-wal"), copy.path().join("log.db-wal")).unwrap();
+    log.close().await;
+    let error = Log::open(options(copy.path())).await.unwrap_err();
+    assert!(matches!(&error, OpenError::File { path, .. } if path.ends_with("log.db-wal")), "{error}");
+    assert!(!copy.path().join("log.db").exists() && copy.path().join("log.db-wal").exists());
+    std::fs::remove_file(copy.path().join("log.db-wal")).unwrap();
+    open(copy.path()).await.close().await;
+}
+
+#[cfg(test)]
+#[tokio::test]
 async fn a_log_keeps_its_origin() {
     let dir = tempfile::tempdir().unwrap();
     open(dir.path()).await.close().await;
