@@ -92,7 +92,10 @@ async fn a_quarantine_does_not_end_because_an_older_copy_was_published_again() {
     assert_eq!(guarded().await.first().map(|why| why.seen), Some(newest.size));
     assert!(Mark::read(&audit).unwrap().is_some());
     // Nor does it end with a store of that many entries that are others.
-    std::fs::remove_file(&store).unwrap();
+    for file in ["log.db", "log.db-wal", "log.db-shm"] {
+        let _ = std::fs::remove_file(audit.directory.join(file));
+    }
+    assert!(!store.exists());
     std::fs::remove_dir_all(&published).unwrap();
     let mark = std::fs::read(mark_path(&audit)).unwrap();
     while grow(&audit).await.size <= newest.size {}
