@@ -466,6 +466,10 @@ impl Entry {
     }
 }
 
+fn major(version: &str) -> &[u8] {
+    version.as_bytes().split(|byte| *byte == b'.').next().unwrap_or_default()
+}
+
 /// An entry where it lies, checked as [`Entry::parse`] checks it: for whoever looks at many and needs little of each.
 #[derive(Clone, Debug)]
 pub struct Outline<'a> {
@@ -490,14 +494,14 @@ impl<'a> Outline<'a> {
         let text =
             |raw: Option<Raw<'a>>, name: &'static str| raw.and_then(Raw::as_text).ok_or(EntryError::Member(name));
         let version = text(version, "v")?;
-        if version.split('.').next() != VERSION.split('.').next() {
+        if major(&version) != major(VERSION) {
             return Err(EntryError::Version(version.into_owned()));
         }
         let kind = Kind::parse(&text(kind, "kind")?).ok_or(EntryError::Member("kind"))?;
         let time = text(time, "time")?;
         let time = Timestamp::parse_canonical(&time).ok_or(EntryError::Member("time"))?;
         let nonce = text(nonce, "nonce")?;
-        if nonce.len() != 32 || !nonce.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        if nonce.len() != 32 || !nonce.bytes().fold(true, |hex, b| hex & matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             return Err(EntryError::Member("nonce"));
         }
         let boot = text(boot, "boot")?;

@@ -27,7 +27,7 @@ fn is_name(text: &str) -> bool {
     bytes.len() <= NAME_BYTES_MAX
         && (first.is_ascii_lowercase() || first.is_ascii_digit())
         && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.'))
-        && !text.contains("..")
+        && !bytes.windows(2).any(|two| two == b"..")
 }
 
 /// ASCII only: two subjects that look alike must be alike (no homoglyphs, no normalisation forms).

@@ -2,14 +2,27 @@
 
 use super::{DEPTH_MAX, INTEGER_MAX, NotCanonical};
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// The text of one value, which is canonical.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Raw<'a>(&'a str);
+#[derive(Clone, Copy, Debug)]
+pub struct Raw<'a> {
+    text: &'a str,
+    /// There is no backslash in it, nor in what it was read with.
+    is_plain: bool,
+}
+
+impl PartialEq for Raw<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Raw<'_> {}
 
 impl Default for Raw<'_> {
     fn default() -> Self {
-        Self("{}")
+        Self { text: "{}", is_plain: true }
     }
 }
 
@@ -17,9 +30,18 @@ impl Default for Raw<'_> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RawObject<'a> {
     whole: Raw<'a>,
-    members: Vec<(&'a str, Raw<'a>)>,
+    members: Vec<Member>,
     /// No key is spelt otherwise than it reads.
     is_plain: bool,
+}
+
+/// Where a member lies in its object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Member {
+    /// Of its key.
+    head: u64,
+    key: Range<usize>,
+    value: Range<usize>,
 }
 
 /// Members that most objects of an entry have room for.
@@ -32,17 +54,17 @@ impl<'a> Raw<'a> {
         let mut reader = Reader::new(bytes)?;
         let read = reader.value(0);
         reader.end(read)?;
-        Ok(Self(reader.text))
+        Ok(reader.raw)
     }
 
     /// As it lies there.
     pub fn as_str(self) -> &'a str {
-        self.0
+        self.text
     }
 
     pub fn as_text(self) -> Option<Cow<'a, str>> {
-        let inner = self.0.strip_prefix('"')?.strip_suffix('"')?;
-        if !inner.bytes().fold(false, |found, byte| found | (byte == b'\\')) {
+        let inner = self.text.strip_prefix('"')?.strip_suffix('"')?;
+        if self.is_plain || !has_backslash(inner.as_bytes()) {
             return Some(Cow::Borrowed(inner));
         }
         match super::tree(self) {
@@ -52,11 +74,11 @@ impl<'a> Raw<'a> {
     }
 
     pub fn as_int(self) -> Option<i64> {
-        self.0.parse().ok()
+        self.text.parse().ok()
     }
 
     pub fn as_bool(self) -> Option<bool> {
-        match self.0 {
+        match self.text {
             "true" => Some(true),
             "false" => Some(false),
             _ => None,
@@ -65,23 +87,32 @@ impl<'a> Raw<'a> {
 
     /// `None` for what is no object.
     pub fn object(self) -> Option<RawObject<'a>> {
-        if !self.0.starts_with('{') {
+        if !self.text.starts_with('{') {
             return None;
         }
         let mut members = Vec::with_capacity(MEMBERS / 2);
-        let is_plain = Reader::again(self).object(0, |key, value| members.push((key, value))).ok()?;
+        let is_plain = Reader::again(self).object(0, |member| members.push(member)).ok()?;
         Some(RawObject { whole: self, members, is_plain })
     }
 
     /// `None` for what is no array.
     pub fn items(self) -> Option<Vec<Raw<'a>>> {
-        if !self.0.starts_with('[') {
+        if !self.text.starts_with('[') {
             return None;
         }
         let mut items = Vec::new();
-        Reader::again(self).array(0, |item| items.push(item)).ok()?;
+        Reader::again(self).array(0, |item| items.push(self.part(item))).ok()?;
         Some(items)
     }
+
+    fn part(self, range: Range<usize>) -> Self {
+        Self { text: self.text.get(range).unwrap_or_default(), ..self }
+    }
+}
+
+/// In one pass without branches.
+fn has_backslash(bytes: &[u8]) -> bool {
+    bytes.iter().fold(false, |found, byte| found | (*byte == b'\\'))
 }
 
 impl<'a> RawObject<'a> {
@@ -93,18 +124,17 @@ impl<'a> RawObject<'a> {
         let mut reader = Reader::new(bytes)?;
         let mut members = Vec::with_capacity(MEMBERS);
         let read = match reader.peek() {
-            Some(b'{') => reader.object(0, |key, value| members.push((key, value))),
+            Some(b'{') => reader.object(0, |member| members.push(member)),
             _ => reader.value(0).map(|()| true),
         };
         let is_plain = reader.end(read)?;
-        Ok(Self { whole: Raw(reader.text), members, is_plain })
+        Ok(Self { whole: reader.raw, members, is_plain })
     }
 
     pub fn get(&self, key: &str) -> Option<Raw<'a>> {
         // They are sorted by what they read, which is not always how they are spelt.
-        let first = key.as_bytes().first();
-        let is_it = |name: &str| name.as_bytes().first() == first && name == key;
-        self.members.iter().find(|(name, _)| is_it(name)).map(|(_, value)| *value)
+        let head = head(key.as_bytes(), 0..key.len());
+        self.members.iter().find(|member| self.is(member, head, key)).map(|member| self.value(member))
     }
 
     /// Several at once, each where its key is, in one pass over both. `keys` ascend.
@@ -116,10 +146,25 @@ impl<'a> RawObject<'a> {
         let mut found = [None; N];
         let mut members = self.members.iter().peekable();
         for (key, place) in keys.iter().zip(&mut found) {
-            while members.next_if(|(name, _)| is_before(name, key)).is_some() {}
-            *place = members.next_if(|(name, _)| name == key).map(|(_, value)| *value);
+            let head = head(key.as_bytes(), 0..key.len());
+            let is_passed =
+                |member: &Member| member.head < head || member.head == head && is_before(self.key(member), key);
+            while members.next_if(|member| is_passed(member)).is_some() {}
+            *place = members.next_if(|member| self.is(member, head, key)).map(|member| self.value(member));
         }
         found
+    }
+
+    fn is(&self, member: &Member, head: u64, key: &str) -> bool {
+        member.head == head && self.key(member) == key
+    }
+
+    fn key(&self, member: &Member) -> &'a str {
+        self.whole.part(member.key.clone()).text
+    }
+
+    fn value(&self, member: &Member) -> Raw<'a> {
+        self.whole.part(member.value.clone())
     }
 
     /// All of it.
@@ -132,14 +177,42 @@ impl<'a> RawObject<'a> {
     }
 }
 
+/// The first eight bytes of a key as one number, the first of them highest and zeros where it is shorter: keys whose heads differ
+/// sort as these do, because no byte of a key is zero.
+fn head(bytes: &[u8], key: Range<usize>) -> u64 {
+    let rest = bytes.get(key.start..).unwrap_or_default();
+    let word = match rest.first_chunk() {
+        Some(word) => u64::from_be_bytes(*word),
+        None => rest.iter().rev().fold(0, |word, byte| word >> 8 | u64::from(*byte) << 56),
+    };
+    let bits = u32::try_from(8 * key.len().min(8)).unwrap_or(64);
+    word & !u64::MAX.checked_shr(bits).unwrap_or(0)
+}
+
 /// In words. It is where the reader stands, and small, because every string may have one.
 type Problem = &'static str;
 
 struct Reader<'a> {
-    text: &'a str,
+    raw: Raw<'a>,
     at: usize,
     /// Keys need not be looked at for what is not ASCII.
     is_ascii: bool,
+    /// The block that was looked at last for bytes that end or escape a string, and which of its bytes do.
+    block: usize,
+    specials: u64,
+}
+
+/// Bytes looked at together: one bit of a word each.
+const BLOCK: usize = 64;
+
+/// Which bytes do not stand for themselves in a string. Written so that it is compiled to a few vector instructions: an entry
+/// has a hundred strings, and a call for each costs more than their bytes.
+fn specials(block: &[u8; BLOCK]) -> u64 {
+    let flags = block.map(|byte| u8::from(byte == b'"') | u8::from(byte == b'\\'));
+    let (words, _) = flags.as_chunks::<8>();
+    // The factor moves the lowest bit of each of eight bytes to its place in the highest byte; no two of its products meet.
+    let bits = words.iter().map(|word| u64::from_le_bytes(*word).wrapping_mul(0x0102_0408_1020_4080) >> 56);
+    (0..).step_by(8).zip(bits).fold(0, |all, (at, bits)| all | bits << at)
 }
 
 impl<'a> Reader<'a> {
@@ -152,23 +225,28 @@ impl<'a> Reader<'a> {
             let offset = bytes.iter().position(|b| *b < 0x20).unwrap_or(0);
             return Err(NotCanonical { problem: "not in canonical spelling", offset });
         }
-        Ok(Self { is_ascii: text.is_ascii(), ..Self::again(Raw(text)) })
+        let raw = Raw { text, is_plain: !has_backslash(bytes) };
+        Ok(Self { is_ascii: text.is_ascii(), ..Self::again(raw) })
     }
 
     /// Of a part of what was read.
     fn again(raw: Raw<'a>) -> Self {
-        Self { text: raw.0, at: 0, is_ascii: true }
+        Self { raw, at: 0, is_ascii: true, block: usize::MAX, specials: 0 }
+    }
+
+    fn bytes(&self) -> &'a [u8] {
+        self.raw.text.as_bytes()
     }
 
     /// What was read, if that was all.
     fn end<T>(&self, read: Result<T, Problem>) -> Result<T, NotCanonical> {
         let read =
-            read.and_then(|read| if self.at == self.text.len() { Ok(read) } else { Err("text after the value") });
+            read.and_then(|read| if self.at == self.raw.text.len() { Ok(read) } else { Err("text after the value") });
         read.map_err(|problem| NotCanonical { problem, offset: self.at })
     }
 
     fn peek(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
+        self.bytes().get(self.at).copied()
     }
 
     fn take(&mut self, byte: u8) -> bool {
@@ -178,13 +256,38 @@ impl<'a> Reader<'a> {
     }
 
     /// Where the next byte is that does not stand for itself in a string.
-    fn special(&self) -> Option<usize> {
-        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-        memchr::memchr2(b'"', b'\\', rest).map(|found| self.at + found)
+    fn special(&mut self) -> Option<usize> {
+        let mut at = self.at;
+        loop {
+            let block = at / BLOCK;
+            if self.block != block {
+                self.look_at(block)?;
+            }
+            let ahead = self.specials >> (at % BLOCK);
+            if ahead != 0 {
+                return Some(at + ahead.trailing_zeros() as usize);
+            }
+            at = (block + 1) * BLOCK;
+        }
+    }
+
+    /// `None` behind the end.
+    fn look_at(&mut self, block: usize) -> Option<()> {
+        let rest = self.bytes().get(block * BLOCK..).filter(|rest| !rest.is_empty())?;
+        self.specials = match rest.first_chunk() {
+            Some(whole) => specials(whole),
+            None => {
+                let mut padded = [0; BLOCK];
+                padded.iter_mut().zip(rest).for_each(|(to, byte)| *to = *byte);
+                specials(&padded)
+            }
+        };
+        self.block = block;
+        Some(())
     }
 
     fn word(&mut self, word: &str) -> Result<(), Problem> {
-        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        let rest = self.bytes().get(self.at..).unwrap_or_default();
         if !rest.starts_with(word.as_bytes()) {
             return Err("unknown word");
         }
@@ -192,16 +295,12 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn since(&self, from: usize) -> Raw<'a> {
-        Raw(self.text.get(from..self.at).unwrap_or_default())
-    }
-
     fn value(&mut self, depth: usize) -> Result<(), Problem> {
         if depth > DEPTH_MAX {
             return Err("nested too deeply");
         }
         match self.peek() {
-            Some(b'{') => self.object(depth, |_, _| ()).map(drop),
+            Some(b'{') => self.object(depth, |_| ()).map(drop),
             Some(b'[') => self.array(depth, |_| ()),
             Some(b'"') => self.string().map(drop),
             Some(b'-' | b'0'..=b'9') => self.integer(),
@@ -213,30 +312,36 @@ impl<'a> Reader<'a> {
     }
 
     /// Whether every key is spelt as it reads.
-    fn object(&mut self, depth: usize, mut member: impl FnMut(&'a str, Raw<'a>)) -> Result<bool, Problem> {
+    fn object(&mut self, depth: usize, mut member: impl FnMut(Member)) -> Result<bool, Problem> {
         self.at += 1;
         if self.take(b'}') {
             return Ok(true);
         }
-        let (mut last, mut is_plain): (Option<&str>, _) = (None, true);
+        let (mut last, mut is_plain): (Option<(u64, Range<usize>)>, _) = (None, true);
         loop {
             let from = self.at + 1;
             is_plain &= self.string()?;
-            let key = self.text.get(from..self.at - 1).unwrap_or_default();
-            if !self.is_ascii && !key.is_ascii() {
+            let key = from..self.at - 1;
+            if !self.is_ascii && !self.bytes().get(key.clone()).is_some_and(<[u8]>::is_ascii) {
                 return Err("key is not ASCII");
             }
-            let follows = |last| if is_plain { is_before(last, key) } else { unescaped(last) < unescaped(key) };
-            if !last.is_none_or(follows) {
+            let head = head(self.bytes(), key.clone());
+            if let Some((before, last)) = last
+                && !(is_plain && before < head)
+                && !self.follows(last, key.clone(), is_plain)
+            {
                 return Err("keys not sorted or not unique");
             }
-            last = Some(key);
+            last = Some((head, key.clone()));
             if !self.take(b':') {
                 return Err("expected `:`");
             }
             let from = self.at;
-            self.value(depth + 1)?;
-            member(key, self.since(from));
+            match self.peek() {
+                Some(b'"') if depth < DEPTH_MAX => drop(self.string()?),
+                _ => self.value(depth + 1)?,
+            }
+            member(Member { head, key, value: from..self.at });
             if self.take(b'}') {
                 return Ok(is_plain);
             }
@@ -246,7 +351,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn array(&mut self, depth: usize, mut item: impl FnMut(Raw<'a>)) -> Result<(), Problem> {
+    /// Whether a key sorts behind the one before it.
+    fn follows(&self, last: Range<usize>, key: Range<usize>, is_plain: bool) -> bool {
+        let [last, key] = [last, key].map(|key| self.raw.part(key).text);
+        if is_plain { is_before(last, key) } else { unescaped(last) < unescaped(key) }
+    }
+
+    fn array(&mut self, depth: usize, mut item: impl FnMut(Range<usize>)) -> Result<(), Problem> {
         self.at += 1;
         if self.take(b']') {
             return Ok(());
@@ -254,7 +365,7 @@ impl<'a> Reader<'a> {
         loop {
             let from = self.at;
             self.value(depth + 1)?;
-            item(self.since(from));
+            item(from..self.at);
             if self.take(b']') {
                 return Ok(());
             }
@@ -265,7 +376,7 @@ impl<'a> Reader<'a> {
     }
 
     fn integer(&mut self) -> Result<(), Problem> {
-        let rest = self.text.get(self.at..).unwrap_or_default();
+        let rest = self.raw.text.get(self.at..).unwrap_or_default();
         let length = rest.bytes().take_while(|b| matches!(b, b'-' | b'0'..=b'9')).count();
         let text = rest.get(..length).unwrap_or_default();
         let digits = text.strip_prefix('-').unwrap_or(text);
@@ -301,7 +412,7 @@ impl<'a> Reader<'a> {
             match self.peek() {
                 Some(b'"' | b'\\' | b'b' | b't' | b'n' | b'f' | b'r') => self.at += 1,
                 Some(b'u') => {
-                    let digits = self.text.get(self.at + 1..self.at + 5).ok_or("bad escape")?;
+                    let digits = self.raw.text.get(self.at + 1..self.at + 5).ok_or("bad escape")?;
                     let code = digits.strip_prefix("00").and_then(|hex| super::unhex(hex)?.first().copied());
                     let has_its_own = |b: u8| matches!(b, 0x08 | 0x09 | 0x0a | 0x0c | 0x0d);
                     if !code.is_some_and(|b| b < 0x20 && !has_its_own(b)) {
@@ -317,14 +428,12 @@ impl<'a> Reader<'a> {
 
 /// Whether one key sorts before another; both are spelt as they read.
 fn is_before(one: &str, other: &str) -> bool {
-    // Most differ in one of the first bytes, sooner than a call would be made.
-    let mut pairs = one.bytes().zip(other.bytes());
-    pairs.find(|(a, b)| a != b).map_or(one.len() < other.len(), |(a, b)| a < b)
+    one.as_bytes() < other.as_bytes()
 }
 
 /// What stands between the quotes of a canonical string.
 fn unescaped(inner: &str) -> String {
-    match super::tree(Raw(&format!("\"{inner}\""))) {
+    match super::tree(Raw { text: &format!("\"{inner}\""), is_plain: false }) {
         Ok(super::Value::Text(text)) => text,
         _ => String::new(),
     }
