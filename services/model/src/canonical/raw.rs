@@ -524,6 +524,21 @@ mod tests {
     }
 
     #[test]
+    fn keys_that_begin_alike_are_told_apart_and_sorted() {
+        let keys = ["", "a", "aaaaaaa", "aaaaaaaa", "aaaaaaaaa", "aaaaaaaab", "aaaaaaab", "b"];
+        let members = keys.iter().zip(0..).map(|(key, n)| (*key, Value::int(n)));
+        let bytes = Value::object(members).encode();
+        let raw = RawObject::read(&bytes).unwrap();
+        assert_eq!(raw.several(keys).map(|value| value.and_then(Raw::as_int)), std::array::from_fn(|n| Some(n as i64)));
+        assert_eq!(raw.several(["aaaaaa", "aaaaaaaaaa", "aaaaaaac"]), [None; 3]);
+        for (one, other) in keys.iter().flat_map(|one| keys.iter().map(move |other| (one, other))) {
+            let text = format!("{{\"{one}\":1,\"{other}\":2}}");
+            assert_eq!(RawObject::read(text.as_bytes()).is_ok(), one < other, "{text}");
+            assert_eq!(is_canonical(text.as_bytes()), one < other, "{text}");
+        }
+    }
+
+    #[test]
     fn keys_are_compared_as_they_read_and_not_as_they_are_spelt() {
         let object = Value::object([("a\n", Value::int(1)), ("a!", Value::int(2)), ("a\\", Value::int(3))]);
         let bytes = object.encode();
