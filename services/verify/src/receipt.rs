@@ -1,10 +1,11 @@
 //! The check of a receipt: does it bind the log, and has the log kept the promise?
 //!
 //! A promise is broken for everybody to see by another entry in the place of the promised one, by an entry of another request
-//! than the receipt says, and by a checkpoint that witnesses cosigned when it had to cover the entry and does not. That there is
-//! no proof when the time is over says the same to whoever has asked for one.
+//! than the receipt says, and by a checkpoint that witnesses cosigned when it had to cover the entry and does not, if no quorum
+//! can have cosigned another one in time without any of these. That there is no proof when the time is over says the same to
+//! whoever has asked for one.
 
-use crate::findings::printable;
+use crate::findings::{printable, worded};
 use crate::report::{Finding, cosigned_json, cosigned_lines, count, signed_lines};
 use crate::verdict::Point;
 use model::Timestamp;
@@ -38,7 +39,7 @@ pub struct ReceiptReport {
     /// The log has signed that another entry stands there, or that this entry is of another request than it is: evidence
     /// against whoever holds its key, or its keys.
     pub is_contradicted: bool,
-    /// A checkpoint that does not cover the entry was cosigned when one had to.
+    /// A checkpoint that does not cover the entry was cosigned when one had to, by witnesses of whom every quorum has one.
     pub is_left_out: bool,
     /// For how many milliseconds a proof could have been shown that was not.
     pub overdue_ms: Option<i64>,
@@ -134,11 +135,11 @@ fn millis(seconds: u64) -> i64 {
 
 impl ReceiptReport {
     fn finding(&mut self, what: impl Into<String>) {
-        self.findings.push(Finding { check: Point::Receipt, what: printable(&what.into()), entries: None });
+        self.findings.push(Finding { check: Point::Receipt, what: worded(&what.into()), entries: None });
     }
 
     fn warning(&mut self, what: impl Into<String>) {
-        self.warnings.push(Finding { check: Point::Receipt, what: printable(&what.into()), entries: None });
+        self.warnings.push(Finding { check: Point::Receipt, what: worded(&what.into()), entries: None });
     }
 
     fn redeem(&mut self, proof: &Evidence, keys: &[VerifierKey], policy: &TrustPolicy) {
@@ -208,7 +209,8 @@ impl ReceiptReport {
     }
 
     /// Does it leave the entry out when one had to cover it? Only cosignatures tell when a checkpoint was there; and a witness
-    /// that nobody has asked for long cosigns an old one for whoever brings it, so that a quorum must have.
+    /// that nobody has asked for long cosigns an old one for whoever brings it, so that a quorum must have, and one without which
+    /// there is none: where two quorums need not share a witness, another may have cosigned what the plant did in time.
     fn hold_against(&mut self, note: &str, at: Timestamp, keys: &[VerifierKey], policy: &TrustPolicy) {
         let (checkpoint, signers) = match Checkpoint::open_any(note, keys) {
             Ok(opened) => opened,
@@ -237,6 +239,17 @@ impl ReceiptReport {
         let early: Vec<(String, u64)> = self.cosigned.iter().filter(in_time).cloned().collect();
         if policy.is_met(&early) {
             return self.warning(format!("{has} and is from later, but the one of the proof was cosigned in time"));
+        }
+        if !policy.needs_one_of(&late) {
+            // The plant may have had one in time, by those who have nothing to do with this one.
+            let others = policy.witnesses.iter().filter(|one| late.iter().all(|(name, _)| *name != one.name));
+            let others: Vec<String> = others.map(|one| format!("`{}`", one.name)).collect();
+            return self.warning(format!(
+                "{has} and leaves entry {index} out, and a quorum cosigned it after the time, but that proves nothing yet: quorums of \
+                 this policy need not share a witness, and without these {} can have cosigned one in time that has the entry. Ask them: it \
+                 is proof once enough of them have cosigned this one, too, or by a policy whose quorums overlap",
+                others.join(", ")
+            ));
         }
         self.is_left_out = true;
         let since = late.iter().map(|(_, seconds)| millis(*seconds).saturating_sub(by_ms)).max().unwrap_or_default();
@@ -591,6 +604,44 @@ mod tests {
         let foreign = cosign(&checkpoint(&entries[..7], &key(2)), &[(&a, LATE), (&b, LATE)]);
         let told = held(&foreign, None, &policy);
         assert!(!told.is_broken() && told.findings[0].what.contains("none of this log"), "{told}");
+    }
+
+    /// An honest plant had its checkpoint cosigned by one of two witnesses, in time; somebody brings an old one to the other.
+    #[test]
+    fn a_quorum_that_need_not_share_a_witness_with_another_proves_nothing_against_a_plant() {
+        let entries = entries();
+        let text = receipt(&entries);
+        let (three, [a, b, c]) = watched();
+        let of = |quorum: &str| {
+            let text = three.to_text();
+            let lines = text.lines().filter(|line| line.starts_with("log ") || line.starts_with("witness "));
+            TrustPolicy::parse(&format!("{}\n{quorum}\n", lines.collect::<Vec<_>>().join("\n"))).unwrap()
+        };
+        let without = checkpoint(&entries[..7], &key(1));
+        let held = |cosigned: &[(&CosigningKey, u64)], quorum: &str| {
+            let note = cosign(&without, cosigned);
+            let shown = Shown { proof: None, checkpoint: Some(&note), at: Timestamp(BY_MS + 3_600_000) };
+            check(&text, shown, &of(quorum)).unwrap()
+        };
+        for (quorum, cosigned, broken) in [
+            ("group g any w1 w2\nquorum g", &[(&a, LATE)][..], false),
+            // Nobody is left who can have cosigned another one in time.
+            ("group g any w1 w2\nquorum g", &[(&a, LATE), (&b, LATE)], true),
+            ("group g any w1 w2 w3\nquorum g", &[(&a, LATE), (&b, LATE)], false),
+            ("group x any w1 w2\ngroup g all x w3\nquorum g", &[(&a, LATE), (&c, LATE)], true),
+            ("quorum w1", &[(&a, LATE)], true),
+        ] {
+            let told = held(cosigned, quorum);
+            assert_eq!((told.is_left_out, told.is_broken()), (broken, broken), "{quorum}: {told}");
+            assert!(!told.is_ok() && told.overdue_ms.is_some(), "{quorum}: {told}");
+            let asks =
+                told.warnings.iter().any(|warning| warning.what.contains("quorums of this policy need not share"));
+            assert_eq!(asks, !broken, "{quorum}: {told}");
+        }
+        let told = held(&[(&a, LATE)], "group g any w1 w2 w3\nquorum g");
+        let said = &told.warnings[0].what;
+        assert!(said.contains("without these `w2`, `w3` can have cosigned one in time"), "{said}");
+        assert!(said.ends_with("by a policy whose quorums overlap"), "{said}");
     }
 
     #[test]
