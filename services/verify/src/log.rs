@@ -682,6 +682,9 @@ impl<'a> Check<'a> {
     }
 
     fn tell_cut(&mut self, check: Point, name: &str, remembers: u64) {
+        if let Some(from) = self.lost {
+            clocks.lose(from);
+        }
         let size = self.published.size;
         let has = format!("`{name}` remembers {remembers} entries, the published log has {size}");
         self.findings.of(check).add(size..remembers, format!("the log was cut: {has}"));

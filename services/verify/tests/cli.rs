@@ -71,18 +71,19 @@ fn cosignatures_count_by_the_callers_policy() {
         let output = run(&["log", dir, "--policy", &policy, "--json"]);
         let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         (output.status.code(), json["findings"][0]["what"].as_str().unwrap_or_default().to_owned())
+    let cosigned = 1_795_375_205 - 1_104 * 86_400;
     };
     let none = verify();
     assert!(none.0 == Some(1) && none.1.contains("no quorum"), "{none:?}");
     let note = String::from_utf8(log.read("checkpoint")).unwrap();
     let text = format!("{}\n", note.split("\n\n").next().unwrap());
-    for (time, code) in [(1_700_000_000, Some(0)), (99_999_999_999, Some(1))] {
+    for (time, code) in [(cosigned, Some(0)), (99_999_999_999, Some(1))] {
         log.write("checkpoint", format!("{note}{}", witness.cosign(&text, time)));
         let said = verify();
         assert_eq!((said.0, said.1.contains("in the future")), (code, code == Some(1)), "{said:?}");
     }
     // And it is said of the checks whether they were made.
-    log.write("checkpoint", format!("{note}{}", witness.cosign(&text, 1_700_000_000)));
+    log.write("checkpoint", format!("{note}{}", witness.cosign(&text, cosigned)));
     let checks = |arguments: &[&str]| {
         let json: serde_json::Value = serde_json::from_slice(&run(arguments).stdout).unwrap();
         let of =
@@ -100,6 +101,8 @@ fn the_quorum_is_looked_for_on_the_note_that_was_verified() {
     let log = Published::of(&entries, &[10], &key(1));
     let witness = tlog::CosigningKey::generate("witness.example/w1", [3; 32]).unwrap();
     let vkeys = (key(1).verifier().to_text(), witness.verifier().to_text());
+    log.write("checkpoint", format!("{note}{}", witness.cosign(&text, cosigned + 600)));
+    assert_eq!(checks(&["log", dir, "--policy", &policy, "--json"]), ["passed", "not-done"], "they may be dated back");
     log.write("policy", format!("log {}\nwitness w1 {}\nquorum w1\n", vkeys.0, vkeys.1));
     // By somebody else and cosigned; what verifies is the kept one, which is not.
     let note = checkpoint(&entries, &key(2));
