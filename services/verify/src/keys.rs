@@ -23,7 +23,8 @@ use std::fmt;
 use tlog::note::{Note, NoteError};
 use tlog::{Checkpoint, CheckpointError, VerifierKey};
 
-/// More than any log changes its keys; a hostile one could have one per entry.
+/// More than any log changes its keys; a hostile one could have one per entry. Each names two keys, and of all that is kept of
+/// them, from look to look too, none is more.
 const CHANGES_MAX: usize = 1_000;
 /// Keys of one sort that are printed.
 const PRINTED_MAX: usize = 20;
@@ -100,7 +101,7 @@ pub struct KeyRing {
     absent: Vec<(VerifierKey, u64)>,
     /// What entries say of keys is known only as far as it was carried forward.
     pruned: bool,
-    /// Entries that speak of keys.
+    /// Entries that speak of keys, since the log began or a watch of it.
     changes: usize,
 }
 
@@ -170,11 +171,16 @@ impl KeyRing {
         if key.name() != self.name() || signer.name() != self.name() {
             return findings.add(at, "speaks of the key of another log");
         }
-        self.changes += 1;
-        // What an earlier look has kept counts as well.
-        if self.changes.max(self.retired.len()).max(self.announced.len()) > CHANGES_MAX {
-            return findings.add(at, format!("more than {CHANGES_MAX} changes of keys"));
+        if self.changes >= CHANGES_MAX {
+            return findings.add(
+                at,
+                format!(
+                    "more than {CHANGES_MAX} changes of keys, which no log has: what it says of keys from here on is not followed. Ask its \
+                     operator why, and begin anew with keys that you trust"
+                ),
+            );
         }
+        self.changes += 1;
         self.named.iter_mut().for_each(|named| named.extend([*key.as_bytes(), *signer.as_bytes()]));
         if !self.earlier.contains(signer) {
             self.earlier.push(signer.clone());
@@ -430,6 +436,7 @@ impl KeyRing {
             "signed": alone(&self.signed),
             "absent": absent.collect::<Vec<_>>(),
             "pruned": self.pruned,
+            "changes": self.changes,
         })
     }
 
@@ -461,7 +468,11 @@ impl KeyRing {
             }
             None => None,
         };
-        Some(Self { learned, retired, announced, named, first, signed, absent, pruned, ..Self::new(given) })
+        // At the least as many as there must have been, where a version of before did not count them.
+        let told = retired.len().max(announced.len()).max(named.as_ref().map_or(0, |named| named.len().div_ceil(2)));
+        let changes = value.get("changes").and_then(Value::as_u64).and_then(|changes| usize::try_from(changes).ok());
+        let changes = changes.unwrap_or(0).max(told);
+        Some(Self { learned, retired, announced, named, first, signed, absent, pruned, changes, ..Self::new(given) })
     }
 }
 

@@ -253,7 +253,10 @@ fn hostile_entries_about_keys_cost_no_more_than_their_number() {
     let (told, _) = findings.finish();
     assert_eq!(
         told.iter().map(Finding::to_string).collect::<Vec<_>>(),
-        ["entries 1000 to 2999: more than 1000 changes of keys"]
+        [
+            "entries 1000 to 2999: more than 1000 changes of keys, which no log has: what it says of keys from here on is not followed. Ask \
+             its operator why, and begin anew with keys that you trust"
+        ]
     );
 }
 
