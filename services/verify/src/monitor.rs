@@ -13,7 +13,7 @@
 //!
 //! After a look that does not pass points 1 to 3 the last good one stays what the next begins with: nothing that
 //! contradicts it is ever taken over. What is wrong with entries that are taken over stays told, look after look, until
-//! somebody acknowledges it. Two notes of one size with different roots prove by themselves that two histories were signed.
+//! somebody acknowledges it. A log that is kept back as a whole is unreachable, and silent once that lasts. Two notes of one size with different roots prove by themselves that two histories were signed.
 //!
 //! What this does **not** do: it has no network (the caller fetches), and hash tiles are looked at only where a watch begins
 //! in the middle. [`crate::log`] checks everything that is published.
@@ -22,7 +22,7 @@ use crate::bundle::Bundle;
 use crate::checkpoints::NOTE_BYTES_MAX;
 use crate::clocks::{CLOCKS_DIFFER_MS, Cosigned};
 use crate::facts::Facts;
-use crate::findings::Findings;
+use crate::findings::{Findings, worded};
 use crate::keys::{Event, KeyRing};
 use crate::pruned;
 use crate::report::Finding;
@@ -44,8 +44,10 @@ const FILE_BYTES_MAX: usize = 256 * (2 + 65_535);
 const SAMPLES_MAX: usize = 3;
 /// More entries than any log writes between two looks, or a watch begins with: a checkpoint can claim any number.
 const NEW_MAX: u64 = 200_000_000;
-/// Findings that are kept until somebody acknowledges them.
+/// Findings that are kept until somebody acknowledges them, and what is kept in the place of more.
 const UNRESOLVED_MAX: usize = 100;
+const UNRESOLVED_MORE: &str =
+    "more was found than is kept: before you acknowledge it, check the whole log with `millgate-verify log`";
 
 /// Where published files come from.
 pub trait Files {
@@ -74,7 +76,8 @@ pub struct Seen {
     note: String,
     range: CompactRange,
     rules: Rules,
-    /// The time of the last entry, or when a watch began in the middle.
+    /// The time of the last entry, or when a watch began. Never one that was yet to come when it was seen: whoever can date an entry
+    /// ahead must not be believed to be busy until then.
     latest: Option<Timestamp>,
     /// Findings about entries that were taken over.
     unresolved: Vec<String>,
@@ -114,7 +117,10 @@ pub struct Look {
     pub open: u64,
     pub cosigned: Vec<(String, u64)>,
     pub findings: Vec<Finding>,
+    /// Findings beyond those that are listed.
+    pub findings_left_off: u64,
     pub warnings: Vec<Finding>,
+    pub warnings_left_off: u64,
     pub contradiction: Option<Contradiction>,
     /// What earlier looks found in entries that were taken over, and nobody has acknowledged.
     pub unresolved: Vec<String>,
@@ -141,7 +147,9 @@ impl Look {
             "open": self.open,
             "cosigned": crate::report::cosigned_json(&self.cosigned),
             "findings": self.findings.iter().map(Finding::to_json).collect::<Vec<_>>(),
+            "findings_left_off": self.findings_left_off,
             "warnings": self.warnings.iter().map(Finding::to_json).collect::<Vec<_>>(),
+            "warnings_left_off": self.warnings_left_off,
             "unresolved": self.unresolved,
             "unreachable": self.unreachable,
             "first": self.is_first,
@@ -152,6 +160,13 @@ impl Look {
 /// Why there is nothing to look at. Not held against the log: a network can be down.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreachable(pub String);
+
+impl Unreachable {
+    /// Whoever is asked for a file chooses the words in which it is refused.
+    fn file(name: &str, why: &str) -> Self {
+        Self(worded(&format!("`{name}`: {why}")))
+    }
+}
 
 impl std::fmt::Display for Unreachable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -179,14 +194,20 @@ impl Seen {
     /// that have signed it.
     ///
     /// # Errors
-    /// When it is not signed by the key, or by the last of several, or its hash tiles are not there.
+    /// When it is not signed by the key, or by the last of several, or not cosigned as the policy asks, or its hash tiles are not
+    /// there.
     pub fn from_now(watch: &Watch, files: &mut dyn Files, clock: &dyn Clock) -> Result<Self, Unreachable> {
         let mut keys = KeyRing::new(&watch.given());
         let (note, checkpoint) = match published(&keys, files)? {
             Ok(published) => published,
-            Err(why) => return Err(Unreachable(format!("`checkpoint`: {why}"))),
+            Err(why) => return Err(Unreachable::file("checkpoint", &why)),
         };
-        keys.begin_at(&note, checkpoint.size).map_err(|why| Unreachable(format!("`checkpoint`: {why}")))?;
+        keys.begin_at(&note, checkpoint.size).map_err(|why| Unreachable::file("checkpoint", &why))?;
+        // What is begun with is never given up for anything else, so it must not be what nobody else has.
+        if !watch.policy.is_met(&watch.policy.cosigned(&note)) {
+            let why = "it does not have the quorum of witnesses that the policy asks for, and a watch begins with none that lacks it";
+            return Err(Unreachable::file("checkpoint", why));
+        }
         let signers = keys.signers(&note);
         let mut range = CompactRange::new();
         for (level, index) in tlog::range::cover(0, checkpoint.size) {
@@ -266,8 +287,23 @@ impl Seen {
         let (mut findings, mut warnings) = (Findings::default(), Findings::default());
         let mut look = Look { is_first: self.note.is_empty(), unresolved: self.unresolved.clone(), ..Look::default() };
         let now = clock.now();
+        self.latest.get_or_insert(now);
         self.keys.trust(watch.given());
-        match published(&self.keys, files)? {
+        let published = match published(&self.keys, files) {
+            Ok(published) => published,
+            Err(unreachable) => {
+                // A log that is kept back as a whole is as silent as one of which a part is.
+                self.silence(watch, now, &mut findings.of(Point::Silence));
+                (look.findings, look.findings_left_off) = findings.finish();
+                if look.findings.is_empty() {
+                    return Err(unreachable);
+                }
+                (look.size, look.open) = (self.size(), self.rules.finish(&mut Findings::default()));
+                look.unreachable = Some(unreachable.0);
+                return Ok(look);
+            }
+        };
+        match published {
             Err(why) => findings.of(Point::CheckpointSignature).add(0..0, format!("`checkpoint`: {why}")),
             Ok((note, checkpoint)) => {
                 look.size = checkpoint.size;
@@ -279,8 +315,16 @@ impl Seen {
         }
         self.silence(watch, now, &mut findings.of(Point::Silence));
         look.open = self.rules.finish(&mut Findings::default());
-        (look.findings, _) = findings.finish();
-        (look.warnings, _) = warnings.finish();
+        if look.new == 0 {
+            // Of entries that were not taken over nothing is handed on.
+            look.kinds.clear();
+            look.samples.clear();
+        }
+        // Beside those that are left off already.
+        let ((listed, more), (warned, more_warned)) = (findings.finish(), warnings.finish());
+        (look.findings, look.warnings) = (listed, warned);
+        look.findings_left_off = look.findings_left_off.saturating_add(more);
+        look.warnings_left_off = look.warnings_left_off.saturating_add(more_warned);
         Ok(look)
     }
 
@@ -326,9 +370,12 @@ impl Seen {
         };
         let (mut of_entries, mut beside) = (Findings::default(), Findings::default());
         let read = next.read(files, checkpoint.size, look, (&mut of_entries, &mut beside));
-        let of_entries = of_entries.finish().0;
+        let (mut of_entries, left_off) = of_entries.finish();
         tell(findings, &of_entries);
-        tell(warnings, &beside.finish().0);
+        look.findings_left_off = left_off;
+        let (beside, left_off) = beside.finish();
+        tell(warnings, &beside);
+        look.warnings_left_off = left_off;
         if !read? {
             look.new = 0;
             return Ok(());
@@ -362,16 +409,30 @@ impl Seen {
         }
         let before = watch.policy.cosigned(&self.note);
         let before = Cosigned::of(&before).filter(|_| watch.policy.is_met(&before)).map(|before| (before, seen));
-        next.clocks(now, look, before, &mut findings.of(Point::Clocks));
+        let mut of_clocks = Findings::default();
+        next.clocks(now, look, before, &mut of_clocks.of(Point::Clocks));
+        let of_clocks = of_clocks.finish().0;
+        tell(findings, &of_clocks);
+        // What is wrong with the time of an entry is wrong with that entry; with a cosignature it is told as long as that is published.
+        of_entries.extend(of_clocks.into_iter().filter(|finding| finding.entries.is_some()));
         // What nobody of those who are trusted has cosigned may yet be replaced by what they have.
         if is_met {
             (self.range, self.rules, self.latest, self.keys) = (next.range, next.rules, next.latest, next.keys);
             self.signers = self.keys.signers(note);
+            self.latest = self.latest.map(|latest| latest.min(now));
             self.note = note.to_owned();
-            self.unresolved.extend(of_entries.iter().map(ToString::to_string));
-            self.unresolved.truncate(UNRESOLVED_MAX);
+            self.keep_unresolved(of_entries.iter().map(ToString::to_string).collect());
         }
         Ok(())
+    }
+
+    /// No more than so many, and where there are more, that.
+    fn keep_unresolved(&mut self, found: Vec<String>) {
+        self.unresolved.extend(found);
+        if self.unresolved.len() > UNRESOLVED_MAX {
+            self.unresolved.truncate(UNRESOLVED_MAX - 1);
+            self.unresolved.push(UNRESOLVED_MORE.to_owned());
+        }
     }
 
     fn contradiction(&self, published: &str, is_proof: bool) -> Option<Contradiction> {
@@ -506,7 +567,7 @@ impl Next {
         let mut read = |name: &str, bytes_max: usize| match files.read(name, bytes_max) {
             Ok(bytes) => bytes,
             Err(why) => {
-                failed.get_or_insert(Unreachable(format!("`{name}`: {why}")));
+                failed.get_or_insert(Unreachable::file(name, &why));
                 None
             }
         };
@@ -618,7 +679,7 @@ fn sample(samples: &mut Vec<(u64, Vec<u8>)>, index: u64, entry: &[u8]) {
 type Published = Result<(String, Checkpoint), String>;
 
 fn published(keys: &KeyRing, files: &mut dyn Files) -> Result<Published, Unreachable> {
-    let bytes = files.read("checkpoint", NOTE_BYTES_MAX).map_err(|why| Unreachable(format!("`checkpoint`: {why}")))?;
+    let bytes = files.read("checkpoint", NOTE_BYTES_MAX).map_err(|why| Unreachable::file("checkpoint", &why))?;
     let bytes = bytes
         .ok_or_else(|| Unreachable(String::from("`checkpoint` is not there: is this where a log is published?")))?;
     let Ok(note) = String::from_utf8(bytes) else { return Ok(Err(String::from("not UTF-8"))) };
@@ -632,7 +693,7 @@ fn published(keys: &KeyRing, files: &mut dyn Files) -> Result<Published, Unreach
 fn read_tile(files: &mut dyn Files, path: TilePath) -> Result<Option<(Vec<u8>, bool)>, Unreachable> {
     let mut read = |path: TilePath| {
         let name = path.to_path();
-        files.read(&name, FILE_BYTES_MAX).map_err(|why| Unreachable(format!("`{name}`: {why}")))
+        files.read(&name, FILE_BYTES_MAX).map_err(|why| Unreachable::file(&name, &why))
     };
     if let Some(bytes) = read(path)? {
         return Ok(Some((bytes, false)));
