@@ -662,6 +662,9 @@ impl<'a> Check<'a> {
         match self.remembered {
             None => verdict.not_done(Point::RememberedCheckpoint, "none was given (`--checkpoint`)"),
             Some(_) if !self.is_met => verdict.not_done(Point::RememberedCheckpoint, "the tree was lost before it"),
+        if self.checkpoints.is_partial() {
+            verdict.not_done(Point::KeptCheckpoints, "a folder of them could not be listed");
+        }
             Some(_) => {}
         }
         let unknown = "some entries are missing or damaged, and nothing is known of these";
