@@ -164,9 +164,12 @@ pub fn check_trusting(
     Ok(Check::new(&store, ring, &published, (policy, remembered), findings).run(&note, progress).0)
 }
 
-/// Kept notes of trees of fewer than `below` entries, the largest first; at most some hundred.
-pub fn kept_below(dir: &Path, below: u64) -> impl Iterator<Item = (u64, String)> {
-    notes_below(Store::new(dir), below, KEPT_BELOW_MAX)
+/// Kept notes about trees of this log of fewer than `below` entries, the largest first; at most some hundred are looked at. Whether
+/// the log has signed them is left to witnesses, who cosign nothing else: its key may have been another one by then.
+pub fn kept_below(dir: &Path, origin: &str, below: u64) -> impl Iterator<Item = (u64, String)> {
+    notes_below(Store::new(dir), below, KEPT_BELOW_MAX).filter(move |(size, note)| {
+        unverified(note).is_some_and(|checkpoint| checkpoint.origin == origin && checkpoint.size == *size)
+    })
 }
 
 /// The checkpoint in a note that says to be signed by the log, whoever did.
@@ -659,12 +662,12 @@ impl<'a> Check<'a> {
         if self.checkpoints.verified() == 0 {
             verdict.not_done(Point::KeptCheckpoints, "none is kept that is signed by a key which counts");
         }
-        match self.remembered {
-            None => verdict.not_done(Point::RememberedCheckpoint, "none was given (`--checkpoint`)"),
-            Some(_) if !self.is_met => verdict.not_done(Point::RememberedCheckpoint, "the tree was lost before it"),
         if self.checkpoints.is_partial() {
             verdict.not_done(Point::KeptCheckpoints, "a folder of them could not be listed");
         }
+        match self.remembered {
+            None => verdict.not_done(Point::RememberedCheckpoint, "none was given (`--checkpoint`)"),
+            Some(_) if !self.is_met => verdict.not_done(Point::RememberedCheckpoint, "the tree was lost before it"),
             Some(_) => {}
         }
         let unknown = "some entries are missing or damaged, and nothing is known of these";
@@ -679,15 +682,15 @@ impl<'a> Check<'a> {
         if self.lost.is_none() && self.tree.root() == self.published.root {
             clocks.checkpoint(self.published.size, note, &mut self.findings);
         }
+        if let Some(from) = self.lost {
+            clocks.lose(from);
+        }
         if let Some(why) = clocks.finish(&mut self.findings) {
             verdict.not_done(Point::Clocks, why);
         }
     }
 
     fn tell_cut(&mut self, check: Point, name: &str, remembers: u64) {
-        if let Some(from) = self.lost {
-            clocks.lose(from);
-        }
         let size = self.published.size;
         let has = format!("`{name}` remembers {remembers} entries, the published log has {size}");
         self.findings.of(check).add(size..remembers, format!("the log was cut: {has}"));

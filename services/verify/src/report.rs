@@ -110,6 +110,11 @@ pub fn shown(text: &str) -> String {
     crate::findings::printable(text)
 }
 
+/// A message of ours, with what it cites from elsewhere.
+pub fn said(text: &str) -> String {
+    crate::findings::worded(text)
+}
+
 /// `1 entry`, `2 entries`.
 pub(crate) fn count(n: u64, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
