@@ -927,4 +927,4 @@ impl fmt::Display for ArchiveReport {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

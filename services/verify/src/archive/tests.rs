@@ -244,6 +244,14 @@ fn decided() -> (Vec<Vec<u8>>, Vec<u8>, Vec<u8>) {
     (sealed_with, content, line)
 }
 
+/// An archive with contents and values that are shown, as bytes.
+pub(crate) fn showing() -> Vec<u8> {
+    let (entries, content, line) = decided();
+    let name = format!("content/{}", Digest::of(&content).to_hex());
+    let more = vec![(String::from("disclosed/000000"), line), (name, content)];
+    Made { more, ..Made::of(entries) }.tar()
+}
+
 #[test]
 fn contents_and_disclosures_are_what_entries_name() {
     let (entries, content, line) = decided();
