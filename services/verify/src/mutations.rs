@@ -91,7 +91,7 @@ fn assert_tame(text: &str) {
 
 /// One with contents and values that are shown.
 static ARCHIVE: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let bytes = archive::tests::showing();
+    let bytes = archive::tests::values::showing();
     let report = check_archive(&bytes).unwrap();
     assert!(report.is_ok() && report.contents > 0 && report.disclosed > 0, "{report}");
     bytes
