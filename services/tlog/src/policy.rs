@@ -305,7 +305,8 @@ impl Reading {
             _ => {
                 let lines =
                     "`log VKEY [URL]`, `witness NAME VKEY [URL]`, `group NAME K|all|any NAME…`, `quorum NAME|none`";
-                return Err(format!("none of {lines}"));
+                let word: String = words.iter().copied().next().unwrap_or_default().chars().take(40).collect();
+                return Err(format!("a line that begins with `{word}` in this way is none of {lines}"));
             }
         }
         Ok(())
@@ -513,7 +514,8 @@ mod tests {
             ("group g any w1\ngroup h any w1\nquorum h", "line 10: `w1` is a member already"),
             ("group g any h\ngroup h any w1\nquorum g", "line 9: `h` is not defined above"),
             ("quorum w1\nquorum w2", "line 10: a second `quorum`"),
-            ("quorum none none", "line 9: none of `log VKEY"),
+            ("quorum none none", "line 9: a line that begins with `quorum` in this way is none of `log VKEY"),
+            ("quorums w1", "line 9: a line that begins with `quorums`"),
             ("witness w6 nonsense\nquorum none", "line 9: a verifier key is written"),
             ("quorum\u{1}none", "line 9: control characters"),
         ] {

@@ -20,6 +20,7 @@ mod complete;
 mod end;
 mod manifest;
 mod missing;
+mod reader;
 mod report;
 mod shown;
 
@@ -29,7 +30,7 @@ pub use report::ArchiveReport;
 use crate::disclosed::Salts;
 use crate::facts::{Facts, LastRun};
 use crate::findings::{Findings, printable};
-use crate::keys::KeyRing;
+use crate::keys::{KeyRing, unopened};
 use crate::pruned::Pruned;
 use crate::rules::{Rules, Worth};
 use crate::verdict::{Point, Points};
@@ -39,6 +40,7 @@ use model::entry::{Entry, Outline, Place};
 use model::erasure::{Erasure, Erasures, Event};
 use model::pruning::Pruning;
 use model::{Digest, Timestamp};
+use reader::{Reader, Watched};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::io::{self, Read};
@@ -66,6 +68,10 @@ const DISCLOSED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub enum Unusable {
     /// It cannot be read as a tar file.
     Read(io::Error),
+    /// It does not begin like a tar file, in words.
+    NoTar(&'static str),
+    /// A tar file that ends, after so many bytes, before it should.
+    BrokenOff(u64),
     /// It is none of ours, in words.
     NoArchive(String),
 }
@@ -74,6 +80,11 @@ impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Read(error) => write!(f, "cannot be read as an archive: {}", printable(&error.to_string())),
+            Self::NoTar(why) => write!(f, "is no archive of a log: {why}"),
+            Self::BrokenOff(bytes) => write!(
+                f,
+                "breaks off: it ends after {bytes} bytes, in the middle of a file in it. Copy it once more, or ask for it again"
+            ),
             Self::NoArchive(what) => write!(f, "is no archive of a log: {what}"),
         }
     }
@@ -98,7 +109,16 @@ pub fn check_by(
     keys: &[VerifierKey],
     mut progress: impl FnMut(u64),
 ) -> Result<ArchiveReport, Unusable> {
-    let mut archive = tar::Archive::new(reader);
+    let watched = Watched::default();
+    read(tar::Archive::new(Reader { reader, watched: &watched }), keys, &mut progress)
+        .map_err(|why| watched.explain(why))
+}
+
+fn read(
+    mut archive: tar::Archive<impl Read>,
+    keys: &[VerifierKey],
+    progress: &mut impl FnMut(u64),
+) -> Result<ArchiveReport, Unusable> {
     let mut check = Check::new(keys);
     // Long names and further headers have no place here, and could be of any size.
     for file in archive.entries().map_err(Unusable::Read)?.raw(true) {
@@ -224,7 +244,9 @@ impl<'k> Check<'k> {
     fn checkpoint(&mut self, bytes: &[u8]) {
         let note = String::from_utf8(bytes.to_vec()).map_err(|_| String::from("not UTF-8"));
         self.report.note = note.clone().unwrap_or_default();
-        match note.and_then(|note| Checkpoint::open_any(&note, self.keys).map_err(|e| e.to_string())) {
+        let open =
+            |note: String| Checkpoint::open_any(&note, self.keys).map_err(|error| unopened(&error, &note, self.keys));
+        match note.and_then(open) {
             Ok((checkpoint, signers)) => {
                 self.report.signed_by = signers.iter().map(|key| key.to_text()).collect();
                 self.report.tree = Some((checkpoint.size, checkpoint.root.to_base64()));
@@ -239,6 +261,11 @@ impl<'k> Check<'k> {
     /// Keys of whoever made the archive. Whether they are the log's only somebody else can say.
     fn keys_inside(&mut self, bytes: &[u8]) {
         let text = String::from_utf8_lossy(bytes);
+        if text.lines().nth(KEYS_MAX).is_some() {
+            self.findings
+                .of(Point::ArchiveForm)
+                .add(0..0, format!("`keys` has more than {KEYS_MAX} lines; no log has had as many keys"));
+        }
         let keys: Option<Vec<_>> = text.lines().take(KEYS_MAX).map(|line| VerifierKey::parse(line).ok()).collect();
         let Some(keys) = keys else {
             return self.findings.of(Point::ArchiveForm).add(0..0, "`keys` holds a line that is no public key");

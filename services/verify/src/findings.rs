@@ -144,8 +144,24 @@ impl MissingFiles {
 /// Text from a log on its way to a terminal: no control characters, nothing that ends a line, hides, or turns the order of what
 /// stands around it.
 pub fn printed(text: &str) -> String {
-    let is_tame = |c: char| !c.is_control() && !is_unseen(c);
     text.chars().map(|c| if is_tame(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
+}
+
+/// JSON on its way to a terminal: the same characters, written so that they do nothing there. They stand in strings alone.
+pub fn escaped(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_tame(c) {
+            text.push(c);
+        } else {
+            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| text.push_str(&format!("\\u{unit:04x}")));
+        }
+    }
+    text
+}
+
+fn is_tame(c: char) -> bool {
+    !c.is_control() && !is_unseen(c)
 }
 
 /// Characters without a shape of their own: of direction, joiners, separators of lines, tags.
@@ -232,6 +248,10 @@ mod tests {
         assert_eq!(printed("a\u{202e}b\u{2028}c\u{200b}"), "a\u{fffd}b\u{fffd}c\u{fffd}");
         assert_eq!(printed("Prüfer – 検査 …"), "Prüfer – 検査 …");
         assert_eq!(printable(&"x".repeat(300)).chars().count(), SHOWN_CHARS_MAX + 1);
+        let hostile = serde_json::json!({ "a\u{9b}2J": "b\n\u{202e}c\u{e0041}ü" });
+        let text = escaped(&hostile.to_string());
+        assert_eq!(text, "{\"a\\u009b2J\":\"b\\n\\u202ec\\udb40\\udc41ü\"}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), hostile);
         let mut findings = Findings::default();
         findings.add(0..0, "x".repeat(10_000));
         assert_eq!(findings.finish().0[0].what.chars().count(), WORDS_CHARS_MAX + 1);

@@ -13,7 +13,7 @@
 //! Entries that were pruned say of keys what is carried forward of them, and who prunes says what that is. So a key that is
 //! trusted and has not signed what others have counts behind that only as one that is announced there ([`KeyRing::judge`]).
 
-use crate::findings::Findings;
+use crate::findings::{Findings, printable};
 use crate::report::count;
 use model::canonical::{hex, unhex};
 use model::entry::{Entry, Kind};
@@ -26,6 +26,8 @@ use tlog::{Checkpoint, CheckpointError, VerifierKey};
 /// More than any log changes its keys; a hostile one could have one per entry. Each names two keys, and of all that is kept of
 /// them, from look to look too, none is more.
 const CHANGES_MAX: usize = 1_000;
+/// Keys of a note that are named where none of them is known.
+const WHOSE_MAX: usize = 3;
 /// Keys of one sort that are printed.
 const PRINTED_MAX: usize = 20;
 
@@ -479,6 +481,34 @@ impl KeyRing {
 /// Whether the note has a signature in the log's own name.
 pub fn is_signed_by_name(note: &str, name: &str) -> bool {
     Note::parse(note).is_ok_and(|note| note.signatures.iter().any(|signature| signature.name == name))
+}
+
+/// Of a note that none of these keys has signed: whose it says to be, and what to do.
+pub fn whose(note: &str, given: &[VerifierKey]) -> Option<String> {
+    let note = Note::parse(note).ok()?;
+    let (origin, own) = (note.text.lines().next()?, given.first()?.name());
+    if origin != own {
+        let origin = printable(origin);
+        return Some(format!(
+            "it is of log `{origin}`, and the key that you gave is of `{own}`: give the key of that log, or a file of yours"
+        ));
+    }
+    let ids = |ids: &mut dyn Iterator<Item = u32>| {
+        ids.take(WHOSE_MAX).map(|id| format!("{id:08x}")).collect::<Vec<_>>().join(", ")
+    };
+    let signed = ids(&mut note.signatures.iter().filter(|one| one.name == origin).map(|one| one.key_id));
+    let known = ids(&mut given.iter().map(VerifierKey::key_id));
+    Some(format!(
+        "it says to be signed with the key {signed}, and you gave {known}: is yours the right one, and is it all that the log has had since? Ask \
+         for its key where the file does not come from"
+    ))
+}
+
+/// Why a note is no checkpoint by any of these keys, in words, and whose it is if it is by another.
+pub fn unopened(error: &CheckpointError, note: &str, given: &[VerifierKey]) -> String {
+    let is_unknown = matches!(error, CheckpointError::Note(NoteError::NoKnownSignature));
+    let whose = is_unknown.then(|| whose(note, given)).flatten();
+    format!("{error}{}", whose.map(|whose| format!("; {whose}")).unwrap_or_default())
 }
 
 /// What a check has found of the log's keys.

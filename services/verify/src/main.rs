@@ -105,7 +105,8 @@ usage: millgate-verify receipt FILE TRUST [--proof FILE] [--checkpoint FILE] [--
   --proof FILE       the proof of the entry (`millgate audit prove --receipt FILE`). With the entry in it (`--index N`, for
                      whoever may read it) its request is compared with that of the receipt, too
   --checkpoint FILE  a checkpoint of this log: shows that the entry was left out, if a quorum of the policy's witnesses
-                     cosigned it after one had to cover the entry. Without witnesses nothing tells when it was there
+                     cosigned it after one had to cover the entry, and no other quorum can have cosigned one in time
+                     without any of these. Without witnesses nothing tells when it was there
   --at TIME          judge as of this time (RFC 3339), not as of now: after the time of the receipt a proof must be shown
   --json             one JSON object instead of text
 
@@ -202,7 +203,7 @@ fn run(arguments: Vec<OsString>) -> Result<bool, String> {
 
 /// Prints what a check has found, and says whether that is fine.
 fn show(is_ok: bool, report: &impl std::fmt::Display, json: Option<serde_json::Value>) -> Result<bool, String> {
-    print(&json.map_or_else(|| report.to_string(), |json| format!("{json}\n")))?;
+    print(&json.map_or_else(|| report.to_string(), |json| format!("{}\n", verify::report::line(&json))))?;
     Ok(is_ok)
 }
 
@@ -306,7 +307,7 @@ impl Given {
         (known, flags): (&[&str], &[&str]),
         mut arguments: impl Iterator<Item = OsString>,
     ) -> Result<Option<Self>, String> {
-        let (mut found, mut keys, mut policy, mut json) = (None, Vec::new(), None, false);
+        let (mut found, mut keys, mut policy, mut json): (Option<OsString>, _, _, _) = (None, Vec::new(), None, false);
         let mut own: Vec<(String, OsString)> = Vec::new();
         let mut set_flags: Vec<String> = Vec::new();
         while let Some(argument) = arguments.next() {
@@ -331,7 +332,13 @@ impl Given {
                     let help = format!("try `millgate-verify {command} --help`");
                     return Err(format!("`{option}` is no option of `{command}`; {help}"));
                 }
-                None => set(&mut found, argument, what)?,
+                None => {
+                    if let Some(before) = &found {
+                        let (before, argument) = (before.to_string_lossy(), argument.to_string_lossy());
+                        return Err(format!("`{what}` is given twice: `{before}` and `{argument}`"));
+                    }
+                    found = Some(argument);
+                }
             }
         }
         let trust = match (keys.as_slice(), policy) {
@@ -404,7 +411,16 @@ impl Trust {
 
     fn of_policy(policy: TrustPolicy, named: impl Fn() -> String) -> Result<Self, String> {
         if policy.one_log().is_none() {
-            return Err(format!("{} {} logs; one is verified at a time", named(), policy.logs.len()));
+            let mut names: Vec<String> = policy.logs.iter().map(|log| format!("`{}`", log.key.name())).collect();
+            names.dedup();
+            return Err(match names.as_slice() {
+                [] => format!("{} no log: it needs a line `log VKEY` with the log's public key", named()),
+                _ => format!(
+                    "{} several logs, {}; one is verified at a time: leave the others away",
+                    named(),
+                    names.join(" and ")
+                ),
+            });
         }
         Ok(Self { keys: policy.logs.iter().map(|log| log.key.clone()).collect(), policy })
     }
@@ -467,6 +483,9 @@ fn verify_archive(arguments: &FileArguments) -> Result<ArchiveReport, String> {
         archive::check_by(std::io::stdin().lock(), keys, progress)
     } else {
         let file = std::fs::File::open(&arguments.file).map_err(|error| format!("`{name}` cannot be read: {error}"))?;
+        if arguments.file.is_dir() {
+            return Err(format!("`{name}` is a directory: a published one is checked by `millgate-verify log`"));
+        }
         archive::check_by(std::io::BufReader::with_capacity(1 << 20, file), keys, progress)
     };
     if shown {
@@ -497,11 +516,13 @@ fn verify_proof(arguments: &FileArguments) -> Result<ProofReport, String> {
 fn verify_receipt(arguments: &ReceiptArguments) -> Result<ReceiptReport, String> {
     let trust = Trust::of(&arguments.trust)?;
     let proof = arguments.proof.as_deref().map(small_text).transpose()?;
-    let checkpoint = arguments.checkpoint.as_deref().map(small_text).transpose()?;
+    let checkpoint = arguments.checkpoint.as_deref().map(note_text).transpose()?;
     let at = arguments.at.unwrap_or_else(|| Timestamp(i64::try_from(now()).unwrap_or(i64::MAX).saturating_mul(1_000)));
     let shown = Shown { proof: proof.as_deref(), checkpoint: checkpoint.as_deref(), at };
-    let mut report = receipt::check(&small_text(&arguments.file)?, shown, &trust.policy)
-        .map_err(|error| format!("`{}`: {error}", arguments.file.display()))?;
+    let mut report = receipt::check(&small_text(&arguments.file)?, shown, &trust.policy).map_err(|error| {
+        let what = "a receipt is the header `Audit-Receipt` of an answer, or its value, and nothing beside it";
+        format!("`{}`: {error}; {what}", arguments.file.display())
+    })?;
     if let Some(note) = &report.note {
         report.findings.extend(trust.witnessed(note, &mut Results::default()).1);
     }
@@ -509,7 +530,21 @@ fn verify_receipt(arguments: &ReceiptArguments) -> Result<ReceiptReport, String>
 }
 
 fn small_text(file: &Path) -> Result<String, String> {
-    String::from_utf8(small_file(file)?).map_err(|_| format!("`{}` is not UTF-8", file.display()))
+    let fault =
+        |_| format!("`{}` is no text (UTF-8), as proofs, checkpoints, receipts and policies are", file.display());
+    String::from_utf8(small_file(file)?).map_err(fault)
+}
+
+/// Of a file that is to be a checkpoint.
+fn note_text(file: &Path) -> Result<String, String> {
+    let text = small_text(file).map_err(|why| format!("checkpoint {why}"))?;
+    if text.starts_with("c2sp.org/tlog-proof") {
+        return Err(format!(
+            "`{}` is a proof and no checkpoint: that is a signed note, like the file `checkpoint` of a published log",
+            file.display()
+        ));
+    }
+    Ok(text)
 }
 
 fn small_file(file: &Path) -> Result<Vec<u8>, String> {
@@ -576,7 +611,7 @@ fn pruned_faults(arguments: &LogArguments, trust: &Trust, pruned: &Pruned) -> Ve
 
 fn remembered(file: &Path, keys: &[VerifierKey]) -> Result<Remembered, String> {
     let name = file.display().to_string();
-    let note = small_text(file).map_err(|why| format!("checkpoint {why}"))?;
+    let note = note_text(file)?;
     Remembered::open_any(&name, &note, keys).map_err(|error| format!("`{name}` is no checkpoint of this log: {error}"))
 }
 
@@ -649,7 +684,7 @@ mod tests {
             ("log --key k", "the log's directory is missing; try `millgate-verify log --help`"),
             ("log d --key", "`--key` needs a value"),
             ("log d --key k --policy p", "`--key` and `--policy` are given; one says whom to trust"),
-            ("log d e --key k", "`DIR` is given twice"),
+            ("log d e --key k", "`DIR` is given twice: `d` and `e`"),
             ("log d --policy k --policy k", "`--policy` is given twice"),
             ("log d --keys k", "`--keys` is no option of `log`; try `millgate-verify log --help`"),
             ("log d --complete --key k", "`--complete` is no option of `log`; try `millgate-verify log --help`"),

@@ -248,7 +248,7 @@ fn tell(args: &MonitorArgs, look: &Look, kept: &[PathBuf]) {
             let kept: Vec<String> = kept.iter().map(|path| path.display().to_string()).collect();
             object.insert(String::from("kept"), kept.into());
         }
-        return say(told);
+        return say(verify::report::line(&told));
     }
     let verdict = if look.is_ok() { "fine" } else { "FINDINGS" };
     let cosigned =

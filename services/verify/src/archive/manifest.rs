@@ -79,8 +79,10 @@ impl Check<'_> {
         self.report.from = asked.from.to_rfc3339();
         self.report.to = asked.to.to_rfc3339();
         self.report.organisation = asked.organisation.as_ref().map(ToString::to_string);
-        if text("origin") != self.keys.first().map(VerifierKey::name) {
-            findings.add(0..0, "says that it is of another log than the key");
+        let (own, origin) = (self.keys.first().map(VerifierKey::name), text("origin"));
+        if origin != own {
+            let (own, origin) = (own.unwrap_or_default(), printable(origin.unwrap_or_default()));
+            findings.add(0..0, format!("says that it is of log `{origin}`, and the key that you gave is of `{own}`"));
         }
         if self.asked.replace(asked).is_some() {
             findings.add(0..0, "has two manifests");

@@ -12,6 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use tlog::TrustPolicy;
 
+/// Keys that are printed; whoever made the archive names as many as they like.
+const PRINTED_MAX: usize = 20;
+
 /// The result of one check.
 #[derive(Clone, Debug, Default)]
 pub struct ArchiveReport {
@@ -179,8 +182,12 @@ impl fmt::Display for ArchiveReport {
         signed_lines(f, &self.signed_by)?;
         cosigned_lines(f, &self.cosigned)?;
         // Whoever made the archive has put them there.
-        for (key, _) in self.keys_inside.iter().filter(|(_, is_given)| !is_given) {
+        let others: Vec<&String> = self.keys_inside.iter().filter(|(_, given)| !given).map(|(key, _)| key).collect();
+        for key in others.iter().take(PRINTED_MAX) {
             writeln!(f, "  names a key    {}, which you did not give", printable(key))?;
+        }
+        if let Some(more @ 1..) = others.len().checked_sub(PRINTED_MAX) {
+            writeln!(f, "  names a key    and {more} more")?;
         }
         self.limits.iter().try_for_each(|limit| writeln!(f, "  not proven     {limit}"))
     }
