@@ -17,7 +17,7 @@ pub struct Checkpoint {
 /// Why text is not a checkpoint, or must not be believed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CheckpointError {
-    #[error("not a signed note: {0}")]
+    #[error("{0}")]
     Note(#[from] NoteError),
     #[error("{0}")]
     NotSigned(NoteError),

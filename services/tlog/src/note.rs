@@ -36,7 +36,7 @@ pub enum KeyError {
 /// Why a note cannot be signed, or must not be believed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoteError {
-    #[error("a note is text with a final newline, an empty line, and at least one signature line")]
+    #[error("not a signed note, which is text with a final newline, an empty line, and at least one signature line")]
     Form,
     #[error("the note has control characters")]
     Control,

@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// More than anybody maintains; the specification asks for 32 of each.
 const LINES_MAX: usize = 10_000;
+/// Groups within groups. A policy can come with an archive, from anybody, and is walked along by recursion.
+const DEPTH_MAX: usize = 32;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustPolicy {
@@ -196,9 +198,25 @@ impl TrustPolicy {
 
     /// Whether these are a quorum.
     pub fn is_met(&self, cosigned: &[(String, u64)]) -> bool {
-        let has = |place: usize| {
-            self.witnesses.get(place).is_some_and(|witness| cosigned.iter().any(|(name, _)| *name == witness.name))
-        };
+        self.holds(|witness| cosigned.iter().any(|(name, _)| *name == witness.name))
+    }
+
+    /// Whether every quorum has one of these: without them there is none. Nobody is needed where no witness is asked for.
+    pub fn needs_one_of(&self, cosigned: &[(String, u64)]) -> bool {
+        !self.holds(|witness| cosigned.iter().all(|(name, _)| *name != witness.name))
+    }
+
+    /// Whether any two quorums have a witness in common. If not, each of two histories can have a quorum of its own, and no
+    /// witness has done wrong.
+    pub fn quorums_overlap(&self) -> bool {
+        match &self.quorum {
+            Quorum::None => false,
+            Quorum::Of(node) => !node.holds_twice(),
+        }
+    }
+
+    fn holds(&self, has: impl Fn(&Witness) -> bool) -> bool {
+        let has = |place: usize| self.witnesses.get(place).is_some_and(&has);
         match &self.quorum {
             Quorum::None => true,
             Quorum::Of(node) => node.holds(&has),
@@ -207,6 +225,25 @@ impl TrustPolicy {
 }
 
 impl Node {
+    /// Whether two sets without a common witness can both make it hold. A witness has one place in the tree at most
+    /// ([`Reading::take`]), so what one member needs no other does: one that holds twice counts for both sets, each other for one.
+    fn holds_twice(&self) -> bool {
+        match self {
+            Self::Witness(_) => false,
+            Self::Group { least, members } => {
+                let twice = members.iter().filter(|member| member.holds_twice()).count();
+                members.len() + twice >= 2 * least
+            }
+        }
+    }
+
+    fn depth(&self) -> usize {
+        match self {
+            Self::Witness(_) => 0,
+            Self::Group { members, .. } => 1 + members.iter().map(Self::depth).max().unwrap_or_default(),
+        }
+    }
+
     fn holds(&self, has: &impl Fn(usize) -> bool) -> bool {
         match self {
             Self::Witness(place) => has(*place),
@@ -253,7 +290,11 @@ impl Reading {
                 if !(1..=nodes.len()).contains(&least) {
                     return Err(format!("of {} members, say `all`, `any` or a number up to that", nodes.len()));
                 }
-                self.name(name, Node::Group { least, members: nodes })?;
+                let group = Node::Group { least, members: nodes };
+                if group.depth() > DEPTH_MAX {
+                    return Err(format!("groups within groups, more than {DEPTH_MAX} deep"));
+                }
+                self.name(name, group)?;
             }
             ["quorum", _] if self.quorum.is_some() => return Err(String::from("a second `quorum`")),
             ["quorum", "none"] => self.quorum = Some(Quorum::None),
@@ -264,7 +305,8 @@ impl Reading {
             _ => {
                 let lines =
                     "`log VKEY [URL]`, `witness NAME VKEY [URL]`, `group NAME K|all|any NAME…`, `quorum NAME|none`";
-                return Err(format!("none of {lines}"));
+                let word: String = words.iter().copied().next().unwrap_or_default().chars().take(40).collect();
+                return Err(format!("a line that begins with `{word}` in this way is none of {lines}"));
             }
         }
         Ok(())
@@ -363,6 +405,54 @@ mod tests {
         assert_eq!(why, "the checkpoint was cosigned by w1, w4, and that is no quorum of the policy");
     }
 
+    /// By trying all sets of witnesses.
+    #[test]
+    fn whether_quorums_overlap_and_whom_they_need_is_counted_exactly() {
+        for (rest, overlap) in [
+            ("quorum none", false),
+            ("quorum w1", true),
+            ("group g any w1\nquorum g", true),
+            ("group g any w1 w2\nquorum g", false),
+            ("group g all w1 w2\nquorum g", true),
+            ("group g 2 w1 w2 w3\nquorum g", true),
+            ("group g 2 w1 w2 w3 w4\nquorum g", false),
+            ("group g 3 w1 w2 w3 w4 w5\nquorum g", true),
+            // One part of it overlaps, and that is enough.
+            ("group x 2 w1 w2 w3\ngroup y any w4 w5\ngroup both all x y\nquorum both", true),
+            ("group x any w1 w2\ngroup y any w3 w4\ngroup both all x y\nquorum both", false),
+            // Two of three, of which one can be met twice.
+            ("group x any w1 w2\ngroup g 2 x w3 w4\nquorum g", false),
+            ("group x all w1 w2\ngroup g 2 x w3 w4\nquorum g", true),
+            ("group x any w1 w2\ngroup g 3 x w3 w4\nquorum g", true),
+        ] {
+            let policy = policy(rest).unwrap();
+            assert_eq!(policy.quorums_overlap(), overlap, "{rest}");
+            let set = |bits: u32| -> Vec<(String, u64)> {
+                (0..5).filter(|n| bits >> n & 1 == 1).map(|n| (format!("w{}", n + 1), 7)).collect()
+            };
+            let quorums: Vec<u32> = (0..32).filter(|bits| policy.is_met(&set(*bits))).collect();
+            let apart = quorums.iter().any(|one| quorums.iter().any(|other| one & other == 0));
+            assert_eq!(policy.quorums_overlap(), !apart, "{rest}");
+            for bits in 0..32 {
+                let needed = quorums.iter().all(|quorum| quorum & bits != 0);
+                assert_eq!(policy.needs_one_of(&set(bits)), needed, "{rest}: {bits:05b}");
+                // Where they overlap, a quorum is one that every other needs.
+                assert!(!overlap || !quorums.contains(&bits) || needed, "{rest}: {bits:05b}");
+            }
+        }
+    }
+
+    #[test]
+    fn groups_within_groups_end_before_the_stack_does() {
+        let nested = |depth: usize| {
+            let groups: Vec<String> = (1..depth).map(|n| format!("group g{n} any g{}", n - 1)).collect();
+            policy(&format!("group g0 any w1\n{}\nquorum g{}", groups.join("\n"), depth - 1))
+        };
+        assert!(nested(DEPTH_MAX).unwrap().quorums_overlap());
+        assert!(nested(DEPTH_MAX + 1).unwrap_err().to_string().contains("groups within groups"));
+        assert!(nested(9_000).is_err());
+    }
+
     #[test]
     fn what_is_handed_on_asks_for_the_same_and_tells_no_address() {
         for rest in [
@@ -424,7 +514,8 @@ mod tests {
             ("group g any w1\ngroup h any w1\nquorum h", "line 10: `w1` is a member already"),
             ("group g any h\ngroup h any w1\nquorum g", "line 9: `h` is not defined above"),
             ("quorum w1\nquorum w2", "line 10: a second `quorum`"),
-            ("quorum none none", "line 9: none of `log VKEY"),
+            ("quorum none none", "line 9: a line that begins with `quorum` in this way is none of `log VKEY"),
+            ("quorums w1", "line 9: a line that begins with `quorums`"),
             ("witness w6 nonsense\nquorum none", "line 9: a verifier key is written"),
             ("quorum\u{1}none", "line 9: control characters"),
         ] {

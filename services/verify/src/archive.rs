@@ -17,36 +17,36 @@
 //! Keys and witnesses that stand in it are believed in nothing: they are held against those that the caller gave, and no more.
 
 mod complete;
+mod end;
+mod manifest;
 mod missing;
+mod reader;
+mod report;
+mod shown;
 
 pub use complete::Complete;
+pub use report::ArchiveReport;
 
-use crate::clocks::{Cosigned, NO_WITNESSES};
-use crate::disclosed::{self, Salts, Verdict};
+use crate::disclosed::Salts;
 use crate::facts::{Facts, LastRun};
 use crate::findings::{Findings, printable};
-use crate::keys::KeyRing;
+use crate::keys::{KeyRing, unopened};
 use crate::pruned::Pruned;
-use crate::report::{Finding, Found, cosigned_json, cosigned_lines, count, signed_lines};
 use crate::rules::{Rules, Worth};
-use crate::verdict::{Point, Points, Results};
+use crate::verdict::{Point, Points};
+use manifest::Asked;
 use missing::Missing;
-use model::canonical::{self, Value};
-use model::entry::{CommitmentClass, Entry, Outline, Place};
-use model::erasure::{Erasure, Erasures, Event, People};
+use model::entry::{Entry, Outline, Place};
+use model::erasure::{Erasure, Erasures, Event};
 use model::pruning::Pruning;
-use model::{Digest, OrganisationId, Timestamp};
-use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use model::{Digest, Timestamp};
+use reader::{Reader, Watched};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::io::{self, Read};
 use tlog::walk::{Step, Walk};
 use tlog::{Checkpoint, TrustPolicy, VerifierKey};
 
-/// The second says which values it is to show, and holds the entries that say what was erased; the third is of a log of which
-/// entries were pruned, and holds the entry that says so. The fourth also holds those that say which policies were in use when it
-/// begins, the log's keys, and its witnesses.
-const FORMATS: [&str; 4] = ["millgate-archive/1", "millgate-archive/2", "millgate-archive/3", "millgate-archive/4"];
 /// Keys that an archive names; no log has had as many.
 const KEYS_MAX: usize = 1_000;
 /// Steps of about a mebibyte, and the one that made it that.
@@ -68,6 +68,10 @@ const DISCLOSED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub enum Unusable {
     /// It cannot be read as a tar file.
     Read(io::Error),
+    /// It does not begin like a tar file, in words.
+    NoTar(&'static str),
+    /// A tar file that ends, after so many bytes, before it should.
+    BrokenOff(u64),
     /// It is none of ours, in words.
     NoArchive(String),
 }
@@ -76,62 +80,17 @@ impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Read(error) => write!(f, "cannot be read as an archive: {}", printable(&error.to_string())),
+            Self::NoTar(why) => write!(f, "is no archive of a log: {why}"),
+            Self::BrokenOff(bytes) => write!(
+                f,
+                "breaks off: it ends after {bytes} bytes, in the middle of a file in it. Copy it once more, or ask for it again"
+            ),
             Self::NoArchive(what) => write!(f, "is no archive of a log: {what}"),
         }
     }
 }
 
 impl std::error::Error for Unusable {}
-
-/// The result of one check.
-#[derive(Clone, Debug, Default)]
-pub struct ArchiveReport {
-    pub origin: String,
-    /// Entries under the checkpoint, and its root in base64; if it verified.
-    pub tree: Option<(u64, String)>,
-    /// The signed note of the checkpoint, and the witnesses of the trust policy that cosigned it.
-    pub note: String,
-    pub cosigned: Vec<(String, u64)>,
-    /// The log's keys that signed it.
-    pub signed_by: Vec<String>,
-    /// What the archive says that it holds; nobody has signed that.
-    pub organisation: Option<String>,
-    pub from: String,
-    pub to: String,
-    /// Entries shown, and the indexes of the first and the last.
-    pub entries: u64,
-    pub indexes: Option<(u64, u64)>,
-    /// Of the organisation whose archive it is: the numbers of its first and its last entry here.
-    pub numbers: Option<(u64, u64)>,
-    pub organisations: u64,
-    pub contents: u64,
-    /// Classes of values that are shown and are what was recorded.
-    pub disclosed: u64,
-    /// Classes of values that are not shown because they were erased, by the entry that says so.
-    pub erased: BTreeMap<u64, u64>,
-    /// Entries beside the others that say which policies were in use.
-    pub in_use: u64,
-    /// Allowed exchanges that have no outcome here.
-    pub open: u64,
-    /// Keys that it says are the log's, and whether the caller gave them.
-    pub keys_inside: Vec<(String, bool)>,
-    /// The witnesses that it says are the log's.
-    pub policy_inside: Option<TrustPolicy>,
-    /// The latest of its entries, by its own time.
-    pub latest: Option<(Timestamp, u64)>,
-    /// Whether anything of what was asked for may be missing.
-    pub complete: Complete,
-    /// Entries that the log does not have any longer, as an entry says that is shown.
-    pub pruned: Option<Pruned>,
-    /// What cannot be told from this archive.
-    pub limits: Vec<String>,
-    /// What its checks have come to, beside what was found.
-    pub verdict: Results,
-    pub findings: Vec<Finding>,
-    pub findings_left_off: u64,
-    pub warnings: Vec<Finding>,
-    pub warnings_left_off: u64,
-}
 
 /// Checks the archive that `reader` reads. `progress` hears how many entries have been seen, every few thousand.
 ///
@@ -150,7 +109,16 @@ pub fn check_by(
     keys: &[VerifierKey],
     mut progress: impl FnMut(u64),
 ) -> Result<ArchiveReport, Unusable> {
-    let mut archive = tar::Archive::new(reader);
+    let watched = Watched::default();
+    read(tar::Archive::new(Reader { reader, watched: &watched }), keys, &mut progress)
+        .map_err(|why| watched.explain(why))
+}
+
+fn read(
+    mut archive: tar::Archive<impl Read>,
+    keys: &[VerifierKey],
+    progress: &mut impl FnMut(u64),
+) -> Result<ArchiveReport, Unusable> {
     let mut check = Check::new(keys);
     // Long names and further headers have no place here, and could be of any size.
     for file in archive.entries().map_err(Unusable::Read)?.raw(true) {
@@ -207,21 +175,6 @@ enum Part {
     Tree,
     Disclosed,
     Content,
-}
-
-/// What the manifest asks for.
-struct Asked {
-    from: Timestamp,
-    to: Timestamp,
-    organisation: Option<OrganisationId>,
-    /// Which classes of values it shows, where it says so.
-    disclose: Vec<CommitmentClass>,
-    /// Entries that are here because they say what was erased, behind the others.
-    erasures: BTreeSet<u64>,
-    /// The entry that says what is gone of the log.
-    pruning: Option<u64>,
-    /// Entries that are here because they say which policies were in use.
-    in_use: BTreeSet<u64>,
 }
 
 struct Check<'k> {
@@ -288,67 +241,12 @@ impl<'k> Check<'k> {
         }
     }
 
-    fn manifest(&mut self, bytes: &[u8]) -> Result<(), Unusable> {
-        let value = canonical::parse(bytes).map_err(|e| Unusable::NoArchive(format!("`manifest.json`: {e}")))?;
-        let text = |name: &str| value.get(name).and_then(Value::as_text);
-        let lacks = |name: &str| Unusable::NoArchive(format!("`manifest.json` has no `{name}` that can be read"));
-        match text("format") {
-            Some(format) if FORMATS.contains(&format) => {}
-            Some(other) => {
-                let known = FORMATS.join("` and `");
-                let what = format!("its format is `{}`, and `{known}` are known", printable(other));
-                return Err(Unusable::NoArchive(what));
-            }
-            None => return Err(lacks("format")),
-        }
-        let time = |name: &str| text(name).and_then(Timestamp::parse_rfc3339).ok_or_else(|| lacks(name));
-        let organisation = match value.get("organisation") {
-            None => None,
-            Some(id) => {
-                let id = id.as_text().and_then(|id| OrganisationId::new(id).ok());
-                Some(id.ok_or_else(|| lacks("organisation"))?)
-            }
-        };
-        let items = |name: &str| match value.get(name) {
-            None => Ok(&[][..]),
-            Some(Value::Array(items)) => Ok(items.as_slice()),
-            Some(_) => Err(lacks(name)),
-        };
-        let disclose = items("disclose")?.iter().map(|class| CommitmentClass::parse(class.as_text()?));
-        let disclose = disclose.collect::<Option<_>>().ok_or_else(|| lacks("disclose"))?;
-        let indices = |name: &str| -> Result<BTreeSet<u64>, Unusable> {
-            let indices = items(name)?.iter().map(|index| u64::try_from(index.as_int()?).ok());
-            indices.collect::<Option<_>>().ok_or_else(|| lacks(name))
-        };
-        let (erasures, in_use) = (indices("erasures")?, indices("in_use")?);
-        let pruning = match value.get("pruning") {
-            None => None,
-            Some(index) => {
-                let index = index.as_int().and_then(|index| u64::try_from(index).ok());
-                Some(index.ok_or_else(|| lacks("pruning"))?)
-            }
-        };
-        let asked = Asked { from: time("from")?, to: time("to")?, organisation, disclose, erasures, pruning, in_use };
-        let mut findings = self.findings.of(Point::ArchiveForm);
-        if asked.from >= asked.to {
-            findings.add(0..0, "asks for a time that ends before it begins");
-        }
-        self.report.from = asked.from.to_rfc3339();
-        self.report.to = asked.to.to_rfc3339();
-        self.report.organisation = asked.organisation.as_ref().map(ToString::to_string);
-        if text("origin") != self.keys.first().map(VerifierKey::name) {
-            findings.add(0..0, "says that it is of another log than the key");
-        }
-        if self.asked.replace(asked).is_some() {
-            findings.add(0..0, "has two manifests");
-        }
-        Ok(())
-    }
-
     fn checkpoint(&mut self, bytes: &[u8]) {
         let note = String::from_utf8(bytes.to_vec()).map_err(|_| String::from("not UTF-8"));
         self.report.note = note.clone().unwrap_or_default();
-        match note.and_then(|note| Checkpoint::open_any(&note, self.keys).map_err(|e| e.to_string())) {
+        let open =
+            |note: String| Checkpoint::open_any(&note, self.keys).map_err(|error| unopened(&error, &note, self.keys));
+        match note.and_then(open) {
             Ok((checkpoint, signers)) => {
                 self.report.signed_by = signers.iter().map(|key| key.to_text()).collect();
                 self.report.tree = Some((checkpoint.size, checkpoint.root.to_base64()));
@@ -363,6 +261,11 @@ impl<'k> Check<'k> {
     /// Keys of whoever made the archive. Whether they are the log's only somebody else can say.
     fn keys_inside(&mut self, bytes: &[u8]) {
         let text = String::from_utf8_lossy(bytes);
+        if text.lines().nth(KEYS_MAX).is_some() {
+            self.findings
+                .of(Point::ArchiveForm)
+                .add(0..0, format!("`keys` has more than {KEYS_MAX} lines; no log has had as many keys"));
+        }
         let keys: Option<Vec<_>> = text.lines().take(KEYS_MAX).map(|line| VerifierKey::parse(line).ok()).collect();
         let Some(keys) = keys else {
             return self.findings.of(Point::ArchiveForm).add(0..0, "`keys` holds a line that is no public key");
@@ -529,35 +432,6 @@ impl<'k> Check<'k> {
         }
     }
 
-    /// No more disclosures come for the entries of the last part: those of which nothing was shown lack all of it.
-    fn settle_part(&mut self) {
-        let disclose = self.asked.as_ref().map(|asked| asked.disclose.clone()).unwrap_or_default();
-        let told = std::mem::take(&mut self.told);
-        for (index, entry) in std::mem::take(&mut self.part).into_iter().filter(|(index, _)| !told.contains(index)) {
-            let committed = |class: &CommitmentClass| entry.get("commit").and_then(|c| c.get(class.as_str())).is_some();
-            let lacks: Vec<_> = disclose.iter().copied().filter(committed).collect();
-            self.missing.add(index, &lacks, || People::of(&entry));
-        }
-    }
-
-    /// Whatever is not shown was erased, or is missing.
-    fn settle_missing(&mut self) {
-        let missing = std::mem::take(&mut self.missing);
-        missing.for_each(|index, class, people| match self.erasures.of(index, people, class) {
-            Some(under) => *self.report.erased.entry(under).or_default() += 1,
-            None => {
-                let class = class.as_str();
-                let what = format!("the values of `{class}` are missing, and no entry here says that they were erased");
-                self.findings.of(Point::Disclosures).add(index..index + 1, what);
-            }
-        });
-        let unproven = std::mem::take(&mut self.unproven);
-        for under in unproven.into_iter().filter(|under| self.report.erased.contains_key(under)) {
-            let what = "whether somebody has asked for the erasure in entry";
-            self.report.limits.push(format!("{what} {under}: the request is not in the archive"));
-        }
-    }
-
     /// The entry that says what is gone of the log.
     fn pruning(&mut self, index: u64, entry: &Entry) {
         let (at, mut findings) = (index..index + 1, self.findings.of(Point::Pruning));
@@ -572,359 +446,7 @@ impl<'k> Check<'k> {
             },
         }
     }
-
-    fn disclosed(&mut self, name: &str, bytes: &[u8]) {
-        let mut findings = self.findings.of(Point::Disclosures);
-        for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            if line.len() > LINE_BYTES_MAX {
-                findings.add(0..0, format!("`{name}` has a line of {} bytes", line.len()));
-                continue;
-            }
-            let said = canonical::parse(line).ok();
-            let index = said.as_ref().and_then(|v| v.get("index")).and_then(Value::as_int);
-            let index = index.and_then(|index| u64::try_from(index).ok());
-            let values = said.as_ref().and_then(|v| v.get("values")).map(Value::encode);
-            let (Some(index), Some(values)) = (index, values) else {
-                return findings.add(0..0, format!("`{name}` holds a line that is none of disclosures"));
-            };
-            let at = index..index + 1;
-            let Some(entry) = self.part.get(&index) else {
-                findings.add(at, "values are shown of it, and it is not in the file of the same number");
-                continue;
-            };
-            if !self.told.insert(index) {
-                findings.add(at.clone(), "values are shown of it twice");
-            }
-            if let Some(values) = said.as_ref().and_then(|v| v.get("values")) {
-                for class in self.salts.reused(values) {
-                    let what = format!("the salt of `{}` is that of another value", printable(&class));
-                    findings.add(at.clone(), what);
-                }
-            }
-            let reference = said.as_ref().and_then(|v| v.get("reference"));
-            if reference.is_some() && reference != entry.get("principal") {
-                findings.add(at.clone(), "values are shown of another principal than the entry's");
-            }
-            match disclosed::compare(entry, Some(&values)) {
-                Ok(classes) => {
-                    for one in classes.iter().filter(|one| one.verdict.is_fault()) {
-                        findings.add(at.clone(), format!("what is shown as `{}` is not what was recorded", one.class));
-                    }
-                    let shown = classes.iter().filter(|one| one.verdict == Verdict::Matches);
-                    self.report.disclosed += shown.count() as u64;
-                    let disclose = self.asked.as_ref().map(|asked| asked.disclose.as_slice()).unwrap_or_default();
-                    let lacks = classes.iter().filter(|one| one.verdict == Verdict::NotShown);
-                    let lacks = lacks.filter_map(|one| CommitmentClass::parse(&one.class));
-                    let lacks: Vec<_> = lacks.filter(|class| disclose.contains(class)).collect();
-                    self.missing.add(index, &lacks, || People::of(entry));
-                }
-                Err(what) => findings.add(at, what),
-            }
-        }
-    }
-
-    fn content(&mut self, name: &str, bytes: &[u8]) {
-        let (digest, mut findings) = (Digest::of(bytes), self.findings.of(Point::Contents));
-        if name.strip_prefix("content/") != Some(digest.to_hex().as_str()) {
-            return findings.add(0..0, format!("`{name}` is not what its name says"));
-        }
-        // All entries have come before.
-        match self.named.remove(&digest) {
-            Some(index) => {
-                self.report.contents += 1;
-                if self.report.organisation.is_some() {
-                    let what = "policies and entities are shown that it was decided from, and may name others";
-                    self.warnings.of(Point::Contents).add(index..index + 1, what);
-                }
-            }
-            None => findings.add(0..0, format!("`{name}` is named by no entry here")),
-        }
-    }
-
-    fn finish(mut self) -> Result<ArchiveReport, Unusable> {
-        self.settle_part();
-        self.settle_missing();
-        let Some(asked) = self.asked.take() else {
-            return Err(Unusable::NoArchive(String::from("it has no `manifest.json`")));
-        };
-        self.whole();
-        self.bounds(&asked);
-        for (digest, index) in std::mem::take(&mut self.named) {
-            let what = format!("names {} by digest, which is not in the archive", digest.to_hex());
-            match asked.organisation {
-                None => self.findings.of(Point::Contents).add(index..index + 1, what),
-                Some(_) => continue,
-            }
-        }
-        if let Some(organisation) = &asked.organisation {
-            self.report.limits.push(format!(
-                "policies and entities are left out, because they name others than {organisation}: nothing here can be decided again"
-            ));
-        }
-        self.unruled();
-        self.results(&asked);
-        let Self { rules, findings, mut warnings, mut report, ends, places, .. } = self;
-        report.complete.inside = complete::is_whole(findings.failed(), asked.organisation.is_some());
-        if !report.complete.inside {
-            (report.complete.since, report.complete.until) = (None, None);
-        }
-        if !report.complete.is_proven() {
-            let why =
-                "the archive leaves open what `complete` and `not_proven` say; with `--complete` that is a finding";
-            report.verdict.not_done(Point::Complete, why);
-        }
-        report.verdict.fail(findings.failed());
-        report.open = rules.finish(&mut warnings);
-        report.organisations = rules.organisations();
-        report.indexes = ends.map(|[first, last]| (first.0, last.0));
-        report.numbers = places.map(|(first, last)| (first.sequence, last.sequence));
-        (report.findings, report.findings_left_off) = findings.finish();
-        (report.warnings, report.warnings_left_off) = warnings.finish();
-        Ok(report)
-    }
-
-    /// Decisions that nothing here tells of whether their policies were in use.
-    fn unruled(&mut self) {
-        let unruled = self.rules.unruled();
-        if unruled > 0 {
-            let these = count(unruled, "decision names", "decisions name");
-            self.report.limits.push(format!(
-                "whether the policies that {these} were in use: the entries that say which were when it begins are not in the archive"
-            ));
-            let why = "of some decisions it does not show which policies were in use";
-            self.report.verdict.not_done(Point::PoliciesInUse, why);
-        }
-    }
-
-    /// What was checked, and why not the rest.
-    fn results(&mut self, asked: &Asked) {
-        let verdict = &mut self.report.verdict;
-        verdict.not_done(Point::Cosignatures, NO_WITNESSES);
-        verdict.not_done(Point::Clocks, NO_WITNESSES);
-        if self.signed.is_none() {
-            verdict.not_done(Point::Tree, "no checkpoint verifies");
-        }
-        verdict.of_entries(self.seen, None);
-        if asked.pruning.is_none() && !self.seen.has(Point::Pruning) {
-            verdict.not_done(Point::Pruning, "nothing was pruned, as far as it shows");
-        }
-        if asked.organisation.is_some() {
-            verdict.not_done(Point::Contents, "they are left out, because they name others");
-        }
-        if asked.disclose.is_empty() && self.report.disclosed == 0 {
-            verdict.not_done(Point::Disclosures, "no values are shown");
-        }
-    }
-
-    /// Entries and hashes are the tree that was signed.
-    fn whole(&mut self) {
-        let Some(signed) = &self.signed else {
-            let what = "no checkpoint verifies, so nothing is proven";
-            return self.findings.of(Point::CheckpointSignature).add(0..0, what);
-        };
-        if let Err(why) = self.ring.judge(&self.report.note) {
-            self.findings.of(Point::CheckpointSignature).add(0..0, format!("`checkpoint`: {why}"));
-        }
-        for key in self.ring.strangers(&self.report.note) {
-            let what = format!(
-                "`checkpoint` is not signed by the key {}, which you gave, and no entry here names that: if it was the log's key by \
-                 then, whoever has an older one made this",
-                key.to_text()
-            );
-            self.warnings.of(Point::Keys).add(0..0, what);
-        }
-        if self.is_broken {
-            return;
-        }
-        if self.walk.size() != signed.size {
-            let what = format!("stands for {} entries; the checkpoint is of {}", self.walk.size(), signed.size);
-            self.findings.of(Point::Tree).add(0..0, what);
-        } else if self.walk.root() != signed.root {
-            let what = "entries and hashes do not have the root of the checkpoint: something was changed";
-            self.findings.of(Point::Tree).add(0..0, what);
-        }
-    }
-
-    /// Whether it holds everything of the time that was asked for.
-    fn bounds(&mut self, asked: &Asked) {
-        let Some([first, last]) = self.ends else {
-            return self.findings.of(Point::EntriesPresent).add(0..0, "holds no entry");
-        };
-        let size = self.signed.as_ref().map_or(0, |signed| signed.size);
-        if let (Some(index), None) = (asked.pruning, &self.report.pruned) {
-            let what = format!("says that entry {index} prunes, and does not show that it does");
-            self.findings.of(Point::Pruning).add(0..0, what);
-        }
-        if let Some(pruned) = &self.report.pruned {
-            let Pruned { below, under, before, days, .. } = pruned;
-            if first.0 < *below {
-                let what = format!("shown, although entry {under} says that they are gone");
-                self.findings.of(Point::Pruning).add(first.0..*below, what);
-            }
-            self.report.limits.push(format!(
-                "what entries before {below} said: they were pruned under entry {under}, which says that all are of before {before} \
-                 and were kept for {days} days"
-            ));
-        }
-        let is_first = match &asked.organisation {
-            None => first.0 == 0,
-            Some(_) => self.places.is_some_and(|(first, _)| first.sequence == 1),
-        };
-        let limits = &mut self.report.limits;
-        let complete = &mut self.report.complete;
-        complete.beginning = is_first || first.1 < asked.from.plus_millis(-MARGIN_MS);
-        complete.end = last.1 >= asked.to.plus_millis(MARGIN_MS);
-        complete.bound((asked.from, asked.to), (first.1.plus_millis(MARGIN_MS + 1), last.1.plus_millis(-MARGIN_MS)));
-        if !complete.beginning {
-            let from = asked.from.to_rfc3339();
-            limits.push(format!("whether there are entries between {from} and the first of the archive"));
-        }
-        if !complete.end {
-            let to = asked.to.to_rfc3339();
-            match &asked.organisation {
-                None if last.0 + 1 == size => {
-                    let at = last.1.to_rfc3339();
-                    limits.push(format!(
-                        "whether there are entries up to {to} behind the checkpoint, whose last is of {at}"
-                    ));
-                }
-                None => limits.push(format!("whether there are entries between the last of the archive and {to}")),
-                Some(organisation) => {
-                    let behind = self.places.map_or(0, |(_, last)| last.sequence);
-                    limits.push(format!("whether {organisation} has entries behind its {behind}."));
-                }
-            }
-        }
-        // The order of a log is proven, and its clock is not.
-        limits.push(String::from(
-            "whether entries of this time stand elsewhere in the log, if the broker's clock was put back",
-        ));
-    }
-}
-
-impl ArchiveReport {
-    pub fn is_ok(&self) -> bool {
-        self.findings.is_empty()
-    }
-
-    /// Holds it against the caller's own policy: who cosigned its checkpoint, when, and whether it names other witnesses.
-    pub fn witnessed(&mut self, policy: &TrustPolicy) {
-        self.cosigned = policy.cosigned(&self.note);
-        let times = Cosigned::of(&self.cosigned).filter(|_| policy.is_met(&self.cosigned));
-        if !policy.witnesses.is_empty() {
-            self.verdict.done(Point::Clocks);
-        }
-        if times.is_none() {
-            self.verdict.not_done(Point::Clocks, "its checkpoint was not cosigned by a quorum of the trust policy");
-        }
-        if self.tree.is_none() {
-            self.verdict.not_done(Point::Clocks, "its checkpoint does not verify");
-        }
-        if let Some(times) = times.filter(|_| self.tree.is_some()) {
-            let size = self.tree.as_ref().map_or(0, |(size, _)| *size);
-            if let Some((latest, index)) = self.latest
-                && let Some(what) = times.too_late(latest, size)
-            {
-                self.findings.push(Finding { check: Point::Clocks, what, entries: Some((index, index)) });
-            }
-        }
-        let Some(inside) = self.policy_inside.as_ref().filter(|_| !policy.witnesses.is_empty()) else { return };
-        let named = |policy: &TrustPolicy| -> BTreeSet<String> {
-            policy.witnesses.iter().map(|witness| witness.key.to_text()).collect()
-        };
-        let (inside, given) = (named(inside), named(policy));
-        let warning = |what: String| Finding { check: Point::Cosignatures, what: printable(&what), entries: None };
-        let more =
-            inside.difference(&given).map(|key| format!("`policy` in it names the witness {key}, and yours does not"));
-        let less =
-            given.difference(&inside).map(|key| format!("`policy` in it does not name the witness {key} of yours"));
-        self.warnings.extend(more.chain(less).map(warning));
-    }
-
-    /// That anything may be missing is a fault from now on.
-    pub fn demand_complete(&mut self) {
-        let faults = self.complete.faults(&self.from, &self.to);
-        self.findings.extend(faults.map(|what| Finding { check: Point::Complete, what, entries: None }));
-    }
-
-    pub fn to_json(&self) -> serde_json::Value {
-        let witnesses = |policy: &TrustPolicy| -> Vec<String> {
-            policy.witnesses.iter().map(|witness| witness.key.to_text()).collect()
-        };
-        let keys_inside = self.keys_inside.iter().map(|(key, is_given)| json!({ "key": key, "given": is_given }));
-        json!({
-            "ok": self.is_ok(),
-            "checks": self.verdict.to_json(&Point::OF_ARCHIVE, &self.findings),
-            "complete": self.complete.to_json(),
-            "in_use": self.in_use,
-            "keys_inside": keys_inside.collect::<Vec<_>>(),
-            "witnesses_inside": self.policy_inside.as_ref().map(witnesses),
-            "origin": self.origin,
-            "size": self.tree.as_ref().map(|(size, _)| size),
-            "root": self.tree.as_ref().map(|(_, root)| root),
-            "organisation": self.organisation,
-            "from": self.from,
-            "to": self.to,
-            "entries": self.entries,
-            "first": self.indexes.map(|(first, _)| first),
-            "last": self.indexes.map(|(_, last)| last),
-            "first_of_organisation": self.numbers.map(|(first, _)| first),
-            "last_of_organisation": self.numbers.map(|(_, last)| last),
-            "organisations": self.organisations,
-            "contents": self.contents,
-            "disclosed": self.disclosed,
-            "erased": self.erased.iter().map(|(under, count)| (under.to_string(), json!(count))).collect::<serde_json::Map<_, _>>(),
-            "open": self.open,
-            "pruned": self.pruned.as_ref().map(Pruned::to_json),
-            "cosigned": cosigned_json(&self.cosigned),
-            "signed_by": self.signed_by,
-            "not_proven": self.limits,
-            "findings": self.findings.iter().map(Finding::to_json).collect::<Vec<_>>(),
-            "findings_left_off": self.findings_left_off,
-            "warnings": self.warnings.iter().map(Finding::to_json).collect::<Vec<_>>(),
-            "warnings_left_off": self.warnings_left_off,
-        })
-    }
-}
-
-impl fmt::Display for ArchiveReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let found = self.findings.len() as u64 + self.findings_left_off;
-        let verdict = if self.is_ok() { "fine".to_owned() } else { count(found, "finding", "findings") };
-        writeln!(f, "archive of log {}: {verdict}", self.origin)?;
-        self.verdict.lines(f, &Point::OF_ARCHIVE, &self.findings)?;
-        let Self { findings, findings_left_off, warnings, warnings_left_off, .. } = self;
-        let (findings_left_off, warnings_left_off) = (*findings_left_off, *warnings_left_off);
-        Found { findings, findings_left_off, warnings, warnings_left_off }.lines(f)?;
-        writeln!(f, "  time           {} to {}", self.from, self.to)?;
-        self.complete.fmt(f)?;
-        if let Some((first, last)) = self.indexes {
-            writeln!(f, "  entries        {}, indexes {first} to {last}", self.entries)?;
-        }
-        match (&self.organisation, self.numbers) {
-            (Some(organisation), Some((first, last))) => {
-                writeln!(f, "  organisation   {organisation} alone, its {first}. to {last}. entry")?;
-            }
-            _ => writeln!(f, "  organisations  {}", self.organisations)?,
-        }
-        if let Some((size, root)) = &self.tree {
-            writeln!(f, "  tree           {size} entries, root {root}")?;
-        }
-        writeln!(f, "  contents       {}", self.contents)?;
-        writeln!(f, "  disclosed      {}", self.disclosed)?;
-        for (under, values) in &self.erased {
-            writeln!(f, "  erased         {} under entry {under}", count(*values, "value", "values"))?;
-        }
-        writeln!(f, "  open           {}", count(self.open, "exchange without outcome", "exchanges without outcome"))?;
-        signed_lines(f, &self.signed_by)?;
-        cosigned_lines(f, &self.cosigned)?;
-        // Whoever made the archive has put them there.
-        for (key, _) in self.keys_inside.iter().filter(|(_, is_given)| !is_given) {
-            writeln!(f, "  names a key    {}, which you did not give", printable(key))?;
-        }
-        self.limits.iter().try_for_each(|limit| writeln!(f, "  not proven     {limit}"))
-    }
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

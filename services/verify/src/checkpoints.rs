@@ -16,6 +16,8 @@ const FOLDER: &str = "checkpoints";
 /// `checkpoints/<first 14 digits>/<20 digits>`: at most a million files per folder.
 const FOLDER_DIGITS: usize = 14;
 const FILE_DIGITS: usize = 20;
+/// More than a folder can have that is in order; names are sorted in memory.
+const NAMES_MAX: usize = 1_100_000;
 
 /// Reads the note in a file.
 ///
@@ -43,46 +45,51 @@ pub fn load_judged(store: &Store, path: &str, keys: &KeyRing) -> Result<Checkpoi
 struct Kept {
     folders: VecDeque<String>,
     files: VecDeque<u64>,
+    /// A folder could not be listed, so that there may be more.
+    is_partial: bool,
 }
 
 impl Kept {
     fn open(store: &Store, warnings: &mut Findings) -> Self {
-        let folders = list(store, FOLDER, warnings).into_iter().filter(|name| {
+        let listed = list(store, FOLDER, warnings);
+        let is_partial = listed.is_none();
+        let folders = listed.unwrap_or_default().into_iter().filter(|name| {
             let known = is_digits(name, FOLDER_DIGITS);
             if !known {
                 stray(&format!("{FOLDER}/{name}"), warnings);
             }
             known
         });
-        Self { folders: folders.collect(), files: VecDeque::new() }
+        Self { folders: folders.collect(), files: VecDeque::new(), is_partial }
     }
 
     fn next(&mut self, store: &Store, warnings: &mut Findings) -> Option<u64> {
         while self.files.is_empty() {
             let folder = self.folders.pop_front()?;
-            self.files = files(store, &folder, warnings).into();
+            let files = files(store, &folder, warnings);
+            self.is_partial |= files.is_none();
+            self.files = files.unwrap_or_default().into();
         }
         self.files.pop_front()
     }
 }
 
-/// Sizes of the checkpoints in one folder, ascending.
-fn files(store: &Store, folder: &str, warnings: &mut Findings) -> Vec<u64> {
+/// Sizes of the checkpoints in one folder, ascending; `None` where it cannot be listed.
+fn files(store: &Store, folder: &str, warnings: &mut Findings) -> Option<Vec<u64>> {
     let mut sizes = Vec::new();
-    for name in list(store, &format!("{FOLDER}/{folder}"), warnings) {
+    for name in list(store, &format!("{FOLDER}/{folder}"), warnings)? {
         match name.parse() {
             Ok(size) if is_digits(&name, FILE_DIGITS) && name.starts_with(folder) => sizes.push(size),
             _ => stray(&format!("{FOLDER}/{folder}/{name}"), warnings),
         }
     }
-    sizes
+    Some(sizes)
 }
 
-fn list(store: &Store, folder: &str, warnings: &mut Findings) -> Vec<String> {
-    names(&store.path(folder)).unwrap_or_else(|error| {
-        warnings.add(0..0, format!("`{folder}` cannot be read: {error}"));
-        Vec::new()
-    })
+fn list(store: &Store, folder: &str, warnings: &mut Findings) -> Option<Vec<String>> {
+    let told =
+        |error| warnings.add(0..0, format!("`{folder}` cannot be listed: {error}; what it keeps is not compared"));
+    names(&store.path(folder), NAMES_MAX).map_err(told).ok()
 }
 
 fn is_digits(name: &str, count: usize) -> bool {
@@ -107,7 +114,7 @@ pub fn newest_kept(store: &Store, keys: &KeyRing) -> Option<Checkpoint> {
     let mut ignored = Findings::default();
     let folders = Kept::open(store, &mut ignored).folders;
     folders.iter().rev().find_map(|folder| {
-        files(store, folder, &mut ignored).into_iter().rev().find_map(|size| {
+        files(store, folder, &mut ignored).unwrap_or_default().into_iter().rev().find_map(|size| {
             let note = load_kept(store, size).ok()?;
             keys.judge(&note).ok().filter(|checkpoint| checkpoint.size == size)
         })
@@ -119,7 +126,7 @@ pub fn notes_below(store: Store, below: u64, count: usize) -> impl Iterator<Item
     let mut ignored = Findings::default();
     let folders = Kept::open(&store, &mut ignored).folders;
     let of_folder = move |folder: String| {
-        let mut sizes = files(&store, &folder, &mut Findings::default());
+        let mut sizes = files(&store, &folder, &mut Findings::default()).unwrap_or_default();
         sizes.retain(|size| *size < below);
         let store = store.clone();
         sizes.into_iter().rev().filter_map(move |size| Some((size, load_kept(&store, size).ok()?)))
@@ -356,6 +363,11 @@ impl<'a> Checkpoints<'a> {
     /// Kept checkpoints whose signature verified.
     pub fn verified(&self) -> u64 {
         self.verified
+    }
+
+    /// Whether there may be more of them than were looked at.
+    pub fn is_partial(&self) -> bool {
+        self.kept.is_partial
     }
 
     /// Those of them whose root could not be compared, because the tree at their size is not known.

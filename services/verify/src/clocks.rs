@@ -3,7 +3,8 @@
 //! What is under such a checkpoint was there when it was cosigned, so no entry under it is later. What is not under it was
 //! written after it was made, so no entry behind it is earlier, but for what clocks differ by and a checkpoint waits.
 //!
-//! Of all entries between two such checkpoints the latest and the earliest are remembered, no more.
+//! Of all entries between two such checkpoints the latest and the earliest are remembered, no more. Where entries are under none, or
+//! have none before them that tells how old they can be, the check was not made of all, and is not said to have passed.
 
 use crate::findings::Findings;
 use crate::verdict::Point;
@@ -61,6 +62,11 @@ pub struct Clocks<'p> {
     /// Of the entries since the last checkpoint that counted.
     latest: Option<(Timestamp, u64)>,
     earliest: Option<(Timestamp, u64)>,
+    /// The first of them.
+    uncovered: Option<u64>,
+    /// The first checkpoint that counted, where it was cosigned much later than an entry under it says to be: its size, and by how
+    /// many seconds.
+    unbounded: Option<(u64, i64)>,
     /// The checkpoint before them that was cosigned last, by its witnesses' clocks, and its size.
     before: Option<(Cosigned, u64)>,
     /// Size of the last one that entries behind it were found to be too early for: once is enough.
@@ -78,6 +84,7 @@ impl<'p> Clocks<'p> {
         if self.policy.is_none() {
             return;
         }
+        self.uncovered.get_or_insert(index);
         if self.latest.is_none_or(|(latest, _)| latest < time) {
             self.latest = Some((time, index));
         }
@@ -86,11 +93,21 @@ impl<'p> Clocks<'p> {
         }
     }
 
+    /// From this entry on nothing is known, and so not of what checkpoints either.
+    pub fn lose(&mut self, from: u64) {
+        self.uncovered.get_or_insert(from);
+    }
+
     /// A checkpoint over all entries that were seen, and no others, which counts.
     pub fn checkpoint(&mut self, size: u64, note: &str, findings: &mut Findings) {
         let Some(policy) = self.policy else { return };
         let cosigned = policy.cosigned(note);
         let Some(times) = Cosigned::of(&cosigned).filter(|_| policy.is_met(&cosigned)) else { return };
+        self.uncovered = None;
+        if let Some((earliest, _)) = self.earliest.filter(|_| !self.compared) {
+            let age = times.first.saturating_sub(earliest.millis());
+            self.unbounded = (age > CLOCKS_DIFFER_MS + WAITS_MS).then_some((size, age / 1_000));
+        }
         self.compared = true;
         if let Some((latest, index)) = self.latest.take()
             && let Some(what) = times.too_late(latest, size)
@@ -111,14 +128,24 @@ impl<'p> Clocks<'p> {
         findings.of(Point::Clocks).add(index..index + 1, what);
     }
 
-    /// Why nothing was held against any witness's clock, if so.
-    pub fn finish(mut self, findings: &mut Findings) -> Option<&'static str> {
+    /// Why entries were not held against any witness's clock, or not all of them, or not from both sides, if so.
+    pub fn finish(mut self, findings: &mut Findings) -> Option<String> {
         self.settle(findings);
-        match self.policy {
-            None => Some(NO_WITNESSES),
-            Some(_) if !self.compared => Some("no checkpoint was cosigned by a quorum of the trust policy"),
-            Some(_) => None,
+        let Some(_) = self.policy else { return Some(NO_WITNESSES.to_owned()) };
+        if !self.compared {
+            return Some(String::from("no checkpoint was cosigned by a quorum of the trust policy"));
         }
+        if let Some(first) = self.uncovered {
+            return Some(format!(
+                "entry {first} and those behind it are under no checkpoint that a quorum of the trust policy cosigned"
+            ));
+        }
+        self.unbounded.map(|(size, seconds)| {
+            format!(
+                "the first checkpoint that a quorum of the trust policy cosigned, of {size} entries, is {seconds} s younger than an entry \
+                 under it: nothing tells whether that is as old as it says"
+            )
+        })
     }
 }
 
@@ -142,7 +169,7 @@ mod tests {
         Cosigned(&'static [i64]),
     }
 
-    fn found(quorum: &str, story: &[Told]) -> (Vec<String>, Option<&'static str>) {
+    fn found(quorum: &str, story: &[Told]) -> (Vec<String>, Option<String>) {
         let log = SigningKey::generate("plant.example/log", [1; 32]).unwrap();
         let witnesses = [2, 3].map(|seed| CosigningKey::generate(&format!("w.example/{seed}"), [seed; 32]).unwrap());
         let mut text = format!("log {}\n", log.verifier().to_text());
@@ -176,12 +203,45 @@ mod tests {
 
     use Told::{Cosigned as By, Entry};
 
+    fn why(story: &[Told]) -> String {
+        let (findings, why) = found("quorum a", story);
+        assert_eq!(findings, Vec::<String>::new());
+        why.unwrap_or_default()
+    }
+
+    #[test]
+    fn clocks_have_not_passed_where_entries_are_under_no_cosigned_checkpoint() {
+        let behind = "entry 2 and those behind it are under no checkpoint that a quorum of the trust policy cosigned";
+        assert_eq!(why(&[Entry(0), Entry(1), By(&[2]), Entry(3), Entry(4)]), behind);
+        // Checkpoints that nobody cosigned are none.
+        assert_eq!(why(&[Entry(0), Entry(1), By(&[2]), Entry(3), By(&[]), Entry(4), By(&[])]), behind);
+        // One over them all is enough, however many before it were not cosigned.
+        assert_eq!(why(&[Entry(0), By(&[]), Entry(1), By(&[2]), Entry(3), By(&[]), Entry(4), By(&[5])]), "");
+        // What is lost was not looked at.
+        let policy = TrustPolicy::parse(&format!(
+            "log {}\nwitness a {}\nquorum a\n",
+            SigningKey::generate("plant.example/log", [1; 32]).unwrap().verifier().to_text(),
+            CosigningKey::generate("w.example/2", [2; 32]).unwrap().verifier().to_text()
+        ));
+        let policy = policy.unwrap();
+        let mut clocks = Clocks { compared: true, ..Clocks::new(&policy) };
+        clocks.lose(256);
+        assert!(clocks.finish(&mut Findings::default()).unwrap().starts_with("entry 256 and those behind it"));
+    }
+
+    #[test]
+    fn clocks_have_not_passed_where_nothing_tells_how_old_the_first_entries_are() {
+        assert_eq!(why(&[Entry(0), Entry(60), By(&[120]), Entry(121), By(&[9_000])]), "");
+        assert_eq!(
+            why(&[Entry(0), Entry(60), By(&[121]), Entry(122), By(&[123])]),
+            "the first checkpoint that a quorum of the trust policy cosigned, of 2 entries, is 121 s younger than an entry under it: \
+             nothing tells whether that is as old as it says"
+        );
+    }
+
     #[test]
     fn entries_lie_between_the_cosignatures_before_and_over_them() {
-        let fine = found(
-            "quorum a",
-            &[Entry(0), By(&[1]), Entry(-100), Entry(60), By(&[2]), Entry(-117), By(&[62]), Entry(0)],
-        );
+        let fine = found("quorum a", &[Entry(0), By(&[1]), Entry(-100), Entry(60), By(&[2]), Entry(-117), By(&[62])]);
         assert_eq!(fine, (vec![], None));
         let (late, _) = found("quorum a", &[Entry(0), Entry(90), Entry(80), By(&[29]), Entry(90), By(&[90])]);
         assert_eq!(
@@ -203,11 +263,12 @@ mod tests {
     #[test]
     fn one_witness_with_a_wrong_clock_accuses_nobody() {
         let both = "group both 2 a b\nquorum both";
-        let wrong = [Entry(0), By(&[1, -9_000]), Entry(2), By(&[3, 9_000]), Entry(4), By(&[5, 9_000]), Entry(6)];
+        let wrong = [Entry(0), By(&[1, -9_000]), Entry(2), By(&[3, 9_000]), Entry(4), By(&[5, 9_000])];
         assert_eq!(found(both, &wrong), (vec![], None));
         // What is no quorum does not count.
         let (none, why) = found(both, &[Entry(0), By(&[-9_000]), Entry(2)]);
-        assert_eq!((none, why), (vec![], Some("no checkpoint was cosigned by a quorum of the trust policy")));
+        let said = "no checkpoint was cosigned by a quorum of the trust policy";
+        assert_eq!((none, why.as_deref()), (vec![], Some(said)));
         assert_eq!(found("quorum none", &[Entry(9_000), By(&[0])]).0.len(), 1);
     }
 }

@@ -9,6 +9,8 @@ use tlog::tile::{Kind, TilePath};
 const LISTED_MAX: usize = 1000;
 /// Text out of the log is shown up to this many characters.
 const SHOWN_CHARS_MAX: usize = 200;
+/// And a finding as a whole, which says what to do in the end.
+const WORDS_CHARS_MAX: usize = 800;
 
 #[derive(Debug, Default)]
 pub struct Findings {
@@ -74,7 +76,7 @@ impl Findings {
 
     /// `entries` is a range of indexes; an empty one stands for no entry at all. The same of the next entry is one finding.
     pub fn add(&mut self, entries: Range<u64>, what: impl AsRef<str>) {
-        let (check, what) = (self.check, printable(what.as_ref()));
+        let (check, what) = (self.check, worded(what.as_ref()));
         self.failed.insert(check);
         let entries =
             entries.end.checked_sub(1).filter(|last| *last >= entries.start).map(|last| (entries.start, last));
@@ -139,15 +141,48 @@ impl MissingFiles {
     }
 }
 
-/// Text from a log on its way to a terminal: no control characters.
+/// Text from a log on its way to a terminal: no control characters, nothing that ends a line, hides, or turns the order of what
+/// stands around it.
 pub fn printed(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    text.chars().map(|c| if is_tame(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
+}
+
+/// JSON on its way to a terminal: the same characters, written so that they do nothing there. They stand in strings alone.
+pub fn escaped(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_tame(c) {
+            text.push(c);
+        } else {
+            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| text.push_str(&format!("\\u{unit:04x}")));
+        }
+    }
+    text
+}
+
+fn is_tame(c: char) -> bool {
+    !c.is_control() && !is_unseen(c)
+}
+
+/// Characters without a shape of their own: of direction, joiners, separators of lines, tags.
+fn is_unseen(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// The same, and no novels.
 pub fn printable(text: &str) -> String {
-    let mut shown = printed(&text.chars().take(SHOWN_CHARS_MAX).collect::<String>());
-    if text.chars().nth(SHOWN_CHARS_MAX).is_some() {
+    cut(text, SHOWN_CHARS_MAX)
+}
+
+/// The same of a whole sentence of ours, with what it cites.
+pub fn worded(text: &str) -> String {
+    cut(text, WORDS_CHARS_MAX)
+}
+
+fn cut(text: &str, chars_max: usize) -> String {
+    let mut shown = printed(&text.chars().take(chars_max).collect::<String>());
+    if text.chars().nth(chars_max).is_some() {
         shown.push('…');
     }
     shown
@@ -210,7 +245,16 @@ mod tests {
     #[test]
     fn text_of_a_hostile_log_is_tamed() {
         assert_eq!(printable("a\u{1b}[2Jb\u{9b}"), "a\u{fffd}[2Jb\u{fffd}");
+        assert_eq!(printed("a\u{202e}b\u{2028}c\u{200b}"), "a\u{fffd}b\u{fffd}c\u{fffd}");
+        assert_eq!(printed("Prüfer – 検査 …"), "Prüfer – 検査 …");
         assert_eq!(printable(&"x".repeat(300)).chars().count(), SHOWN_CHARS_MAX + 1);
+        let hostile = serde_json::json!({ "a\u{9b}2J": "b\n\u{202e}c\u{e0041}ü" });
+        let text = escaped(&hostile.to_string());
+        assert_eq!(text, "{\"a\\u009b2J\":\"b\\n\\u202ec\\udb40\\udc41ü\"}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), hostile);
+        let mut findings = Findings::default();
+        findings.add(0..0, "x".repeat(10_000));
+        assert_eq!(findings.finish().0[0].what.chars().count(), WORDS_CHARS_MAX + 1);
     }
 
     #[test]

@@ -13,7 +13,7 @@
 //! Entries that were pruned say of keys what is carried forward of them, and who prunes says what that is. So a key that is
 //! trusted and has not signed what others have counts behind that only as one that is announced there ([`KeyRing::judge`]).
 
-use crate::findings::Findings;
+use crate::findings::{Findings, printable};
 use crate::report::count;
 use model::canonical::{hex, unhex};
 use model::entry::{Entry, Kind};
@@ -23,8 +23,11 @@ use std::fmt;
 use tlog::note::{Note, NoteError};
 use tlog::{Checkpoint, CheckpointError, VerifierKey};
 
-/// More than any log changes its keys; a hostile one could have one per entry.
+/// More than any log changes its keys; a hostile one could have one per entry. Each names two keys, and of all that is kept of
+/// them, from look to look too, none is more.
 const CHANGES_MAX: usize = 1_000;
+/// Keys of a note that are named where none of them is known.
+const WHOSE_MAX: usize = 3;
 /// Keys of one sort that are printed.
 const PRINTED_MAX: usize = 20;
 
@@ -100,7 +103,7 @@ pub struct KeyRing {
     absent: Vec<(VerifierKey, u64)>,
     /// What entries say of keys is known only as far as it was carried forward.
     pruned: bool,
-    /// Entries that speak of keys.
+    /// Entries that speak of keys, since the log began or a watch of it.
     changes: usize,
 }
 
@@ -170,11 +173,16 @@ impl KeyRing {
         if key.name() != self.name() || signer.name() != self.name() {
             return findings.add(at, "speaks of the key of another log");
         }
-        self.changes += 1;
-        // What an earlier look has kept counts as well.
-        if self.changes.max(self.retired.len()).max(self.announced.len()) > CHANGES_MAX {
-            return findings.add(at, format!("more than {CHANGES_MAX} changes of keys"));
+        if self.changes >= CHANGES_MAX {
+            return findings.add(
+                at,
+                format!(
+                    "more than {CHANGES_MAX} changes of keys, which no log has: what it says of keys from here on is not followed. Ask its \
+                     operator why, and begin anew with keys that you trust"
+                ),
+            );
         }
+        self.changes += 1;
         self.named.iter_mut().for_each(|named| named.extend([*key.as_bytes(), *signer.as_bytes()]));
         if !self.earlier.contains(signer) {
             self.earlier.push(signer.clone());
@@ -430,6 +438,7 @@ impl KeyRing {
             "signed": alone(&self.signed),
             "absent": absent.collect::<Vec<_>>(),
             "pruned": self.pruned,
+            "changes": self.changes,
         })
     }
 
@@ -461,13 +470,45 @@ impl KeyRing {
             }
             None => None,
         };
-        Some(Self { learned, retired, announced, named, first, signed, absent, pruned, ..Self::new(given) })
+        // At the least as many as there must have been, where a version of before did not count them.
+        let told = retired.len().max(announced.len()).max(named.as_ref().map_or(0, |named| named.len().div_ceil(2)));
+        let changes = value.get("changes").and_then(Value::as_u64).and_then(|changes| usize::try_from(changes).ok());
+        let changes = changes.unwrap_or(0).max(told);
+        Some(Self { learned, retired, announced, named, first, signed, absent, pruned, changes, ..Self::new(given) })
     }
 }
 
 /// Whether the note has a signature in the log's own name.
 pub fn is_signed_by_name(note: &str, name: &str) -> bool {
     Note::parse(note).is_ok_and(|note| note.signatures.iter().any(|signature| signature.name == name))
+}
+
+/// Of a note that none of these keys has signed: whose it says to be, and what to do.
+pub fn whose(note: &str, given: &[VerifierKey]) -> Option<String> {
+    let note = Note::parse(note).ok()?;
+    let (origin, own) = (note.text.lines().next()?, given.first()?.name());
+    if origin != own {
+        let origin = printable(origin);
+        return Some(format!(
+            "it is of log `{origin}`, and the key that you gave is of `{own}`: give the key of that log, or a file of yours"
+        ));
+    }
+    let ids = |ids: &mut dyn Iterator<Item = u32>| {
+        ids.take(WHOSE_MAX).map(|id| format!("{id:08x}")).collect::<Vec<_>>().join(", ")
+    };
+    let signed = ids(&mut note.signatures.iter().filter(|one| one.name == origin).map(|one| one.key_id));
+    let known = ids(&mut given.iter().map(VerifierKey::key_id));
+    Some(format!(
+        "it says to be signed with the key {signed}, and you gave {known}: is yours the right one, and is it all that the log has had since? Ask \
+         for its key where the file does not come from"
+    ))
+}
+
+/// Why a note is no checkpoint by any of these keys, in words, and whose it is if it is by another.
+pub fn unopened(error: &CheckpointError, note: &str, given: &[VerifierKey]) -> String {
+    let is_unknown = matches!(error, CheckpointError::Note(NoteError::NoKnownSignature));
+    let whose = is_unknown.then(|| whose(note, given)).flatten();
+    format!("{error}{}", whose.map(|whose| format!("; {whose}")).unwrap_or_default())
 }
 
 /// What a check has found of the log's keys.

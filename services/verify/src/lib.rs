@@ -18,6 +18,8 @@ pub mod incarnation;
 pub mod keys;
 pub mod log;
 pub mod monitor;
+#[cfg(test)]
+mod mutations;
 pub mod proof;
 pub mod pruned;
 pub mod receipt;

@@ -22,7 +22,7 @@ use crate::clocks::{Clocks, NO_WITNESSES};
 use crate::facts::Facts;
 use crate::findings::Findings;
 use crate::incarnation::Incarnation;
-use crate::keys::{KeyRing, Refusal, is_signed_by_name};
+use crate::keys::{KeyRing, Refusal, is_signed_by_name, whose};
 use crate::pruned::{self, Pruned};
 use crate::report::{Report, count};
 use crate::rules::Rules;
@@ -54,13 +54,22 @@ pub enum Unusable {
 impl std::fmt::Display for Unusable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Directory { dir, source } => write!(f, "directory `{}` cannot be read: {source}", dir.display()),
+            Self::Directory { dir, source } => {
+                write!(f, "directory `{}` cannot be read: {source}", dir.display())?;
+                let hint = "; an archive is checked by `millgate-verify archive`, a proof or a receipt by `proof` or `receipt`";
+                if dir.is_file() { f.write_str(hint) } else { Ok(()) }
+            }
             Self::NoCheckpoint(dir) => {
                 write!(
                     f,
                     "`{}` has no file `checkpoint`: is it the directory that a log is published to?",
                     dir.display()
-                )
+                )?;
+                let below = dir.join("published");
+                if below.join("checkpoint").is_file() {
+                    write!(f, " `{}` has one", below.display())?;
+                }
+                Ok(())
             }
         }
     }
@@ -140,6 +149,7 @@ pub fn check_trusting(
         Err(why) => why,
     };
     let kept = newest_kept(&store, &ring);
+    let whose = note.as_ref().ok().filter(|_| why == Refusal::Unknown).and_then(|note| whose(note, &keys));
     if let Some(note) = note.ok().filter(|_| why == Refusal::Unknown && kept.is_some())
         && let Some(published) = unverified(&note)
         && published.origin == ring.name()
@@ -151,7 +161,8 @@ pub fn check_trusting(
         }
     }
     let mut of_signature = findings.of(Point::CheckpointSignature);
-    of_signature.add(0..0, format!("`checkpoint`: {why}"));
+    of_signature
+        .add(0..0, format!("`checkpoint`: {why}{}", whose.map(|whose| format!("; {whose}")).unwrap_or_default()));
     let Some(published) = kept else {
         of_signature.add(0..0, "no kept checkpoint verifies either, so nothing else was checked; is it the right key?");
         drop(of_signature);
@@ -164,9 +175,12 @@ pub fn check_trusting(
     Ok(Check::new(&store, ring, &published, (policy, remembered), findings).run(&note, progress).0)
 }
 
-/// Kept notes of trees of fewer than `below` entries, the largest first; at most some hundred.
-pub fn kept_below(dir: &Path, below: u64) -> impl Iterator<Item = (u64, String)> {
-    notes_below(Store::new(dir), below, KEPT_BELOW_MAX)
+/// Kept notes about trees of this log of fewer than `below` entries, the largest first; at most some hundred are looked at. Whether
+/// the log has signed them is left to witnesses, who cosign nothing else: its key may have been another one by then.
+pub fn kept_below(dir: &Path, origin: &str, below: u64) -> impl Iterator<Item = (u64, String)> {
+    notes_below(Store::new(dir), below, KEPT_BELOW_MAX).filter(move |(size, note)| {
+        unverified(note).is_some_and(|checkpoint| checkpoint.origin == origin && checkpoint.size == *size)
+    })
 }
 
 /// The checkpoint in a note that says to be signed by the log, whoever did.
@@ -659,6 +673,9 @@ impl<'a> Check<'a> {
         if self.checkpoints.verified() == 0 {
             verdict.not_done(Point::KeptCheckpoints, "none is kept that is signed by a key which counts");
         }
+        if self.checkpoints.is_partial() {
+            verdict.not_done(Point::KeptCheckpoints, "a folder of them could not be listed");
+        }
         match self.remembered {
             None => verdict.not_done(Point::RememberedCheckpoint, "none was given (`--checkpoint`)"),
             Some(_) if !self.is_met => verdict.not_done(Point::RememberedCheckpoint, "the tree was lost before it"),
@@ -675,6 +692,9 @@ impl<'a> Check<'a> {
         let mut clocks = std::mem::take(&mut self.clocks);
         if self.lost.is_none() && self.tree.root() == self.published.root {
             clocks.checkpoint(self.published.size, note, &mut self.findings);
+        }
+        if let Some(from) = self.lost {
+            clocks.lose(from);
         }
         if let Some(why) = clocks.finish(&mut self.findings) {
             verdict.not_done(Point::Clocks, why);

@@ -3,9 +3,10 @@
 
 use model::Timestamp;
 use std::ffi::OsString;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use tlog::note::KeyError;
 use tlog::policy::NotTrusted;
 use tlog::{TrustPolicy, VerifierKey};
 use verify::archive::{self, ArchiveReport};
@@ -104,7 +105,8 @@ usage: millgate-verify receipt FILE TRUST [--proof FILE] [--checkpoint FILE] [--
   --proof FILE       the proof of the entry (`millgate audit prove --receipt FILE`). With the entry in it (`--index N`, for
                      whoever may read it) its request is compared with that of the receipt, too
   --checkpoint FILE  a checkpoint of this log: shows that the entry was left out, if a quorum of the policy's witnesses
-                     cosigned it after one had to cover the entry. Without witnesses nothing tells when it was there
+                     cosigned it after one had to cover the entry, and no other quorum can have cosigned one in time
+                     without any of these. Without witnesses nothing tells when it was there
   --at TIME          judge as of this time (RFC 3339), not as of now: after the time of the receipt a proof must be shown
   --json             one JSON object instead of text
 
@@ -169,7 +171,7 @@ fn main() -> ExitCode {
         Ok(ok) => ExitCode::from(u8::from(!ok)),
         Err(message) => {
             // Nothing to do when even this cannot be written; the exit code says it.
-            let _ = writeln!(std::io::stderr(), "millgate-verify: {message}");
+            let _ = writeln!(std::io::stderr(), "millgate-verify: {}", verify::report::said(&message));
             ExitCode::from(2)
         }
     }
@@ -201,7 +203,7 @@ fn run(arguments: Vec<OsString>) -> Result<bool, String> {
 
 /// Prints what a check has found, and says whether that is fine.
 fn show(is_ok: bool, report: &impl std::fmt::Display, json: Option<serde_json::Value>) -> Result<bool, String> {
-    print(&json.map_or_else(|| report.to_string(), |json| format!("{json}\n")))?;
+    print(&json.map_or_else(|| report.to_string(), |json| format!("{}\n", verify::report::line(&json))))?;
     Ok(is_ok)
 }
 
@@ -305,7 +307,7 @@ impl Given {
         (known, flags): (&[&str], &[&str]),
         mut arguments: impl Iterator<Item = OsString>,
     ) -> Result<Option<Self>, String> {
-        let (mut found, mut keys, mut policy, mut json) = (None, Vec::new(), None, false);
+        let (mut found, mut keys, mut policy, mut json): (Option<OsString>, _, _, _) = (None, Vec::new(), None, false);
         let mut own: Vec<(String, OsString)> = Vec::new();
         let mut set_flags: Vec<String> = Vec::new();
         while let Some(argument) = arguments.next() {
@@ -330,7 +332,13 @@ impl Given {
                     let help = format!("try `millgate-verify {command} --help`");
                     return Err(format!("`{option}` is no option of `{command}`; {help}"));
                 }
-                None => set(&mut found, argument, what)?,
+                None => {
+                    if let Some(before) = &found {
+                        let (before, argument) = (before.to_string_lossy(), argument.to_string_lossy());
+                        return Err(format!("`{what}` is given twice: `{before}` and `{argument}`"));
+                    }
+                    found = Some(argument);
+                }
             }
         }
         let trust = match (keys.as_slice(), policy) {
@@ -387,8 +395,9 @@ impl Trust {
     fn of(argument: &TrustArgument) -> Result<Self, String> {
         match argument {
             TrustArgument::Keys(keys) => {
-                let keys: Result<Vec<_>, _> = keys.iter().map(|key| VerifierKey::parse(key.trim())).collect();
-                let keys = keys.map_err(|error| format!("the key given with `--key` cannot be used: {error}"))?;
+                let parse =
+                    |key: &String| VerifierKey::parse(key.trim()).map_err(|error| key_fault(key.trim(), &error));
+                let keys = keys.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
                 Self::of_policy(TrustPolicy::of_keys(keys), || String::from("the keys given with `--key` are those of"))
             }
             TrustArgument::Policy(file) => {
@@ -402,25 +411,60 @@ impl Trust {
 
     fn of_policy(policy: TrustPolicy, named: impl Fn() -> String) -> Result<Self, String> {
         if policy.one_log().is_none() {
-            return Err(format!("{} {} logs; one is verified at a time", named(), policy.logs.len()));
+            let mut names: Vec<String> = policy.logs.iter().map(|log| format!("`{}`", log.key.name())).collect();
+            names.dedup();
+            return Err(match names.as_slice() {
+                [] => format!("{} no log: it needs a line `log VKEY` with the log's public key", named()),
+                _ => format!(
+                    "{} several logs, {}; one is verified at a time: leave the others away",
+                    named(),
+                    names.join(" and ")
+                ),
+            });
         }
         Ok(Self { keys: policy.logs.iter().map(|log| log.key.clone()).collect(), policy })
     }
 
-    /// The witnesses that cosigned the checkpoint, and a finding if they are too few.
-    fn witnessed(&self, note: &str, verdict: &mut Results) -> (Vec<(String, u64)>, Option<Finding>) {
+    /// The witnesses that cosigned the checkpoint, and findings if they are too few or ahead of time.
+    fn witnessed(&self, note: &str, verdict: &mut Results) -> (Vec<(String, u64)>, Vec<Finding>) {
         let cosigned = self.policy.cosigned(note);
         if self.policy.asks_for_witnesses() {
             verdict.done(Point::Cosignatures);
         }
         let names = cosigned.iter().map(|(name, _)| name.clone()).collect();
-        let finding = (!self.policy.is_met(&cosigned)).then(|| NotTrusted::NoQuorum(names).to_string());
-        let late = cosigned.iter().find(|(_, time)| *time > now().saturating_add(CLOCKS_DIFFER_SECONDS));
-        let late = late.map(|(name, _)| {
+        let too_few = (!self.policy.is_met(&cosigned)).then(|| NotTrusted::NoQuorum(names).to_string());
+        let ahead = cosigned.iter().filter(|(_, time)| *time > now().saturating_add(CLOCKS_DIFFER_SECONDS));
+        let ahead = ahead.map(|(name, _)| {
             format!("`{name}` says that it cosigned in the future: its clock, or this one, is wrong, or the time was made up")
         });
-        (cosigned, finding.or(late).map(|what| Finding { check: Point::Cosignatures, what, entries: None }))
+        let findings = too_few.into_iter().chain(ahead);
+        let findings = findings.map(|what| Finding { check: Point::Cosignatures, what, entries: None }).collect();
+        (cosigned, findings)
     }
+
+    /// What a quorum of this policy does not show, however well it has cosigned.
+    fn warning(&self) -> Option<Finding> {
+        let what = "two quorums of the trust policy need not share a witness, so each of two histories can have one: that this one was \
+                    cosigned does not show that others see the same. Ask for more witnesses, so that any two quorums overlap";
+        let is_weak = self.policy.asks_for_witnesses() && !self.policy.quorums_overlap();
+        is_weak.then(|| Finding { check: Point::Cosignatures, what: what.to_owned(), entries: None })
+    }
+}
+
+/// What to do about a key that cannot be used.
+fn key_fault(text: &str, error: &KeyError) -> String {
+    let hint = if text.starts_with("PRIVATE+KEY+") {
+        "; that is the private one, which nobody but the log may have: give the public one"
+    } else if text.is_empty() {
+        "; nothing was given: is the file empty that it was to come from?"
+    } else if Path::new(text).is_file() {
+        "; that is a file: give what stands in it, as in `--key \"$(cat FILE)\"`"
+    } else if text.contains(char::is_whitespace) {
+        "; give each of several keys with a `--key` of its own"
+    } else {
+        ""
+    };
+    format!("the key given with `--key` cannot be used: {error}{hint}")
 }
 
 fn verify_archive(arguments: &FileArguments) -> Result<ArchiveReport, String> {
@@ -439,6 +483,9 @@ fn verify_archive(arguments: &FileArguments) -> Result<ArchiveReport, String> {
         archive::check_by(std::io::stdin().lock(), keys, progress)
     } else {
         let file = std::fs::File::open(&arguments.file).map_err(|error| format!("`{name}` cannot be read: {error}"))?;
+        if arguments.file.is_dir() {
+            return Err(format!("`{name}` is a directory: a published one is checked by `millgate-verify log`"));
+        }
         archive::check_by(std::io::BufReader::with_capacity(1 << 20, file), keys, progress)
     };
     if shown {
@@ -447,6 +494,7 @@ fn verify_archive(arguments: &FileArguments) -> Result<ArchiveReport, String> {
     let mut report = report.map_err(|error| format!("`{name}` {error}"))?;
     report.witnessed(&trust.policy);
     report.findings.extend(trust.witnessed(&report.note, &mut report.verdict).1);
+    report.warnings.extend(trust.warning());
     if arguments.complete {
         report.demand_complete();
     }
@@ -459,35 +507,59 @@ fn verify_proof(arguments: &FileArguments) -> Result<ProofReport, String> {
     let text = small_text(&arguments.file)?;
     let mut report = proof::check_by(&text, entry.as_deref(), &trust.keys)
         .map_err(|error| format!("`{}` is no proof: {error}", arguments.file.display()))?;
-    let (cosigned, finding) = trust.witnessed(&report.note, &mut report.verdict);
+    let (cosigned, findings) = trust.witnessed(&report.note, &mut report.verdict);
     report.cosigned = cosigned;
-    report.findings.extend(finding);
+    report.findings.extend(findings);
     Ok(report)
 }
 
 fn verify_receipt(arguments: &ReceiptArguments) -> Result<ReceiptReport, String> {
     let trust = Trust::of(&arguments.trust)?;
     let proof = arguments.proof.as_deref().map(small_text).transpose()?;
-    let checkpoint = arguments.checkpoint.as_deref().map(small_text).transpose()?;
+    let checkpoint = arguments.checkpoint.as_deref().map(note_text).transpose()?;
     let at = arguments.at.unwrap_or_else(|| Timestamp(i64::try_from(now()).unwrap_or(i64::MAX).saturating_mul(1_000)));
     let shown = Shown { proof: proof.as_deref(), checkpoint: checkpoint.as_deref(), at };
-    let mut report = receipt::check(&small_text(&arguments.file)?, shown, &trust.policy)
-        .map_err(|error| format!("`{}`: {error}", arguments.file.display()))?;
-    report.findings.extend(report.note.as_deref().and_then(|note| trust.witnessed(note, &mut Results::default()).1));
+    let mut report = receipt::check(&small_text(&arguments.file)?, shown, &trust.policy).map_err(|error| {
+        let what = "a receipt is the header `Audit-Receipt` of an answer, or its value, and nothing beside it";
+        format!("`{}`: {error}; {what}", arguments.file.display())
+    })?;
+    if let Some(note) = &report.note {
+        report.findings.extend(trust.witnessed(note, &mut Results::default()).1);
+    }
     Ok(report)
 }
 
 fn small_text(file: &Path) -> Result<String, String> {
-    String::from_utf8(small_file(file)?).map_err(|_| format!("`{}` is not UTF-8", file.display()))
+    let fault =
+        |_| format!("`{}` is no text (UTF-8), as proofs, checkpoints, receipts and policies are", file.display());
+    String::from_utf8(small_file(file)?).map_err(fault)
+}
+
+/// Of a file that is to be a checkpoint.
+fn note_text(file: &Path) -> Result<String, String> {
+    let text = small_text(file).map_err(|why| format!("checkpoint {why}"))?;
+    if text.starts_with("c2sp.org/tlog-proof") {
+        return Err(format!(
+            "`{}` is a proof and no checkpoint: that is a signed note, like the file `checkpoint` of a published log",
+            file.display()
+        ));
+    }
+    Ok(text)
 }
 
 fn small_file(file: &Path) -> Result<Vec<u8>, String> {
     let fault = |error: std::io::Error| format!("`{}` cannot be read: {error}", file.display());
-    let size = std::fs::metadata(file).map_err(fault)?.len();
-    if size > NOTE_BYTES_MAX {
-        return Err(format!("`{}` has {size} bytes: that is no proof, checkpoint, entry or receipt", file.display()));
+    // Of what has no size of its own, a pipe or a device, no more either.
+    let mut bytes = Vec::new();
+    let file_of_any_size = std::fs::File::open(file).map_err(fault)?;
+    file_of_any_size.take(NOTE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(fault)?;
+    if u64::try_from(bytes.len()).is_ok_and(|size| size <= NOTE_BYTES_MAX) {
+        return Ok(bytes);
     }
-    std::fs::read(file).map_err(fault)
+    let name = file.display();
+    Err(format!(
+        "`{name}` has more than {NOTE_BYTES_MAX} bytes: that is no proof, checkpoint, entry, receipt or policy"
+    ))
 }
 
 fn verify_log(arguments: &LogArguments) -> Result<Report, String> {
@@ -502,9 +574,10 @@ fn verify_log(arguments: &LogArguments) -> Result<Report, String> {
     }
     let mut report = report.map_err(|error| error.to_string())?;
     // The one that was verified, not whatever stands there by now.
-    let (cosigned, finding) = trust.witnessed(&report.note, &mut report.verdict);
+    let (cosigned, findings) = trust.witnessed(&report.note, &mut report.verdict);
     report.cosigned = cosigned;
-    report.findings.extend(finding);
+    report.findings.extend(findings);
+    report.warnings.extend(trust.warning());
     let faults: Vec<Finding> =
         report.pruned.iter().flat_map(|pruned| pruned_faults(arguments, &trust, pruned)).collect();
     report.findings.extend(faults);
@@ -516,7 +589,8 @@ fn pruned_faults(arguments: &LogArguments, trust: &Trust, pruned: &Pruned) -> Ve
     let told = arguments.kept_days.and_then(|days| pruned.fault(days));
     let mut faults: Vec<Finding> =
         told.into_iter().map(|(at, what)| Finding { check: Point::Pruning, what, entries: Some((at, at)) }).collect();
-    let mut kept = log::kept_below(&arguments.dir, pruned.below);
+    let origin = trust.keys.first().map(VerifierKey::name).unwrap_or_default();
+    let mut kept = log::kept_below(&arguments.dir, origin, pruned.below);
     let cosigned = kept.find_map(|(size, note)| {
         let latest = trust.policy.cosigned(&note).into_iter().max_by_key(|(_, seconds)| *seconds)?;
         Some((size, latest))
@@ -537,11 +611,7 @@ fn pruned_faults(arguments: &LogArguments, trust: &Trust, pruned: &Pruned) -> Ve
 
 fn remembered(file: &Path, keys: &[VerifierKey]) -> Result<Remembered, String> {
     let name = file.display().to_string();
-    let size = std::fs::metadata(file).map_err(|error| format!("checkpoint `{name}` cannot be read: {error}"))?.len();
-    if size > NOTE_BYTES_MAX {
-        return Err(format!("`{name}` has {size} bytes: that is no checkpoint"));
-    }
-    let note = std::fs::read_to_string(file).map_err(|error| format!("checkpoint `{name}` cannot be read: {error}"))?;
+    let note = note_text(file)?;
     Remembered::open_any(&name, &note, keys).map_err(|error| format!("`{name}` is no checkpoint of this log: {error}"))
 }
 
@@ -614,7 +684,7 @@ mod tests {
             ("log --key k", "the log's directory is missing; try `millgate-verify log --help`"),
             ("log d --key", "`--key` needs a value"),
             ("log d --key k --policy p", "`--key` and `--policy` are given; one says whom to trust"),
-            ("log d e --key k", "`DIR` is given twice"),
+            ("log d e --key k", "`DIR` is given twice: `d` and `e`"),
             ("log d --policy k --policy k", "`--policy` is given twice"),
             ("log d --keys k", "`--keys` is no option of `log`; try `millgate-verify log --help`"),
             ("log d --complete --key k", "`--complete` is no option of `log`; try `millgate-verify log --help`"),

@@ -4,8 +4,8 @@
 
 use crate::clocks::NO_WITNESSES;
 use crate::disclosed::{self, Disclosed};
-use crate::findings::{Findings, printable};
-use crate::keys::{Change, KeyRing};
+use crate::findings::{Findings, printable, worded};
+use crate::keys::{Change, KeyRing, unopened};
 use crate::report::{Finding, Found, cosigned_json, cosigned_lines, signed_lines};
 use crate::verdict::{Point, Results};
 use model::entry::Entry;
@@ -56,7 +56,8 @@ pub fn check_by(text: &str, entry: Option<&[u8]>, keys: &[VerifierKey]) -> Resul
     let (shown, values) = (lines.next().unwrap_or_default(), lines.next());
     let bytes = entry.unwrap_or(shown);
     if bytes.is_empty() {
-        let what = "the proof does not hold the entry that it is about; name its file with `--entry`";
+        let what = "the proof does not hold the entry that it is about: name its file with `--entry`, or, where the proof was made for a \
+                    receipt, check it with that by `millgate-verify receipt RECEIPT --proof FILE`";
         report.finding(Point::EntriesPresent, what);
         for point in [Point::CheckpointSignature, Point::EntryForm, Point::Tree, Point::Disclosures] {
             report.verdict.not_done(point, "there is no entry");
@@ -72,8 +73,9 @@ pub fn check_by(text: &str, entry: Option<&[u8]>, keys: &[VerifierKey]) -> Resul
             report.signed_by = signers.iter().map(|key| key.to_text()).collect();
             report.tree = Some((checkpoint.size, checkpoint.root.to_base64()));
         }
-        Err(error @ DoesNotHold::Checkpoint(_)) => {
-            report.finding(Point::CheckpointSignature, error.to_string());
+        Err(DoesNotHold::Checkpoint(error)) => {
+            let why = unopened(&error, &evidence.note, keys);
+            report.finding(Point::CheckpointSignature, format!("the checkpoint: {why}"));
             report.verdict.not_done(Point::Tree, "the checkpoint does not verify");
         }
         Err(error @ DoesNotHold::Proof(_)) => report.finding(Point::Tree, error.to_string()),
@@ -111,7 +113,7 @@ pub fn check_by(text: &str, entry: Option<&[u8]>, keys: &[VerifierKey]) -> Resul
 
 impl ProofReport {
     fn finding(&mut self, check: Point, what: impl Into<String>) {
-        self.findings.push(Finding { check, what: printable(&what.into()), entries: None });
+        self.findings.push(Finding { check, what: worded(&what.into()), entries: None });
     }
 
     pub fn is_ok(&self) -> bool {
@@ -157,6 +159,9 @@ impl fmt::Display for ProofReport {
             let values = one.values.as_ref().map(|values| String::from_utf8_lossy(&values.encode()).into_owned());
             let values = values.map(|values| format!(": {}", printable(&values))).unwrap_or_default();
             writeln!(f, "  {:<14} {}{values}", printable(&one.class), one.verdict.as_str().replace('_', " "))?;
+        }
+        if self.entry.is_empty() {
+            return Ok(());
         }
         writeln!(f, "  entry          {}", crate::findings::printed(&self.entry))
     }

@@ -110,6 +110,16 @@ pub fn shown(text: &str) -> String {
     crate::findings::printable(text)
 }
 
+/// A message of ours, with what it cites from elsewhere.
+pub fn said(text: &str) -> String {
+    crate::findings::worded(text)
+}
+
+/// One line of JSON, in which nothing of what it cites steers the terminal that it is shown on.
+pub fn line(json: &Value) -> String {
+    crate::findings::escaped(&json.to_string())
+}
+
 /// `1 entry`, `2 entries`.
 pub(crate) fn count(n: u64, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })

@@ -74,14 +74,18 @@ fn read_file(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The names in a directory; an absent one has none.
-pub fn names(dir: &Path) -> io::Result<Vec<String>> {
+/// The names in a directory, sorted; an absent one has none. More than `names_max` are an error.
+pub fn names(dir: &Path, names_max: usize) -> io::Result<Vec<String>> {
     let entries = match fs::read_dir(dir) {
-        Err(error) if is_absent(&error) => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
     };
-    let mut names =
-        entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect::<io::Result<Vec<_>>>()?;
+    let names = entries.take(names_max.saturating_add(1));
+    let names = names.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let mut names = names.collect::<io::Result<Vec<_>>>()?;
+    if names.len() > names_max {
+        return Err(io::Error::other(format!("it has more than {names_max} names")));
+    }
     names.sort_unstable();
     Ok(names)
 }
@@ -90,6 +94,16 @@ pub fn names(dir: &Path) -> io::Result<Vec<String>> {
 mod tests {
     use super::*;
     use tlog::tile::Kind;
+
+    #[test]
+    fn a_folder_of_more_names_than_can_be_right_is_not_read_into_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        ["b", "a", "c"].iter().for_each(|name| fs::write(dir.path().join(name), "").unwrap());
+        assert_eq!(names(dir.path(), 3).unwrap(), ["a", "b", "c"]);
+        assert!(names(dir.path(), 2).unwrap_err().to_string().contains("more than 2 names"));
+        assert!(names(&dir.path().join("d"), 2).unwrap().is_empty());
+        assert!(names(&dir.path().join("a"), 2).is_err(), "a file in the place of a folder keeps nothing, and is none");
+    }
 
     #[test]
     fn the_full_file_stands_in_for_the_partial_one() {

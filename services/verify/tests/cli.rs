@@ -35,7 +35,17 @@ fn exit_codes_tell_fine_from_findings_from_nothing_to_check() {
     let what = format!("the log was cut: `{mine}` remembers 301 entries, the published log has 300");
     assert_eq!(json["findings"][0]["what"], what.as_str());
 
+    log.write("vkey", &vkey);
+    let file = log.path("vkey").to_str().unwrap().to_owned();
     for (arguments, message) in [
+        (vec!["log", dir, "--key", &file], "that is a file: give what stands in it"),
+        (vec!["log", dir, "--key", ""], "is the file empty that it was to come from?"),
+        (vec!["log", dir, "--key", "a b"], "give each of several keys with a `--key` of its own"),
+        // What has no end is not read to it.
+        (vec!["log", dir, "--key", &vkey, "--checkpoint", "/dev/zero"], "`/dev/zero` has more than 1048576 bytes"),
+        (vec!["log", dir, "--policy", "/dev/zero"], "`/dev/zero` has more than 1048576 bytes"),
+        // Names of files can come from somebody else, too.
+        (vec!["proof", "a\u{1b}[2Jb", "--key", &vkey], "`a\u{fffd}[2Jb` cannot be read"),
         (vec!["log", "/nonexistent", "--key", &vkey], "directory `/nonexistent` cannot be read"),
         (vec!["log", dir, "--key", "x"], "the key given with `--key` cannot be used"),
         (vec!["log", dir, "--key", &vkey, "--checkpoint", "/nonexistent"], "checkpoint `/nonexistent` cannot be read"),
@@ -61,6 +71,7 @@ fn help_and_version_go_to_standard_output() {
 fn cosignatures_count_by_the_callers_policy() {
     // Of the time of the cosignature, which is past wherever this runs.
     let entries = seal(&story(20).into_iter().map(|told| Told { days: -1_104, ..told }).collect::<Vec<_>>());
+    let cosigned = 1_795_375_205 - 1_104 * 86_400;
     let log = Published::of(&entries, &[], &key(1));
     let dir = log.dir.path().to_str().unwrap();
     let witness = tlog::CosigningKey::generate("witness.example/w1", [3; 32]).unwrap();
@@ -76,13 +87,13 @@ fn cosignatures_count_by_the_callers_policy() {
     assert!(none.0 == Some(1) && none.1.contains("no quorum"), "{none:?}");
     let note = String::from_utf8(log.read("checkpoint")).unwrap();
     let text = format!("{}\n", note.split("\n\n").next().unwrap());
-    for (time, code) in [(1_700_000_000, Some(0)), (99_999_999_999, Some(1))] {
+    for (time, code) in [(cosigned, Some(0)), (99_999_999_999, Some(1))] {
         log.write("checkpoint", format!("{note}{}", witness.cosign(&text, time)));
         let said = verify();
         assert_eq!((said.0, said.1.contains("in the future")), (code, code == Some(1)), "{said:?}");
     }
     // And it is said of the checks whether they were made.
-    log.write("checkpoint", format!("{note}{}", witness.cosign(&text, 1_700_000_000)));
+    log.write("checkpoint", format!("{note}{}", witness.cosign(&text, cosigned)));
     let checks = |arguments: &[&str]| {
         let json: serde_json::Value = serde_json::from_slice(&run(arguments).stdout).unwrap();
         let of =
@@ -90,7 +101,45 @@ fn cosignatures_count_by_the_callers_policy() {
         [of("cosignatures"), of("clocks")].map(|one| one["result"].as_str().unwrap().to_owned())
     };
     assert_eq!(checks(&["log", dir, "--policy", &policy, "--json"]), ["passed", "passed"]);
+    log.write("checkpoint", format!("{note}{}", witness.cosign(&text, cosigned + 600)));
+    assert_eq!(checks(&["log", dir, "--policy", &policy, "--json"]), ["passed", "not-done"], "they may be dated back");
     assert_eq!(checks(&["log", dir, "--key", &vkeys.0, "--json"]), ["not-done", "not-done"]);
+}
+
+/// Two histories, each cosigned by a witness that has not seen the other, are no fault of these.
+#[test]
+fn a_policy_of_which_two_quorums_need_not_overlap_is_warned_of() {
+    let entries = seal(&story(20));
+    let log = Published::of(&entries, &[], &key(1));
+    let witnesses =
+        [3, 4].map(|seed| tlog::CosigningKey::generate(&format!("witness.example/w{seed}"), [seed; 32]).unwrap());
+    let note = String::from_utf8(log.read("checkpoint")).unwrap();
+    let text = format!("{}\n", note.split("\n\n").next().unwrap());
+    let cosigned = |times: [u64; 2]| -> String {
+        witnesses.iter().zip(times).map(|(witness, time)| witness.cosign(&text, time)).collect()
+    };
+    let verify = |quorum: &str| {
+        let keys: Vec<String> = witnesses.iter().map(|witness| witness.verifier().to_text()).collect();
+        let log_key = key(1).verifier().to_text();
+        log.write("policy", format!("log {log_key}\nwitness a {}\nwitness b {}\n{quorum}\n", keys[0], keys[1]));
+        let (dir, policy) = (log.dir.path().to_str().unwrap(), log.path("policy"));
+        let output = run(&["log", dir, "--policy", policy.to_str().unwrap(), "--json"]);
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    log.write("checkpoint", format!("{note}{}", cosigned([1_700_000_000; 2])));
+    let warns = |json: &serde_json::Value| {
+        let warnings = json["warnings"].as_array().unwrap();
+        warnings.iter().any(|one| one["what"].as_str().unwrap().contains("need not share a witness"))
+    };
+    assert!(warns(&verify("group g any a b\nquorum g")));
+    assert!(
+        !warns(&verify("group g all a b\nquorum g")) && !warns(&verify("quorum a")) && !warns(&verify("quorum none"))
+    );
+    // Each that is ahead of time is told, beside that they are too few.
+    log.write("checkpoint", format!("{note}{}", cosigned([99_999_999_999; 2])));
+    let told = verify("group g all a b\nquorum g");
+    let of_witnesses = told["findings"].as_array().unwrap().iter().filter(|one| one["check"] == "cosignatures");
+    assert_eq!(of_witnesses.count(), 2, "{told}");
 }
 
 /// The quorum is that of the note that was verified, not of what is found under the name `checkpoint` another time.

@@ -206,7 +206,20 @@ fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     std::fs::rename(&beside, path)
 }
 
-/// Keeps notes that do not go together beside the state, each under a name of its own that nothing overwrites.
+/// Notes that are kept beside a state: whoever publishes a log can sign ever new ones.
+const KEPT_MAX: usize = 200;
+
+/// How many there are already.
+fn kept_beside(state: &Path) -> usize {
+    let Some(name) = state.file_name().and_then(|name| name.to_str()) else { return 0 };
+    let dir = state.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let is_kept = |other: &str| other.strip_prefix(name).is_some_and(|rest| rest.ends_with(".checkpoint"));
+    entries.filter(|entry| entry.file_name().to_str().is_some_and(is_kept)).count()
+}
+
+/// Keeps notes that do not go together beside the state, each under a name of its own that nothing overwrites, up to a bound:
+/// those come back that are there.
 fn keep(state: &Path, look: &Look) -> anyhow::Result<Vec<PathBuf>> {
     let Some(contradiction) = &look.contradiction else { return Ok(Vec::new()) };
     let mut kept = Vec::new();
@@ -216,6 +229,9 @@ fn keep(state: &Path, look: &Look) -> anyhow::Result<Vec<PathBuf>> {
         path.push(format!(".{what}-{digest}.checkpoint"));
         let path = PathBuf::from(path);
         if std::fs::read(&path).ok().as_deref() != Some(note.as_bytes()) {
+            if kept_beside(state) >= KEPT_MAX {
+                continue;
+            }
             write(&path, note.as_bytes()).with_context(|| format!("`{}` cannot be written", path.display()))?;
         }
         kept.push(path);
@@ -232,7 +248,7 @@ fn tell(args: &MonitorArgs, look: &Look, kept: &[PathBuf]) {
             let kept: Vec<String> = kept.iter().map(|path| path.display().to_string()).collect();
             object.insert(String::from("kept"), kept.into());
         }
-        return say(told);
+        return say(verify::report::line(&told));
     }
     let verdict = if look.is_ok() { "fine" } else { "FINDINGS" };
     let cosigned =
@@ -243,8 +259,14 @@ fn tell(args: &MonitorArgs, look: &Look, kept: &[PathBuf]) {
         look.size, look.new, look.open
     ));
     look.findings.iter().for_each(|finding| say(format_args!("  {finding}")));
+    if look.findings_left_off > 0 {
+        say(format_args!("  {} more are not listed", look.findings_left_off));
+    }
     look.unresolved.iter().for_each(|finding| say(format_args!("  from an earlier look: {finding}")));
     look.warnings.iter().for_each(|warning| say(format_args!("  warning: {warning}")));
+    if look.warnings_left_off > 0 {
+        say(format_args!("  warning: {} more are not listed", look.warnings_left_off));
+    }
     if let Some(why) = &look.unreachable {
         say(format_args!("  the look is not complete: {why}"));
     }
@@ -253,9 +275,14 @@ fn tell(args: &MonitorArgs, look: &Look, kept: &[PathBuf]) {
         let what = if contradiction.is_proof {
             "whoever holds the key has signed two histories of one size, which these notes prove"
         } else {
-            "the notes are kept; whether they are of one history takes the entries, and an older copy may have been put in between"
+            "whether these notes are of one history takes the entries, and an older copy may have been put in between"
         };
         say(format_args!("  {}: {what}", names.join(", ")));
+        if kept.len() < 2 {
+            say(format_args!(
+                "  not all of them are kept: there are {KEPT_MAX} beside the state; move these elsewhere"
+            ));
+        }
     }
 }
 
@@ -345,6 +372,14 @@ impl Published {
     }
 }
 
+/// Of a file so many bytes and one more, if there are.
+fn bounded(path: &Path, bytes_max: usize) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let most = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
+    std::io::Read::read_to_end(&mut std::io::Read::take(std::fs::File::open(path)?, most), &mut bytes)?;
+    Ok(bytes)
+}
+
 struct Blocking<'p> {
     published: &'p mut Published,
     handle: tokio::runtime::Handle,
@@ -356,10 +391,13 @@ impl Files for Blocking<'_> {
             Published::Folder(dir) => match std::fs::metadata(dir.join(path)) {
                 // A pipe in the place of a file would never answer.
                 Ok(meta) if !meta.is_file() => Err(String::from("is no file")),
-                Ok(meta) if meta.len() > bytes_max as u64 => {
-                    Err(format!("has {} bytes, which cannot be right", meta.len()))
-                }
-                Ok(_) => std::fs::read(dir.join(path)).map(Some).map_err(|error| error.to_string()),
+                // Read no further, whatever is there by then.
+                Ok(_) => match bounded(&dir.join(path), bytes_max) {
+                    Ok(bytes) if bytes.len() > bytes_max => {
+                        Err(format!("has more than {bytes_max} bytes, which cannot be right"))
+                    }
+                    read => read.map(Some).map_err(|error| error.to_string()),
+                },
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound && dir.is_dir() => Ok(None),
                 Err(error) => Err(error.to_string()),
             },

@@ -79,10 +79,7 @@ fn whoever_has_the_new_key_alone_is_told_of_the_old_one() {
     let report = check_by(&log, &[2]);
     assert_eq!(
         told_of(&report),
-        [format!(
-            "entries 0 to 99: kept checkpoint `{}`: not a signed note: no signature is by a known key",
-            kept_path(50)
-        )]
+        [format!("entries 0 to 99: kept checkpoint `{}`: no signature is by a known key", kept_path(50))]
     );
     assert_eq!(report.keys.unverified, 2);
 }
@@ -92,7 +89,7 @@ fn an_announcement_counts_under_a_signature_that_counts_only() {
     // The thief of nothing: key 2 announces itself.
     let log = publish(&entries(), &[(100, &[1]), (256, &[2]), (SIZE, &[2])]);
     let found = told_of(&check_by(&log, &[1]));
-    assert!(found[0].starts_with("`checkpoint`: not a signed note: no signature is by a known key"), "{found:?}");
+    assert!(found[0].starts_with("`checkpoint`: no signature is by a known key"), "{found:?}");
     // The announcement stands behind all that the old key signed.
     let log = publish(&entries(), &[(100, &[1]), (151, &[1]), (SIZE, &[2])]);
     assert!(!check_by(&log, &[1]).is_ok());
@@ -253,7 +250,10 @@ fn hostile_entries_about_keys_cost_no_more_than_their_number() {
     let (told, _) = findings.finish();
     assert_eq!(
         told.iter().map(Finding::to_string).collect::<Vec<_>>(),
-        ["entries 1000 to 2999: more than 1000 changes of keys"]
+        [
+            "entries 1000 to 2999: more than 1000 changes of keys, which no log has: what it says of keys from here on is not followed. Ask \
+             its operator why, and begin anew with keys that you trust"
+        ]
     );
 }
 

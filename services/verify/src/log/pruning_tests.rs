@@ -216,7 +216,21 @@ fn whoever_was_told_that_entries_are_kept_longer_finds_that_they_were_not() {
     );
     // 2026-11-24T00:00:00Z
     assert_eq!([1_795_478_399, 1_795_478_400].map(|seconds| said.is_later(seconds)), [false, true]);
-    let kept: Vec<u64> = kept_below(pruned().dir.path(), MINIMUM).map(|(size, _)| size).collect();
+    let kept: Vec<u64> = kept_below(pruned().dir.path(), published::ORIGIN, MINIMUM).map(|(size, _)| size).collect();
+    assert_eq!(kept, [400, 256, 100]);
+}
+
+/// Whoever serves a copy can put another log's note in, that a witness has cosigned since.
+#[test]
+fn a_kept_note_of_another_log_or_size_dates_no_pruning() {
+    let log = pruned();
+    let entries = entries_with(&CARRIED, &[]);
+    let other = tlog::SigningKey::generate("plant.example/other", [1; 32]).unwrap();
+    let foreign = Checkpoint::new("plant.example/other", 500, Hash([7; 32])).sign(&other).unwrap();
+    log.write(&kept_path(500), foreign);
+    log.write(&kept_path(501), checkpoint_by(&entries[..500], &[1]));
+    log.write(&kept_path(502), "no note");
+    let kept: Vec<u64> = kept_below(log.dir.path(), published::ORIGIN, MINIMUM).map(|(size, _)| size).collect();
     assert_eq!(kept, [400, 256, 100]);
 }
 

@@ -258,11 +258,28 @@ fn a_changed_checkpoint_does_not_verify() {
         let at = bytes.windows(3).position(|w| w == b"600").unwrap();
         bytes[at] = b'5';
     });
-    assert_findings(
-        &log,
-        [&format!("`checkpoint`: not a signed note: the signature of key `{}` does not verify", published::ORIGIN)],
-    );
+    assert_findings(&log, [&format!("`checkpoint`: the signature of key `{}` does not verify", published::ORIGIN)]);
     assert_eq!(verify(&log).entries, SIZE, "the newest kept checkpoint takes its place");
+}
+
+#[test]
+fn a_folder_of_kept_checkpoints_that_cannot_be_listed_has_not_passed() {
+    let log = publish();
+    let folder = format!("checkpoints/{:014}", 1_000_000 / 1_000_000);
+    log.write(&folder, "no folder");
+    let report = verify(&log);
+    assert!(report.is_ok() && report.warnings[0].what.contains("cannot be listed"), "{report}");
+    let not_done = "  kept-checkpoints        not done: a folder of them could not be listed\n";
+    assert!(report.to_string().contains(not_done), "{report}");
+}
+
+#[test]
+fn a_key_of_another_log_is_told_from_a_wrong_one() {
+    let other = tlog::SigningKey::generate("other.example/log", [1; 32]).unwrap();
+    let report = check(publish().dir.path(), other.verifier(), None).unwrap();
+    let told = "`checkpoint`: no signature is by a known key; it is of log `plant.example/log`, and the key that you gave is of \
+                `other.example/log`: give the key of that log, or a file of yours";
+    assert_eq!(report.findings[0].what, told);
 }
 
 #[test]
@@ -270,7 +287,7 @@ fn a_changed_kept_checkpoint_is_named() {
     let log = publish();
     log.change(&kept_path(256), |bytes| bytes[0] ^= 1);
     log.write(&kept_path(400), log.read(&kept_path(100)));
-    let signature = format!("not a signed note: the signature of key `{}` does not verify", published::ORIGIN);
+    let signature = format!("the signature of key `{}` does not verify", published::ORIGIN);
     assert_findings(
         &log,
         [
@@ -286,7 +303,12 @@ fn checkpoints_of_another_key_or_origin_do_not_count() {
     assert_findings(
         &log,
         [
-            "`checkpoint`: not a signed note: no signature is by a known key",
+            &format!(
+                "`checkpoint`: no signature is by a known key; it says to be signed with the key {:08x}, and you gave {:08x}: is yours the \
+                 right one, and is it all that the log has had since? Ask for its key where the file does not come from",
+                key(2).verifier().key_id(),
+                key(1).verifier().key_id()
+            ),
             "no kept checkpoint verifies either, so nothing else was checked; is it the right key?",
         ],
     );

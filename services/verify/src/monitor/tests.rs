@@ -205,13 +205,48 @@ fn silence_and_clocks_that_are_ahead_are_told() {
     assert!(told.iter().any(|f| f.starts_with("entry 400: ") && f.contains("later than the clock here")), "{told:?}");
 }
 
-/// What is not under a cosigned checkpoint was written after that.
+/// A log that dates an entry ahead must not be believed to be busy until then.
 #[test]
-fn an_entry_that_was_dated_back_behind_a_cosigned_checkpoint_is_told() {
+fn an_entry_dated_ahead_hides_no_silence_and_stays_told() {
+    let mut ahead = entries(SIZE);
+    let last = ahead.last_mut().unwrap();
+    *last = String::from_utf8(last.clone()).unwrap().replace("\"time\":\"2026", "\"time\":\"2036").into_bytes();
+    let log = publish(&ahead);
+    let mut seen = seen();
+    let told = look(&mut seen, &log, SIZE);
+    assert!(texts(&told.findings)[0].starts_with("entry 599: ") && told.new == 300, "{told:?}");
+    let mut seen = kept(&seen);
+    let later = At(at(SIZE).0 + 301_000);
+    let told = seen.look(&watch(), &mut Folder(log.dir.path().to_owned()), &later).unwrap();
+    assert!(texts(&told.findings)[0].starts_with("nothing new was seen for 301 s"), "{told:?}");
+    assert!(told.unresolved.len() == 1 && told.unresolved[0].contains("later than the clock here"), "{told:?}");
+}
+
+/// A log, and its one witness.
+fn witnessed() -> (Watch, tlog::CosigningKey) {
     let witness = tlog::CosigningKey::generate("witness.example/w", [3; 32]).unwrap();
     let names = (key(1).verifier().to_text(), witness.verifier().to_text());
     let policy = TrustPolicy::parse(&format!("log {}\nwitness w {}\nquorum w\n", names.0, names.1)).unwrap();
-    let watch = Watch { policy, ..watch() };
+    (Watch { policy, ..watch() }, witness)
+}
+
+#[test]
+fn a_watch_does_not_begin_with_what_no_quorum_has_cosigned() {
+    let (watch, witness) = witnessed();
+    let (entries, log) = (entries(300), publish(&entries(300)));
+    let begin = || Seen::from_now(&watch, &mut Folder(log.dir.path().to_owned()), &at(300));
+    let refused = begin().unwrap_err().0;
+    assert!(refused.contains("does not have the quorum of witnesses"), "{refused}");
+    let note = checkpoint(&entries, &key(1));
+    let text = format!("{}\n", note.split("\n\n").next().unwrap());
+    log.write("checkpoint", format!("{note}{}", witness.cosign(&text, 1_795_375_260)));
+    assert_eq!(begin().unwrap().size(), 300);
+}
+
+/// What is not under a cosigned checkpoint was written after that.
+#[test]
+fn an_entry_that_was_dated_back_behind_a_cosigned_checkpoint_is_told() {
+    let (watch, witness) = witnessed();
     let look = |seen: &mut Seen, entries: &[Vec<u8>]| {
         let (log, size) = (publish(entries), entries.len() as u64);
         let note = checkpoint(entries, &key(1));
@@ -229,6 +264,7 @@ fn an_entry_that_was_dated_back_behind_a_cosigned_checkpoint_is_told() {
                 or one of the clocks is wrong";
     assert_eq!(texts(&told.findings), [what]);
     assert_eq!(told.to_json()["findings"][0]["check"], "clocks");
+    assert_eq!(look(&mut seen, &later).unresolved, [what], "until somebody acknowledges it");
 }
 
 #[test]
@@ -263,6 +299,83 @@ fn a_log_that_cannot_be_reached_is_not_held_against_it() {
     let empty = tempfile::tempdir().unwrap();
     let unreachable = seen().look(&watch(), &mut Folder(empty.path().to_owned()), &at(1)).unwrap_err();
     assert_eq!(unreachable.0, "`checkpoint` is not there: is this where a log is published?");
+}
+
+#[test]
+fn a_log_that_is_kept_back_as_a_whole_falls_silent() {
+    let empty = tempfile::tempdir().unwrap();
+    let look = |seen: &mut Seen, ms: i64| seen.look(&watch(), &mut Folder(empty.path().to_owned()), &At(ms));
+    let (mut seen, last) = (seen(), START_MS + 200 * 299);
+    assert!(look(&mut seen, last + 300_000).is_err());
+    let told = look(&mut seen, last + 301_000).unwrap();
+    assert!(!told.is_ok() && told.unreachable.is_some_and(|why| why.contains("is not there")));
+    assert_eq!((told.size, texts(&told.findings).len()), (300, 1));
+    assert!(told.findings[0].what.starts_with("nothing new was seen for 301 s"), "{:?}", told.findings);
+    // Also where it was never there since somebody began to look.
+    let mut nothing = Seen::nothing();
+    assert!(look(&mut nothing, START_MS).is_err() && look(&mut nothing, START_MS + 300_001).is_ok());
+}
+
+#[test]
+fn what_a_server_answers_reaches_no_terminal_as_it_is() {
+    struct Rude;
+    impl Files for Rude {
+        fn read(&mut self, _: &str, _: usize) -> Result<Option<Vec<u8>>, String> {
+            Err(format!("\u{1b}[2Jfine\n{}", "x".repeat(100_000)))
+        }
+    }
+    let said = Seen::nothing().look(&watch(), &mut Rude, &at(1)).unwrap_err().to_string();
+    assert!(said.len() < 1_000 && !said.contains('\u{1b}') && !said.contains('\n'), "{said}");
+}
+
+#[test]
+fn nothing_is_handed_on_of_entries_that_were_not_taken_over() {
+    let mut rewritten = entries(SIZE);
+    rewritten[7] = entries(SIZE)[7].iter().map(|b| if *b == b'7' { b'8' } else { *b }).collect();
+    let told = look(&mut seen(), &publish(&rewritten), SIZE);
+    assert!(!told.is_ok() && told.new == 0 && told.kinds.is_empty() && told.samples.is_empty(), "{told:?}");
+}
+
+/// Entry after entry speaks of a key, ever others.
+#[test]
+fn what_is_kept_of_keys_is_bounded_over_all_looks_and_the_bound_is_told() {
+    let mut told = story(2_400);
+    for index in (16..2_400).filter(|index| index % 8 != 0 && index % 8 != 3) {
+        let mut seed = [0; 32];
+        seed[..8].copy_from_slice(&u64::to_be_bytes(index as u64));
+        let other = tlog::SigningKey::generate(crate::log::published::ORIGIN, seed).unwrap();
+        let text = |key: &tlog::SigningKey| model::Value::text(key.verifier().to_text());
+        let members = vec![("event", model::Value::text("retired")), ("key", text(&key(9))), ("signer", text(&other))];
+        told[index] = crate::log::published::Told { members, ..key_change("retired", 9, 1) };
+    }
+    let sealed = seal(&told);
+    let mut seen = Seen::nothing();
+    let named = |seen: &Seen| seen.to_json(&watch())["keys"]["named"].as_array().unwrap().len();
+    let bound = "more than 1000 changes of keys";
+    for (size, is_met) in [(600, false), (1_200, false), (1_800, true), (2_400, true)] {
+        let look = look(&mut seen, &publish(&sealed[..size]), size as u64);
+        assert!(look.new == 600 && named(&seen) <= 2_000, "{size}: {}", named(&seen));
+        assert_eq!(look.findings.iter().any(|found| found.what.starts_with(bound)), is_met, "{size}");
+        seen = kept(&seen);
+    }
+    assert_eq!(named(&seen), 1_001, "a thousand signers, and the one key that they retire");
+    // As it was kept before changes were counted.
+    let mut value = seen.to_json(&watch());
+    value["keys"].as_object_mut().unwrap().remove("changes");
+    let again = Seen::from_json(&watch(), &value).unwrap().to_json(&watch());
+    assert_eq!(again["keys"]["changes"], 501);
+}
+
+#[test]
+fn what_is_kept_of_findings_is_bounded_and_says_so() {
+    let mut seen = seen();
+    seen.keep_unresolved((0..60).map(|n| n.to_string()).collect());
+    assert_eq!(seen.unresolved.len(), 60);
+    seen.keep_unresolved((60..200).map(|n| n.to_string()).collect());
+    assert_eq!((seen.unresolved.len(), seen.unresolved[98].as_str()), (100, "98"));
+    assert!(seen.unresolved[99].contains("more was found than is kept"), "{:?}", seen.unresolved[99]);
+    seen.keep_unresolved(vec![String::from("another")]);
+    assert!(seen.unresolved.len() == 100 && seen.unresolved[99].contains("more was found"));
 }
 
 #[test]
