@@ -92,7 +92,7 @@ impl Plant {
 
     /// It acts only when told.
     fn publishing(&self, retention: Retention) -> PublishOptions {
-        PublishOptions { interval_ms: 3_600_000, retention, ..PublishOptions::new(self.out.path()) }
+        PublishOptions { interval_ms: 3_600_000, retention, linger_ms: 0, ..PublishOptions::new(self.out.path()) }
     }
 
     async fn try_publisher(&self, log: &Log, options: PublishOptions) -> Result<Publisher, PublishError> {
