@@ -73,7 +73,7 @@ fn retention() -> Retention {
 
 async fn publisher(log: &Log, at: &Path) -> Result<Publisher, audit::PublishError> {
     let of_all = PublishOptions::new(at.join("published"));
-    let options = PublishOptions { interval_ms: 3_600_000, retention: retention(), ..of_all };
+    let options = PublishOptions { interval_ms: 3_600_000, retention: retention(), linger_ms: 0, ..of_all };
     Publisher::start(log, key(), options).await
 }
 

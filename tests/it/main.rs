@@ -17,6 +17,7 @@ mod catalogue;
 mod countries;
 mod crash;
 mod databases;
+mod dated;
 mod disk;
 mod erasure;
 mod evidence;

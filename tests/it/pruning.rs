@@ -46,7 +46,8 @@ async fn long_ago(directory: &Path, request: &str) -> (String, Vec<tlog::Hash>) 
     let clock = Arc::new(Put(AtomicI64::new(LONG_AGO)));
     let options = LogOptions { heartbeat_ms: 0, ..LogOptions::new(directory, ORIGIN, clock.clone(), random) };
     let (log, _) = Log::open(options).await.unwrap();
-    let publishing = PublishOptions { interval_ms: 3_600_000, ..PublishOptions::new(directory.join("published")) };
+    let publishing =
+        PublishOptions { interval_ms: 3_600_000, linger_ms: 0, ..PublishOptions::new(directory.join("published")) };
     let publisher = Publisher::start(&log, key.clone(), publishing).await.unwrap();
     let mut leaves = Vec::new();
     for n in 0..600 {
@@ -113,7 +114,7 @@ async fn a_broker_prunes_what_its_policy_keeps_no_longer_and_everybody_is_told()
     let rest = rest.split_once('}').unwrap().1;
     let keeps = |days: &str| {
         let retention = format!("retention = {{ entries = \"{days}\", policy = \"https://plant.example/retention\" }}");
-        std::fs::write(&config, format!("{before}{audit}, {retention} }}{rest}")).unwrap();
+        std::fs::write(&config, format!("{before}{audit}, publish_linger = \"0s\", {retention} }}{rest}")).unwrap();
     };
     let preview = |json_too: bool| {
         let fixed = ["audit", "prune", "--config", config.to_str().unwrap()];

@@ -284,6 +284,14 @@ impl Log {
         answer.await.unwrap_or_else(|_| Err(gone(&self.inner.shared)))
     }
 
+    /// Whether everything is written that was appended before this was asked. `false`: some of it waits until the store takes
+    /// it, and will be written with the time that it was made at.
+    pub(crate) async fn settle(&self) -> Result<bool, AppendError> {
+        let (done, answer) = oneshot::channel();
+        let _ = self.inner.urgent.send(Urgent::Settle(done));
+        answer.await.map_err(|_| gone(&self.inner.shared))
+    }
+
     fn overloaded(&self) -> AppendError {
         Counters::add(&self.inner.shared.counters.overloaded, 1);
         AppendError::Overloaded

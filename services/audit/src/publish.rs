@@ -5,7 +5,13 @@
 //! what it wrote, so that nothing is signed which somebody else has put into the store; tiles and bundles are written and
 //! flushed; the note is signed by every key that is to sign, or there is none; it is kept in the database and as a file of
 //! its own; last, `checkpoint` names the new tree. Whoever reads `checkpoint` finds everything under it, but for entries that
-//! another one says were pruned ([`prune`]).
+//! another one says were pruned ([`prune`]); also who takes some minutes for that, since what later trees need no longer goes late
+//! ([`LINGER_MS`]).
+//!
+//! Witnesses date what they sign, and what a cosigned checkpoint does not have was written later. So they are asked only of a
+//! tree that had, a moment ago, everything that was made until then: entries that wait, because the disk is full, are written with
+//! the time that they were made at, and behind a checkpoint that was cosigned meanwhile they would look dated back. It does
+//! not matter then how often a checkpoint is cosigned before it is kept, nor at which step the process is killed.
 
 pub(crate) mod files;
 pub(crate) mod prune;
@@ -24,6 +30,7 @@ use crate::reader::{Damaged, Reader};
 use crate::shared::{Counters, Shared};
 use crate::store::{Bundle, CheckpointRow, StoreError};
 use files::Tree;
+use model::Timestamp;
 use std::fmt;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -32,7 +39,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tiles::TileBuilder;
 use tlog::tile::TilePath;
-use tlog::{Checkpoint, Hash, VerifierKey};
+use tlog::{Checkpoint, CompactRange, Hash, VerifierKey};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
@@ -41,6 +48,10 @@ pub const CHECKPOINT_FILE: &str = "checkpoint";
 /// Where every signed checkpoint stays.
 pub const CHECKPOINTS_DIR: &str = "checkpoints";
 pub const INTERVAL_MS: u64 = 1_000;
+/// What only earlier checkpoints need stays so long for those who have begun to read or to copy by one of them.
+pub const LINGER_MS: i64 = 600_000;
+/// Witnesses are asked of a tree that was whole no longer ago than this: little of the minute that verifiers let a checkpoint wait.
+const WHOLE_MS: i64 = 10_000;
 
 /// `checkpoints/00000000000000/00000000000000001234`: at most a million files in a directory, in order.
 pub fn checkpoint_path(size: u64) -> String {
@@ -60,11 +71,14 @@ pub struct PublishOptions {
     pub retention: Retention,
     /// Told what was published. A ring: nobody who listens holds the publisher up.
     pub told: Option<broadcast::Sender<Published>>,
+    /// How long what only earlier checkpoints need stays, by the log's clock.
+    pub linger_ms: i64,
 }
 
 impl PublishOptions {
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), interval_ms: INTERVAL_MS, witnesses: None, retention: Retention::default(), told: None }
+        let (witnesses, told, retention) = (None, None, Retention::default());
+        Self { dir: dir.into(), interval_ms: INTERVAL_MS, witnesses, retention, told, linger_ms: LINGER_MS }
     }
 }
 
@@ -193,6 +207,12 @@ pub enum PublishError {
         "no synchronous standby of the store has all {0} entries yet, so nothing is signed over them; see `pg_stat_replication`"
     )]
     NotReplicated(u64),
+    /// A witness that signed now would make them look dated back.
+    #[error(
+        "{0} entries of the log wait until its store has room for them, and witnesses are not asked before they are written: what they sign \
+         would be later than entries behind it. Make room; nothing is lost meanwhile"
+    )]
+    Waiting(u64),
     #[error("the checkpoint could not be kept")]
     NotKept(#[from] AppendError),
     #[error("the checkpoint could not be signed: {0}")]
@@ -294,6 +314,14 @@ struct Work {
     published: Published,
     /// Entries whose bundles are gone, as far as this task has seen to that.
     pruned: u64,
+    /// Entries of which the directory says that they are gone, and since when.
+    announced: Option<(u64, Timestamp)>,
+}
+
+impl Work {
+    fn new(builder: TileBuilder, tree: Tree, published: Published) -> Self {
+        Self { builder, tree, published, pruned: 0, announced: None }
+    }
 }
 
 impl Task {
@@ -367,19 +395,22 @@ impl Task {
         if self.work.is_none() {
             self.resume().await?;
         }
-        let stored = self.reader().head().await?;
-        if stored.range != *self.shared().committed.borrow() {
-            // A batch may have been committed between the two looks. The writer knows.
-            self.log.compare_head().await.map_err(PublishError::NotCompared)?;
-        }
-        let committed = self.shared().committed.borrow().clone();
-        let Some(mut work) = self.work.take() else { return Err(PublishError::Stopped) };
-        if committed.size() > work.published.size {
+        loop {
+            let has_grown = self.work.as_ref().is_some_and(|work| self.log.size() > work.published.size);
+            // In this order: whatever was made before is under the size that is read then.
+            let whole = self.shared().now();
+            if has_grown {
+                self.settle().await?;
+            }
+            let committed = self.committed().await?;
+            if !has_grown {
+                break;
+            }
             let size = committed.size();
             if !self.reader().is_replicated().await? {
-                self.work = Some(work);
                 return Err(PublishError::NotReplicated(size));
             }
+            let Some(mut work) = self.work.take() else { return Err(PublishError::Stopped) };
             work = self.absorb(work, size).await?;
             if *work.builder.range() != committed {
                 let what =
@@ -387,8 +418,12 @@ impl Task {
                 return Err(PublishError::Mismatch(what));
             }
             work = prepare(work).await?;
-            let range = work.builder.range();
-            let checkpoint = Checkpoint::new(self.log.origin(), range.size(), range.root());
+            if self.shared().now().millis().saturating_sub(whole.millis()) > WHOLE_MS && self.asks_witnesses() {
+                // There was much to read. The rest is less.
+                self.work = Some(work);
+                continue;
+            }
+            let checkpoint = Checkpoint::new(self.log.origin(), size, committed.root());
             let note = match self.signed(checkpoint).await {
                 Ok(note) => note,
                 // A token may be away for hours. What was hashed and written is as good then.
@@ -399,11 +434,42 @@ impl Task {
                 Err(error) => return Err(error),
             };
             work = self.complete(work, note).await?;
+            self.work = Some(work);
+            break;
         }
-        work = self.prune_files(work).await?;
+        let Some(work) = self.work.take() else { return Err(PublishError::Stopped) };
+        let mut work = self.prune_files(work).await?;
+        let (now, linger_ms) = (self.shared().now(), self.options.linger_ms);
+        work = blocking(move || {
+            work.tree.tidy(now, linger_ms);
+            Ok(work)
+        })
+        .await?;
         let published = work.published.clone();
         self.work = Some(work);
         Ok(published)
+    }
+
+    fn asks_witnesses(&self) -> bool {
+        self.options.witnesses.is_some()
+    }
+
+    /// Everything that was made until now is written, if there is somebody who dates what they sign.
+    async fn settle(&self) -> Result<(), PublishError> {
+        if !self.asks_witnesses() || self.log.settle().await.map_err(|_| PublishError::Stopped)? {
+            return Ok(());
+        }
+        Err(PublishError::Waiting(self.shared().counters.outcomes_waiting.load(Ordering::Relaxed)))
+    }
+
+    /// The tree that was committed last, which the store has too.
+    async fn committed(&self) -> Result<CompactRange, PublishError> {
+        let stored = self.reader().head().await?;
+        if stored.range != *self.shared().committed.borrow() {
+            // A batch may have been committed between the two looks. The writer knows.
+            self.log.compare_head().await.map_err(PublishError::NotCompared)?;
+        }
+        Ok(self.shared().committed.borrow().clone())
     }
 
     /// Reads, hashes and writes full tiles up to `size`.
@@ -445,11 +511,15 @@ impl Task {
             Ok(work)
         })
         .await?;
+        self.tell(&work.published);
+        Ok(work)
+    }
+
+    fn tell(&self, published: &Published) {
         if let Some(told) = &self.options.told {
             // Nobody may listen any longer.
-            let _ = told.send(work.published.clone());
+            let _ = told.send(published.clone());
         }
-        Ok(work)
     }
 }
 
@@ -497,11 +567,17 @@ fn put_tiles(tree: &mut Tree, tiles: &[(TilePath, Vec<u8>)]) -> Result<(), Publi
     for (path, bytes) in tiles {
         put(tree, &path.to_path(), bytes)?;
         if path.is_full() {
-            // Readers of older trees find the full one (C2SP tlog-tiles, partial tiles).
-            tree.discard(&format!("{}.p", path.to_path()));
+            // Readers of older trees find the full one (C2SP tlog-tiles, partial tiles). Who copies the directory may have been
+            // where that belongs before it was there.
+            tree.retire(partials(path));
         }
     }
     Ok(())
+}
+
+/// Where the unfinished ones of a tile lie.
+fn partials(path: &TilePath) -> String {
+    format!("{}.p", path.to_path())
 }
 
 /// The note under its size, and then as the latest.

@@ -60,7 +60,8 @@ on_every_store! {
         damage_of_the_store_is_found_where_it_is
         a_careful_forger_is_found_by_the_next_checkpoint
         damage_of_published_files_is_found_where_it_is
-        a_store_that_was_set_back_is_found_by_what_is_published;
+        a_store_that_was_set_back_is_found_by_what_is_published
+        what_a_start_says_that_it_found_is_held_against_the_log;
     crashing:
         a_log_that_was_dropped_is_recovered
         a_damaged_tail_is_not_continued;
@@ -137,6 +138,8 @@ on_every_store! {
         what_is_not_published_yet_is_no_damage
         publishing_goes_on_after_a_restart
         files_that_are_gone_are_built_again
+        a_doctored_store_takes_nothing_from_what_is_published
+        whoever_copies_while_the_log_grows_finds_all_that_its_checkpoint_needs
         a_failed_round_is_made_up_for
         nothing_is_signed_over_a_store_that_changed
         nothing_is_signed_that_somebody_else_put_into_the_store

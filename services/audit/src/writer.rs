@@ -73,6 +73,8 @@ pub(crate) enum Urgent {
     },
     /// Is the store where this writer left it?
     Compare(oneshot::Sender<Result<(), AppendError>>),
+    /// Is everything written that was in the queues when this was asked? `false`: some of it waits until the store takes it.
+    Settle(oneshot::Sender<bool>),
     /// From now on nothing is written that holds values of this reference. The answer is the size of the log.
     Retire {
         reference: String,
@@ -112,6 +114,7 @@ pub(crate) struct Writer<S> {
     held: Option<Pending>,
     checkpoints: Vec<(CheckpointRow, oneshot::Sender<Result<(), AppendError>>)>,
     compares: Vec<oneshot::Sender<Result<(), AppendError>>>,
+    settling: Vec<Settling>,
     scrubs: Vec<oneshot::Sender<Scrubbed>>,
     sealing: Option<oneshot::Sender<()>>,
     closing: Option<oneshot::Sender<()>>,
@@ -119,6 +122,15 @@ pub(crate) struct Writer<S> {
     rollbacks: u32,
     /// To whoever signs receipts with a token.
     promises: Option<mpsc::Sender<Arc<Pledged>>>,
+}
+
+/// Who waits for what came before.
+#[derive(Debug)]
+struct Settling {
+    /// Of what is owed, and of drafts: so many were there first and have no place yet.
+    owed: usize,
+    drafts: usize,
+    done: oneshot::Sender<bool>,
 }
 
 enum Wake {
@@ -147,6 +159,7 @@ impl<S: Store> Writer<S> {
             held: None,
             checkpoints: Vec::new(),
             compares: Vec::new(),
+            settling: Vec::new(),
             scrubs: Vec::new(),
             sealing: None,
             closing: None,
@@ -216,6 +229,7 @@ impl<S: Store> Writer<S> {
 
     async fn turn(&mut self) -> Result<(), Poison> {
         self.write_batch().await?;
+        self.tell_settled();
         self.compare().await?;
         self.write_checkpoints().await?;
         self.scrub().await?;
@@ -244,6 +258,18 @@ impl<S: Store> Writer<S> {
             let _ = done.send(answer);
         }
         Ok(())
+    }
+
+    /// What was rolled back is first in the queue again, and may stay there for as long as the disk is full.
+    fn tell_settled(&mut self) {
+        let is_held_up = self.rollbacks > 0 && !self.owed.is_empty();
+        for waiting in std::mem::take(&mut self.settling) {
+            match (is_held_up, waiting.owed + waiting.drafts) {
+                (true, _) => drop(waiting.done.send(false)),
+                (false, 0) => drop(waiting.done.send(true)),
+                _ => self.settling.push(waiting),
+            }
+        }
     }
 
     async fn scrub(&mut self) -> Result<(), Poison> {
@@ -316,7 +342,7 @@ impl<S: Store> Writer<S> {
     /// There is something to write, and nobody waits for it. Of what is owed only the latest is new.
     fn only_outcomes(&self) -> bool {
         let nobody_waits = self.held.is_none() && self.checkpoints.is_empty() && self.compares.is_empty();
-        let nobody_waits = nobody_waits && self.scrubs.is_empty();
+        let nobody_waits = nobody_waits && self.settling.is_empty() && self.scrubs.is_empty();
         let told = self.sealing.is_some() || self.closing.is_some() || self.rollbacks > 0;
         let room = (self.owed.len() as u64) < ENTRIES_MAX / 2;
         nobody_waits && !told && room && self.owed.back().is_some_and(Owed::can_wait)
@@ -334,6 +360,10 @@ impl<S: Store> Writer<S> {
             Urgent::Abandoned { index, draft } => self.owe_not_forwarded(index, &draft),
             Urgent::Checkpoint { row, done } => self.checkpoints.push((row, done)),
             Urgent::Compare(done) => self.compares.push(done),
+            Urgent::Settle(done) => {
+                let drafts = self.lanes.drafts.len() + usize::from(self.held.is_some());
+                self.settling.push(Settling { owed: self.owed.len(), drafts, done });
+            }
             Urgent::Retire { reference, done } => {
                 self.state.retired.insert(reference);
                 let _ = done.send(self.state.head.size());
@@ -404,9 +434,10 @@ impl<S: Store> Writer<S> {
 
     /// Fills a batch from both lanes.
     fn gather(&mut self) -> (Option<(crate::store::Batch, Change)>, Taken) {
-        let Self { state, owed, held, lanes, shared, .. } = self;
+        let Self { state, owed, held, lanes, shared, settling, .. } = self;
         let mut assembly = Assembly::new(state);
         let mut taken = Taken::default();
+        let (owed_before, mut drafts) = (owed.len(), 0);
         while assembly.has_room()
             && let Some(next) = owed.pop_front()
         {
@@ -421,6 +452,7 @@ impl<S: Store> Writer<S> {
         while assembly.has_room()
             && let Some(next) = held.take().or_else(|| lanes.drafts.try_recv().ok())
         {
+            drafts += 1;
             // Nobody waits for this permission. A denial is written all the same: hanging up early must not hide it.
             if next.draft.effect == Effect::Opens && next.waiter.is_closed() {
                 continue;
@@ -429,6 +461,10 @@ impl<S: Store> Writer<S> {
                 Ok(placed) => taken.drafts.push((placed, next)),
                 Err(refused) => drop(next.waiter.send(Err(refuse(shared, refused)))),
             }
+        }
+        let owed = owed_before - owed.len();
+        for waiting in settling {
+            (waiting.owed, waiting.drafts) = (waiting.owed.saturating_sub(owed), waiting.drafts.saturating_sub(drafts));
         }
         (assembly.finish(), taken)
     }

@@ -77,7 +77,7 @@ impl Folders {
     /// Everything that is wrong with the policy set.
     pub fn load_policies(&self, before: Option<&PolicySet>) -> Result<Arc<PolicySet>, Vec<Problem>> {
         let schema = read(&self.schema).map_err(|p| vec![p])?;
-        let mut files = Vec::new();
+        let (mut files, mut recorded) = (Vec::new(), Vec::new());
         for folder in &self.policies {
             let paths = cedar_files(folder).map_err(|p| vec![p])?;
             if paths.is_empty() {
@@ -89,6 +89,8 @@ impl Folders {
             }
             for path in paths {
                 let text = read(&path).map_err(|p| vec![p])?;
+                let below = path.strip_prefix(folder).unwrap_or(&path).display().to_string();
+                recorded.push((below, text.clone()));
                 files.push((path.display().to_string(), text));
             }
         }
@@ -98,7 +100,9 @@ impl Folders {
             Some(before) => before.load_next(schema, &files),
             None => PolicySet::load(schema, &files),
         };
-        loaded.map(Arc::new).map_err(|f| f.iter().map(finding).collect())
+        let loaded = loaded.map_err(|f| f.iter().map(finding).collect::<Vec<_>>())?;
+        tell_apart(&mut recorded);
+        Ok(Arc::new(loaded.recorded_as(&recorded)))
     }
 
     /// # Errors
@@ -240,7 +244,22 @@ fn read(path: &Path) -> Result<String, Problem> {
     std::fs::read_to_string(path).map_err(|e| problem(path, format!("cannot be read: {e}")))
 }
 
-/// All `*.cedar` files below a folder, sorted, so that a digest depends on content alone. Hidden names and links to folders
+/// Files of several folders may have the same name below them. These are numbered in the order of their texts, so that the digest of a
+/// set depends on what is in its folders, and not on where these lie or which of them is named first.
+fn tell_apart(files: &mut [(String, String)]) {
+    files.sort();
+    let (mut last, mut count) = (String::new(), 1);
+    for (name, _) in files {
+        count = if *name == last { count + 1 } else { 1 };
+        if count == 1 {
+            last.clone_from(name);
+        } else {
+            name.push_str(&format!(" ({count})"));
+        }
+    }
+}
+
+/// All `*.cedar` files below a folder, sorted, so that problems are told in the order of their places. Hidden names and links to folders
 /// are passed over: a mounted Kubernetes ConfigMap (`..data` and links into it) is read once.
 fn cedar_files(folder: &Path) -> Result<Vec<PathBuf>, Problem> {
     let mut found = Vec::new();
@@ -280,6 +299,39 @@ mod tests {
         symlink("..data/a.cedar", at("a.cedar")).unwrap();
         symlink(folder.path(), at("plain/loop")).unwrap();
         assert_eq!(cedar_files(folder.path()).unwrap(), [at("a.cedar"), at("plain/b.cedar")]);
+    }
+
+    /// A replay, and whoever compares two plants, goes by the digest.
+    #[test]
+    fn a_set_of_policies_has_the_same_digest_wherever_its_folders_lie() {
+        let permit = |id: &str| {
+            format!("@id(\"{id}\")\npermit (principal, action == Plant::Action::\"readSeries\", resource);\n")
+        };
+        let set = |root: &Path, order: [&str; 2], last: &str| {
+            for (name, text) in
+                [("base/a.cedar", permit("a")), ("base/more/b.cedar", permit("b")), ("own/a.cedar", permit(last))]
+            {
+                let path = root.join(name);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, text).unwrap();
+            }
+            let folders = Folders { policies: order.map(|name| root.join(name)).into(), ..munich() };
+            folders.load_policies(None).unwrap()
+        };
+        let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let first = set(here.path(), ["base", "own"], "c");
+        let digest = |set: &PolicySet| set.policies().digest;
+        let text = String::from_utf8(first.policies().bytes.to_vec()).unwrap();
+        for name in ["\"a.cedar\":", "\"a.cedar (2)\":", "\"more/b.cedar\":"] {
+            assert!(text.contains(name), "{text}");
+        }
+        assert_eq!(digest(&set(there.path(), ["base", "own"], "c")), digest(&first));
+        assert_eq!(digest(&set(there.path(), ["own", "base"], "c")), digest(&first));
+        assert_ne!(digest(&set(there.path(), ["base", "own"], "d")), digest(&first));
+        // What is wrong is told with its place all the same.
+        std::fs::write(there.path().join("own/a.cedar"), "permit").unwrap();
+        let folders = Folders { policies: vec![there.path().join("own")], ..munich() };
+        assert_eq!(folders.load_policies(None).unwrap_err()[0].file, there.path().join("own/a.cedar"));
     }
 
     fn munich() -> Folders {

@@ -89,7 +89,7 @@ pub(crate) struct Views {
 }
 
 /// For all that a sink on another mount keeps of some days.
-const SINK_PATIENCE: Duration = Duration::from_secs(10);
+const SINK_PATIENCE: Duration = if cfg!(test) { Duration::from_secs(2) } else { Duration::from_secs(10) };
 const PUBLISHED: &str = "the published directory";
 
 impl Views {
@@ -203,23 +203,30 @@ impl Place<'_> {
             Self::Directory(directory) => {
                 let (path, origin) = ((*directory).to_owned(), origin.to_owned());
                 let read = move || Directory::largest(&path, &origin, &move |note| voice.hear(note));
-                tokio::task::spawn_blocking(read).await.map_err(std::io::Error::other)?
+                let read = tokio::time::timeout(SINK_PATIENCE, tokio::task::spawn_blocking(read)).await;
+                let late = |_| std::io::Error::other(format!("not within {} s", SINK_PATIENCE.as_secs()));
+                read.map_err(late)?.map_err(std::io::Error::other)?
             }
-            Self::Bucket(s3) => s3.largest(&move |note| voice.hear(note)).await,
+            Self::Bucket(s3) => s3.largest(&move |note| voice.hear(note), SINK_PATIENCE).await,
         }
     }
 }
 
-/// The largest checkpoint in this place, `Some(None)` where it has nothing of the log. A place that is missing or hangs says
-/// nothing.
+/// The largest checkpoint in this place, `Some(None)` where it has nothing of the log. A place that is missing, hangs, or cannot
+/// be read to the end says nothing: it has neither agreed nor contradicted.
 async fn kept(audit: &Audit, place: &Place<'_>, voice: Voice) -> Option<Option<(Checkpoint, String)>> {
-    let why = match tokio::time::timeout(SINK_PATIENCE, place.largest(&audit.origin, voice)).await {
-        Ok(Ok(found)) => return Some(found),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("not within {} s", SINK_PATIENCE.as_secs()),
-    };
-    tracing::error!(sink = place.name(), why, "a sink of the log cannot be read, so it is not compared");
-    None
+    match place.largest(&audit.origin, voice).await {
+        Ok(found) => Some(found),
+        Err(error) => {
+            let (sink, why) = (place.name(), error.to_string());
+            tracing::error!(
+                sink,
+                why,
+                "a sink of the log cannot be read to its end, so the log is not compared with it: it counts as one that was not asked"
+            );
+            None
+        }
+    }
 }
 
 /// Whether the store has signed this tree, and has all of it.

@@ -315,6 +315,7 @@ async fn open_log(config: &Config, clock: Arc<dyn Clock>, opening: Opening) -> a
         witnesses: witnesses.map(|witnesses| -> Arc<dyn audit::Witnesses> { witnesses }),
         told,
         retention: retention(a)?,
+        linger_ms: i64::try_from(a.publish_linger.as_millis()).unwrap_or(i64::MAX),
         ..PublishOptions::new(&a.publish_directory)
     };
     let publisher = Publisher::start(&log, keys, options)

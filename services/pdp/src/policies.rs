@@ -95,6 +95,12 @@ impl PolicySet {
         Ok(Self { files: BTreeMap::new(), ..set })
     }
 
+    /// The same set, whose files have these names where it is recorded. Findings go on to say where each lies.
+    #[must_use]
+    pub fn recorded_as<N: AsRef<str>, T: AsRef<str>>(self, files: &[(N, T)]) -> Self {
+        Self { policies: texts(files), ..self }
+    }
+
     fn load_through<N: AsRef<str>, T: AsRef<str>>(
         schema: (&str, &str),
         files: &[(N, T)],
@@ -118,8 +124,7 @@ impl PolicySet {
         findings.extend(gate(&new, &reader.notes));
         findings.append(&mut reader.findings);
         Finding::check(findings)?;
-        let texts = files.iter().map(|(file, text)| (file.as_ref(), Value::text(text.as_ref())));
-        let policies = content(Value::object(texts).encode());
+        let policies = texts(files);
         Ok(Self::assemble(parsed, names, actions, reader, policies, schema_text))
     }
 
@@ -227,6 +232,12 @@ impl PolicySet {
     pub fn is_empty(&self) -> bool {
         self.notes.is_empty()
     }
+}
+
+/// Names and texts, as decisions name them.
+fn texts<N: AsRef<str>, T: AsRef<str>>(files: &[(N, T)]) -> Content {
+    let texts = files.iter().map(|(file, text)| (file.as_ref(), Value::text(text.as_ref())));
+    content(Value::object(texts).encode())
 }
 
 fn content(bytes: Vec<u8>) -> Content {

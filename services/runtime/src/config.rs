@@ -103,6 +103,8 @@ pub struct Audit {
     pub store: Option<Store>,
     /// Tiles, entry bundles and checkpoints for auditors.
     pub publish_directory: PathBuf,
+    /// Published files that only earlier checkpoints need stay so long for whoever is reading or copying them.
+    pub publish_linger: Duration,
     /// The log's name in checkpoints, for ever.
     pub origin: String,
     /// The key that signs checkpoints.
@@ -267,6 +269,7 @@ impl Audit {
     pub fn new(directory: PathBuf, origin: String) -> Self {
         Self {
             publish_directory: directory.join("published"),
+            publish_linger: Duration::from_secs(600),
             key: LogKey::File(directory.join("checkpoint.key")),
             next_key: None,
             previous_key_files: Vec::new(),
@@ -502,6 +505,7 @@ fn read_audit(mut section: Section<'_, '_, '_>) -> Option<Audit> {
     let default = Audit::new(directory.clone().unwrap_or_default(), origin.clone().unwrap_or_default());
     let audit = Audit {
         publish_directory: section.path("publish_directory").unwrap_or(default.publish_directory),
+        publish_linger: section.duration("publish_linger", seconds(0)..=seconds(86_400), default.publish_linger),
         key: log_key::read(&mut section, "key", "key_file", "audit.key").unwrap_or(default.key),
         next_key: log_key::read(&mut section, "next_key", "next_key_file", "audit.next_key"),
         previous_key_files: section.paths("previous_key_files"),

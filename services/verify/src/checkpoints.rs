@@ -8,6 +8,7 @@ use crate::store::{Store, Stored, names};
 use crate::verdict::Point;
 use std::collections::VecDeque;
 use std::ops::Range;
+use tlog::tile::tiles_between;
 use tlog::{Checkpoint, Hash, VerifierKey};
 
 /// A note of the 100 signatures that are read at most, post-quantum ones included.
@@ -109,15 +110,43 @@ pub fn kept_path(size: u64) -> String {
     format!("{FOLDER}/{folder}/{name}")
 }
 
-/// The kept checkpoint of the largest size whose signature verifies.
-pub fn newest_kept(store: &Store, keys: &KeyRing) -> Option<Checkpoint> {
+/// The kept checkpoint of the largest size of those that count by `judge`.
+pub fn newest_kept(store: &Store, judge: impl Fn(&str) -> Option<Checkpoint>) -> Option<Checkpoint> {
+    newest(store, None, judge).map(|(checkpoint, _)| checkpoint)
+}
+
+/// The same with its note, of those of more than `above` entries whose tree is there, so that it can be checked.
+///
+/// A log that is being published has that for a moment: the note is kept when everything under it is there, and named by
+/// `checkpoint` only then. A copy that was made file by file has it for good.
+pub fn newest_above(
+    store: &Store,
+    above: u64,
+    judge: impl Fn(&str) -> Option<Checkpoint>,
+) -> Option<(Checkpoint, String)> {
+    let is_there = |size: u64| tiles_between(above, size).all(|tile| store.has_tile(tile));
+    newest(store, Some(above), |note| judge(note).filter(|checkpoint| is_there(checkpoint.size)))
+}
+
+/// The size of the largest that is kept, going by names.
+pub fn newest_name(store: &Store) -> Option<u64> {
     let mut ignored = Findings::default();
     let folders = Kept::open(store, &mut ignored).folders;
-    folders.iter().rev().find_map(|folder| {
-        files(store, folder, &mut ignored).unwrap_or_default().into_iter().rev().find_map(|size| {
-            let note = load_kept(store, size).ok()?;
-            keys.judge(&note).ok().filter(|checkpoint| checkpoint.size == size)
-        })
+    folders.iter().rev().find_map(|folder| files(store, folder, &mut ignored).unwrap_or_default().pop())
+}
+
+fn newest(
+    store: &Store,
+    above: Option<u64>,
+    judge: impl Fn(&str) -> Option<Checkpoint>,
+) -> Option<(Checkpoint, String)> {
+    let mut ignored = Findings::default();
+    let folders = Kept::open(store, &mut ignored).folders;
+    let sizes = folders.iter().rev().flat_map(|folder| files(store, folder, &mut ignored).unwrap_or_default().into_iter().rev());
+    sizes.take_while(|size| above.is_none_or(|above| *size > above)).find_map(|size| {
+        let note = load_kept(store, size).ok()?;
+        let checkpoint = judge(&note).filter(|checkpoint| checkpoint.size == size)?;
+        Some((checkpoint, note))
     })
 }
 

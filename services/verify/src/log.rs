@@ -17,7 +17,9 @@
 //! right one, so that a single damage is a single finding.
 
 use crate::bundle::{Bundle, Problem, differences};
-use crate::checkpoints::{Checkpoints, kept_path, load, load_judged, newest_kept, notes_below};
+use crate::checkpoints::{
+    Checkpoints, kept_path, load, load_judged, newest_above, newest_kept, newest_name, notes_below,
+};
 use crate::clocks::{Clocks, NO_WITNESSES};
 use crate::facts::Facts;
 use crate::findings::Findings;
@@ -135,29 +137,40 @@ pub fn check_trusting(
     let keys: Vec<VerifierKey> = policy.logs.iter().map(|log| log.key.clone()).collect();
     std::fs::read_dir(dir).map_err(|source| Unusable::Directory { dir: dir.to_owned(), source })?;
     let store = Store::new(dir);
-    let (mut findings, ring) = (Findings::default(), KeyRing::new(&keys));
+    let (mut findings, mut warnings, ring) = (Findings::default(), Findings::default(), KeyRing::new(&keys));
     let note = match load(&store, "checkpoint") {
         Ok(note) => Ok(note),
         Err(None) => return Err(Unusable::NoCheckpoint(dir.to_owned())),
         Err(Some(why)) => Err(Refusal::Other(why)),
     };
+    // Behind `checkpoint`: whatever is kept from here on is of a log that has grown since.
+    let listed = newest_name(&store);
     let why = match note.as_ref().map_err(Clone::clone).and_then(|note| ring.judge(note)) {
         Ok(published) => {
-            let note = note.unwrap_or_default();
-            return Ok(Check::new(&store, ring, &published, (policy, remembered), findings).run(&note, progress).0);
+            let latest = newest_above(&store, published.size, |note| ring.judge(note).ok());
+            let (published, note) =
+                ahead_of(&published, latest, &mut warnings).unwrap_or_else(|| (published, note.unwrap_or_default()));
+            let check = Check::new(&store, ring, &published, (policy, remembered), (findings, warnings), listed);
+            return Ok(check.run(&note, progress).0);
         }
         Err(why) => why,
     };
-    let kept = newest_kept(&store, &ring);
+    let kept = newest_kept(&store, |note| ring.judge(note).ok());
+    let of_log = |note: &str| unverified(note).filter(|published| published.origin == ring.name());
     let whose = note.as_ref().ok().filter(|_| why == Refusal::Unknown).and_then(|note| whose(note, &keys));
     if let Some(note) = note.ok().filter(|_| why == Refusal::Unknown && kept.is_some())
-        && let Some(published) = unverified(&note)
-        && published.origin == ring.name()
+        && let Some(published) = of_log(&note)
     {
         // Perhaps by a key that the entries announce. Whether it is, the walk along them tells.
-        let check = Check::new(&store, ring.clone(), &published, (policy, remembered), Findings::default());
-        if let (report, true) = check.run(&note, progress) {
-            return Ok(report);
+        let mut warnings = Findings::default();
+        let latest = ahead_of(&published, newest_above(&store, published.size, of_log), &mut warnings);
+        let latest = latest.map(|latest| (latest, warnings));
+        for ((published, note), warnings) in latest.into_iter().chain([((published, note), Findings::default())]) {
+            let findings = (Findings::default(), warnings);
+            let check = Check::new(&store, ring.clone(), &published, (policy, remembered), findings, listed);
+            if let (report, true) = check.run(&note, progress) {
+                return Ok(report);
+            }
         }
     }
     let mut of_signature = findings.of(Point::CheckpointSignature);
@@ -172,7 +185,25 @@ pub fn check_trusting(
     };
     drop(of_signature);
     let note = load(&store, &kept_path(published.size)).unwrap_or_default();
-    Ok(Check::new(&store, ring, &published, (policy, remembered), findings).run(&note, progress).0)
+    let check = Check::new(&store, ring, &published, (policy, remembered), (findings, warnings), listed);
+    Ok(check.run(&note, progress).0)
+}
+
+/// The kept checkpoint that is checked in the place of the one that `checkpoint` names.
+fn ahead_of(
+    published: &Checkpoint,
+    latest: Option<(Checkpoint, String)>,
+    warnings: &mut Findings,
+) -> Option<(Checkpoint, String)> {
+    let (latest, note) = latest?;
+    let (named, size) = (published.size, latest.size);
+    let what = format!(
+        "`checkpoint` names {named} entries, and `{}` is here with everything under it, so that one was checked: the log was being \
+         published when this was read or copied, or `checkpoint` was put back",
+        kept_path(size)
+    );
+    warnings.of(Point::KeptCheckpoints).add(named..size, what);
+    Some((latest, note))
 }
 
 /// Kept notes about trees of this log of fewer than `below` entries, the largest first; at most some hundred are looked at. Whether
@@ -199,6 +230,8 @@ struct Check<'a> {
     lost: Option<u64>,
     rules: Rules,
     checkpoints: Checkpoints<'a>,
+    /// Size of the largest kept checkpoint that was there in the beginning.
+    listed: Option<u64>,
     clocks: Clocks<'a>,
     /// What its entries give to check.
     seen: Points,
@@ -234,9 +267,9 @@ impl<'a> Check<'a> {
         keys: KeyRing,
         published: &'a Checkpoint,
         (policy, remembered): (&'a TrustPolicy, Option<&'a Remembered>),
-        findings: Findings,
+        (findings, mut warnings): (Findings, Findings),
+        listed: Option<u64>,
     ) -> Self {
-        let mut warnings = Findings::default();
         let checkpoints = Checkpoints::new(store, published.size, &mut warnings.of(Point::KeptCheckpoints));
         let report = Report {
             origin: published.origin.clone(),
@@ -253,6 +286,7 @@ impl<'a> Check<'a> {
             lost: None,
             rules: Rules::default(),
             checkpoints,
+            listed,
             clocks: Clocks::new(policy),
             seen: Points::default(),
             is_met: false,
@@ -639,7 +673,8 @@ impl<'a> Check<'a> {
         if let Some(warning) = self.report.keys.warning() {
             self.warnings.of(Point::Keys).add(0..0, warning);
         }
-        if let Some((beyond, path)) = beyond {
+        // What is kept since is of a log that has grown.
+        if let Some((beyond, path)) = beyond.filter(|(beyond, _)| self.listed.is_some_and(|listed| *beyond <= listed)) {
             // A log that is being written to may have grown since its checkpoint was read.
             let now = load_judged(self.store, "checkpoint", &self.keys).map_or(size, |checkpoint| checkpoint.size);
             if now < beyond {

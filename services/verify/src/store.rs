@@ -53,6 +53,12 @@ impl Store {
             stored => stored,
         }
     }
+
+    /// Whether there is something to read in its place.
+    pub fn has_tile(&self, tile: TilePath) -> bool {
+        let is_file = |tile: TilePath| self.path(&tile.to_path()).is_file();
+        is_file(tile) || (!tile.is_full() && is_file(TilePath { width: WIDTH, ..tile }))
+    }
 }
 
 fn is_absent(error: &io::Error) -> bool {

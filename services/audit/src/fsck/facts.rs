@@ -1,9 +1,9 @@
-//! What entries say of one another: sequences of organisations, decisions and their outcomes.
+//! What entries say of one another: sequences of organisations, decisions and their outcomes, and what a start found of them.
 
 use super::findings::Findings;
 use crate::open_set::OpenSet;
 use crate::store::OrganisationState;
-use model::entry::{Entry, Kind, Place};
+use model::entry::{Ended, Entry, Kind, Place};
 use model::pruning::Pruning;
 use model::{OrganisationId, Value};
 use std::collections::{BTreeSet, HashMap};
@@ -17,6 +17,18 @@ pub(super) struct Facts {
     holes: Vec<(u64, u64)>,
     /// Organisations of which nothing is said before their first entry that is there.
     left_out: u64,
+    /// Entries before this one are gone.
+    minimum: u64,
+    /// What a run writes before it says that it has opened the log, as far as it goes until now.
+    start: Option<Start>,
+}
+
+#[derive(Debug)]
+struct Start {
+    first: u64,
+    boot: String,
+    /// Of exchanges that the run before left open.
+    outcomes: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +48,7 @@ impl Facts {
         }
         self.open.extend(&said.open);
         self.left_out = said.organisations_left_out;
+        self.minimum = said.minimum;
     }
 
     pub(super) fn hole(&mut self, entries: (u64, u64)) {
@@ -50,7 +63,9 @@ impl Facts {
         self.holes.iter().any(|(first, last)| (*first..=*last).contains(&index))
     }
 
-    pub(super) fn see(&mut self, index: u64, entry: &Entry, findings: &mut Findings) {
+    /// The next entry. `signed`: entries under the last checkpoint that covers no more than those before it.
+    pub(super) fn see(&mut self, index: u64, entry: &Entry, signed: u64, findings: &mut Findings) {
+        self.see_start(index, entry, signed, findings);
         if let (Some(organisation), Some(place)) = (&entry.organisation, entry.place) {
             self.see_place(index, organisation, place, findings);
         }
@@ -68,6 +83,55 @@ impl Facts {
                 }
                 None => findings.add((index, index), "an outcome that does not say of which decision"),
             }
+        }
+    }
+
+    /// A start writes an outcome for each exchange that was open, and then that it has opened the log: what it found.
+    fn see_start(&mut self, index: u64, entry: &Entry, signed: u64, findings: &mut Findings) {
+        let event = entry.text("event");
+        let comes_before = match entry.kind {
+            Kind::Outcome => entry.text("ended") == Some(Ended::UnknownAfterCrash.as_str()),
+            Kind::System => !matches!(event, Some("opened" | "closed")),
+            _ => false,
+        };
+        let boot = entry.text("boot").unwrap_or_default();
+        let start = self.start.take().filter(|start| start.boot == boot);
+        let mut start = start.unwrap_or_else(|| Start { first: index, boot: boot.to_owned(), outcomes: 0 });
+        if comes_before {
+            start.outcomes += u64::from(entry.kind == Kind::Outcome);
+            self.start = Some(start);
+        } else if entry.kind == Kind::System && event == Some("opened") {
+            self.compare_start(index, entry, &start, signed, findings);
+        }
+    }
+
+    fn compare_start(&self, index: u64, entry: &Entry, start: &Start, signed: u64, findings: &mut Findings) {
+        let first = start.first;
+        // Where it began is not known where something is missing just before.
+        let is_cut = first > 0 && first <= self.minimum;
+        if is_cut || self.holes.last().is_some_and(|(_, last)| last.saturating_add(1) >= first) {
+            return;
+        }
+        let said = |name| entry.get(name).and_then(Value::as_int).and_then(|n| u64::try_from(n).ok());
+        let mut compare = |name, found: u64, what: &str| {
+            let said = said(name);
+            if said.unwrap_or(0) != found {
+                let said = said.map_or_else(|| String::from("nothing"), |said| said.to_string());
+                findings.add((index, index), format!("its `{name}` says {said}, and {what}"));
+            }
+        };
+        compare("size", first, &format!("the log had {first} entries when it was opened"));
+        compare("unknown_outcomes", start.outcomes, &format!("{} outcomes stand before it", start.outcomes));
+        // Earlier versions of the format do not have it.
+        if !matches!(entry.text("v"), Some("1.0" | "1.1" | "1.2" | "1.3")) {
+            let unsigned = first.saturating_sub(signed);
+            compare("unsigned", unsigned, &format!("the last checkpoint before it is of {signed} entries"));
+        }
+        if !self.has_holes()
+            && let Some(open) = self.open.first()
+        {
+            findings
+                .add((index, index), format!("the log was opened, and exchange {open} was left without an outcome"));
         }
     }
 

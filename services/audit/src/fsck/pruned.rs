@@ -105,6 +105,11 @@ impl Scan<'_> {
     pub(super) async fn pass_pruned(&mut self) -> Result<(), ReadError> {
         let Some(said) = self.prunings.said.clone() else { return Ok(()) };
         let carried: BTreeMap<u64, Vec<u8>> = self.reader.carried().await?.into_iter().collect();
+        self.values.begin(said.minimum);
+        said.carried
+            .iter()
+            .filter(|index| !carried.contains_key(index))
+            .for_each(|index| self.values.miss_carried(*index));
         let end = said.minimum / WIDTH;
         let mut number = 0;
         while number < end {
@@ -137,6 +142,7 @@ impl Scan<'_> {
             let what = format!("it is kept, and entry {} does not say that it is carried forward", said.index);
             self.findings.add((*index, *index), what);
         }
+        self.compare_carried(&carried, &said);
         for row in self.reader.disclosures((0, said.minimum - 1), 1).await? {
             self.findings.add((row.entry_index, row.entry_index), "it was pruned, and its values are still there");
         }
@@ -170,6 +176,7 @@ impl Scan<'_> {
     fn carried(&mut self, index: u64, bytes: &[u8], leaf: Hash, said: &Pruning) {
         let entry = Entry::parse(bytes).ok().filter(|_| leaf_hash(bytes) == leaf);
         let Some(entry) = entry else {
+            self.values.miss_carried(index);
             return self.findings.add((index, index), "it is carried forward, and is not what was logged");
         };
         if entry.time >= said.before {
@@ -177,6 +184,29 @@ impl Scan<'_> {
                 format!("it was pruned under entry {} as one of before {}, and is later", said.index, said.before);
             self.findings.add((index, index), what);
         }
+        if is_of_exchange(&entry) {
+            self.findings.add((index, index), "it is carried forward, and nothing depends on it");
+        }
         self.values.see_carried(index, &entry, self.findings);
     }
+
+    /// Every log was opened before any of its entries can go, and what came into use since is said by entries behind that.
+    fn compare_carried(&mut self, carried: &BTreeMap<u64, Vec<u8>>, said: &Pruning) {
+        let entries: Option<Vec<Entry>> =
+            said.carried.iter().map(|index| Entry::parse(carried.get(index)?).ok()).collect();
+        let opens = |entry: &Entry| entry.kind == Kind::System && entry.text("event") == Some("opened");
+        if entries.is_some_and(|entries| !entries.iter().any(opens)) {
+            let what = format!(
+                "it prunes entries before {}, and does not carry forward that the log was opened",
+                said.minimum
+            );
+            self.findings.add((said.index, said.index), what);
+        }
+    }
+}
+
+/// An allowed exchange or its end. Where an exchange is open nothing behind it is pruned.
+fn is_of_exchange(entry: &Entry) -> bool {
+    let decides = matches!(entry.kind, Kind::Decision | Kind::AuditRead);
+    entry.kind == Kind::Outcome || (decides && entry.text("decision") == Some("allow"))
 }

@@ -220,7 +220,7 @@ impl<'a> Scan<'a> {
         self.read += 1;
         match Entry::parse(bytes) {
             Ok(entry) => {
-                self.facts.see(index, &entry, self.findings);
+                self.facts.see(index, &entry, self.unconfirmed, self.findings);
                 self.prunings.see(index, &entry, self.findings);
                 self.values.see(index, &entry, self.findings).await?;
             }

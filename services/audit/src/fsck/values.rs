@@ -107,6 +107,16 @@ impl<'a> Values<'a> {
         Ok(())
     }
 
+    /// Entries before `minimum` are gone. Nothing of them is unknown: what an entry behind them depends on is carried forward.
+    pub(super) fn begin(&mut self, minimum: u64) {
+        self.at = minimum;
+    }
+
+    /// An entry that is carried forward and cannot be read.
+    pub(super) fn miss_carried(&mut self, index: u64) {
+        self.holes.push(index..index.saturating_add(1));
+    }
+
     /// An entry that was pruned and is kept all the same, without the values behind it.
     pub(super) fn see_carried(&mut self, index: u64, entry: &Entry, findings: &mut Findings) {
         self.see_event(index, entry, findings);

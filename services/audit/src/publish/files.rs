@@ -1,6 +1,7 @@
 //! Files that are whole or not there.
 
-use std::collections::BTreeSet;
+use model::Timestamp;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -9,11 +10,23 @@ use std::path::{Path, PathBuf};
 ///
 /// A file is written under a temporary name, flushed and renamed; [`Tree::sync`] then flushes the directories. Only after
 /// that may anything refer to the file.
+///
+/// Who copies the directory file by file, or reads it for minutes, began with a checkpoint that is no longer the latest when they
+/// come to the rest. What that one needs and later ones do not is therefore [retired](Tree::retire) and goes a while later.
 #[derive(Debug)]
 pub(crate) struct Tree {
     root: PathBuf,
     dirty: BTreeSet<PathBuf>,
+    /// What was written beside the published files and is not in its place yet; `None` while everything goes to its place.
+    beside: Option<Vec<String>>,
+    /// Not needed any longer, once the next checkpoint is published.
+    retired: Vec<String>,
+    /// Not needed since then, the first ones first.
+    leaving: VecDeque<(Timestamp, String)>,
 }
+
+/// Where files are written that are still to be compared: on the same file system, and under a name that hides.
+const BESIDE: &str = ".beside";
 
 impl Tree {
     /// Creates the directory for the owner alone, unless it is there: entries are nobody else's business by default.
@@ -23,7 +36,32 @@ impl Tree {
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(root)?;
-        Ok(Self { root: root.to_owned(), dirty: BTreeSet::new() })
+        // Of a run that found that it must not be used, or that ended before it knew.
+        match fs::remove_dir_all(root.join(BESIDE)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let (retired, leaving) = (Vec::new(), VecDeque::new());
+        Ok(Self { root: root.to_owned(), dirty: BTreeSet::new(), beside: None, retired, leaving })
+    }
+
+    /// From now on nothing that is there is touched: what is new or different is written beside it, until [`Tree::adopt`].
+    pub(crate) fn build_beside(&mut self) {
+        self.beside.get_or_insert_default();
+    }
+
+    /// Puts what was written beside the published files into its place.
+    pub(crate) fn adopt(&mut self) -> io::Result<()> {
+        for name in self.beside.take().unwrap_or_default() {
+            let path = self.path(&name);
+            let parent = path.parent().unwrap_or(&self.root).to_owned();
+            self.create_dirs(&parent)?;
+            fs::rename(self.root.join(BESIDE).join(&name), &path)?;
+            self.dirty.insert(parent);
+        }
+        // There are nothing but empty directories in it.
+        let _ = fs::remove_dir_all(self.root.join(BESIDE));
+        Ok(())
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -41,6 +79,11 @@ impl Tree {
         if read_optional(&path)?.is_some_and(|found| found == bytes) {
             // Written by a round that failed later on, perhaps before it was flushed.
             File::open(&path)?.sync_all()?;
+        } else if let Some(names) = &mut self.beside {
+            names.push(name.to_owned());
+            let beside = self.root.join(BESIDE).join(name);
+            fs::create_dir_all(beside.parent().unwrap_or(&self.root))?;
+            return replace(&beside, bytes, None);
         } else {
             self.create_dirs(&parent)?;
             replace(&path, bytes, None)?;
@@ -54,9 +97,24 @@ impl Tree {
         fs::metadata(self.path(name)).ok().filter(fs::Metadata::is_file).map(|file| file.len())
     }
 
-    /// Removes a directory of files that nothing needs any longer. Failing to is no fault.
-    pub(crate) fn discard(&self, name: &str) {
-        let _ = fs::remove_dir_all(self.path(name));
+    /// A directory of files that nothing will need once the next checkpoint is published, if it is there.
+    pub(crate) fn retire(&mut self, name: String) {
+        if self.path(&name).is_dir() {
+            self.retired.push(name);
+        }
+    }
+
+    /// A checkpoint was published `now`: what was retired before that leaves when it has lingered. Failing to remove it is no
+    /// fault; the next start finds it again.
+    pub(crate) fn tidy(&mut self, now: Timestamp, linger_ms: i64) {
+        self.leaving.extend(self.retired.drain(..).map(|name| (now, name)));
+        while let Some((since, name)) = self.leaving.front() {
+            if !has_lingered(*since, now, linger_ms) {
+                return;
+            }
+            let _ = fs::remove_dir_all(self.root.join(name));
+            self.leaving.pop_front();
+        }
     }
 
     /// Flushes every directory that got a new name.
@@ -78,6 +136,12 @@ impl Tree {
         }
         fs::create_dir(dir)
     }
+}
+
+/// Whether so much time has gone by. A clock that was set back keeps nothing for longer than it would have been.
+pub(crate) fn has_lingered(since: Timestamp, now: Timestamp, linger_ms: i64) -> bool {
+    let gone = now.millis().saturating_sub(since.millis());
+    gone >= linger_ms || gone < -linger_ms
 }
 
 /// `None` when there is no such file.
@@ -123,5 +187,46 @@ mod tests {
         assert_eq!(tree.read("tile/0/x001/067/9").unwrap(), None);
         assert_eq!(fs::read_dir(tree.path("tile/0/x001")).unwrap().count(), 1);
         assert!(tree.dirty.is_empty());
+    }
+
+    #[test]
+    fn what_is_built_beside_changes_nothing_until_it_is_adopted() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut tree = Tree::open(dir.path()).unwrap();
+        tree.put("tile/0/000", b"good").unwrap();
+        tree.put("tile/0/001", b"damaged").unwrap();
+        tree.build_beside();
+        for (name, bytes) in [("tile/0/000", "good"), ("tile/0/001", "mended"), ("tile/1/000.p/1", "new")] {
+            tree.put(name, bytes.as_bytes()).unwrap();
+        }
+        assert_eq!(tree.read("tile/0/001").unwrap().as_deref(), Some(&b"damaged"[..]));
+        assert_eq!(tree.read("tile/1/000.p/1").unwrap(), None);
+        // Whoever is not sure of it drops it.
+        let mut again = Tree::open(dir.path()).unwrap();
+        assert!(!again.path(BESIDE).exists());
+        again.build_beside();
+        again.put("tile/0/001", b"mended").unwrap();
+        again.adopt().unwrap();
+        again.sync().unwrap();
+        assert_eq!(again.read("tile/0/001").unwrap().as_deref(), Some(&b"mended"[..]));
+        assert!(!again.path(BESIDE).exists());
+        again.put("tile/0/001", b"at once").unwrap();
+        assert_eq!(again.read("tile/0/001").unwrap().as_deref(), Some(&b"at once"[..]));
+    }
+
+    #[test]
+    fn what_is_retired_stays_for_as_long_as_somebody_may_be_reading_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut tree = Tree::open(dir.path()).unwrap();
+        tree.put("tile/0/000.p/9", b"x").unwrap();
+        tree.retire(String::from("tile/0/000.p"));
+        tree.retire(String::from("tile/0/001.p"));
+        for (now, is_there) in [(1_000, true), (60_999, true), (61_000, false)] {
+            tree.tidy(Timestamp(now), 60_000);
+            assert_eq!(tree.path("tile/0/000.p").exists(), is_there, "at {now}");
+        }
+        assert!(tree.leaving.is_empty() && tree.retired.is_empty());
+        // A clock that was an hour ahead when it was retired.
+        assert!(has_lingered(Timestamp(3_600_000), Timestamp(1_000), 60_000));
     }
 }

@@ -1,9 +1,10 @@
 //! Files of entries that are gone: they go once the entry that says so is under a published checkpoint, and not before.
 //!
-//! In order: what is carried forward is written, then the file that says what is gone, and then the entry bundles go, the first
-//! ones first. Whatever of that a crash leaves undone, the next round does. Hash tiles and kept checkpoints stay, all of them.
+//! In order: what is carried forward is written, then the file that says what is gone, and a while later the entry bundles go, the
+//! first ones first: whoever began to read or to copy them by an earlier checkpoint finds them. Whatever of that a crash leaves
+//! undone, the next start does. Hash tiles and kept checkpoints stay, all of them.
 
-use super::files::Tree;
+use super::files::{Tree, has_lingered};
 use super::{PublishError, Task, Work, blocking, put, sync};
 use crate::prune::Pruned;
 use model::pruning::WIDTH;
@@ -28,18 +29,24 @@ impl Task {
         let Some(said) = said.filter(|said| said.below > work.pruned && said.under < work.published.size) else {
             return Ok(work);
         };
+        let (now, linger_ms) = (self.shared().now(), self.options.linger_ms);
+        let announced = work.announced.filter(|(below, _)| *below == said.below).map(|(_, since)| since);
+        if announced.is_some_and(|since| !has_lingered(since, now, linger_ms)) {
+            return Ok(work);
+        }
         let (under, carried) = self.reader().carried_under().await?;
         // What is carried forward may be what the next pruning says already, whose entry is still to be published.
         if under != Some(said.under) {
             return Ok(work);
         }
         blocking(move || {
-            for (index, bytes) in &carried {
-                put(&mut work.tree, &carried_path(*index), bytes)?;
+            if announced.is_none() {
+                announce(&mut work.tree, said, &carried)?;
+                work.announced = Some((said.below, now));
+                if !has_lingered(now, now, linger_ms) {
+                    return Ok(work);
+                }
             }
-            sync(&mut work.tree)?;
-            put(&mut work.tree, PRUNED_FILE, &said.to_value().encode())?;
-            sync(&mut work.tree)?;
             let kept: Vec<PathBuf> = carried.iter().map(|(index, _)| work.tree.path(&carried_path(*index))).collect();
             let count = discard(&work.tree, said, &kept)
                 .map_err(|source| PublishError::File { path: work.tree.path("tile/entries"), source })?;
@@ -56,6 +63,16 @@ impl Task {
         })
         .await
     }
+}
+
+/// Says what is gone, behind what is carried forward.
+fn announce(tree: &mut Tree, said: Pruned, carried: &[(u64, Vec<u8>)]) -> Result<(), PublishError> {
+    for (index, bytes) in carried {
+        put(tree, &carried_path(*index), bytes)?;
+    }
+    sync(tree)?;
+    put(tree, PRUNED_FILE, &said.to_value().encode())?;
+    sync(tree)
 }
 
 /// Removes bundles of entries that are gone, and what is carried forward no longer. How many bundles went.

@@ -3,8 +3,8 @@
 use super::files::Tree;
 use super::tiles::TileBuilder;
 use super::{
-    CHECKPOINT_FILE, PublishError, Published, Task, Work, blocking, checkpoint_path, put, put_checkpoint, put_tiles,
-    sync,
+    CHECKPOINT_FILE, PublishError, Published, Task, Work, blocking, checkpoint_path, partials, put, put_checkpoint,
+    put_tiles, sync,
 };
 use crate::store::CheckpointRow;
 use std::path::Path;
@@ -40,7 +40,7 @@ impl Task {
         }
         let Some(last) = last else {
             let published = Published { size: 0, note: String::new() };
-            self.work = Some(Work { builder: TileBuilder::default(), tree, published, pruned: 0 });
+            self.work = Some(Work::new(TileBuilder::default(), tree, published));
             return Ok(());
         };
         let range = last.range.clone();
@@ -56,8 +56,9 @@ impl Task {
             tree = self.keep_missing_checkpoints(tree).await?;
             let latest = published.clone();
             tree = blocking(move || put_checkpoint(&mut tree, &latest).map(|()| tree)).await?;
+            self.tell(&published);
         }
-        self.work = Some(Work { builder, tree, published, pruned: 0 });
+        self.work = Some(Work::new(builder, tree, published));
         Ok(())
     }
 
@@ -89,22 +90,27 @@ impl Task {
         Err(PublishError::Foreign { path, what: what.to_owned() })
     }
 
-    /// Writes every file of the tree again that is not there or not as it must be.
-    async fn rebuild(&self, tree: Tree, range: &CompactRange) -> Result<(Tree, TileBuilder), PublishError> {
+    /// Writes every file of the tree again that is not there or not as it must be; beside those that are there, until the store has
+    /// shown that it has the entries that were signed: of one that somebody has doctored nothing may take their place.
+    async fn rebuild(&self, mut tree: Tree, range: &CompactRange) -> Result<(Tree, TileBuilder), PublishError> {
         let size = range.size();
         tracing::warn!(dir = %self.options.dir.display(), size, "published files are missing; building them again from the store");
+        tree.build_beside();
         let published = Published { size: 0, note: String::new() };
-        let work = Work { builder: TileBuilder::default(), tree, published, pruned: 0 };
+        let work = Work::new(TileBuilder::default(), tree, published);
         let work = self.absorb_pruned(work).await?;
         let work = self.absorb(work, size).await?;
         if work.builder.range() != range {
-            let what = format!("the first {size} entries as stored do not hash to their checkpoint");
+            let what = format!(
+                "the first {size} entries as stored do not hash to their checkpoint; nothing that is published was changed"
+            );
             return Err(PublishError::Mismatch(what));
         }
         let Work { builder, mut tree, .. } = work;
         let partial = builder.partial(0);
         blocking(move || {
             put_tiles(&mut tree, &partial)?;
+            tree.adopt().map_err(|source| PublishError::File { path: tree.path(""), source })?;
             sync(&mut tree)?;
             Ok((tree, builder))
         })
@@ -169,7 +175,7 @@ fn open_tree(dir: &Path) -> Result<Tree, PublishError> {
 ///
 /// Full tiles are measured, not read: comparing all of them is what `millgate audit fsck` does. Of entries before `minimum` there
 /// need be no bundles.
-fn take_up(tree: Tree, range: &CompactRange, minimum: u64) -> (Tree, Option<TileBuilder>) {
+fn take_up(mut tree: Tree, range: &CompactRange, minimum: u64) -> (Tree, Option<TileBuilder>) {
     let complete = tiles_for_size(range.size()).all(|path| match (path.kind, tree.length(&path.to_path())) {
         (Kind::Tile(_), length) => length == Some(HASH_BYTES as u64 * u64::from(path.width)),
         (Kind::Entries, None) => path.entries().end <= minimum,
@@ -177,6 +183,8 @@ fn take_up(tree: Tree, range: &CompactRange, minimum: u64) -> (Tree, Option<Tile
     });
     let read = |path: &TilePath| tree.read(&path.to_path()).ok().flatten();
     let builder = complete.then(|| TileBuilder::resume(range, read)).flatten();
+    // What an earlier run has left beside full tiles.
+    tiles_for_size(range.size()).filter(TilePath::is_full).for_each(|path| tree.retire(partials(&path)));
     (tree, builder)
 }
 

@@ -218,6 +218,48 @@ async fn forge(dir: &StoreAt, first_index: u64) {
     .await;
 }
 
+pub async fn what_a_start_says_that_it_found_is_held_against_the_log(stand: &Stand) {
+    let (home, out) = (stand.home().await, tempfile::tempdir().unwrap());
+    let log = open(home.path()).await;
+    let publisher = publisher(&log, out.path()).await;
+    log.append(allow(&log, "acme", "r1")).await.unwrap();
+    assert_eq!(publisher.stop().await.unwrap().size, 2);
+    fill_one_bundle(&log, 2).await;
+    // It ends without a word: one exchange is open, and two entries are under no checkpoint.
+    drop((log, publisher));
+    let log = open(home.path()).await;
+    log.close().await;
+    let texts = async |home: &Home| texts(&check(home.path(), None::<&Path>, |_, _| {}).await.unwrap());
+    assert_eq!(texts(&home).await, Vec::<String>::new());
+    for (from, to, expected) in [
+        (
+            "\"unknown_outcomes\":1",
+            "\"unknown_outcomes\":3",
+            "its `unknown_outcomes` says 3, and 1 outcomes stand before it",
+        ),
+        (
+            "\"unsigned\":2",
+            "\"unsigned\":0",
+            "its `unsigned` says 0, and the last checkpoint before it is of 2 entries",
+        ),
+        ("\"size\":4", "\"size\":5", "its `size` says 5, and the log had 4 entries when it was opened"),
+        (
+            "unknown_after_crash",
+            "another_after_crash",
+            "its `size` says 4, and the log had 5 entries when it was opened",
+        ),
+    ] {
+        let doctored = stand.copy(&home).await;
+        rewrite(doctored.path(), 4, |bytes| {
+            let at = bytes.windows(from.len()).position(|part| part == from.as_bytes()).unwrap();
+            bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+        })
+        .await;
+        let found = texts(&doctored).await;
+        assert!(found.contains(&format!("entry 5: {expected}")), "{from}: {found:?}");
+    }
+}
+
 #[cfg(test)]
 #[tokio::test]
 async fn a_byte_flipped_in_the_file_is_found() {

@@ -207,7 +207,7 @@ pub fn key() -> tlog::SigningKey {
 
 /// A publisher that acts only when told.
 pub async fn publisher(log: &Log, dir: &Path) -> crate::Publisher {
-    let options = crate::PublishOptions { interval_ms: 3_600_000, ..crate::PublishOptions::new(dir) };
+    let options = crate::PublishOptions { interval_ms: 3_600_000, linger_ms: 0, ..crate::PublishOptions::new(dir) };
     crate::Publisher::start(log, key(), options).await.unwrap()
 }
 

@@ -92,7 +92,7 @@ impl Plant {
 
     /// It acts only when told.
     fn publishing(&self, retention: Retention) -> PublishOptions {
-        PublishOptions { interval_ms: 3_600_000, retention, ..PublishOptions::new(self.out.path()) }
+        PublishOptions { interval_ms: 3_600_000, retention, linger_ms: 0, ..PublishOptions::new(self.out.path()) }
     }
 
     async fn try_publisher(&self, log: &Log, options: PublishOptions) -> Result<Publisher, PublishError> {
@@ -402,8 +402,20 @@ pub async fn what_later_entries_depend_on_is_carried_forward(stand: &Stand) {
     assert_eq!(log.disclosure(requested).await.unwrap(), None, "without the name");
     assert_eq!(log.evidence(plant.out.path(), announced, &[]).await.unwrap().index, announced);
     assert_eq!(plant.findings().await, Vec::<String>::new());
-    // What nothing depends on any longer goes with the next one.
+    let done = log.erasure_request("id").await.unwrap().unwrap().done.unwrap();
     log.close().await;
+    // An erasure that names another entry that is gone as its request is excused by nothing.
+    let doctored = stand.copy(&plant.home).await;
+    let (from, to) = (format!("\"requested\":{requested}"), format!("\"requested\":{}", requested + 1));
+    rewrite(doctored.path(), done, |bytes| {
+        let at = bytes.windows(from.len()).position(|part| part == from.as_bytes()).unwrap();
+        bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+    })
+    .await;
+    let found = check(doctored.path(), None, |_, _| {}).await.unwrap().findings;
+    let expected = format!("entry {done}: an erasure that nobody has asked for");
+    assert!(found.iter().any(|found| found.to_string() == expected), "{found:?}");
+    // What nothing depends on any longer goes with the next one.
     let log = plant.open().await;
     let publisher = plant.publisher(&log).await;
     asks_often(&log, "bolt/otto", 300).await;

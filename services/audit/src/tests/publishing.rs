@@ -2,12 +2,15 @@
 
 use super::harness::*;
 use crate::evidence::EvidenceError;
-use crate::publish::{CHECKPOINT_FILE, CHECKPOINTS_DIR, checkpoint_path};
-use crate::{PublishError, PublishOptions, Publisher};
-use model::Value;
+use crate::publish::{CHECKPOINT_FILE, CHECKPOINTS_DIR, LINGER_MS, checkpoint_path};
+use crate::{LogOptions, PublishError, PublishOptions, Publisher};
 use model::entry::{Draft, Kind as ModelKind};
+use model::{Clock, Timestamp, Value};
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use tlog::tile::{Kind, TilePath, tiles_for_size};
 use tlog::{Checkpoint, CompactRange, hashes_to_bytes};
 
@@ -149,6 +152,97 @@ pub async fn a_failed_round_is_made_up_for(stand: &Stand) {
     assert_eq!(publisher.publish_now().await.unwrap().size, 311);
     assert_eq!(verify(out.path()), 311);
     assert!(log.is_healthy());
+    log.close().await;
+}
+
+/// Every file, by its path.
+fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let (mut found, mut folders) = (BTreeMap::new(), vec![dir.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                found.insert(path.strip_prefix(dir).unwrap().to_owned(), fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+pub async fn a_doctored_store_takes_nothing_from_what_is_published(stand: &Stand) {
+    let (dir, out) = (stand.home().await, tempfile::tempdir().unwrap());
+    let log = open(dir.path()).await;
+    let first = publisher(&log, out.path()).await;
+    fill(&log, 600).await;
+    let last = first.publish_now().await.unwrap();
+    first.stop().await.unwrap();
+    log.close().await;
+    let good = stand.copy(&dir).await;
+    // One byte of some entry, and a file is gone, so that everything has to be built from the store.
+    let byte = "UPDATE bundle SET bytes = CAST(substr(bytes, 1, 99) || x'58' || substr(bytes, 101) AS BLOB) \
+                WHERE first_index = (SELECT max(first_index) FROM bundle WHERE first_index < 200)";
+    vandalise(dir.path(), byte).await;
+    fs::remove_file(out.path().join("tile/0/001")).unwrap();
+    let before = files(out.path());
+    let doctored = open(dir.path()).await;
+    let error = Publisher::start(&doctored, key(), PublishOptions::new(out.path())).await.unwrap_err();
+    assert!(error.to_string().ends_with("nothing that is published was changed"), "{error}");
+    doctored.close().await;
+    let after = files(out.path()).into_iter().filter(|(path, _)| !path.starts_with(".beside"));
+    assert_eq!(after.collect::<BTreeMap<_, _>>(), before);
+    // The good copy brings back what is missing, and nothing of the other is left.
+    let log = open(good.path()).await;
+    let publisher = publisher(&log, out.path()).await;
+    assert!(publisher.publish_now().await.unwrap().size > last.size);
+    verify(out.path());
+    assert!(!out.path().join(".beside").exists());
+    log.close().await;
+}
+
+/// A clock that stands where it is put.
+#[derive(Debug)]
+struct Put(AtomicI64);
+
+impl Clock for Put {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::Relaxed))
+    }
+}
+
+pub async fn whoever_copies_while_the_log_grows_finds_all_that_its_checkpoint_needs(stand: &Stand) {
+    let (dir, out) = (stand.home().await, tempfile::tempdir().unwrap());
+    let clock = Arc::new(Put(AtomicI64::new(START.millis())));
+    let options = LogOptions { clock: clock.clone(), ..options(dir.path()) };
+    let publishing = || PublishOptions { interval_ms: 3_600_000, ..PublishOptions::new(out.path()) };
+    let (log, _) = crate::Log::open(options.clone()).await.unwrap();
+    let publisher = Publisher::start(&log, key(), publishing()).await.unwrap();
+    fill(&log, 200).await;
+    assert_eq!(publisher.publish_now().await.unwrap().size, 201);
+    // Begins with the checkpoint, as whatever goes by the alphabet does, and comes to the tiles later.
+    let copy = tempfile::tempdir().unwrap();
+    let named = fs::read(out.path().join(CHECKPOINT_FILE)).unwrap();
+    fill(&log, 400).await;
+    assert_eq!(publisher.publish_now().await.unwrap().size, 601);
+    clock.0.fetch_add(LINGER_MS - 1, Ordering::Relaxed);
+    publisher.publish_now().await.unwrap();
+    crate::tests::stand::copy_dir(out.path(), copy.path());
+    fs::write(copy.path().join(CHECKPOINT_FILE), &named).unwrap();
+    fs::remove_file(copy.path().join(checkpoint_path(601))).unwrap();
+    assert_eq!(verify(copy.path()), 201);
+    // A start takes nothing away at once, and then what the run before has left.
+    log.seal().await;
+    publisher.stop().await.unwrap();
+    log.close().await;
+    let (log, _) = crate::Log::open(options).await.unwrap();
+    let publisher = Publisher::start(&log, key(), publishing()).await.unwrap();
+    publisher.publish_now().await.unwrap();
+    let partial = ["tile/0/000.p", "tile/entries/000.p"].map(|name| out.path().join(name));
+    assert!(partial.iter().all(|partial| partial.exists()));
+    clock.0.fetch_add(LINGER_MS, Ordering::Relaxed);
+    publisher.publish_now().await.unwrap();
+    assert!(!partial.iter().any(|partial| partial.exists()));
+    verify(out.path());
     log.close().await;
 }
 

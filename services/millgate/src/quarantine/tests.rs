@@ -303,3 +303,70 @@ fn no_word_takes_back_what_the_log_has_signed() {
     std::fs::write(audit.directory.join("quarantine.lift.json"), forged.to_string()).unwrap();
     assert_eq!(Lift::of(&audit, &mark), None);
 }
+
+/// A bucket of which every page holds nothing but markers of deletion and names a next one. It stops answering after so many.
+async fn bucket_of_markers(answers: usize) -> std::net::SocketAddr {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let page = move || {
+        let asked = Arc::clone(&asked);
+        async move {
+            let n = asked.fetch_add(1, Ordering::Relaxed);
+            if n >= answers {
+                std::future::pending::<()>().await;
+            }
+            let marker = "<DeleteMarker><Key>k</Key><VersionId>m</VersionId></DeleteMarker>".repeat(500);
+            format!(
+                "<ListVersionsResult><IsTruncated>true</IsTruncated>{marker}<NextKeyMarker>k{n:05}</NextKeyMarker>\
+                 <NextVersionIdMarker>m</NextVersionIdMarker></ListVersionsResult>"
+            )
+        }
+    };
+    let router = axum::Router::new().fallback(page);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    address
+}
+
+#[tokio::test]
+async fn a_bucket_that_markers_of_deletion_hide_was_not_asked_and_has_not_agreed() {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = audit(dir.path());
+    let newest = grow(&plain).await;
+    let secret = dir.path().join("secret");
+    std::fs::write(&secret, "s").unwrap();
+    for (answers, expected) in [
+        (usize::MAX, "in 100 pages: 100 pages with 0 versions and 50000 markers of deletion"),
+        (3, "within 2 s: 3 pages with 0 versions and 1500 markers of deletion"),
+    ] {
+        let settings = runtime::config::S3 {
+            endpoint: format!("http://{}", bucket_of_markers(answers).await).parse().unwrap(),
+            bucket: String::from("locked"),
+            region: String::from("eu-central-1"),
+            prefix: String::from("plant/"),
+            path_style: true,
+            access_key_id: String::from("broker"),
+            secret_access_key: model::party::SecretRef::File(secret.clone()),
+            retain: 30,
+            interval: Duration::from_secs(1),
+            ca_file: None,
+        };
+        let s3 = S3::new(&settings, &plain.origin).unwrap();
+        let why = s3.largest(&|_| None, SINK_PATIENCE).await.unwrap_err().to_string();
+        assert!(why.starts_with("the list of its versions was not read to the end"), "{why}");
+        assert!(why.contains(expected) && why.contains("may be checkpoints of this log"), "{why}");
+        let mut audit = plain.clone();
+        audit.sinks.s3 = Some(settings);
+        let by = String::from("the sink `s3://locked/plant/`");
+        let views = Views::ask(&audit, Some(&key(&audit).into()), None).await.unwrap();
+        assert_eq!(views.silent, [by.as_str()]);
+        assert!(views.confirmed.iter().all(|confirmed| confirmed.by != by) && views.contradictions.is_empty());
+        // What it has contradicted before is not taken back by its silence.
+        let against = Contradiction { by, seen: newest.size + 1, checkpoint: None, key: None, stored: newest.size };
+        Mark::add(&audit, &[against], SystemClock.now());
+        let still = guard(&audit, &key(&audit).into(), None, &SystemClock).await.unwrap().why;
+        assert_eq!(still.len(), 1, "{still:?}");
+        std::fs::remove_file(mark_path(&audit)).unwrap();
+    }
+}

@@ -6,7 +6,8 @@
 //! looked at once more: a store that takes the headers of a lock and keeps none is a sink that fails.
 //!
 //! Reading goes through all versions of all objects: a marker of deletion, or a later version, hides nothing that is locked.
-//! What the log has not signed counts for nothing, and where too much of it stands in the way, that is an error.
+//! What the log has not signed counts for nothing, and where too much of it stands in the way, that is an error. So it is where the list
+//! does not end within bounds: whoever may delete in a bucket can put any number of markers in front of what it keeps.
 
 use super::directory::{hidden, prefix};
 use anyhow::Context as _;
@@ -26,6 +27,7 @@ use runtime::config::S3 as Settings;
 use runtime::secret;
 use rusty_s3::{Bucket, Credentials, S3Action, UrlStyle};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use std::io;
 use std::time::{Duration, Instant};
 use tlog::Checkpoint;
@@ -37,6 +39,8 @@ const PAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
 const NOTE_BYTES_MAX: usize = 64 * 1024;
 /// Objects that are looked into. Whoever writes there could put any number that nobody signed.
 const TRIED_MAX: usize = 500;
+/// Pages of the list, of 500 versions and markers each.
+const PAGES_MAX: usize = 100;
 const DAY_MS: i64 = 86_400_000;
 /// The store's clock and the one here may differ.
 const LOCK_LATE_MS: i64 = 60_000;
@@ -61,6 +65,27 @@ struct Versions {
     next_version_id_marker: Option<String>,
     #[serde(default)]
     version: Vec<Version>,
+    #[serde(default)]
+    delete_marker: Vec<IgnoredAny>,
+}
+
+/// How far a list was read.
+#[derive(Debug, Default)]
+struct Listed {
+    pages: usize,
+    versions: usize,
+    markers: usize,
+}
+
+impl Listed {
+    /// `within`: the bound that ended it.
+    fn broken_off(&self, within: &str) -> io::Error {
+        let Self { pages, versions, markers } = self;
+        hidden(&format!(
+            "the list of its versions was not read to the end {within}: {pages} pages with {versions} versions and {markers} markers of \
+             deletion, and behind them may be checkpoints of this log"
+        ))
+    }
 }
 
 impl Versions {
@@ -229,14 +254,32 @@ impl S3 {
     /// The largest checkpoint that is kept here and that `hear` takes for one of the log; `None` if nothing of this log is.
     ///
     /// # Errors
-    /// When the store cannot be read, or nothing of this log there counts, or not all could be read that may count.
+    /// When the store cannot be read, or nothing of this log there counts, or not all could be read that may count: within
+    /// `patience`, and so many pages.
     pub(crate) async fn largest(
         &self,
         hear: &(impl Fn(&str) -> Option<Checkpoint> + Sync),
+        patience: Duration,
+    ) -> io::Result<Option<(Checkpoint, String)>> {
+        let mut listed = Listed::default();
+        let found = tokio::time::timeout(patience, self.find_largest(hear, &mut listed)).await;
+        found.unwrap_or_else(|_| Err(listed.broken_off(&format!("within {} s", patience.as_secs_f64()))))
+    }
+
+    async fn find_largest(
+        &self,
+        hear: &(impl Fn(&str) -> Option<Checkpoint> + Sync),
+        listed: &mut Listed,
     ) -> io::Result<Option<(Checkpoint, String)>> {
         let (mut tried, mut after, mut unread) = (0, None, Unread::default());
         loop {
+            if listed.pages == PAGES_MAX {
+                return Err(listed.broken_off(&format!("in {PAGES_MAX} pages")));
+            }
             let page = self.versions(after.as_ref()).await.map_err(io::Error::other)?;
+            listed.pages += 1;
+            listed.versions += page.version.len();
+            listed.markers += page.delete_marker.len();
             for version in page.version {
                 if tried == TRIED_MAX {
                     return Err(hidden(&format!(
@@ -388,7 +431,7 @@ mod tests {
             version_id: format!("v-{key}"),
             size,
         });
-        assert_eq!(page.version, expected);
+        assert_eq!((page.version, page.delete_marker.len()), (expected.into(), 2));
         assert!(page.is_truncated);
         assert_eq!((page.next_key_marker.as_deref(), page.next_version_id_marker.as_deref()), (Some("c"), Some("v-c")));
         assert!(Versions::read(b"<ListVersionsResult><IsTruncated>false</IsTruncated></ListVersionsResult>").is_ok());

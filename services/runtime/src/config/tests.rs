@@ -86,6 +86,7 @@ origin = "plant.example/broker-1"
 key_file = "keys/log.key"
 next_key = { pkcs11 = "/usr/lib/softhsm/libsofthsm2.so", token = "millgate", object = "log 2", pin = { file = "keys/pin" } }
 previous_key_files = ["keys/log-0.pub"]
+publish_linger = "1h"
 checkpoint_interval = "500ms"
 heartbeat = "5m"
 queue_max = 100
@@ -198,6 +199,7 @@ follow_callers = false
                 pin: SecretRef::File(at("keys/pin")),
             })),
             previous_key_files: vec![at("keys/log-0.pub")],
+            publish_linger: seconds(3600),
             checkpoint_interval: Duration::from_millis(500),
             heartbeat: seconds(300),
             queue_max: 100,

@@ -328,7 +328,8 @@ fn what_was_passed_over_by_is_the_very_entry_that_is_in_the_tree() {
     let policy = TrustPolicy::of_log(key(1).verifier().clone());
     let verify = |said: Pruning| {
         let ring = KeyRing::new(std::slice::from_ref(key(1).verifier()));
-        let mut check = Check::new(&store, ring, &published, (&policy, None), Findings::default());
+        let mut check =
+            Check::new(&store, ring, &published, (&policy, None), (Findings::default(), Findings::default()), None);
         check.said = Some(said);
         check.walk(&mut |_, _| {});
         told_of(&check.finish(&note).0)

@@ -345,6 +345,39 @@ fn a_tail_cut_before_a_kept_checkpoint_is_found() {
     );
 }
 
+/// In the moment between the note that is kept and `checkpoint`, and for good in a copy that began with `checkpoint`.
+#[test]
+fn a_log_that_is_read_while_it_is_published_was_not_cut() {
+    let log = publish();
+    log.write("checkpoint", checkpoint(&entries()[..400], &key(1)));
+    // Full ones stand in the place of unfinished ones, which may be gone.
+    let report = verify(&log);
+    assert_eq!((told_of(&report), report.size, report.entries), (vec![], SIZE, SIZE));
+    assert_eq!(report.note.as_bytes(), log.read(&kept_path(SIZE)));
+    let path = kept_path(SIZE);
+    let warnings: Vec<String> = report.warnings.iter().map(Finding::to_string).collect();
+    let expected = format!(
+        "entries 400 to 599: `checkpoint` names 400 entries, and `{path}` is here with everything under it, so that one was checked: the \
+         log was being published when this was read or copied, or `checkpoint` was put back"
+    );
+    assert_eq!(warnings, [expected]);
+    // Whoever puts `checkpoint` back hides nothing of what is behind it.
+    flip_in_entry(&log, "tile/entries/002.p/88", 87);
+    assert_findings(&log, ["entry 599: not what was logged: its hash is another one than in `tile/0/002.p/88`"]);
+    // What nobody signed, or is not all there, is not gone by.
+    let log = Published::of(&entries()[..450], &[100], &key(1));
+    log.write_files(&entries());
+    log.write(&kept_path(SIZE), checkpoint(&entries(), &key(2)));
+    assert_eq!(verify(&log).size, 450);
+    log.write(&kept_path(SIZE), checkpoint(&entries(), &key(1)));
+    assert_eq!(verify(&log).size, SIZE);
+    log.remove("tile/0/002.p/88");
+    assert_findings(
+        &log,
+        [&format!("entries 450 to 599: the log was cut: `{path}` remembers 600 entries, the published log has 450")],
+    );
+}
+
 #[test]
 fn a_tail_cut_behind_all_checkpoints_needs_a_remembered_one() {
     let all = entries();
