@@ -1,0 +1,118 @@
+//! Clocks that are wrong while something is to be pruned.
+
+use super::*;
+use crate::{ClockDoubt, Cosigned, EraseError, Prove, Witnesses};
+use std::pin::Pin;
+
+pub async fn a_clock_that_was_set_ahead_prunes_nothing(stand: &Stand) {
+    let plant = Plant::new(stand).await;
+    let log = plant.open().await;
+    let publisher = plant.publisher(&log).await;
+    asks_often(&log, "acme/anna", 300).await;
+    publisher.publish_now().await.unwrap();
+    plant.set_ahead(100);
+    asks_often(&log, "acme/anna", 1).await;
+    let doubted =
+        |error: &EraseError| matches!(error, EraseError::Clock(ClockDoubt::Set { went_h: 2_400, passed_h: 0 }));
+    let pruned = plant.prune(&log).await;
+    assert!(matches!(&pruned, Err(PruneError::Erase(error)) if doubted(error)), "{pruned:?}");
+    let values = Retention { days: [(CommitmentClass::Subject, 1)].into(), ..Retention::default() };
+    let erased = log.retain(&values, plant.clock.now()).await;
+    assert!(matches!(&erased, Err(error) if doubted(error)), "{erased:?}");
+    assert!(log.status().clock_doubted && log.disclosure(1).await.unwrap().is_some());
+    // It is set right, and time goes by.
+    plant.set_ahead(0);
+    assert_eq!(plant.prune(&log).await.unwrap(), 0);
+    plant.day(100);
+    assert_eq!(plant.prune(&log).await.unwrap(), 256);
+    assert!(!log.status().clock_doubted);
+    log.close().await;
+}
+
+/// A witness with a clock of its own.
+#[derive(Debug)]
+struct Says(u64);
+
+impl Witnesses for Says {
+    fn cosign<'a>(
+        &'a self,
+        _: &'a str,
+        _: u64,
+        _: &'a Prove<'a>,
+    ) -> Pin<Box<dyn Future<Output = Cosigned> + Send + 'a>> {
+        Box::pin(async { Cosigned { times: vec![self.0], ..Cosigned::default() } })
+    }
+}
+
+pub async fn a_start_long_after_the_last_entry_prunes_nothing_until_it_is_confirmed(stand: &Stand) {
+    let plant = Plant::new(stand).await;
+    let log = plant.open().await;
+    let publisher = plant.publisher(&log).await;
+    asks_often(&log, "acme/anna", 300).await;
+    plant.close(&log, &publisher).await;
+    plant.day(100);
+    let now = u64::try_from(plant.clock.now().seconds()).unwrap();
+    let is_doubted = |pruned: &Result<u64, PruneError>| matches!(pruned, Err(PruneError::Erase(EraseError::Clock(ClockDoubt::Ahead { newest, .. }))) if *newest == START);
+    // A witness that has another time confirms nothing.
+    for (says, is_confirmed) in [(now - 90_000, false), (now - 80_000, true)] {
+        let copy = Plant {
+            home: stand.copy(&plant.home).await,
+            out: tempfile::tempdir().unwrap(),
+            clock: plant.clock.clone(),
+            next: plant.next.clone(),
+        };
+        crate::tests::stand::copy_dir(plant.out.path(), copy.out.path());
+        let log = copy.open().await;
+        assert!(is_doubted(&copy.prune(&log).await));
+        let witnesses: Arc<dyn Witnesses> = Arc::new(Says(says));
+        let options = PublishOptions { witnesses: Some(witnesses), ..copy.publishing(kept(60)) };
+        let publisher = copy.try_publisher(&log, options).await.unwrap();
+        publisher.publish_now().await.unwrap();
+        let pruned = copy.prune(&log).await;
+        assert_eq!((pruned.as_ref().ok(), is_doubted(&pruned)), (is_confirmed.then_some(&256), !is_confirmed));
+        log.close().await;
+    }
+    // Or the operator, who starts it once more.
+    let log = plant.open().await;
+    assert!(is_doubted(&plant.prune(&log).await));
+    log.close().await;
+    let log = plant.open().await;
+    assert_eq!(plant.prune(&log).await.unwrap(), 256);
+    log.close().await;
+}
+
+pub async fn a_pruning_that_would_be_faulty_is_not_written(stand: &Stand) {
+    let plant = Plant::new(stand).await;
+    // 2020-11-30T12:00:00Z, the last day of a month, and 60 days and a minute after its end.
+    let (old, late) = (1_606_737_600_000, 1_606_780_800_000 + 60 * DAY_MS + SLIP_MS / 2);
+    plant.clock.gone.store(old, Ordering::Relaxed);
+    let log = plant.open().await;
+    let publisher = plant.publisher(&log).await;
+    asks_often(&log, "acme/anna", 300).await;
+    plant.clock.gone.store(late, Ordering::Relaxed);
+    asks_often(&log, "bolt/otto", 10).await;
+    publisher.publish_now().await.unwrap();
+    // It is set back to the day before in the middle of it.
+    let mut faulty = 0;
+    for looks in 1..12 {
+        plant.clock.set.store(0, Ordering::Relaxed);
+        plant.clock.slips_in.store(looks, Ordering::Relaxed);
+        let pruned = plant.prune(&log).await;
+        plant.clock.slips_in.store(0, Ordering::Relaxed);
+        match pruned {
+            Ok(0) => {}
+            Err(PruneError::Faulty(fault)) => {
+                assert_eq!(fault, "a pruning that went further than its own policy of 60 days");
+                faulty += 1;
+            }
+            pruned => {
+                assert_eq!(pruned.unwrap(), 256);
+                break;
+            }
+        }
+    }
+    assert!(faulty > 0, "the clock is looked at while it is made");
+    assert!(log.is_healthy() && log.pruned().is_some());
+    log.close().await;
+    plant.open().await.close().await;
+}
