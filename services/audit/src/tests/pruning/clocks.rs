@@ -116,3 +116,61 @@ pub async fn a_pruning_that_would_be_faulty_is_not_written(stand: &Stand) {
     log.close().await;
     plant.open().await.close().await;
 }
+
+pub async fn a_pruning_is_not_judged_by_a_clock_that_is_doubted(stand: &Stand) {
+    let plant = Plant::new(stand).await;
+    let (log, publisher) = plant.pruned("acme/anna").await;
+    let under = log.pruned().unwrap().under;
+    // Killed before the next checkpoint, and started long after.
+    drop(publisher);
+    log.close().await;
+    plant.day(250);
+    let clock = |error: &PublishError| match error {
+        PublishError::DoubtedPruning { at, source } if *at == under => match **source {
+            EraseError::Clock(doubt) => Some(doubt),
+            _ => None,
+        },
+        _ => None,
+    };
+    let error = plant.refused(kept(60)).await;
+    assert!(matches!(clock(&error), Some(ClockDoubt::Ahead { .. })), "{error}");
+    // Confirmed by the next start; and set while that one begins.
+    let log = plant.open().await;
+    plant.set_ahead(3_650);
+    let error = plant.try_publisher(&log, plant.publishing(kept(60))).await.unwrap_err();
+    assert!(matches!(clock(&error), Some(ClockDoubt::Set { .. })), "{error}");
+    assert!(plant.published("tile/entries/001"));
+    plant.set_ahead(0);
+    plant.publisher(&log).await.publish_now().await.unwrap();
+    assert!(!plant.published("tile/entries/001"));
+    log.close().await;
+}
+
+pub async fn a_pruning_by_a_clock_that_was_a_little_ahead_is_waited_for(stand: &Stand) {
+    let plant = Plant::new(stand).await;
+    let log = plant.open().await;
+    let publisher = plant.publisher(&log).await;
+    asks_often(&log, "acme/anna", 300).await;
+    // 2021-01-30, from which on all of November goes, and half an hour later.
+    let midnight = Timestamp(1_611_964_800_000);
+    plant.clock.gone.store(midnight.millis() + 1_800_000, Ordering::Relaxed);
+    asks_often(&log, "bolt/otto", 10).await;
+    publisher.publish_now().await.unwrap();
+    assert_eq!(plant.prune(&log).await.unwrap(), 256);
+    let under = log.pruned().unwrap().under;
+    drop(publisher);
+    log.close().await;
+    plant.clock.set.store(-4 * 3_600_000, Ordering::Relaxed);
+    let error = plant.refused(kept(60)).await;
+    let is_early = |error: &PublishError| matches!(error, PublishError::EarlyPruning { at, reached, .. } if (*at, *reached) == (under, midnight));
+    assert!(is_early(&error), "{error}");
+    // A millisecond before, and then.
+    plant.clock.set.store(-1_800_001, Ordering::Relaxed);
+    let error = plant.refused(kept(60)).await;
+    assert!(is_early(&error), "{error}");
+    plant.clock.set.store(-1_800_000, Ordering::Relaxed);
+    let log = plant.open().await;
+    plant.publisher(&log).await.publish_now().await.unwrap();
+    assert!(!plant.published("tile/entries/000"));
+    log.close().await;
+}

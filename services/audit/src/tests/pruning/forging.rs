@@ -189,3 +189,22 @@ pub async fn a_pruning_that_is_not_what_was_signed_is_not_believed(stand: &Stand
     assert!(matches!(error, PublishError::ForgedPruning { at, .. } if at == under), "{error}");
     assert!(error.to_string().contains("it is not what the signed checkpoint covers there"), "{error}");
 }
+
+pub async fn a_pruning_that_leaves_policies_out_by_which_was_decided_behind_is_not_signed(stand: &Stand) {
+    for (carried, left_out) in [(vec![0, 2], 1), (vec![0, 1], 2)] {
+        let plant = Plant::new(stand).await;
+        let log = plant.open().await;
+        let publisher = plant.publisher(&log).await;
+        for number in [1, 2] {
+            log.append(activates(&log, number)).await.unwrap();
+        }
+        asks_often(&log, "acme/anna", 253).await;
+        plant.day(100);
+        log.append(decides(&log, 1)).await.unwrap();
+        plant.close(&log, &publisher).await;
+        Forgery { carried, ..Forgery::new(&plant) }.put().await;
+        let error = plant.refused(kept(60)).await;
+        let why = format!("it does not carry entry {left_out} forward, on which others depend");
+        assert!(error.to_string().contains(&why), "{error}");
+    }
+}

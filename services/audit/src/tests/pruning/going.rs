@@ -382,3 +382,72 @@ pub async fn a_pruning_that_is_broken_off_keeps_what_entries_behind_it_need(stan
     assert_eq!(last_pruning(&log).await.carried, BTreeSet::from([0]));
     log.close().await;
 }
+
+pub async fn however_many_exchanges_reach_over_every_end_of_a_bundle_entries_go(stand: &Stand) {
+    let plant = Plant::new(stand).await;
+    let log = plant.open().await;
+    let publisher = plant.publisher(&log).await;
+    let names: Vec<String> = (0..1_200).map(|n| format!("request {n}")).collect();
+    let opening = names.iter().map(|name| log.append(allow(&log, "acme", name)));
+    let open: Vec<u64> =
+        futures_util::future::join_all(opening).await.into_iter().map(|one| one.unwrap().index).collect();
+    asks_often(&log, "bolt/otto", 4_600).await;
+    let ending = names.iter().zip(&open).map(|(name, of)| log.append_outcome(outcome(&log, "acme", name, *of)));
+    assert!(futures_util::future::join_all(ending).await.iter().all(Result::is_ok));
+    let size = log.size();
+    plant.day(100);
+    asks_often(&log, "bolt/otto", 10).await;
+    publisher.publish_now().await.unwrap();
+    assert_eq!(plant.prune(&log).await.unwrap(), size / 256 * 256);
+    let first = log.inner.reader.prunings().await.unwrap()[0];
+    assert_eq!(first.1, 4_096, "all of them reach over the first end");
+    publisher.publish_now().await.unwrap();
+    assert_eq!(plant.findings().await, Vec::<String>::new());
+    log.close().await;
+    plant.open().await.close().await;
+}
+
+/// A set of policies of this number comes into use.
+pub(super) fn activates(log: &Log, number: u16) -> Draft {
+    let digest = Value::text(model::Digest::of(&number.to_be_bytes()).to_hex());
+    let members = [("event", Value::text("activated")), ("digest", digest)];
+    Draft::new(Kind::Policy, &log.common(), Some(&organisation("acme")), members, vec![]).unwrap()
+}
+
+/// A request that was refused by that one.
+pub(super) fn decides(log: &Log, number: u16) -> Draft {
+    let digest = Value::text(model::Digest::of(&number.to_be_bytes()).to_hex());
+    let members = [("decision", Value::text("deny")), ("digests", Value::object([("policies", digest)]))];
+    Draft::new(Kind::Decision, &log.common(), Some(&organisation("acme")), members, vec![]).unwrap()
+}
+
+pub async fn however_often_policies_change_those_in_force_and_those_asked_behind_are_carried_forward(stand: &Stand) {
+    let plant = Plant::new(stand).await;
+    let log = plant.open().await;
+    let publisher = plant.publisher(&log).await;
+    let mut activated = Vec::new();
+    for number in (0..200).chain([7, 150, 199]) {
+        activated.push(log.append(activates(&log, number)).await.unwrap().index);
+        if number == 7 {
+            log.append(decides(&log, number)).await.unwrap();
+        }
+    }
+    asks_often(&log, "acme/anna", 400).await;
+    plant.day(100);
+    // Of one that had begun before the policies changed for the last time.
+    for number in [199, 150] {
+        log.append(decides(&log, number)).await.unwrap();
+    }
+    publisher.publish_now().await.unwrap();
+    assert_eq!(plant.prune(&log).await.unwrap(), 512);
+    assert_eq!(last_pruning(&log).await.carried, BTreeSet::from([0, activated[201], activated[202]]));
+    // Killed before the next checkpoint: whoever takes it over finds that nothing more had to be carried.
+    drop(publisher);
+    log.close().await;
+    let log = plant.open().await;
+    let publisher = plant.publisher(&log).await;
+    publisher.publish_now().await.unwrap();
+    assert!(!plant.published("tile/entries/001"));
+    assert_eq!(plant.findings().await, Vec::<String>::new());
+    log.close().await;
+}

@@ -3,9 +3,10 @@
 use super::*;
 use crate::faults::FailingStore;
 use crate::postgres::PostgresStore;
+use crate::publish::prune::carried_path;
 use crate::sqlite::SqliteStore;
 use crate::store::Store;
-use crate::{AppendError, OpenError};
+use crate::{AppendError, OpenError, ReadError};
 use model::pruning::Prune;
 
 pub async fn the_database_lets_nothing_go_that_no_entry_speaks_of(stand: &Stand) {
@@ -185,4 +186,97 @@ pub async fn nobody_goes_from_the_directory_uncounted(stand: &Stand) {
         Stand::Postgres(_) => "does not say that 1 persons go from the directory",
     };
     assert!(reason.contains(words), "{reason}");
+}
+
+/// A row of the store's table `carried`, put there or in the place of another.
+async fn carry(plant: &Plant, index: u64, bytes: &[u8]) {
+    let (column, log) = if plant.home.is_in_postgres() { ("log, ", "1, ") } else { ("", "") };
+    let values = format!("({log}{index}, x'{}')", model::canonical::hex(bytes));
+    let replace = format!("ON CONFLICT ({column}entry_index) DO UPDATE SET bytes = excluded.bytes");
+    let sql = format!("INSERT INTO carried ({column}entry_index, bytes) VALUES {values} {replace}");
+    vandalise(plant.home.path(), &sql).await;
+}
+
+/// An entry by which the log's own key signs no more.
+fn retires(plant: &Plant) -> Vec<u8> {
+    let key = key().verifier().to_text();
+    let members = [("event", Value::text("retired")), ("key", Value::text(&key)), ("signer", Value::text(&key))];
+    let common = model::entry::Common { nonce: [7; 16], time: plant.clock.now(), boot: "b".into() };
+    Draft::new(Kind::Key, &common, None, members, vec![]).unwrap().seal(None)
+}
+
+pub async fn rows_of_entries_that_no_pruning_carries_forward_count_for_nothing(stand: &Stand) {
+    let plant = Plant::new(stand).await;
+    let log = plant.open().await;
+    let publisher = plant.publisher(&log).await;
+    // Before anything is pruned, in the place of what will be carried; and of what will not.
+    let first = log.entry(0).await.unwrap();
+    for index in [0, 5] {
+        carry(&plant, index, &retires(&plant)).await;
+    }
+    asks_often(&log, "acme/anna", 600).await;
+    plant.day(100);
+    asks_often(&log, "bolt/otto", 10).await;
+    publisher.publish_now().await.unwrap();
+    assert_eq!(plant.prune(&log).await.unwrap(), 512);
+    assert_eq!(log.entry(0).await.unwrap(), first);
+    // And behind it, while it is not signed yet.
+    carry(&plant, 6, &retires(&plant)).await;
+    drop(publisher);
+    log.close().await;
+    let log = plant.open().await;
+    let publisher = plant.publisher(&log).await;
+    publisher.publish_now().await.unwrap();
+    assert!(plant.published(&carried_path(0)) && !plant.published(&carried_path(6)));
+    assert_eq!(log.entry(6).await.unwrap(), None);
+    plant.close(&log, &publisher).await;
+    let log = plant.open().await;
+    plant.publisher(&log).await.publish_now().await.unwrap();
+    log.close().await;
+    let found = plant.findings().await;
+    assert!(
+        found.contains(&String::from("entry 6: it is kept, and entry 611 does not say that it is carried forward"))
+    );
+    assert!(found.iter().all(|found| found.starts_with("entry 6:")), "{found:?}");
+}
+
+pub async fn what_stands_in_the_place_of_an_entry_that_is_carried_forward_is_not_published_or_believed(stand: &Stand) {
+    let plant = Plant::new(stand).await;
+    let (log, publisher) = plant.pruned("acme/anna").await;
+    let first = log.entry(0).await.unwrap().unwrap();
+    carry(&plant, 0, &retires(&plant)).await;
+    let error = publisher.publish_now().await.unwrap_err();
+    let damaged = |error: &PublishError| {
+        matches!(error, PublishError::Read(ReadError::Damaged { first_index: 0, last_index: 0 }))
+    };
+    assert!(damaged(&error), "{error}");
+    assert!(plant.published("tile/entries/000") && !plant.published(&carried_path(0)));
+    // With the hash of it in the place of the other's.
+    let mut leaves = std::fs::read(plant.out.path().join("tile/0/000")).unwrap();
+    let put = async |leaves: &[u8]| {
+        let hashes = model::canonical::hex(leaves);
+        vandalise(plant.home.path(), &format!("UPDATE leaf SET hashes = x'{hashes}' WHERE number = 0")).await;
+    };
+    let logged = leaves.clone();
+    leaves[..32].copy_from_slice(&tlog::leaf_hash(&retires(&plant)).0);
+    put(&leaves).await;
+    let error = publisher.publish_now().await.unwrap_err();
+    let is_another = |error: &PublishError| matches!(error, PublishError::Carried { index: 0, .. });
+    assert!(is_another(&error), "{error}");
+    assert!(plant.published("tile/entries/000") && !plant.published(&carried_path(0)));
+    // Nor does a start go by it, now that the pruning is signed.
+    drop(publisher);
+    log.close().await;
+    let error = plant.refused(kept(60)).await;
+    assert!(is_another(&error), "{error}");
+    vandalise(plant.home.path(), "DELETE FROM carried").await;
+    let error = plant.refused(kept(60)).await;
+    assert!(is_another(&error), "{error}");
+    put(&logged).await;
+    carry(&plant, 0, &first).await;
+    let log = plant.open().await;
+    plant.publisher(&log).await.publish_now().await.unwrap();
+    assert!(!plant.published("tile/entries/000"));
+    log.close().await;
+    assert_eq!(plant.findings().await, Vec::<String>::new());
 }
