@@ -31,7 +31,7 @@ use crate::error::{AppendError, ReadError};
 use crate::reader::Reader;
 use crate::recover::stored_entry;
 use behind::Behind;
-pub(crate) use carried::{carried, carried_under};
+pub(crate) use carried::{carried, carried_entry, carried_under};
 use model::canonical::{Members, Value};
 use model::entry::{Common, Content, Draft, DraftError, Entry, Kind, Place};
 use model::pruning::{self, Prune, Pruning, WIDTH};

@@ -163,11 +163,10 @@ async fn decision(reader: &Reader, index: u64) -> Result<Entry, OpenError> {
 
 /// The stored bytes of one entry; `None` beyond the end, and where it was pruned and is not carried forward.
 pub(crate) async fn entry_bytes(reader: &Reader, index: u64) -> Result<Option<Vec<u8>>, ReadError> {
-    if let Some(stored) = stored_entry(reader, index).await? {
-        return Ok(Some(stored));
+    match stored_entry(reader, index).await? {
+        Some(stored) => Ok(Some(stored)),
+        None => crate::prune::carried_entry(reader, index).await,
     }
-    let carried = crate::prune::carried(reader).await?.into_iter();
-    Ok(carried.into_iter().find(|(of, _)| *of == index).map(|(_, bytes)| bytes))
 }
 
 /// The same; `None` where it was pruned, carried forward or not.

@@ -24,18 +24,10 @@ pub(crate) async fn carried(reader: &Reader) -> Result<Vec<(u64, Vec<u8>)>, Read
 /// # Errors
 /// As [`carried`].
 pub(crate) async fn carried_under(reader: &Reader) -> Result<Option<(Pruning, Vec<(u64, Vec<u8>)>)>, ReadError> {
-    let (under, rows) = reader.carried_rows().await?;
-    let said = match under {
-        Some(index) => read_at(reader, index).await?,
-        None => None,
-    };
-    if under.is_some() && said.is_none() {
-        return Err(ReadError::Damaged { first_index: 0, last_index: under.unwrap_or_default() });
-    }
-    let is_said = |index: u64| said.as_ref().is_some_and(|said| said.carried.contains(&index));
-    let (mut rows, strange): (BTreeMap<u64, Vec<u8>>, BTreeMap<_, _>) =
-        rows.into_iter().partition(|(index, _)| is_said(*index));
-    if let Some(index) = strange.keys().next() {
+    let mut rows = Rows::read(reader).await?;
+    let is_said = |index: &u64| rows.said.as_ref().is_some_and(|said| said.carried.contains(index));
+    let strange: Vec<u64> = rows.stored.keys().copied().filter(|index| !is_said(index)).collect();
+    if let Some(index) = strange.first() {
         tracing::error!(
             index,
             rows = strange.len(),
@@ -43,25 +35,61 @@ pub(crate) async fn carried_under(reader: &Reader) -> Result<Option<(Pruning, Ve
              the store; run `millgate audit fsck`"
         );
     }
-    let Some(said) = said else { return Ok(None) };
-    let (mut carried, mut tile) = (Vec::new(), None);
+    let Some(said) = rows.said.take() else { return Ok(None) };
+    let mut carried = Vec::new();
     for index in &said.carried {
-        let leaf = leaf(reader, *index, &mut tile).await?;
-        match rows.remove(index).filter(|bytes| leaf == Some(leaf_hash(bytes))) {
-            Some(bytes) => carried.push((*index, bytes)),
-            None => return Err(ReadError::Damaged { first_index: *index, last_index: *index }),
-        }
+        carried.push((*index, rows.take(reader, *index).await?));
     }
     Ok(Some((said, carried)))
 }
 
-/// The hash that took the entry's place; `tile` is that of the bundle that was looked at last.
-async fn leaf(reader: &Reader, index: u64, tile: &mut Option<(u64, Vec<u8>)>) -> Result<Option<Hash>, ReadError> {
-    let number = index / WIDTH;
-    if tile.as_ref().is_none_or(|(known, _)| *known != number) {
-        *tile = reader.leaves(number, 1).await?.into_iter().find(|(found, _)| *found == number);
+/// The entry of this index, if the pruning that counts carries it forward.
+///
+/// # Errors
+/// As [`carried`], of this one.
+pub(crate) async fn carried_entry(reader: &Reader, index: u64) -> Result<Option<Vec<u8>>, ReadError> {
+    let mut rows = Rows::read(reader).await?;
+    match rows.said.as_ref().is_some_and(|said| said.carried.contains(&index)) {
+        true => rows.take(reader, index).await.map(Some),
+        false => Ok(None),
     }
-    let at = usize::try_from(index % WIDTH).unwrap_or(usize::MAX).saturating_mul(HASH_BYTES);
-    let hash = tile.as_ref().and_then(|(_, hashes)| hashes.get(at..at.saturating_add(HASH_BYTES)));
-    Ok(hash.and_then(hashes_from_bytes).and_then(|hashes| hashes.first().copied()))
+}
+
+/// What the store has, and the pruning that was written with it.
+struct Rows {
+    said: Option<Pruning>,
+    stored: BTreeMap<u64, Vec<u8>>,
+    /// Number and hashes of the bundle that was looked at last.
+    tile: Option<(u64, Vec<u8>)>,
+}
+
+impl Rows {
+    async fn read(reader: &Reader) -> Result<Self, ReadError> {
+        let (under, rows) = reader.carried_rows().await?;
+        let said = match under {
+            None => None,
+            Some(index) => {
+                let said = read_at(reader, index).await?;
+                Some(said.ok_or(ReadError::Damaged { first_index: 0, last_index: index })?)
+            }
+        };
+        Ok(Self { said, stored: rows.into_iter().collect(), tile: None })
+    }
+
+    /// The entry, if its row has the hash that took its place.
+    async fn take(&mut self, reader: &Reader, index: u64) -> Result<Vec<u8>, ReadError> {
+        let leaf = self.leaf(reader, index).await?;
+        let row = self.stored.remove(&index).filter(|bytes| leaf == Some(leaf_hash(bytes)));
+        row.ok_or(ReadError::Damaged { first_index: index, last_index: index })
+    }
+
+    async fn leaf(&mut self, reader: &Reader, index: u64) -> Result<Option<Hash>, ReadError> {
+        let number = index / WIDTH;
+        if self.tile.as_ref().is_none_or(|(known, _)| *known != number) {
+            self.tile = reader.leaves(number, 1).await?.into_iter().find(|(found, _)| *found == number);
+        }
+        let at = usize::try_from(index % WIDTH).unwrap_or(usize::MAX).saturating_mul(HASH_BYTES);
+        let hash = self.tile.as_ref().and_then(|(_, hashes)| hashes.get(at..at.saturating_add(HASH_BYTES)));
+        Ok(hash.and_then(hashes_from_bytes).and_then(|hashes| hashes.first().copied()))
+    }
 }
