@@ -134,6 +134,7 @@ on_every_store! {
         prunings_that_somebody_changes_in_the_store_meanwhile_are_not_gone_by
         a_pruning_is_not_judged_by_a_clock_that_is_doubted
         a_pruning_by_a_clock_that_was_a_little_ahead_is_waited_for
+        entries_of_a_month_go_from_a_midnight_on_and_not_a_millisecond_before
         however_many_exchanges_reach_over_every_end_of_a_bundle_entries_go
         however_often_policies_change_those_in_force_and_those_asked_behind_are_carried_forward
         a_pruning_that_leaves_policies_out_by_which_was_decided_behind_is_not_signed

@@ -174,3 +174,29 @@ pub async fn a_pruning_by_a_clock_that_was_a_little_ahead_is_waited_for(stand: &
     assert!(!plant.published("tile/entries/000"));
     log.close().await;
 }
+
+pub async fn entries_of_a_month_go_from_a_midnight_on_and_not_a_millisecond_before(stand: &Stand) {
+    // 2020-11-30T23:59:59.999Z, and the end of that day 60 days later.
+    let (last, reached) = (1_606_780_799_999, 1_611_964_800_000);
+    for (of, going) in [(last, 256), (last + 1, 0)] {
+        let plant = Plant::new(stand).await;
+        plant.clock.gone.store(of, Ordering::Relaxed);
+        let log = plant.open().await;
+        let publisher = plant.publisher(&log).await;
+        asks_often(&log, "acme/anna", 300).await;
+        plant.clock.gone.store(reached - 1, Ordering::Relaxed);
+        asks_often(&log, "bolt/otto", 10).await;
+        publisher.publish_now().await.unwrap();
+        assert_eq!(plant.prune(&log).await.unwrap(), 0);
+        plant.clock.gone.store(reached, Ordering::Relaxed);
+        assert_eq!(plant.prune(&log).await.unwrap(), going);
+        // And whoever takes it over in the same moment finds it to be in time.
+        drop(publisher);
+        log.close().await;
+        let log = plant.open().await;
+        plant.publisher(&log).await.publish_now().await.unwrap();
+        assert_eq!(plant.published("tile/entries/000"), going == 0);
+        log.close().await;
+        assert_eq!(plant.findings().await, Vec::<String>::new());
+    }
+}
