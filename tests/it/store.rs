@@ -375,6 +375,31 @@ async fn entries_go_from_the_midnight_on_that_the_policy_reaches_and_not_a_micro
     }
 }
 
+/// Whatever text stands in them.
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_that_are_cut_from_a_row_are_of_before_a_midnight_by_what_they_say_themselves() {
+    let server = server(&[]).await;
+    let mut owner = connect(&server.store("plant", SUPERUSER, SUPERUSER_PASSWORD)).await;
+    // 2020-09-01T00:00:00Z
+    let mut all_before = async |others: i64, entries: &[&str]| -> bool {
+        let mut bytes = Vec::new();
+        for entry in entries {
+            bytes.extend(u16::try_from(entry.len()).unwrap().to_be_bytes());
+            bytes.extend(entry.as_bytes());
+        }
+        let ask = sqlx::query_scalar("SELECT millgate_audit.all_before($1, $2, 1598918400000)");
+        ask.bind(bytes).bind(others).fetch_one(&mut owner).await.unwrap()
+    };
+    let (last, next) = ("{\"time\":\"2020-08-31T23:59:59.999Z\"}", "{\"time\":\"2020-09-01T00:00:00.000Z\"}");
+    let strange =
+        r#"{"a":"\u0000 \\u0000 \"time\":","b":{"time":"2999-01-01T00:00:00.000Z"},"time":"2020-08-31T23:59:59.999Z"}"#;
+    assert!(all_before(2, &[last, strange]).await);
+    assert!(all_before(1, &[last, next]).await, "the next one stays");
+    assert!(!all_before(2, &[last, next]).await);
+    assert!(!all_before(1, &["{\"tide\":\"2020-08-31T23:59:59.999Z\"}"]).await);
+    assert!(!all_before(1, &["{\"time\":\"-infinity\"}"]).await);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_role_cuts_from_a_row_or_carries_forward_is_as_old_as_it_says_and_what_was_logged() {
     let server = server(&[]).await;

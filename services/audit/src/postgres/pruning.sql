@@ -57,8 +57,8 @@ DECLARE
 BEGIN
     FOR number IN 1 .. others LOOP
         bytes := get_byte(entries, at) * 256 + get_byte(entries, at + 1);
-        -- Not `jsonb`, which does not take every text that an entry may hold.
-        said := convert_from(substring(entries FROM at + 3 FOR bytes), 'UTF8')::json ->> 'time';
+        -- JSON here knows no text with the character NUL, which an entry may hold.
+        said := replace(convert_from(substring(entries FROM at + 3 FOR bytes), 'UTF8'), '\u0000', '\u0001')::json ->> 'time';
         IF NOT coalesce(said ~ '^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$', false)
             OR extract(epoch FROM said::timestamptz) * 1000 >= before THEN
             RETURN false;
