@@ -30,8 +30,9 @@ fn exists(id: &str, on_every_store: &str) -> bool {
     let Some(text) = files.filter_map(|file| fs::read_to_string(file).ok()).find(|text| is_defined(name, text)) else {
         return false;
     };
-    let group = module.last().copied().unwrap_or_default();
-    is_marked(name, &text) || (*package == "audit" && is_listed(group, name, on_every_store))
+    // A group may be several files.
+    let is_in_a_group = || module.iter().any(|group| is_listed(group, name, on_every_store));
+    is_marked(name, &text) || (*package == "audit" && is_in_a_group())
 }
 
 fn is_defined(name: &str, text: &str) -> bool {

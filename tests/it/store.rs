@@ -5,7 +5,7 @@ use acceptance::source::{Behaviour, Source};
 use acceptance::{Plant, http, process, wait};
 use audit::postgres::{Access, PostgresError, PostgresStore, init};
 use audit::store::Store as _;
-use audit::tests::harness::{ORIGIN, allow, deny, fill, options, outcome, publisher, read_all};
+use audit::tests::harness::{ORIGIN, allow, deny, fill, fill_one_bundle, options, outcome, publisher, read_all};
 use audit::tests::stand::{Stand, rewrite};
 use audit::{AppendError, Log, LogOptions, OpenError, StoreAt, Stored, fsck};
 use runtime::config::Config;
@@ -249,14 +249,18 @@ async fn a_batch_comes_from_the_session_that_holds_the_log_and_at_its_head_alone
     read_all(broker(&server)).await;
 }
 
-/// A call of the function that prunes, with a batch of this one entry.
+/// A call of the function that prunes, with a batch of this one entry, and nothing that goes.
 fn prune_by(size: i64, entry: &str) -> String {
+    prune_with(size, entry, "'{}', '{}', '{}', '{}', NULL, NULL, NULL, NULL, NULL, NULL")
+}
+
+/// The same; `rows` is what is put in the place of what goes: hashes, what is carried forward, and the rest of a row.
+fn prune_with(size: i64, entry: &str, rows: &str) -> String {
     let bytes = [&u16::try_from(entry.len()).unwrap().to_be_bytes()[..], entry.as_bytes()].concat();
     let framed = model::canonical::hex(&bytes);
     format!(
         "SELECT millgate_audit.append_pruning(1, {size}, 1, 0, 0, sha256(''), '\\x{framed}', sha256(''), '', '', '{{}}', '{{}}', '{{}}', \
-         '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', {size}, 256, '{{}}', '{{}}', '{{}}', '{{}}', \
-         NULL, NULL, NULL, NULL, NULL, NULL, '{{}}')"
+         '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', {size}, 256, {rows}, '{{}}')"
     )
 }
 
@@ -323,6 +327,125 @@ async fn entries_go_by_one_function_alone_and_no_further_than_their_entry_says()
     assert_eq!(read_all(broker(&server)).await.entries.len(), usize::try_from(size).unwrap(), "and nothing went");
 }
 
+/// Whole days in UTC, whatever the session's time zone is and whether clocks are changed there.
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_go_from_the_midnight_on_that_the_policy_reaches_and_not_a_microsecond_before() {
+    let server = server(&[]).await;
+    let mut owner = connect(&server.store("plant", SUPERUSER, SUPERUSER_PASSWORD)).await;
+    let mut goes_too_far = async |zone: &str, said: (&str, &str, u32), now: &str| -> bool {
+        let (before, time, days) = said;
+        let said = format!("{{\"before\":\"{before}\",\"days\":{days},\"time\":\"{time}\"}}");
+        owner.execute(sqlx::raw_sql(AssertSqlSafe(format!("SET TimeZone = '{zone}'")))).await.unwrap();
+        let ask = sqlx::query_scalar("SELECT millgate_audit.goes_too_far($1::text::jsonb, $2::text::timestamptz)");
+        ask.bind(said).bind(now).fetch_one(&mut owner).await.unwrap()
+    };
+    // The first of a month, its midnight, and the midnight that is so many days later: over a leap day, a change of clocks, a year.
+    for (before, days, reached, eve) in [
+        ("2020-03-01T00:00:00.000Z", 60, "2020-04-30 00:00:00+00", "2020-04-29 23:59:59.999999+00"),
+        ("2020-01-01T00:00:00.000Z", 60, "2020-03-01 00:00:00+00", "2020-02-29 23:59:59.999999+00"),
+        ("2020-10-01T00:00:00.000Z", 92, "2021-01-01 00:00:00+00", "2020-12-31 23:59:59.999999+00"),
+        ("2019-03-01T00:00:00.000Z", 366, "2020-03-01 00:00:00+00", "2020-02-29 23:59:59.999999+00"),
+    ] {
+        let time = "2019-12-31T23:59:59.999Z";
+        for zone in ["UTC", "Europe/Berlin", "Pacific/Kiritimati", "Pacific/Pago_Pago"] {
+            assert!(!goes_too_far(zone, (before, time, days), reached).await, "{before} {days} {zone}");
+            assert!(goes_too_far(zone, (before, time, days), eve).await, "{before} {days} {zone}");
+        }
+    }
+    let (reached, time) = ("2020-10-31 00:00:00+00", "2020-10-31T00:00:00.000Z");
+    let midnight = "2020-09-01T00:00:00.000Z";
+    assert!(!goes_too_far("UTC", (midnight, time, 60), reached).await);
+    for before in [
+        // What is rounded to a later second, or to another day where the session is.
+        "2020-08-31T23:59:59.500Z",
+        "2020-08-31T00:00:00.001Z",
+        "2020-08-31",
+        "2020-08-31T00:00:00.000",
+        "2020-08-31T00:00:00.000+00",
+        "-infinity",
+        "infinity",
+        "yesterday",
+    ] {
+        assert!(goes_too_far("Pacific/Kiritimati", (before, time, 60), reached).await, "{before}");
+    }
+    // A broker's clock is an hour ahead at most.
+    assert!(!goes_too_far("UTC", (midnight, "2020-10-31T01:00:00.000Z", 60), reached).await);
+    for time in ["2020-10-31T01:00:00.001Z", "infinity", "-infinity", "now"] {
+        assert!(goes_too_far("UTC", (midnight, time, 60), reached).await, "{time}");
+    }
+}
+
+/// Whatever text stands in them.
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_that_are_cut_from_a_row_are_of_before_a_midnight_by_what_they_say_themselves() {
+    let server = server(&[]).await;
+    let mut owner = connect(&server.store("plant", SUPERUSER, SUPERUSER_PASSWORD)).await;
+    // 2020-09-01T00:00:00Z
+    let mut all_before = async |others: i64, entries: &[&str]| -> bool {
+        let mut bytes = Vec::new();
+        for entry in entries {
+            bytes.extend(u16::try_from(entry.len()).unwrap().to_be_bytes());
+            bytes.extend(entry.as_bytes());
+        }
+        let ask = sqlx::query_scalar("SELECT millgate_audit.all_before($1, $2, 1598918400000)");
+        ask.bind(bytes).bind(others).fetch_one(&mut owner).await.unwrap()
+    };
+    let (last, next) = ("{\"time\":\"2020-08-31T23:59:59.999Z\"}", "{\"time\":\"2020-09-01T00:00:00.000Z\"}");
+    let strange =
+        r#"{"a":"\u0000 \\u0000 \"time\":","b":{"time":"2999-01-01T00:00:00.000Z"},"time":"2020-08-31T23:59:59.999Z"}"#;
+    assert!(all_before(2, &[last, strange]).await);
+    assert!(all_before(1, &[last, next]).await, "the next one stays");
+    assert!(!all_before(2, &[last, next]).await);
+    assert!(!all_before(1, &["{\"tide\":\"2020-08-31T23:59:59.999Z\"}"]).await);
+    assert!(!all_before(1, &["{\"time\":\"-infinity\"}"]).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_role_cuts_from_a_row_or_carries_forward_is_as_old_as_it_says_and_what_was_logged() {
+    let server = server(&[]).await;
+    let log = Log::open(options(broker(&server))).await.unwrap().0;
+    fill_one_bundle(&log, 300).await;
+    log.close().await;
+    let stored = read_all(broker(&server)).await;
+    let size = i64::try_from(stored.entries.len()).unwrap();
+    server.run("INSERT INTO millgate_audit.checkpoint VALUES (1, 300, 'a note', '')").await.unwrap();
+    let mut writer = connect(&server.store("plant", "broker_1", PASSWORD)).await;
+    let row = "SELECT first_index, first_index + count - 256, time_first, time_last, bytes FROM millgate_audit.bundle
+               WHERE first_index < 256 AND first_index + count > 256";
+    let row: (i64, i64, i64, i64, Vec<u8>) = sqlx::query_as(row).fetch_one(&mut writer).await.unwrap();
+    let (first, count, time_first, time_last, bytes) = row;
+    let mut at = 0;
+    for _ in first..256 {
+        at += 2 + usize::from(u16::from_be_bytes([bytes[at], bytes[at + 1]]));
+    }
+    let rest = model::canonical::hex(&bytes[at..]);
+    let rest = format!("{first}, {count}, {time_first}, {time_last}, sha256('\\x{rest}'), '\\x{rest}'");
+    let leaves: Vec<u8> = stored.bytes[..256].iter().flat_map(|entry| tlog::leaf_hash(entry).0).collect();
+    let leaves = format!("'{{0}}', ARRAY['\\x{}'::bytea]", model::canonical::hex(&leaves));
+    let says = |carried: &str| {
+        format!(
+            "{{\"before\":\"2020-09-01T00:00:00.000Z\",\"carried\":{carried},\"days\":60,\"kind\":\"pruning\",\"minimum\":256,\
+             \"time\":\"2020-11-22T19:20:00.000Z\"}}"
+        )
+    };
+    // They were written long after that.
+    let said = refused(&mut writer, &prune_with(size, &says("[]"), &format!("{leaves}, '{{}}', '{{}}', {rest}"))).await;
+    assert!(said.contains("to 255 are of before the time that the pruning says"), "{said}");
+    let of_three = model::canonical::hex(&stored.bytes[3]);
+    let kept = |index: u8| format!("{leaves}, '{{{index}}}', ARRAY['\\x{of_three}'::bytea], {rest}");
+    let unsaid = "does not say that these entries are carried forward";
+    for (carried, index, why) in [
+        ("[]", 3, unsaid),
+        ("[3,4]", 3, unsaid),
+        ("[4]", 4, "carries entries forward that are not what was logged"),
+        ("[3]", 3, "to 255 are of before the time that the pruning says"),
+    ] {
+        let said = refused(&mut writer, &prune_with(size, &says(carried), &kept(index))).await;
+        assert!(said.contains(why), "{carried} {index}: {said}");
+    }
+    assert_eq!(read_all(broker(&server)).await.bytes, stored.bytes, "and nothing went");
+}
+
 /// A clock that stands still.
 #[derive(Debug)]
 struct At(model::Timestamp);
@@ -356,7 +479,8 @@ async fn a_clock_that_is_ahead_of_the_databases_deletes_nothing() {
 
 /// As a version made it that knew of no pruning.
 const EARLIER: &str = "
-    DROP FUNCTION millgate_audit.append_pruning, millgate_audit.entry_of, millgate_audit.place_behind;
+    DROP FUNCTION millgate_audit.append_pruning, millgate_audit.entry_of, millgate_audit.place_behind, millgate_audit.all_before,
+        millgate_audit.goes_too_far;
     DROP TABLE millgate_audit.pruning, millgate_audit.leaf, millgate_audit.carried, millgate_audit.keeping;
     DROP TRIGGER bundle_stays ON millgate_audit.bundle;
     DROP FUNCTION millgate_audit.bundle_goes, millgate_audit.pruning_is_covered;

@@ -1,8 +1,9 @@
-//! A store that fails on demand, for tests of the log and of those who depend on it.
+//! A store that fails on demand, or in which somebody meddles, for tests of the log and of those who depend on it.
 
 use crate::store::{Batch, Cause, CheckpointRow, Head, OrganisationState, Scrubbed, Store, StoreError};
 use model::OrganisationId;
 use std::fmt;
+use std::pin::Pin;
 
 /// A moment in the life of a store. Failing before an operation leaves it undone, failing after it leaves it done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,16 +46,29 @@ pub enum Fault {
 #[error("injected at {0:?}")]
 struct Injected(Step);
 
+/// What somebody does to a store, or to what is about to be put into it.
+pub type Meddled<'a> = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 'a>>;
+type Meddle<S> = dyn for<'a> FnMut(&'a mut S, &'a mut Batch) -> Meddled<'a> + Send;
+
 /// Wraps a store; asks before and after every operation whether to fail.
 pub struct FailingStore<S> {
     inner: S,
     plan: Box<dyn FnMut(Step) -> Option<Fault> + Send>,
+    meddle: Option<Box<Meddle<S>>>,
 }
 
 impl<S: Store> FailingStore<S> {
     /// `plan` is asked at every step, in order.
     pub fn new(inner: S, plan: impl FnMut(Step) -> Option<Fault> + Send + 'static) -> Self {
-        Self { inner, plan: Box::new(plan) }
+        Self { inner, plan: Box::new(plan), meddle: None }
+    }
+
+    /// One that never fails by itself. `meddle` comes before each batch is staged, and may change the batch or the store.
+    pub fn meddling(
+        inner: S,
+        meddle: impl for<'a> FnMut(&'a mut S, &'a mut Batch) -> Meddled<'a> + Send + 'static,
+    ) -> Self {
+        Self { inner, plan: Box::new(|_| None), meddle: Some(Box::new(meddle)) }
     }
 
     fn ask(&mut self, step: Step) -> Result<(), StoreError> {
@@ -84,8 +98,11 @@ impl<S: Store> Store for FailingStore<S> {
         self.inner.organisations().await
     }
 
-    async fn stage(&mut self, batch: Batch) -> Result<bool, StoreError> {
+    async fn stage(&mut self, mut batch: Batch) -> Result<bool, StoreError> {
         self.ask(Step::BeforeStage)?;
+        if let Some(meddle) = &mut self.meddle {
+            meddle(&mut self.inner, &mut batch).await?;
+        }
         let moved = self.inner.stage(batch).await?;
         self.ask(Step::AfterStage)?;
         Ok(moved)

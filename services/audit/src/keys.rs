@@ -310,7 +310,7 @@ pub(crate) type Said = Option<(Event, VerifierKey)>;
 pub(crate) async fn told(reader: &Reader, mut from: u64, size: u64) -> Result<BTreeMap<u64, Said>, ReadError> {
     let mut told = BTreeMap::new();
     // Those of entries that were pruned are carried forward.
-    for (index, bytes) in reader.carried().await? {
+    for (index, bytes) in crate::prune::carried(reader).await? {
         if let Some(entry) = Entry::parse(&bytes).ok().filter(|entry| entry.kind == Kind::Key) {
             told.insert(index, read(&entry));
         }

@@ -15,6 +15,8 @@
 //! What this does **not** do: it takes nothing away that is published (the publisher does, later), and contents that
 //! entries name by digest stay, because they are shared and name nobody.
 
+mod behind;
+mod carried;
 mod marks;
 mod stretch;
 mod target;
@@ -27,8 +29,9 @@ use crate::batch::sha256;
 use crate::erase::{EraseError, Retention, Retired};
 use crate::error::{AppendError, ReadError};
 use crate::reader::Reader;
-use crate::recover::entry_bytes;
-use marks::Marks;
+use crate::recover::stored_entry;
+use behind::Behind;
+pub(crate) use carried::{carried, carried_entry, carried_under};
 use model::canonical::{Members, Value};
 use model::entry::{Common, Content, Draft, DraftError, Entry, Kind, Place};
 use model::pruning::{self, Prune, Pruning, WIDTH};
@@ -40,12 +43,7 @@ use std::sync::Arc;
 use stretch::Stretch;
 use target::Target;
 use tlog::tile::{Kind as TileKind, TilePath};
-pub(crate) use vouch::{check_signed, check_unsigned};
-
-/// Entries that go in one transaction. Others wait for it, so it must not be long.
-const ENTRIES_AT_ONCE: u64 = 4_096;
-/// Exchanges that may reach over the minimum index: their indices must fit into an entry.
-const OPEN_MAX: usize = 1_000;
+pub(crate) use vouch::{check_carried, check_signed, check_unsigned};
 
 /// What is gone of a log, for whoever asks for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +120,12 @@ pub enum PruneError {
     #[error("{0}: nothing was pruned")]
     Policy(String),
     #[error(
+        "entries from {first} on were not pruned: at each end of a bundle up to entry {reach} exchanges reach over it, at the fewest {open}, or so \
+         much is carried forward, that one entry cannot say which. Start the broker once more: that ends all exchanges, and entries of before go \
+         once they are old enough; if it was started since then, nothing is to be done but wait"
+    )]
+    NoCut { first: u64, reach: u64, open: usize },
+    #[error(
         "nothing was pruned: who owns the store has {}, and `[audit.retention]` says {days}; give `millgate audit store init` with \
          `--writer ROLE --config FILE`",
         floor.map_or(String::from("not said for how long the broker's role keeps entries"), |floor| format!("said that the broker's role keeps entries for at least {floor} days"))
@@ -153,13 +157,17 @@ impl From<crate::store::StoreError> for PruneError {
 /// When the store cannot be read. An entry that is none, or says nothing that can be understood, counts as damage.
 pub(crate) async fn latest(reader: &Reader) -> Result<Option<Pruning>, ReadError> {
     let Some((index, minimum)) = reader.prunings().await?.last().copied() else { return Ok(None) };
-    let bytes = entry_bytes(reader, index).await?;
-    let entry = bytes.and_then(|bytes| Entry::parse(&bytes).ok());
-    let said = entry.and_then(|entry| Pruning::read(index, &entry)?.ok());
-    match said.filter(|said| said.minimum == minimum && said.fault().is_none()) {
+    match read_at(reader, index).await?.filter(|said| said.minimum == minimum) {
         Some(pruning) => Ok(Some(pruning)),
         None => Err(ReadError::Damaged { first_index: 0, last_index: index }),
     }
+}
+
+/// The pruning that stands at this index, if one without fault does.
+async fn read_at(reader: &Reader, index: u64) -> Result<Option<Pruning>, ReadError> {
+    let entry = stored_entry(reader, index).await?.and_then(|bytes| Entry::parse(&bytes).ok());
+    let said = entry.and_then(|entry| Pruning::read(index, &entry)?.ok());
+    Ok(said.filter(|said| said.fault().is_none()))
 }
 
 /// What is gone of the log in this store.
@@ -203,22 +211,21 @@ impl Log {
         }
         // Everybody in it has an entry, which is gone then or is marked.
         let directory = reader.directory().await?;
-        let mut marks = Marks::default();
-        marks.go_on(reader, (first, self.size())).await?;
+        let mut behind = Behind::of(reader, first, self.size()).await?;
         let mut at = first;
         while at < reach {
             self.time_to_delete_by(now).await?;
-            let end = reach.min(at + ENTRIES_AT_ONCE);
-            let stretch = Stretch::read(reader, (at, end), said.as_ref()).await?;
+            behind.go_on(reader, self.size()).await?;
+            let carried = carried(reader).await?;
+            let stretch = Stretch::read(reader, (at, reach), said.as_ref(), carried, &behind).await?;
             stretch.compare(&bounds.published).await?;
-            let carried = stretch.carried(reader, &marks).await?;
             let mut nobody = Vec::new();
             if stretch.minimum == reach {
-                carried.iter().for_each(|(_, bytes)| marks.see(u64::MAX, bytes));
-                nobody = self.nobody(&directory, reach, &mut marks).await?;
+                stretch.carried().iter().for_each(|(_, bytes)| behind.marks.see(u64::MAX, bytes));
+                nobody = self.nobody(&directory, reach, &mut behind).await?;
             }
             let references = nobody.iter().map(|one: &Retired| one.reference().to_owned()).collect();
-            let prune = stretch.prune(carried, references);
+            let prune = stretch.prune(references);
             let minimum = prune.minimum;
             let draft = self.pruning_draft(retention, &stretch, Arc::new(prune))?;
             if let Some(fault) = fault(&draft, self.size(), said.as_ref()) {
@@ -257,16 +264,16 @@ impl Log {
         &self,
         directory: &[model::entry::DirectoryRow],
         reach: u64,
-        marks: &mut Marks,
+        behind: &mut Behind,
     ) -> Result<Vec<Retired>, PruneError> {
         let mut nobody = Vec::new();
-        for row in directory.iter().filter(|row| !marks.has_from(reach, &row.reference)) {
+        for row in directory.iter().filter(|row| !behind.marks.has_from(reach, &row.reference)) {
             nobody.push(Retired::new(self, row.reference.clone()).await?);
         }
         // Somebody may have come back meanwhile.
         let size = nobody.iter().map(Retired::size).max().unwrap_or(0);
-        marks.go_on(&self.inner.reader, (marks.end(), size)).await?;
-        nobody.retain(|one| !marks.has_from(reach, one.reference()));
+        behind.go_on(&self.inner.reader, size).await?;
+        nobody.retain(|one| !behind.marks.has_from(reach, one.reference()));
         Ok(nobody)
     }
 

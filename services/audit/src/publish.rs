@@ -21,7 +21,7 @@ mod tiles;
 pub(crate) use resume::parse_note;
 
 use crate::append::Log;
-use crate::erase::Retention;
+use crate::erase::{EraseError, Retention};
 use crate::error::{AppendError, ReadError};
 use crate::frames;
 use crate::keys::Keys;
@@ -178,6 +178,27 @@ pub enum PublishError {
         #[source]
         source: ReadError,
     },
+    #[error(
+        "entry {at} says that entries of this log were pruned, no checkpoint covers it yet, and by what time of day it is to be judged cannot be \
+         told, so nothing was judged, signed or deleted. Once what keeps it from being told has been looked at, start the broker once more"
+    )]
+    DoubtedPruning {
+        at: u64,
+        #[source]
+        source: Box<EraseError>,
+    },
+    #[error(
+        "entry {at} says that entries of this log were pruned, no checkpoint covers it yet, and its policy reaches so far from {reached} on, \
+         which is less than a day from now by the clock ({now}): the clock was set back since, or was ahead when it was written. Nothing was \
+         signed or deleted. Look at the clock; if it is right, start the broker again after that time"
+    )]
+    EarlyPruning { at: u64, reached: Timestamp, now: Timestamp },
+    #[error(
+        "entry {index}, which entry {at} says is carried forward, is missing in the store's table `carried`, or is not what was logged: somebody \
+         else has written to the store. Nothing was published or deleted by it. Bring back a copy of the store from before that; \
+         `millgate audit fsck` says what else is not as it was"
+    )]
+    Carried { at: u64, index: u64 },
     #[error("a change of keys could not be written to the log")]
     NotAnnouncedNow(#[source] AppendError),
     /// The store is older than what is published: it was restored or cut. Going on would fork the log.
@@ -371,7 +392,7 @@ impl Task {
             self.keys.check_last(&last.note)?;
         }
         let (dir, retention) = (&self.options.dir, &self.options.retention);
-        crate::prune::check_unsigned(self.reader(), last.as_ref(), dir, retention, self.shared().now()).await
+        crate::prune::check_unsigned(&self.log, last.as_ref(), dir, retention).await
     }
 
     /// The one that counts is under the signed checkpoint that is said to cover it.

@@ -321,13 +321,9 @@ impl Reader {
         either!(self.leaves(number, limit))
     }
 
-    /// Entries before the minimum index that are kept all the same, ascending.
-    pub(crate) async fn carried(&self) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
-        Ok(either!(self.carried())?.1)
-    }
-
-    /// The same, with the last entry of kind `pruning` at the same moment.
-    pub(crate) async fn carried_under(&self) -> Result<CarriedUnder, StoreError> {
+    /// The last entry of kind `pruning`, and rows of entries before the minimum index that are kept all the same, ascending, both at
+    /// the same moment. Whoever can write to the store can put rows there: [`crate::prune::carried`] tells which of them count.
+    pub(crate) async fn carried_rows(&self) -> Result<CarriedUnder, StoreError> {
         either!(self.carried())
     }
 

@@ -163,10 +163,15 @@ async fn decision(reader: &Reader, index: u64) -> Result<Entry, OpenError> {
 
 /// The stored bytes of one entry; `None` beyond the end, and where it was pruned and is not carried forward.
 pub(crate) async fn entry_bytes(reader: &Reader, index: u64) -> Result<Option<Vec<u8>>, ReadError> {
-    let Some(bundle) = reader.bundle_of(index).await? else {
-        let carried = reader.carried().await?.into_iter();
-        return Ok(carried.into_iter().find(|(of, _)| *of == index).map(|(_, bytes)| bytes));
-    };
+    match stored_entry(reader, index).await? {
+        Some(stored) => Ok(Some(stored)),
+        None => crate::prune::carried_entry(reader, index).await,
+    }
+}
+
+/// The same; `None` where it was pruned, carried forward or not.
+pub(crate) async fn stored_entry(reader: &Reader, index: u64) -> Result<Option<Vec<u8>>, ReadError> {
+    let Some(bundle) = reader.bundle_of(index).await? else { return Ok(None) };
     let position = usize::try_from(index - bundle.first_index).unwrap_or(usize::MAX);
     match frames::iter(&bundle.bytes).nth(position) {
         Some(Ok(entry)) => Ok(Some(entry.to_vec())),

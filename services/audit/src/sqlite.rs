@@ -161,13 +161,10 @@ impl SqliteStore {
             let insert = sqlx::query("INSERT INTO leaf (number, hashes) VALUES (?, ?)").bind(integer(*number)?);
             insert.bind(hashes.clone()).execute(&mut *connection).await?;
         }
-        let kept: Vec<u64> = prune.carried.iter().map(|(index, _)| *index).collect();
-        sqlx::query("DELETE FROM carried WHERE entry_index NOT IN (SELECT value FROM json_each(CAST(? AS TEXT)))")
-            .bind(rows::indices_json(&kept)?)
-            .execute(&mut *connection)
-            .await?;
+        // All anew: what somebody else has put there must not stand in the place of what was logged.
+        sqlx::query("DELETE FROM carried").execute(&mut *connection).await?;
         for (index, bytes) in &prune.carried {
-            let insert = "INSERT INTO carried (entry_index, bytes) VALUES (?, ?) ON CONFLICT (entry_index) DO NOTHING";
+            let insert = "INSERT INTO carried (entry_index, bytes) VALUES (?, ?)";
             sqlx::query(insert).bind(integer(*index)?).bind(bytes.clone()).execute(&mut *connection).await?;
         }
         if let Some(rest) = &prune.rest {

@@ -132,7 +132,15 @@ on_every_store! {
         a_store_of_which_all_entries_are_missing_does_not_open
         files_that_a_published_pruning_promises_stay_while_the_next_one_is_written
         a_pruning_that_is_broken_off_keeps_what_entries_behind_it_need
-        prunings_that_somebody_changes_in_the_store_meanwhile_are_not_gone_by;
+        prunings_that_somebody_changes_in_the_store_meanwhile_are_not_gone_by
+        a_pruning_is_not_judged_by_a_clock_that_is_doubted
+        a_pruning_by_a_clock_that_was_a_little_ahead_is_waited_for
+        entries_of_a_month_go_from_a_midnight_on_and_not_a_millisecond_before
+        however_many_exchanges_reach_over_every_end_of_a_bundle_entries_go
+        however_often_policies_change_those_in_force_and_those_asked_behind_are_carried_forward
+        a_pruning_that_leaves_policies_out_by_which_was_decided_behind_is_not_signed
+        rows_of_entries_that_no_pruning_carries_forward_count_for_nothing
+        what_stands_in_the_place_of_an_entry_that_is_carried_forward_is_not_published_or_believed;
     publishing:
         what_is_published_can_be_verified_from_the_files_alone
         what_is_not_published_yet_is_no_damage

@@ -27,7 +27,7 @@ pub(super) async fn known(
         let texts = ["signer", "key"].into_iter().filter_map(|member| entry.as_ref()?.text(member));
         texts.filter_map(|text| VerifierKey::parse(text).ok()).for_each(&mut add);
     };
-    for (_, bytes) in reader.carried().await? {
+    for (_, bytes) in crate::prune::carried(reader).await? {
         of_entry(&bytes);
     }
     for first in reader.bundles_of_keys().await? {

@@ -104,7 +104,7 @@ impl Scan<'_> {
     /// Goes over what is gone, up to the minimum index.
     pub(super) async fn pass_pruned(&mut self) -> Result<(), ReadError> {
         let Some(said) = self.prunings.said.clone() else { return Ok(()) };
-        let carried: BTreeMap<u64, Vec<u8>> = self.reader.carried().await?.into_iter().collect();
+        let carried: BTreeMap<u64, Vec<u8>> = self.reader.carried_rows().await?.1.into_iter().collect();
         self.values.begin(said.minimum);
         said.carried
             .iter()

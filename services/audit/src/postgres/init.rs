@@ -15,6 +15,9 @@ const KEY_INDEX: &str = "CREATE INDEX bundle_of_keys ON millgate_audit.bundle (l
 
 /// What came later, for schemas that were made before.
 const PRUNING_SCHEMA: &str = include_str!("pruning.sql");
+/// Whether the schema has all of that: what came last of it is there.
+pub(super) const KNOWS_ALL_OF_PRUNING: &str =
+    "SELECT to_regprocedure('millgate_audit.goes_too_far(jsonb, timestamptz)') IS NOT NULL";
 
 /// Who owns the tables, who writes and who reads.
 #[derive(Clone, Debug)]
@@ -156,8 +159,7 @@ async fn make_schema(connection: &mut PgConnection, access: &Access, roles: &Rol
         Some(_) => {
             act_as(connection, Some(owner)).await?;
             access.assert_schema(connection).await?;
-            let known = sqlx::query_scalar("SELECT to_regclass('millgate_audit.keeping') IS NOT NULL");
-            if !known.fetch_one(&mut *connection).await? {
+            if !sqlx::query_scalar(KNOWS_ALL_OF_PRUNING).fetch_one(&mut *connection).await? {
                 connection.execute(sqlx::raw_sql(PRUNING_SCHEMA)).await?;
                 changed = true;
             }

@@ -47,6 +47,27 @@ BEGIN
     RETURN at;
 END $$;
 
+-- Whether so many entries from the first on are all of before this time, in milliseconds, by what they say themselves.
+CREATE OR REPLACE FUNCTION millgate_audit.all_before(entries bytea, others bigint, before bigint) RETURNS boolean LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    at integer := 0;
+    bytes integer;
+    said text;
+BEGIN
+    FOR number IN 1 .. others LOOP
+        bytes := get_byte(entries, at) * 256 + get_byte(entries, at + 1);
+        -- JSON here knows no text with the character NUL, which an entry may hold.
+        said := replace(convert_from(substring(entries FROM at + 3 FOR bytes), 'UTF8'), '\u0000', '\u0001')::json ->> 'time';
+        IF NOT coalesce(said ~ '^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$', false)
+            OR extract(epoch FROM said::timestamptz) * 1000 >= before THEN
+            RETURN false;
+        END IF;
+        at := at + 2 + bytes;
+    END LOOP;
+    RETURN true;
+END $$;
+
 -- Forward, by an entry of the latest bundle, and of nothing that no checkpoint was signed over.
 CREATE OR REPLACE FUNCTION millgate_audit.pruning_is_covered() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -60,7 +81,7 @@ BEGIN
 END $$;
 
 -- A row goes only if all of it is before the minimum index and the time, and its hashes are kept; one that reaches beyond the
--- index is cut there, and what is left of it is its end.
+-- index is cut there, what is left of it is its end, and what goes of it is of before the time, too.
 CREATE OR REPLACE FUNCTION millgate_audit.bundle_goes() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     said millgate_audit.pruning;
@@ -81,6 +102,9 @@ BEGIN
             whole := OLD.bytes || ''::bytea;
             IF NEW.bytes = substring(whole FROM millgate_audit.place_behind(whole, NEW.first_index - OLD.first_index) + 1)
                 AND NEW.sha256 = sha256(NEW.bytes) THEN
+                IF NOT millgate_audit.all_before(whole, NEW.first_index - OLD.first_index, said.before) THEN
+                    RAISE EXCEPTION 'not all entries from % to % are of before the time that the pruning says', OLD.first_index, NEW.first_index - 1;
+                END IF;
                 RETURN NEW;
             END IF;
         END IF;
@@ -130,6 +154,20 @@ BEGIN
     RAISE EXCEPTION 'there is no entry %', wanted;
 END $$;
 
+-- Whether an entry of kind `pruning` goes further than it may at this time of the server's clock. By whole days in UTC: all entries
+-- before a midnight go, from the midnight on that is `days` days later. Times are spelt in the one way in which brokers spell them, so
+-- that nobody reads another time in them than this does. A broker's clock may be an hour ahead (`retention.rs` has it too).
+CREATE OR REPLACE FUNCTION millgate_audit.goes_too_far(said jsonb, moment timestamptz) RETURNS boolean LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT coalesce(said ->> 'time' ~ '^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$'
+        AND said ->> 'before' ~ '^\d{4}-\d\d-\d\dT00:00:00\.000Z$' AND said ->> 'days' ~ '^\d{1,6}$', false) THEN
+        RETURN true;
+    END IF;
+    RETURN (said ->> 'time')::timestamptz > moment + interval '1 hour'
+        OR (said ->> 'before')::timestamptz > date_trunc('day', moment, 'UTC') - ((said ->> 'days')::integer * interval '24 hours');
+END $$;
+
 -- A whole batch, of which one entry says that entries before a minimum index are gone, and these go: all of it, or nothing.
 CREATE OR REPLACE FUNCTION millgate_audit.append_pruning(
     the_log integer, expected bigint, added bigint, first_time bigint, last_time bigint, digest_of_bytes bytea,
@@ -164,13 +202,13 @@ BEGIN
     IF NOT EXISTS (SELECT FROM millgate_audit.keeping WHERE writer = session_user AND days <= (said ->> 'days')::bigint) THEN
         RAISE EXCEPTION 'the role `%` keeps entries longer than % days', session_user, said ->> 'days';
     END IF;
-    IF NOT coalesce((said ->> 'time')::timestamptz <= now() + interval '1 hour'
-        AND (said ->> 'before')::timestamptz <= date_trunc('day', now(), 'UTC') - ((said ->> 'days')::integer * interval '24 hours'), false) THEN
+    IF millgate_audit.goes_too_far(said, now()) THEN
         RAISE EXCEPTION 'entry % goes further than its policy does at %', said_by, now();
     END IF;
     IF coalesce((said ->> 'directory')::bigint, 0) <> cardinality(nobody) THEN
         RAISE EXCEPTION 'entry % does not say that % persons go from the directory', said_by, cardinality(nobody);
     END IF;
+    -- A midnight, which is a whole number.
     cut_off := extract(epoch FROM (said ->> 'before')::timestamptz)::bigint * 1000;
     INSERT INTO millgate_audit.pruning (log, entry_index, minimum, before)
         VALUES (the_log, said_by, the_minimum, cut_off);
@@ -179,10 +217,21 @@ BEGIN
     IF (SELECT count(*) * 256 FROM millgate_audit.leaf WHERE log = the_log) <> the_minimum THEN
         RAISE EXCEPTION 'there are not the hashes of all entries before %', the_minimum;
     END IF;
-    DELETE FROM millgate_audit.carried WHERE log = the_log AND entry_index <> ALL (kept);
+    -- What is carried forward is what the entry says, and what was logged.
+    IF ARRAY(SELECT value::bigint FROM jsonb_array_elements_text(said -> 'carried') ORDER BY 1)
+        IS DISTINCT FROM ARRAY(SELECT given FROM unnest(kept) AS given ORDER BY 1) THEN
+        RAISE EXCEPTION 'entry % does not say that these entries are carried forward: %', said_by, kept;
+    END IF;
+    IF EXISTS (SELECT FROM unnest(kept, kept_entries) AS given (entry_index, bytes)
+        LEFT JOIN millgate_audit.leaf ON leaf.log = the_log AND leaf.number = given.entry_index / 256
+        WHERE substring(leaf.hashes FROM (given.entry_index % 256)::integer * 32 + 1 FOR 32)
+            IS DISTINCT FROM sha256('\x00'::bytea || given.bytes)) THEN
+        RAISE EXCEPTION 'entry % carries entries forward that are not what was logged', said_by;
+    END IF;
+    -- All anew: what somebody else has put there must not stand in their place.
+    DELETE FROM millgate_audit.carried WHERE log = the_log;
     INSERT INTO millgate_audit.carried (log, entry_index, bytes)
-        SELECT the_log, given.* FROM unnest(kept, kept_entries) AS given
-        ON CONFLICT (log, entry_index) DO NOTHING;
+        SELECT the_log, given.* FROM unnest(kept, kept_entries) AS given;
     IF rest_of IS NOT NULL THEN
         UPDATE millgate_audit.bundle SET first_index = the_minimum, count = rest_count, time_first = rest_first_time,
             time_last = rest_last_time, sha256 = rest_digest, bytes = rest_bytes
@@ -203,7 +252,7 @@ BEGIN
 END $$;
 
 REVOKE ALL ON FUNCTION millgate_audit.pruning_is_covered, millgate_audit.bundle_goes, millgate_audit.entry_of,
-    millgate_audit.place_behind, millgate_audit.append_pruning FROM PUBLIC;
+    millgate_audit.place_behind, millgate_audit.all_before, millgate_audit.goes_too_far, millgate_audit.append_pruning FROM PUBLIC;
 
 -- Whoever may read or append already, may read these too and call that.
 DO $$

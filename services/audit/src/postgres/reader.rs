@@ -256,8 +256,7 @@ impl Reader {
 
     /// Whether entries can be pruned at all: one of before has not all that is asked of it now.
     pub(crate) async fn can_prune(&self) -> Result<bool, StoreError> {
-        let known = sqlx::query_scalar("SELECT to_regclass('millgate_audit.keeping') IS NOT NULL");
-        Ok(known.fetch_one(&self.pool).await?)
+        Ok(sqlx::query_scalar(super::init::KNOWS_ALL_OF_PRUNING).fetch_one(&self.pool).await?)
     }
 
     /// For how many days this role keeps entries at least, as the owner says.
@@ -268,7 +267,8 @@ impl Reader {
     }
 
     pub(crate) async fn clock(&self) -> Result<Timestamp, StoreError> {
-        let now = sqlx::query_scalar("SELECT (extract(epoch FROM now()) * 1000)::bigint");
+        // Rounded up it could be tomorrow already, and the database would not let go what goes tomorrow.
+        let now = sqlx::query_scalar("SELECT floor(extract(epoch FROM now()) * 1000)::bigint");
         Ok(Timestamp(now.fetch_one(&self.pool).await?))
     }
 

@@ -1,8 +1,5 @@
 //! Whom entries name: all references in a part of the log, and where each stands last.
 
-use crate::error::ReadError;
-use crate::frames;
-use crate::reader::Reader;
 use std::collections::HashMap;
 
 /// Digits of a reference.
@@ -12,38 +9,9 @@ const DIGITS: usize = 32;
 #[derive(Debug, Default)]
 pub(super) struct Marks {
     seen: HashMap<[u8; DIGITS / 2], u64>,
-    end: u64,
 }
 
 impl Marks {
-    /// Goes through the entries between these.
-    pub(super) async fn go_on(&mut self, reader: &Reader, (first, end): (u64, u64)) -> Result<(), ReadError> {
-        let mut at = first;
-        while at < end {
-            // The first may begin before it.
-            let mut bundles = if at == first { reader.bundle_of(at).await?.into_iter().collect() } else { Vec::new() };
-            if bundles.is_empty() {
-                bundles = reader.bundles(at).await?;
-            }
-            let Some(next) = bundles.last().map(|bundle| bundle.first_index + bundle.count.max(1)) else { break };
-            let mut marks = std::mem::take(self);
-            let look = move || {
-                for bundle in &bundles {
-                    for (index, entry) in (bundle.first_index..).zip(frames::iter(&bundle.bytes)) {
-                        let last_index = bundle.first_index + bundle.count.max(1) - 1;
-                        let damaged = |_| ReadError::Damaged { first_index: bundle.first_index, last_index };
-                        marks.see(index, entry.map_err(damaged)?);
-                    }
-                }
-                Ok::<_, ReadError>(marks)
-            };
-            *self = tokio::task::spawn_blocking(look).await.map_err(|_| ReadError::Closed)??;
-            at = next;
-        }
-        self.end = self.end.max(end);
-        Ok(())
-    }
-
     /// An entry has one spelling, and a reference no characters that are escaped: whatever stands between two quotes and has
     /// the form of a reference may be one. A nonce is none.
     pub(super) fn see(&mut self, index: u64, entry: &[u8]) {
@@ -64,10 +32,6 @@ impl Marks {
     pub(super) fn has_from(&self, first: u64, reference: &str) -> bool {
         let last = |reference| self.seen.get(&reference).copied();
         parse(reference.as_bytes()).is_none_or(|reference| last(reference).is_some_and(|last| last >= first))
-    }
-
-    pub(super) fn end(&self) -> u64 {
-        self.end
     }
 }
 

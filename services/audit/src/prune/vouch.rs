@@ -4,10 +4,13 @@
 //! entry of kind `pruning`, consistent with all that is there, by which published evidence would go. So one that no signed
 //! checkpoint covers must be what this log's own broker would have written: by the policy that is configured, and of entries that
 //! are published still, under a signature, and were old enough, closed and hashed as it says. And one that is said to be covered
-//! must be. What this does **not** do: of persons who went from the directory nothing can be compared (so none goes by whom nobody can
+//! must be, with what is carried forward by it. It is judged by the same time of day by which it would have been written, and by none
+//! where that is doubted. What this does **not** do: of persons who went from the directory nothing can be compared (so none goes by whom nobody can
 //! tell from a person on hold), and a pruning that is all that the policy asks for is believed, whoever wrote it.
 
+use super::behind::InUse;
 use super::stretch::{Seen, Told, always_kept, parsed};
+use crate::append::Log;
 use crate::batch::sha256;
 use crate::erase::{Retention, held_of};
 use crate::error::ReadError;
@@ -41,14 +44,15 @@ fn forged(at: u64, what: impl Into<String>) -> PublishError {
 /// published in `dir`.
 ///
 /// # Errors
-/// The first that is not what this log's broker would have written, or that cannot be compared.
+/// The first that is not what this log's broker would have written, or that cannot be compared. When there is one, and the clock may
+/// be wrong.
 pub(crate) async fn check_unsigned(
-    reader: &Reader,
+    log: &Log,
     last: Option<&CheckpointRow>,
     dir: &Path,
     retention: &Retention,
-    now: Timestamp,
 ) -> Result<(), PublishError> {
+    let reader = &log.inner.reader;
     let note = last.map(|last| last.note.clone()).unwrap_or_default();
     let size = Publication::parse(&note).map_or(0, |signed| signed.size);
     let listed = reader.prunings().await?;
@@ -97,21 +101,24 @@ pub(crate) async fn check_unsigned(
         );
         return Err(PublishError::HeldPruning { at: said.index, what });
     }
-    let carried: BTreeMap<u64, Vec<u8>> = reader.carried().await?.into_iter().collect();
+    let now = log.inner.shared.now();
+    let doubted = |source| PublishError::DoubtedPruning { at: first_at, source: Box::new(source) };
+    let now = log.time_to_delete_by(now).await.map_err(doubted)?;
+    let carried: BTreeMap<u64, Vec<u8>> = reader.carried_rows().await?.1.into_iter().collect();
     let before = before.last().map(|(index, _)| *index);
     let dir = dir.to_owned();
     let compare = move || {
         let mut signed = Signed::open(dir, &note).ok_or_else(|| forged(first_at, "nothing of this log was signed"))?;
         let before = before.map(|index| signed.pruning(index)).transpose()?;
-        Compare { signed, now, held, leaves, carried, outcomes }.all(before, &prunings)
+        Compare { signed, now, held, leaves, carried, outcomes, in_use: None }.all(before, &prunings)
     };
     tokio::task::spawn_blocking(compare).await.unwrap_or(Err(PublishError::Stopped))
 }
 
-/// The pruning that counts is under the checkpoint `last`, if that is said to cover it.
+/// The pruning that counts is under the checkpoint `last`, if that is said to cover it, and so is what it carries forward.
 ///
 /// # Errors
-/// When it is not, or that cannot be told.
+/// When that is not so, or cannot be told.
 pub(crate) async fn check_signed(
     reader: &Reader,
     last: Option<&CheckpointRow>,
@@ -123,15 +130,34 @@ pub(crate) async fn check_signed(
         return Ok(());
     }
     let bytes = entry_bytes(reader, at).await?.unwrap_or_default();
+    let rows = reader.carried_rows().await?.1;
     let compare = move || {
         let mut signed = Signed::open(dir, &note).ok_or_else(|| forged(at, "nothing of this log was signed"))?;
         match signed.has(at, leaf_hash(&bytes)) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(forged(at, "it is not what the signed checkpoint covers there")),
-            Err(source) => Err(PublishError::NotComparedPruning { at, source }),
+            Ok(true) => {}
+            Ok(false) => return Err(forged(at, "it is not what the signed checkpoint covers there")),
+            Err(source) => return Err(PublishError::NotComparedPruning { at, source }),
         }
+        let said = Entry::parse(&bytes).ok().and_then(|entry| Pruning::read(at, &entry)?.ok());
+        let said = said.ok_or_else(|| forged(at, "it cannot be understood"))?;
+        signed.carries(&said, &rows.into_iter().collect())
     };
     tokio::task::spawn_blocking(compare).await.unwrap_or(Err(PublishError::Stopped))
+}
+
+/// What the store carries forward is what the tree of the signed note has there, whose tiles are in `dir`. Blocking.
+///
+/// # Errors
+/// The first entry that is not, or that cannot be told.
+pub(crate) fn check_carried(
+    dir: &Path,
+    note: &str,
+    said: &Pruning,
+    carried: &[(u64, Vec<u8>)],
+) -> Result<(), PublishError> {
+    let mut signed =
+        Signed::open(dir.to_owned(), note).ok_or_else(|| forged(said.index, "nothing of this log was signed"))?;
+    signed.carries(said, &carried.iter().cloned().collect())
 }
 
 /// What stands behind the last signed checkpoint.
@@ -223,6 +249,20 @@ impl Signed {
         Err(ReadError::Published { path: self.dir.clone(), what })
     }
 
+    /// Of the rows those of which the pruning speaks are all there, and what was signed. Others count for nothing.
+    fn carries(&mut self, said: &Pruning, rows: &BTreeMap<u64, Vec<u8>>) -> Result<(), PublishError> {
+        for index in &said.carried {
+            let is_so = match rows.get(index) {
+                Some(bytes) => self.has(*index, leaf_hash(bytes)),
+                None => Ok(false),
+            };
+            if !is_so.map_err(|source| PublishError::NotComparedPruning { at: said.index, source })? {
+                return Err(PublishError::Carried { at: said.index, index: *index });
+            }
+        }
+        Ok(())
+    }
+
     /// The pruning of that index.
     fn pruning(&mut self, index: u64) -> Result<Pruning, PublishError> {
         let bytes = self.entry(index).map_err(|source| PublishError::NotComparedPruning { at: index, source })?;
@@ -239,6 +279,15 @@ struct Compare {
     leaves: BTreeMap<u64, Vec<u8>>,
     carried: BTreeMap<u64, Vec<u8>>,
     outcomes: BTreeMap<u64, u64>,
+    /// By which policies entries that are gone and those behind were decided, once somebody has asked.
+    in_use: Option<InUse>,
+}
+
+/// When a broker's policy reaches to `before`, which goes by whole months.
+fn reached(before: Timestamp, days: u32) -> Timestamp {
+    let month = before.start_of_month();
+    let month = if month < before { month.plus_millis(32 * DAY_MS).start_of_month() } else { month };
+    month.plus_millis(i64::from(days) * DAY_MS)
 }
 
 impl Compare {
@@ -265,9 +314,12 @@ impl Compare {
         if said.minimum > self.signed.published.size() {
             return bad(String::from("no signed checkpoint covers all that it says is gone"));
         }
-        let today = self.now.millis().div_euclid(DAY_MS);
-        // As far as a broker goes: whole months.
-        if said.before > Timestamp((today - i64::from(said.days)).max(0) * DAY_MS).start_of_month() {
+        let reached = reached(said.before, said.days);
+        // A clock may be set by so much before it is doubted (`belief.rs`).
+        if reached > self.now && reached.millis() - self.now.millis() <= DAY_MS {
+            return Err(PublishError::EarlyPruning { at: said.index, reached, now: self.now });
+        }
+        if reached > self.now {
             return bad(format!("its policy does not reach to {} yet, at {}", said.before, self.now));
         }
         let told = Told::of(said.first, self.entries(said)?, before);
@@ -293,14 +345,45 @@ impl Compare {
         for index in before.iter().flat_map(|before| &before.carried) {
             candidates.insert(*index, self.entry(*index, said)?);
         }
-        let must = always_kept(&parsed(&candidates));
-        if let Some(index) = must.difference(&said.carried).next() {
+        if let Some(index) = self.left_out(said, &parsed(&candidates))? {
             return bad(format!("it does not carry entry {index} forward, on which others depend"));
         }
         match said.carried.iter().find(|index| !candidates.contains_key(index)) {
             Some(index) => bad(format!("it carries entry {index} forward, on which nothing depends")),
             None => Ok(()),
         }
+    }
+
+    /// The first entry that it must carry forward and does not.
+    fn left_out(&mut self, said: &Pruning, candidates: &BTreeMap<u64, Entry>) -> Result<Option<u64>, PublishError> {
+        let first = |kept: BTreeSet<u64>| kept.difference(&said.carried).next().copied();
+        // Mostly no set of policies is in question, and a log is long.
+        if let Some(index) = first(always_kept(candidates.iter(), |_| false)) {
+            return Ok(Some(index));
+        }
+        if first(always_kept(candidates.iter(), |_| true)).is_none() {
+            return Ok(None);
+        }
+        let in_use = match self.in_use.take() {
+            Some(in_use) => in_use,
+            None => self.in_use_from(said)?,
+        };
+        let left_out = first(always_kept(candidates.iter(), |digest| in_use.needs(said.minimum, digest)));
+        self.in_use = Some(in_use);
+        Ok(left_out)
+    }
+
+    /// Of all entries that are published, from the first on that went with this pruning.
+    fn in_use_from(&mut self, said: &Pruning) -> Result<InUse, PublishError> {
+        let mut in_use = InUse::default();
+        let mut number = said.first / WIDTH;
+        while number * WIDTH < self.signed.published.size() {
+            let entries = self.signed.published.bundle(number);
+            let entries = entries.map_err(|source| PublishError::NotComparedPruning { at: said.index, source })?;
+            (number * WIDTH..).zip(entries).for_each(|(index, entry)| in_use.see(index, entry));
+            number += 1;
+        }
+        Ok(in_use)
     }
 
     /// What is published of those that are gone, if it is what was signed.
@@ -359,15 +442,7 @@ impl Compare {
 
     /// What the store has carried forward, and that all exchanges have ended.
     fn last(&mut self, said: &Pruning) -> Result<(), PublishError> {
-        for index in &said.carried {
-            let bytes = self.entry(*index, said)?;
-            if self.carried.get(index) != Some(&bytes) {
-                return Err(forged(said.index, format!("entry {index}, which it carries forward, is not as it was")));
-            }
-        }
-        if self.carried.len() != said.carried.len() {
-            return Err(forged(said.index, "more is carried forward than it says"));
-        }
+        self.signed.carries(said, &self.carried)?;
         let is_behind = |of: &u64| self.outcomes.get(of).is_none_or(|at| *at >= said.index);
         let mut open: BTreeSet<u64> = said.open.iter().copied().filter(is_behind).collect();
         let mut number = said.minimum / WIDTH;

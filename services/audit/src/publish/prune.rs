@@ -1,12 +1,12 @@
 //! Files of entries that are gone: they go once the entry that says so is under a published checkpoint, and not before.
 //!
-//! In order: what is carried forward is written, then the file that says what is gone, and a while later the entry bundles go, the
-//! first ones first: whoever began to read or to copy them by an earlier checkpoint finds them. Whatever of that a crash leaves
-//! undone, the next start does. Hash tiles and kept checkpoints stay, all of them.
+//! In order: what is carried forward is held against the signed tree and written, then the file that says what is gone, and a while
+//! later the entry bundles go, the first ones first: whoever began to read or to copy them by an earlier checkpoint finds them.
+//! Whatever of that a crash leaves undone, the next start does. Hash tiles and kept checkpoints stay, all of them.
 
 use super::files::{Tree, has_lingered};
 use super::{PublishError, Task, Work, blocking, put, sync};
-use crate::prune::Pruned;
+use crate::prune::{Pruned, check_carried};
 use model::pruning::WIDTH;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -34,12 +34,14 @@ impl Task {
         if announced.is_some_and(|since| !has_lingered(since, now, linger_ms)) {
             return Ok(work);
         }
-        let (under, carried) = self.reader().carried_under().await?;
         // What is carried forward may be what the next pruning says already, whose entry is still to be published.
-        if under != Some(said.under) {
+        let carried = crate::prune::carried_under(self.reader()).await?;
+        let Some((pruning, carried)) = carried.filter(|(pruning, _)| pruning.index == said.under) else {
             return Ok(work);
-        }
+        };
+        let dir = self.options.dir.clone();
         blocking(move || {
+            check_carried(&dir, &work.published.note, &pruning, &carried)?;
             if announced.is_none() {
                 announce(&mut work.tree, said, &carried)?;
                 work.announced = Some((said.below, now));

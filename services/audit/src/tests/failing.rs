@@ -12,9 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 #[cfg(test)]
 use {
+    crate::faults::FailingStore,
     crate::sqlite::{DATABASE_FILE, SqliteStore},
-    crate::store::{Batch, CheckpointRow, Head, OrganisationState, Scrubbed, Store, StoreError},
-    model::OrganisationId,
     sqlx::{ConnectOptions as _, Connection as _},
     std::sync::atomic::AtomicU32,
 };
@@ -324,77 +323,26 @@ async fn a_lock_held_by_somebody_else_is_answered_and_waited_out() {
 /// SQLite with a limit on its pages that can be moved while the writer owns it: a disk that fills up and is emptied, or is
 /// mounted anew for reading only.
 #[cfg(test)]
-struct Disk {
-    inner: SqliteStore,
-    pages: Arc<AtomicU32>,
-    is_read_only: Arc<AtomicBool>,
-}
-
-#[cfg(test)]
-impl Disk {
-    async fn open(dir: &std::path::Path, pages: u32) -> Self {
-        let inner = SqliteStore::open(dir, ORIGIN).await.unwrap();
-        Self { inner, pages: Arc::new(AtomicU32::new(pages)), is_read_only: Arc::default() }
-    }
-}
-
-#[cfg(test)]
-impl Store for Disk {
-    async fn head(&mut self) -> Result<Head, StoreError> {
-        self.inner.head().await
-    }
-
-    async fn organisations(&mut self) -> Result<Vec<(OrganisationId, OrganisationState)>, StoreError> {
-        self.inner.organisations().await
-    }
-
-    async fn stage(&mut self, batch: Batch) -> Result<bool, StoreError> {
-        let is_read_only = self.is_read_only.load(Ordering::Relaxed);
-        let limit = format!(
-            "PRAGMA max_page_count = {}; PRAGMA query_only = {is_read_only}",
-            self.pages.load(Ordering::Relaxed)
-        );
-        sqlx::raw_sql(sqlx::AssertSqlSafe(limit)).execute(self.inner.connection()).await?;
-        self.inner.stage(batch).await
-    }
-
-    async fn commit(&mut self) -> Result<(), StoreError> {
-        self.inner.commit().await
-    }
-
-    async fn roll_back(&mut self) -> Result<(), StoreError> {
-        self.inner.roll_back().await
-    }
-
-    async fn put_checkpoint(&mut self, row: CheckpointRow) -> Result<(), StoreError> {
-        self.inner.put_checkpoint(row).await
-    }
-
-    async fn maintain(&mut self) -> Result<(), StoreError> {
-        self.inner.maintain().await
-    }
-
-    async fn scrub(&mut self) -> Result<Scrubbed, StoreError> {
-        self.inner.scrub().await
-    }
-
-    async fn close(self) -> Result<(), StoreError> {
-        self.inner.close().await
-    }
-
-    fn abandon(self) {
-        self.inner.abandon();
-    }
+async fn open_on_disk(dir: &std::path::Path, pages: &Arc<AtomicU32>, is_read_only: &Arc<AtomicBool>) -> Log {
+    let inner = SqliteStore::open(dir, ORIGIN).await.unwrap();
+    let (pages, is_read_only) = (Arc::clone(pages), Arc::clone(is_read_only));
+    let disk = FailingStore::meddling(inner, move |store, _| {
+        let (pages, is_read_only) = (pages.load(Ordering::Relaxed), is_read_only.load(Ordering::Relaxed));
+        let limit = format!("PRAGMA max_page_count = {pages}; PRAGMA query_only = {is_read_only}");
+        Box::pin(async move {
+            sqlx::raw_sql(sqlx::AssertSqlSafe(limit)).execute(store.connection()).await?;
+            Ok(())
+        })
+    });
+    Log::open_with(disk, &options(dir)).await.unwrap().0
 }
 
 #[cfg(test)]
 #[tokio::test]
 async fn a_full_database_refuses_until_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
-    let options: LogOptions = options(dir.path());
-    let disk = Disk::open(dir.path(), 60).await;
-    let pages = Arc::clone(&disk.pages);
-    let (log, _) = Log::open_with(disk, &options).await.unwrap();
+    let pages = Arc::new(AtomicU32::new(60));
+    let log = open_on_disk(dir.path(), &pages, &Arc::default()).await;
     let mut told = Vec::new();
     while told.last().is_none_or(|t: &Told| t.decision.is_ok()) {
         told.push(call(log.clone(), 2, format!("r{}", told.len())).await);
@@ -414,10 +362,8 @@ async fn a_full_database_refuses_until_there_is_room() {
 #[tokio::test]
 async fn a_database_that_can_only_be_read_any_longer_poisons_and_keeps_what_it_has() {
     let dir = tempfile::tempdir().unwrap();
-    let options: LogOptions = options(dir.path());
-    let disk = Disk::open(dir.path(), 10_000).await;
-    let is_read_only = Arc::clone(&disk.is_read_only);
-    let (log, _) = Log::open_with(disk, &options).await.unwrap();
+    let is_read_only = Arc::new(AtomicBool::new(false));
+    let log = open_on_disk(dir.path(), &Arc::new(AtomicU32::new(10_000)), &is_read_only).await;
     let mut told = vec![call(log.clone(), 0, "before".into()).await];
     is_read_only.store(true, Ordering::Relaxed);
     told.push(call(log.clone(), 0, "after".into()).await);
