@@ -11,11 +11,14 @@ use model::pruning::{Pruning, WIDTH};
 use std::collections::BTreeMap;
 use tlog::{HASH_BYTES, Hash, hashes_from_bytes, leaf_hash};
 
-/// Ascending, all that the pruning that counts speaks of. Rows of which it does not are left out, and the broker's log says so.
+/// Entries by index, ascending.
+pub(crate) type Carried = Vec<(u64, Vec<u8>)>;
+
+/// All that the pruning that counts speaks of. Rows of which it does not are left out, and the broker's log says so.
 ///
 /// # Errors
 /// When the store cannot be read; the first that is missing or is another one.
-pub(crate) async fn carried(reader: &Reader) -> Result<Vec<(u64, Vec<u8>)>, ReadError> {
+pub(crate) async fn carried(reader: &Reader) -> Result<Carried, ReadError> {
     Ok(carried_under(reader).await?.map_or_else(Vec::new, |(_, carried)| carried))
 }
 
@@ -23,7 +26,7 @@ pub(crate) async fn carried(reader: &Reader) -> Result<Vec<(u64, Vec<u8>)>, Read
 ///
 /// # Errors
 /// As [`carried`].
-pub(crate) async fn carried_under(reader: &Reader) -> Result<Option<(Pruning, Vec<(u64, Vec<u8>)>)>, ReadError> {
+pub(crate) async fn carried_under(reader: &Reader) -> Result<Option<(Pruning, Carried)>, ReadError> {
     let mut rows = Rows::read(reader).await?;
     let is_said = |index: &u64| rows.said.as_ref().is_some_and(|said| said.carried.contains(index));
     let strange: Vec<u64> = rows.stored.keys().copied().filter(|index| !is_said(index)).collect();
