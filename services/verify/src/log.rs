@@ -198,8 +198,8 @@ fn ahead_of(
     let (latest, note) = latest?;
     let (named, size) = (published.size, latest.size);
     let what = format!(
-        "`checkpoint` names {named} entries, and `{}` is here with everything under it, so that one was checked: the log was being \
-         published when this was read or copied, or `checkpoint` was put back",
+        "`checkpoint` names {named} entries, and `{}` is here whole and was checked: the log was being published, or `checkpoint` was \
+         put back",
         kept_path(size)
     );
     warnings.of(Point::KeptCheckpoints).add(named..size, what);

@@ -227,7 +227,13 @@ pub async fn what_a_start_says_that_it_found_is_held_against_the_log(stand: &Sta
     fill_one_bundle(&log, 2).await;
     // It ends without a word: one exchange is open, and two entries are under no checkpoint.
     drop((log, publisher));
-    let log = open(home.path()).await;
+    let log = loop {
+        match crate::Log::open(options(home.path())).await {
+            Ok((log, _)) => break log,
+            Err(crate::OpenError::Locked { .. }) => tokio::task::yield_now().await,
+            Err(error) => panic!("{error}"),
+        }
+    };
     log.close().await;
     let texts = async |home: &Home| texts(&check(home.path(), None::<&Path>, |_, _| {}).await.unwrap());
     assert_eq!(texts(&home).await, Vec::<String>::new());

@@ -357,8 +357,8 @@ fn a_log_that_is_read_while_it_is_published_was_not_cut() {
     let path = kept_path(SIZE);
     let warnings: Vec<String> = report.warnings.iter().map(Finding::to_string).collect();
     let expected = format!(
-        "entries 400 to 599: `checkpoint` names 400 entries, and `{path}` is here with everything under it, so that one was checked: the \
-         log was being published when this was read or copied, or `checkpoint` was put back"
+        "entries 400 to 599: `checkpoint` names 400 entries, and `{path}` is here whole and was checked: the log was being published, or \
+         `checkpoint` was put back"
     );
     assert_eq!(warnings, [expected]);
     // Whoever puts `checkpoint` back hides nothing of what is behind it.
