@@ -214,7 +214,9 @@ fn kept_beside(state: &Path) -> usize {
     let Some(name) = state.file_name().and_then(|name| name.to_str()) else { return 0 };
     let dir = state.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let is_kept = |other: &str| other.strip_prefix(name).is_some_and(|rest| rest.ends_with(".checkpoint"));
+    let is_kept = |other: &str| {
+        other.strip_prefix(name).is_some_and(|rest| rest.starts_with('.') && rest.ends_with(".checkpoint"))
+    };
     entries.filter(|entry| entry.file_name().to_str().is_some_and(is_kept)).count()
 }
 

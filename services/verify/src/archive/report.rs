@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use tlog::TrustPolicy;
 
-/// Keys that are printed; whoever made the archive names as many as they like.
+/// Keys of one sort that are named; whoever made the archive names as many as they like.
 const PRINTED_MAX: usize = 20;
 
 /// The result of one check.
@@ -97,11 +97,15 @@ impl ArchiveReport {
         };
         let (inside, given) = (named(inside), named(policy));
         let warning = |what: String| Finding { check: Point::Cosignatures, what: printable(&what), entries: None };
-        let more =
-            inside.difference(&given).map(|key| format!("`policy` in it names the witness {key}, and yours does not"));
+        let strangers = inside.difference(&given);
+        let left_off = strangers.clone().count().saturating_sub(PRINTED_MAX);
+        let more = strangers
+            .take(PRINTED_MAX)
+            .map(|key| format!("`policy` in it names the witness {key}, and yours does not"));
+        let rest = (left_off > 0).then(|| format!("`policy` in it names {left_off} more, and yours does not"));
         let less =
             given.difference(&inside).map(|key| format!("`policy` in it does not name the witness {key} of yours"));
-        self.warnings.extend(more.chain(less).map(warning));
+        self.warnings.extend(more.chain(rest).chain(less).map(warning));
     }
 
     /// That anything may be missing is a fault from now on.

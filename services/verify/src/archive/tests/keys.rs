@@ -69,6 +69,16 @@ fn keys_and_witnesses_that_an_archive_names_are_believed_in_nothing_and_held_aga
     let other = witnessed(&made, 8);
     assert_eq!((other.warnings.len(), other.cosigned.len()), (2, 0), "{other}");
     assert!(other.warnings.iter().all(|warning| warning.check == Point::Cosignatures));
+    // Whoever made it can name any number.
+    let many: String =
+        (10..40).map(|seed| format!("witness w{seed} {}\n", witness(seed).verifier().to_text())).collect();
+    let crowd = witnessed(&with("policy", format!("log {}\n{many}quorum none\n", vkey(1))), 8);
+    assert_eq!(crowd.warnings.len(), 22, "{crowd}");
+    assert!(crowd.warnings[20].what.contains("names 10 more"), "{crowd}");
+    let keys = with("keys", (10..40).map(|seed| vkey(seed) + "\n").collect()).check().to_string();
+    assert!(keys.matches("  names a key ").count() == 21 && keys.contains("  names a key    and 10 more\n"), "{keys}");
+    let keys = with("keys", (vkey(1) + "\n").repeat(1_001)).check();
+    assert!(keys.findings[0].what.contains("more than 1000 lines"), "{keys}");
     // Entry 250 is of 50 seconds behind the start.
     assert_eq!(failed(&same), Vec::<&str>::new());
     let mut early = with("policy", policy(7));
