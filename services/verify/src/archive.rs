@@ -12,14 +12,18 @@
 //! 6. what is shown of their commitments is what was recorded, and what is not shown although it should be was erased by an
 //!    entry of the log that says so, and that somebody has asked for or a written policy. Such an entry may stand behind the
 //!    others; it excuses nothing that was written after it. Where the request is not in the archive, the report says that it
-//!    is not proven.
+//!    is not proven;
+//! 7. where the archive is one organisation's and its end is open, its last summary promises another one for later than the time at
+//!    which the checkpoint was there, by the witnesses' clocks, or than the time of any entry here.
 //!
 //! Keys and witnesses that stand in it are believed in nothing: they are held against those that the caller gave, and no more.
 
 mod complete;
 mod missing;
+mod tail;
 
 pub use complete::Complete;
+pub use tail::Tail;
 
 use crate::clocks::{Cosigned, NO_WITNESSES};
 use crate::disclosed::{self, Salts, Verdict};
@@ -35,6 +39,7 @@ use model::canonical::{self, Value};
 use model::entry::{CommitmentClass, Entry, Outline, Place};
 use model::erasure::{Erasure, Erasures, Event, People};
 use model::pruning::Pruning;
+use model::summary::Summary;
 use model::{Digest, OrganisationId, Timestamp};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -121,6 +126,8 @@ pub struct ArchiveReport {
     pub latest: Option<(Timestamp, u64)>,
     /// Whether anything of what was asked for may be missing.
     pub complete: Complete,
+    /// Of the organisation whose archive it is: its last summary here.
+    pub summary: Option<Tail>,
     /// Entries that the log does not have any longer, as an entry says that is shown.
     pub pruned: Option<Pruned>,
     /// What cannot be told from this archive.
@@ -213,6 +220,8 @@ enum Part {
 struct Asked {
     from: Timestamp,
     to: Timestamp,
+    /// When it was made, as it says.
+    made: Option<Timestamp>,
     organisation: Option<OrganisationId>,
     /// Which classes of values it shows, where it says so.
     disclose: Vec<CommitmentClass>,
@@ -239,6 +248,8 @@ struct Check<'k> {
     /// First and last entry, with their times.
     ends: Option<[(u64, Timestamp); 2]>,
     places: Option<(Place, Place)>,
+    /// The last summary.
+    summed_up: Option<(u64, Summary)>,
     /// What entries name, with the first that does; taken out when it has come.
     named: BTreeMap<Digest, u64>,
     /// The entries of the last part, which disclosures may follow.
@@ -271,6 +282,7 @@ impl<'k> Check<'k> {
             allowed: HashSet::new(),
             ends: None,
             places: None,
+            summed_up: None,
             named: BTreeMap::new(),
             part: HashMap::new(),
             told: HashSet::new(),
@@ -328,7 +340,9 @@ impl<'k> Check<'k> {
                 Some(index.ok_or_else(|| lacks("pruning"))?)
             }
         };
-        let asked = Asked { from: time("from")?, to: time("to")?, organisation, disclose, erasures, pruning, in_use };
+        let made = text("made").and_then(Timestamp::parse_rfc3339);
+        let (from, to) = (time("from")?, time("to")?);
+        let asked = Asked { from, to, made, organisation, disclose, erasures, pruning, in_use };
         let mut findings = self.findings.of(Point::ArchiveForm);
         if asked.from >= asked.to {
             findings.add(0..0, "asks for a time that ends before it begins");
@@ -484,6 +498,9 @@ impl<'k> Check<'k> {
         let worth = rules.entry(index, &facts, findings, warnings, one_that_opens);
         if let (Some(worth), Some(Ok(Event::Erased(erasure)))) = (worth, Event::read(index, &entry)) {
             self.believe(erasure, worth);
+        }
+        if let Some(Ok(summary)) = facts.summary.as_deref() {
+            self.summed_up = Some((index, *summary));
         }
         if facts.opens {
             self.allowed.insert(index);
@@ -649,6 +666,7 @@ impl<'k> Check<'k> {
         };
         self.whole();
         self.bounds(&asked);
+        self.tail(&asked);
         for (digest, index) in std::mem::take(&mut self.named) {
             let what = format!("names {} by digest, which is not in the archive", digest.to_hex());
             match asked.organisation {
@@ -745,6 +763,39 @@ impl<'k> Check<'k> {
         }
     }
 
+    /// Whether the newest entries of the organisation whose it is are kept back, as far as its own entries tell.
+    fn tail(&mut self, asked: &Asked) {
+        let Some((organisation, (entry, summary))) = asked.organisation.as_ref().zip(self.summed_up) else { return };
+        let tail = Tail { entry, summary, to: asked.to, is_open: !self.report.complete.end };
+        self.report.summary = Some(tail);
+        if !tail.is_open {
+            return;
+        }
+        let verdict = &mut self.report.verdict;
+        let Some(next) = summary.next.map(Timestamp::to_rfc3339) else {
+            let why = format!(
+                "its summaries end with entry {entry}, and nothing tells whether there are entries behind the last"
+            );
+            return verdict.not_done(Point::OrganisationSummaries, why);
+        };
+        let at = entry..entry + 1;
+        let latest = self.report.latest.and_then(|(latest, _)| tail.withheld(organisation.as_str(), latest));
+        if let Some(Finding { what, .. }) = latest {
+            return self.findings.of(Point::OrganisationSummaries).add(at, what);
+        }
+        let why =
+            "no cosignature says when its checkpoint was there, and so whether another summary must be (`--policy`)";
+        verdict.not_done(Point::OrganisationSummaries, why);
+        if let Some(made) = asked.made.filter(|made| tail.withheld(organisation.as_str(), *made).is_some()) {
+            let what = format!(
+                "promises another summary of `{organisation}` by {next}, and there is none, although the archive says that it was made at \
+                 {}: if its checkpoint is not from before that, the newest entries are kept back",
+                made.to_rfc3339()
+            );
+            self.warnings.of(Point::OrganisationSummaries).add(at, what);
+        }
+    }
+
     /// Whether it holds everything of the time that was asked for.
     fn bounds(&mut self, asked: &Asked) {
         let Some([first, last]) = self.ends else {
@@ -828,6 +879,14 @@ impl ArchiveReport {
                 self.findings.push(Finding { check: Point::Clocks, what, entries: Some((index, index)) });
             }
         }
+        if let Some((tail, times)) = self.summary.filter(Tail::tells).zip(times.filter(|_| self.tree.is_some())) {
+            self.verdict.done(Point::OrganisationSummaries);
+            let organisation = self.organisation.as_deref().unwrap_or_default();
+            let is_told = self.findings.iter().any(|finding| {
+                finding.check == Point::OrganisationSummaries && finding.entries == Some((tail.entry, tail.entry))
+            });
+            self.findings.extend(tail.withheld(organisation, times.earliest()).filter(|_| !is_told));
+        }
         let Some(inside) = self.policy_inside.as_ref().filter(|_| !policy.witnesses.is_empty()) else { return };
         let named = |policy: &TrustPolicy| -> BTreeSet<String> {
             policy.witnesses.iter().map(|witness| witness.key.to_text()).collect()
@@ -856,6 +915,7 @@ impl ArchiveReport {
             "ok": self.is_ok(),
             "checks": self.verdict.to_json(&Point::OF_ARCHIVE, &self.findings),
             "complete": self.complete.to_json(),
+            "summary": self.summary.map(Tail::to_json),
             "in_use": self.in_use,
             "keys_inside": keys_inside.collect::<Vec<_>>(),
             "witnesses_inside": self.policy_inside.as_ref().map(witnesses),
@@ -906,6 +966,9 @@ impl fmt::Display for ArchiveReport {
                 writeln!(f, "  organisation   {organisation} alone, its {first}. to {last}. entry")?;
             }
             _ => writeln!(f, "  organisations  {}", self.organisations)?,
+        }
+        if let Some(tail) = self.summary {
+            writeln!(f, "  summed up      {}", tail.to_text())?;
         }
         if let Some((size, root)) = &self.tree {
             writeln!(f, "  tree           {size} entries, root {root}")?;

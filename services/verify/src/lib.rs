@@ -24,5 +24,6 @@ pub mod receipt;
 pub mod report;
 mod rules;
 mod store;
+mod summaries;
 mod tree;
 pub mod verdict;

@@ -88,6 +88,7 @@ next_key = { pkcs11 = "/usr/lib/softhsm/libsofthsm2.so", token = "millgate", obj
 previous_key_files = ["keys/log-0.pub"]
 checkpoint_interval = "500ms"
 heartbeat = "5m"
+organisation_summary = "12h"
 queue_max = 100
 deadline = "1s"
 witnesses = "trust.policy"
@@ -200,6 +201,7 @@ follow_callers = false
             previous_key_files: vec![at("keys/log-0.pub")],
             checkpoint_interval: Duration::from_millis(500),
             heartbeat: seconds(300),
+            organisation_summary: Some(seconds(43_200)),
             queue_max: 100,
             deadline: seconds(1),
             witnesses: Some(at("trust.policy")),
