@@ -60,3 +60,130 @@ impl Tail {
         format!("entry {entry} of {}, behind its {}.; {next}", summary.time.to_rfc3339(), summary.last)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::ArchiveReport;
+    use super::super::tests::{Made, START_MS, at, failed};
+    use super::*;
+    use crate::log::published::{Told, checkpoint, key, seal, story, told};
+    use model::entry::Kind;
+    use tlog::{CosigningKey, TrustPolicy};
+
+    const HOUR: i64 = 3_600;
+
+    fn sums_up(next: Option<i64>) -> Told {
+        let next = next.map(|second| ("next", at(second * 1_000)));
+        Told { members: next.into_iter().collect(), ..told(Kind::OrgSummary, "acme") }
+    }
+
+    /// A minute of a log with these summaries of `acme`, of which the witness has seen the end in this second: the archive of its
+    /// entries of two hours.
+    fn of(summaries: &[(usize, Option<i64>)], seen: i64) -> Made {
+        let mut story = story(300);
+        for (index, next) in summaries {
+            story[*index] = sums_up(*next);
+        }
+        let mut made = Made::of_organisation(seal(&story), "acme");
+        made.manifest[3].1 = at(2 * HOUR * 1_000);
+        made.shown = (0..300).filter(|index| index % 16 < 7).collect();
+        let note = checkpoint(&made.entries, &key(1));
+        let text = format!("{}\n", note.split("\n\n").next().unwrap());
+        let seen = u64::try_from(START_MS / 1_000 + seen).unwrap();
+        made.checkpoint = note + &witness().cosign(&text, seen);
+        made
+    }
+
+    fn witness() -> CosigningKey {
+        CosigningKey::generate("w.example/7", [7; 32]).unwrap()
+    }
+
+    fn witnessed(made: &Made) -> ArchiveReport {
+        let mut report = made.check();
+        let (log, witness) = (key(1).verifier().to_text(), witness().verifier().to_text());
+        report.witnessed(&TrustPolicy::parse(&format!("log {log}\nwitness w {witness}\nquorum w\n")).unwrap());
+        report
+    }
+
+    fn result(report: &ArchiveReport) -> (String, String) {
+        let json = report.to_json();
+        let found = json["checks"].as_array().unwrap().iter().find(|one| one["check"] == "organisation-summaries");
+        let text = |name: &str| found.unwrap()[name].as_str().unwrap_or_default().to_owned();
+        (text("result"), text("why"))
+    }
+
+    /// An operator shows everything up to some summary, and hashes in the place of what came later.
+    fn kept_back(mut made: Made, behind: u64) -> Made {
+        made.shown.retain(|index| *index <= behind);
+        made
+    }
+
+    #[test]
+    fn newest_entries_that_are_kept_back_are_found_when_another_summary_must_have_come() {
+        let summaries = [(150, Some(31)), (166, Some(HOUR))];
+        let honest = witnessed(&of(&summaries, 700));
+        assert!(honest.is_ok() && honest.warnings.is_empty(), "{honest}");
+        assert_eq!(result(&honest).0, "passed");
+        let text = honest.to_string();
+        assert!(text.contains("  complete       2026-11-22T19:20:20.000Z to 2026-11-22T19:20:"), "{text}");
+        assert!(text.contains("  summed up      entry 166 of 2026-11-22T19:20:33.200Z, behind its "), "{text}");
+        assert!(text.contains("; another by 2026-11-22T20:20:00.000Z\n"), "{text}");
+        assert_eq!(honest.to_json()["summary"]["next"], "2026-11-22T20:20:00.000Z");
+
+        let doctored = witnessed(&kept_back(of(&summaries, 700), 165));
+        assert_eq!(failed(&doctored), ["organisation-summaries"]);
+        assert_eq!(doctored.findings.len(), 1, "{doctored}");
+        let what = "entry 150: promises another summary of `acme` by 2026-11-22T19:20:31.000Z, and there is none, although the archive \
+                    is of entries up to 2026-11-22T19:31:40.000Z at least: the newest entries of `acme` are kept back, or its summaries \
+                    have stopped.";
+        assert!(doctored.findings[0].to_string().starts_with(what), "{doctored}");
+        // Up to ten minutes nobody is accused.
+        let soon = witnessed(&kept_back(of(&summaries, 630), 165));
+        assert!(soon.is_ok() && result(&soon).0 == "passed", "{soon}");
+        // Nor by what was not asked for.
+        let mut earlier = kept_back(of(&summaries, 700), 165);
+        earlier.manifest[3].1 = at(600_000);
+        assert!(witnessed(&earlier).is_ok());
+        let mut ended = of(&summaries, 9 * HOUR);
+        ended.manifest[3].1 = at(40_000);
+        let ended = witnessed(&ended);
+        assert!(ended.is_ok() && ended.complete.is_proven() && result(&ended).0 == "passed", "{ended}");
+    }
+
+    #[test]
+    fn what_its_own_entries_say_of_the_time_tells_without_a_witness() {
+        let mut made = of(&[(150, Some(31))], 0);
+        // Its last entry is of an hour later.
+        let last = made.shown.last().copied().unwrap();
+        let entry = &mut made.entries[usize::try_from(last).unwrap()];
+        *entry = String::from_utf8(entry.clone()).unwrap().replace("T19:", "T20:").into_bytes();
+        made.checkpoint = checkpoint(&made.entries, &key(1));
+        assert_eq!(failed(&made.check()), ["organisation-summaries"]);
+    }
+
+    #[test]
+    fn what_no_summary_and_no_clock_tells_of_does_not_pass() {
+        let not_done = |report: &ArchiveReport, why: &str| {
+            assert!(report.is_ok(), "{report}");
+            let (result, found) = result(report);
+            assert_eq!(result, "not-done");
+            assert!(found.contains(why), "{found}");
+        };
+        not_done(&witnessed(&of(&[], 700)), "no entry is a summary of an organisation's entries");
+        not_done(&witnessed(&of(&[(150, Some(31)), (166, None)], 700)), "its summaries end with entry 166");
+        let without = kept_back(of(&[(150, Some(31)), (166, Some(HOUR))], 700), 165);
+        let report = without.check();
+        not_done(&report, "no cosignature says when its checkpoint was there");
+        assert_eq!(report.warnings.len(), 0, "{report}");
+        // Nobody has signed when it was made, but whoever was given it knows.
+        let mut made = without;
+        made.manifest.push(("made", at(2 * HOUR * 1_000)));
+        let report = made.check();
+        not_done(&report, "no cosignature says when its checkpoint was there");
+        assert!(
+            report.warnings[0].what.contains("the archive says that it was made at 2026-11-22T21:20:00.000Z"),
+            "{report}"
+        );
+        assert_eq!(report.warnings[0].check, Point::OrganisationSummaries);
+    }
+}
