@@ -47,8 +47,8 @@ pub(crate) struct Summaries {
     due: BTreeSet<(Timestamp, OrganisationId)>,
     /// Those that were met, due or not.
     known: HashSet<OrganisationId>,
-    /// Organisations that have entries of before this run, whose last summary has not been looked up.
-    waits: bool,
+    /// Those that have entries of before this run, until it is looked up what their last summaries say.
+    waiting: Vec<OrganisationId>,
 }
 
 impl Summaries {
@@ -62,7 +62,7 @@ impl Summaries {
             look: if interval_ms == Some(0) { LOOK_MAX } else { part.clamp(LOOK_MIN, LOOK_MAX) },
             look_at: Instant::now(),
             due: BTreeSet::new(),
-            waits: !known.is_empty(),
+            waiting: known.iter().cloned().collect(),
             known,
         }
     }
@@ -83,26 +83,25 @@ impl Summaries {
         if now.millis().saturating_sub(newest.millis()) < interval / 4 {
             return Vec::new();
         }
-        self.waits = false;
-        self.due = self.known.iter().map(|organisation| (now, organisation.clone())).collect();
+        self.due = std::mem::take(&mut self.waiting).into_iter().map(|organisation| (now, organisation)).collect();
         self.take(interval, now, AT_START_MAX)
     }
 
     /// What was found of the last summaries; organisations of which none was found have none that counts.
     pub(crate) fn recalled(&mut self, found: &HashMap<OrganisationId, Summary>, now: Timestamp) {
-        let Some(interval) = self.interval_ms.filter(|_| std::mem::take(&mut self.waits)) else { return };
-        for organisation in &self.known {
-            let due = match found.get(organisation).map(|summary| (summary, summary.next)) {
+        let Some(interval) = self.interval_ms else { return };
+        for organisation in std::mem::take(&mut self.waiting) {
+            let due = match found.get(&organisation).map(|summary| (summary, summary.next)) {
                 // It says already that no other comes, or never said anything.
                 Some((_, None)) | None if interval == 0 => continue,
                 Some(_) if interval == 0 => now,
                 Some((summary, Some(next))) => {
-                    let usual = summary.time.plus_millis(later(interval, organisation));
+                    let usual = summary.time.plus_millis(later(interval, &organisation));
                     usual.min(next.plus_millis(-interval / 4))
                 }
                 Some((_, None)) | None => now.plus_millis((interval / FIRST).min(FIRST_MS_MAX)),
             };
-            self.due.insert((due, organisation.clone()));
+            self.due.insert((due, organisation));
         }
         self.look_at = Instant::now();
     }
@@ -300,6 +299,11 @@ mod tests {
         // Once is enough.
         summaries.recalled(&HashMap::new(), at(18));
         assert_eq!(of(summaries.due(names.iter(), at(19))), BTreeSet::new());
+        // Whoever came while nothing was known yet is one.
+        let mut summaries = daily(&names[..2]);
+        assert_eq!(summaries.due(names.iter(), NOW), []);
+        summaries.recalled(&HashMap::new(), NOW);
+        assert_eq!(summaries.due(names.iter(), at(2)).len(), 3);
     }
 
     #[test]

@@ -516,7 +516,7 @@ fn read_audit(mut section: Section<'_, '_, '_>) -> Option<Audit> {
         heartbeat: section.duration("heartbeat", seconds(1)..=seconds(86_400), default.heartbeat),
         organisation_summary: section.duration_or_off(
             "organisation_summary",
-            seconds(3_600)..=seconds(31 * 86_400),
+            seconds(3_600)..=seconds(30 * 86_400),
             default.organisation_summary,
         ),
         queue_max: section.integer("queue_max", 1..=1_000_000, default.queue_max),
