@@ -150,7 +150,7 @@ async fn a_person_is_erased_under_four_eyes_and_nothing_is_left() {
     let erased = &entries[1];
     assert_eq!((&erased["org"], &erased["request"], &erased["directory"]), (&"acme".into(), &id.into(), &true.into()));
     assert_ne!(erased["requested_by"], erased["approved_by"]);
-    assert_eq!(erased["v"], "1.5");
+    assert_eq!(erased["v"], "1.6");
     let decided = plant.audit("resource=AuditScope%2Facme&kind=decision").await.unwrap();
     assert_eq!(decided.iter().filter(|e| e["action"] == "eraseAudit" && e["decision"] == "allow").count(), 4);
 

@@ -47,6 +47,7 @@ mod series;
 mod sinks;
 mod store;
 mod story;
+mod summaries;
 mod tails;
 mod telemetry;
 mod tls;

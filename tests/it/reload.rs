@@ -163,7 +163,7 @@ async fn a_new_policy_decides_new_requests_and_its_activation_is_in_the_log() {
     assert!(verified.status.success(), "{verified:?}");
     let entries = acceptance::published(directory.path()).unwrap();
     assert!(entries.iter().any(|entry| entry["event"] == "effects"));
-    assert!(entries.iter().all(|entry| entry["v"] == "1.5"));
+    assert!(entries.iter().all(|entry| entry["v"] == "1.6"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

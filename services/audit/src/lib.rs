@@ -41,6 +41,7 @@ mod shared;
 pub mod signer;
 pub mod sqlite;
 pub mod store;
+mod summaries;
 mod writer;
 
 #[cfg(any(test, feature = "testing"))]

@@ -37,6 +37,10 @@ pub struct LogOptions {
     pub deadline_ms: u64,
     /// 0: no heartbeats.
     pub heartbeat_ms: u64,
+    /// Time from one summary of an organisation's entries to the next, at the most. 0: none are written, and those that promise
+    /// another one are ended. `None`: neither, as of a tool that opens a log and closes it again. Who serves calls
+    /// [`Log::recall_summaries`](crate::Log::recall_summaries), too.
+    pub summary_ms: Option<u64>,
     pub receipts: Option<ReceiptOptions>,
     /// What a new log begins with when it takes the place of another one.
     pub incarnation: Option<Incarnation>,
@@ -66,6 +70,7 @@ impl LogOptions {
             queue_max: QUEUE_MAX,
             deadline_ms: DEADLINE_MS,
             heartbeat_ms: HEARTBEAT_MS,
+            summary_ms: None,
             receipts: None,
             incarnation: None,
             lifted: None,
@@ -99,6 +104,7 @@ impl fmt::Debug for LogOptions {
             queue_max,
             deadline_ms,
             heartbeat_ms,
+            summary_ms,
             receipts,
             incarnation,
             lifted,
@@ -111,6 +117,7 @@ impl fmt::Debug for LogOptions {
             .field("queue_max", queue_max)
             .field("deadline_ms", deadline_ms)
             .field("heartbeat_ms", heartbeat_ms)
+            .field("summary_ms", summary_ms)
             .field("receipts", receipts)
             .field("incarnation", incarnation)
             .field("lifted", lifted)

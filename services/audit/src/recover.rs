@@ -76,6 +76,7 @@ impl Log {
         let recovered = Recovered { size: head.size(), verified_from, unknown_outcomes };
         let mut writer = Writer::new(store, State::new(head, organisations), Arc::clone(&shared), lanes);
         debts.into_iter().for_each(|draft| writer.owe(draft));
+        writer.owe_summaries_after_stop(newest);
         writer.settle_debts().await.map_err(OpenError::NotWritten)?;
         tokio::spawn(writer.run());
         if verified_from < recovered.size {

@@ -29,6 +29,8 @@ pub(crate) struct Shared {
     pub origin: String,
     pub deadline: Duration,
     pub heartbeat: Option<Duration>,
+    /// As in the options.
+    pub summary_ms: Option<u64>,
     pub directory: Directory,
     /// Entries that are durable.
     pub size: watch::Sender<u64>,
@@ -94,6 +96,7 @@ impl Shared {
             origin: options.origin.clone(),
             deadline: Duration::from_millis(options.deadline_ms),
             heartbeat: (options.heartbeat_ms > 0).then(|| Duration::from_millis(options.heartbeat_ms)),
+            summary_ms: options.summary_ms,
             directory,
             size: watch::Sender::new(range.size()),
             committed: watch::Sender::new(range),

@@ -17,10 +17,13 @@ use crate::promising;
 use crate::shared::{Counters, Health, Shared};
 use crate::signer::Key;
 use crate::store::{CheckpointRow, Scrubbed, Store, StoreError};
+use crate::summaries::{self, Summaries};
 use model::Value;
 use model::canonical::Members;
 use model::entry::{Draft, Effect, Ended, Kind};
-use std::collections::VecDeque;
+use model::summary::Summary;
+use model::{OrganisationId, Timestamp};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -84,6 +87,8 @@ pub(crate) enum Urgent {
     Restore(String),
     /// Wipe older copies of what was erased.
     Scrub(oneshot::Sender<Scrubbed>),
+    /// The last summaries of organisations that have entries of before this run.
+    Recalled(HashMap<OrganisationId, Summary>),
     /// Take no more entries, and say so in the log.
     Seal(oneshot::Sender<()>),
     /// Seal, and let go of the database.
@@ -122,6 +127,7 @@ pub(crate) struct Writer<S> {
     rollbacks: u32,
     /// To whoever signs receipts with a token.
     promises: Option<mpsc::Sender<Arc<Pledged>>>,
+    summaries: Summaries,
 }
 
 /// Who waits for what came before.
@@ -150,6 +156,7 @@ struct Taken {
 impl<S: Store> Writer<S> {
     pub(crate) fn new(store: S, state: State, shared: Arc<Shared>, lanes: Lanes) -> Self {
         let promises = promises(&shared);
+        let summaries = Summaries::new(shared.summary_ms, state.organisations.keys());
         Self {
             store,
             state,
@@ -165,6 +172,7 @@ impl<S: Store> Writer<S> {
             closing: None,
             rollbacks: 0,
             promises,
+            summaries,
         }
     }
 
@@ -217,6 +225,7 @@ impl<S: Store> Writer<S> {
                 Wake::Idle => self.owe_own(Kind::Heartbeat, []),
                 Wake::Gone => return Ok(()),
             }
+            self.owe_summaries();
             self.turn().await?;
             if self.sealing.is_some() || self.closing.is_some() {
                 self.seal().await?;
@@ -304,14 +313,60 @@ impl<S: Store> Writer<S> {
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
-            biased;
-            urgent = self.lanes.urgent.recv() => match urgent {
-                Some(urgent) => { self.take(urgent); Wake::Work }
-                None => Wake::Gone,
-            },
-            Some(draft) = self.lanes.drafts.recv() => { self.held = Some(draft); Wake::Work }
-            () = idle => Wake::Idle,
+        tokio::pin!(idle);
+        loop {
+            let look_at = self.summaries.look_at().filter(|_| !self.is_sealed());
+            let look = async {
+                match look_at {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                urgent = self.lanes.urgent.recv() => return match urgent {
+                    Some(urgent) => { self.take(urgent); Wake::Work }
+                    None => Wake::Gone,
+                },
+                Some(draft) = self.lanes.drafts.recv() => { self.held = Some(draft); return Wake::Work }
+                () = look => {
+                    self.owe_summaries();
+                    // Looking is no sign of life: a heartbeat comes as if nobody had.
+                    if !self.owed.is_empty() {
+                        return Wake::Work;
+                    }
+                }
+                () = &mut idle => return Wake::Idle,
+            }
+        }
+    }
+
+    /// Some of the summaries that are due, if it is time to look.
+    fn owe_summaries(&mut self) {
+        if self.summaries.look_at().is_none_or(|at| tokio::time::Instant::now() < at) {
+            return;
+        }
+        // What cannot be written now would say a time that is over when it is.
+        if self.rollbacks > 0 || self.is_sealed() {
+            return self.summaries.put_off();
+        }
+        let now = self.shared.now();
+        let due = self.summaries.due(self.state.organisations.keys(), now);
+        due.into_iter().for_each(|(organisation, next)| self.owe_summary(&organisation, next));
+    }
+
+    /// After a longer stop, before anything else: since `newest` nobody was told how far any organisation's entries go.
+    pub(crate) fn owe_summaries_after_stop(&mut self, newest: Option<Timestamp>) {
+        if self.shared.summary_ms.is_some() {
+            let all = self.summaries.after_stop(newest, self.shared.now());
+            all.into_iter().for_each(|(organisation, next)| self.owe_summary(&organisation, Some(next)));
+        }
+    }
+
+    fn owe_summary(&mut self, organisation: &OrganisationId, next: Option<Timestamp>) {
+        match summaries::draft(organisation, next, &self.shared.common()) {
+            Ok(draft) => self.owe(draft),
+            Err(error) => tracing::error!(%error, %organisation, "the log could not make an organisation's summary"),
         }
     }
 
@@ -370,6 +425,7 @@ impl<S: Store> Writer<S> {
             }
             Urgent::Restore(reference) => drop(self.state.retired.remove(&reference)),
             Urgent::Scrub(done) => self.scrubs.push(done),
+            Urgent::Recalled(found) => self.summaries.recalled(&found, self.shared.now()),
             Urgent::Seal(done) => {
                 self.lanes.drafts.close();
                 self.sealing = Some(done);

@@ -173,6 +173,8 @@ fn unmapped(record: &Record) -> Value {
         "actors",
         "generation",
         "org_seq",
+        "org_last",
+        "next",
         "view",
         "rows",
         "of",

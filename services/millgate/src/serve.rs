@@ -179,6 +179,8 @@ pub async fn begin(config: &Config, shutdown: Shutdown, clock: Arc<dyn Clock>) -
     let sinks = sinks.start(&metrics);
     Box::pin(gate(&world, &config.folders.cases, &log, &publisher)).await?;
     let indexer = config.audit.index.then(|| tokio::spawn(log.indexer(&config.audit.directory).run()));
+    let recalling = log.clone();
+    tokio::spawn(async move { recalling.recall_summaries(INDEX_OPENS).await });
     let log_key = publisher.key().to_text();
     let shown = match &config.tls {
         Some(tls) => Some(broker::tls::certified_key(&tls.certificate, &tls.key)?),
@@ -292,6 +294,7 @@ async fn open_log(config: &Config, clock: Arc<dyn Clock>, opening: Opening) -> a
         queue_max: a.queue_max,
         deadline_ms: millis(a.deadline),
         heartbeat_ms: millis(a.heartbeat),
+        summary_ms: Some(a.organisation_summary.map_or(0, millis)),
         receipts: a.receipts.then(|| ReceiptOptions {
             key: keys.current().clone(),
             deadline_ms: millis(a.receipt_deadline),
@@ -365,6 +368,10 @@ fn millis(duration: Duration) -> u64 {
 
 /// A connection that was cut off needs no more than its turn to end.
 const CUT_OFF_MAX: Duration = Duration::from_secs(2);
+
+/// By then the index is open that tells which summaries of before this start are still good. All of them are for hours, or were
+/// written anew when the log was opened.
+const INDEX_OPENS: Duration = Duration::from_secs(20);
 
 /// Time for the last checkpoint to get to its sinks.
 const SINKS_MAX: Duration = Duration::from_secs(2);

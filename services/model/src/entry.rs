@@ -1,4 +1,4 @@
-//! The audit entry, format 1.5.
+//! The audit entry, format 1.6.
 //!
 //! An entry is one canonical JSON object ([`crate::canonical`]) of at most 65,535 bytes (C2SP tlog-tiles: entries are
 //! prefixed by a 16-bit length). A producer makes a [`Draft`]; the writer of the log gives it its place in its
@@ -6,7 +6,8 @@
 //!
 //! Members of every entry: `v`, `kind`, `nonce` (128 random bits, so that a sibling hash in somebody else's proof cannot
 //! be guessed), `time`, `boot` (one run of one broker). Entries that concern an organisation have `org`, `org_seq`
-//! (1, 2, 3, … per organisation) and, from the second on, `org_prev` (index of that organisation's previous entry).
+//! (1, 2, 3, … per organisation) and, from the second on, `org_prev` (index of that organisation's previous entry). A summary has
+//! `org_last` besides ([`crate::summary`]).
 
 use crate::canonical::{self, Encoded, Members, Raw, RawObject, Value};
 use crate::pruning::Prune;
@@ -17,8 +18,8 @@ use std::sync::Arc;
 /// Major: readers must know it. Minor: members were added. 1.1 says how a caller proved itself and who acts for it,
 /// 1.2 what was hidden of an answer, 1.3 what a new policy set changes, and whatever else a decision was made from, 1.4 what
 /// an answer waited for in the log, what was erased from behind commitments, and which entries are not kept any longer, 1.5
-/// which country a request came from.
-pub const VERSION: &str = "1.5";
+/// which country a request came from, 1.6 how far an organisation's entries go.
+pub const VERSION: &str = "1.6";
 pub const BYTES_MAX: usize = 65_535;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,6 +38,8 @@ pub enum Kind {
     /// The log was opened or closed.
     System,
     Heartbeat,
+    /// How far an organisation's entries go, and when that is said again.
+    OrgSummary,
     AuditRead,
     Erasure,
     /// Entries before a minimum index are gone, as a written policy says.
@@ -45,7 +48,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Decision,
         Self::Outcome,
         Self::RefusedLogin,
@@ -55,6 +58,7 @@ impl Kind {
         Self::Key,
         Self::System,
         Self::Heartbeat,
+        Self::OrgSummary,
         Self::AuditRead,
         Self::Erasure,
         Self::Pruning,
@@ -72,6 +76,7 @@ impl Kind {
             Self::Key => "key",
             Self::System => "system",
             Self::Heartbeat => "heartbeat",
+            Self::OrgSummary => "org_summary",
             Self::AuditRead => "audit_read",
             Self::Erasure => "erasure",
             Self::Pruning => "pruning",
@@ -277,7 +282,7 @@ pub enum DraftError {
     Reserved(&'static str),
 }
 
-/// `,"org_prev":` and `,"org_seq":` with two numbers of 16 digits, braces and a comma.
+/// `,"org_prev":` and `,"org_seq":` with two numbers of 16 digits, braces and a comma. A summary, which has `org_last` too, is small.
 const PLACE_BYTES_MAX: usize = 64;
 
 impl Draft {
@@ -311,7 +316,7 @@ impl Draft {
         if let Some(organisation) = organisation {
             members.text("org", organisation.as_str());
         }
-        // `org_prev` and `org_seq` sort directly after `org`; no other member begins with `org`.
+        // `org_last`, `org_prev` and `org_seq` sort directly after `org`; no other member begins with `org_`.
         let (before, after) = members.split_at("org_");
         let size = before.len() + after.len() + PLACE_BYTES_MAX;
         if size > BYTES_MAX {
@@ -367,6 +372,10 @@ impl Draft {
         bytes.push(b'{');
         bytes.extend_from_slice(&self.before);
         if let Some(place) = place {
+            if self.kind == Kind::OrgSummary {
+                bytes.extend_from_slice(b",\"org_last\":");
+                canonical::encode_int(i64::try_from(place.sequence.saturating_sub(1)).unwrap_or(i64::MAX), &mut bytes);
+            }
             if let Some(previous) = place.previous {
                 bytes.extend_from_slice(b",\"org_prev\":");
                 canonical::encode_int(i64::try_from(previous).unwrap_or(i64::MAX), &mut bytes);
@@ -384,7 +393,7 @@ impl Draft {
 }
 
 fn is_reserved(name: &str) -> bool {
-    matches!(name, "org" | "org_prev" | "org_seq" | "v" | "kind" | "nonce" | "time" | "boot" | "commit")
+    matches!(name, "org" | "org_last" | "org_prev" | "org_seq" | "v" | "kind" | "nonce" | "time" | "boot" | "commit")
 }
 
 /// Members of every entry.
@@ -572,7 +581,7 @@ mod tests {
             String::from_utf8(first).unwrap(),
             "{\"boot\":\"b1\",\"commit\":{\"subject\":\"a\"},\"decision\":\"allow\",\"kind\":\"decision\",\
              \"nonce\":\"07070707070707070707070707070707\",\"org\":\"acme\",\"org_seq\":1,\"request\":\"r\",\
-             \"time\":\"2026-11-22T19:20:00.123Z\",\"v\":\"1.5\",\"zone\":\"z\"}"
+             \"time\":\"2026-11-22T19:20:00.123Z\",\"v\":\"1.6\",\"zone\":\"z\"}"
                 .replace("\"a\"}", "\"147a7f7e4133e734a340017d06bf89a4c43803366c02dddbbe4f9b3c095a3d95\"}")
         );
     }
@@ -596,8 +605,8 @@ mod tests {
     fn entries_of_every_minor_version_are_read() {
         let entry = Draft::new(Kind::Heartbeat, &common(), None, [], vec![]).unwrap().seal(None);
         let entry = String::from_utf8(entry).unwrap();
-        for version in ["1.0", "1.1", "1.2", "1.3", "1.4", "1.5", "1.9"] {
-            let other = entry.replacen("\"v\":\"1.5\"", &format!("\"v\":\"{version}\""), 1);
+        for version in ["1.0", "1.1", "1.2", "1.3", "1.4", "1.5", "1.6", "1.9"] {
+            let other = entry.replacen("\"v\":\"1.6\"", &format!("\"v\":\"{version}\""), 1);
             assert_eq!(Entry::parse(other.as_bytes()).unwrap().text("v"), Some(version));
         }
     }
@@ -607,7 +616,7 @@ mod tests {
         let good =
             String::from_utf8(Draft::new(Kind::Heartbeat, &common(), None, [], vec![]).unwrap().seal(None)).unwrap();
         for (from, to) in [
-            ("\"v\":\"1.5\"", "\"v\":\"2.0\""),
+            ("\"v\":\"1.6\"", "\"v\":\"2.0\""),
             ("heartbeat", "heartbreak"),
             (".123Z", ".1234Z"),
             ("0707", "07"),

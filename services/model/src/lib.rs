@@ -17,6 +17,7 @@ pub mod plant;
 pub mod principal;
 pub mod pruning;
 pub mod reason;
+pub mod summary;
 pub mod time;
 pub mod url;
 

@@ -116,6 +116,8 @@ pub struct Audit {
     pub checkpoint_interval: Duration,
     /// An idle log signs again after this long.
     pub heartbeat: Duration,
+    /// Time from one summary of an organisation's entries to the next, at the most; `None`: none are written.
+    pub organisation_summary: Option<Duration>,
     /// Entries waiting for the writer; beyond it requests get 503.
     pub queue_max: usize,
     /// A request waits this long for its entry to be durable.
@@ -278,6 +280,7 @@ impl Audit {
             origin,
             checkpoint_interval: Duration::from_secs(1),
             heartbeat: Duration::from_secs(60),
+            organisation_summary: Some(Duration::from_secs(86_400)),
             queue_max: 10_000,
             deadline: Duration::from_secs(2),
             witnesses: None,
@@ -515,6 +518,11 @@ fn read_audit(mut section: Section<'_, '_, '_>) -> Option<Audit> {
             default.checkpoint_interval,
         ),
         heartbeat: section.duration("heartbeat", seconds(1)..=seconds(86_400), default.heartbeat),
+        organisation_summary: section.duration_or_off(
+            "organisation_summary",
+            seconds(3_600)..=seconds(30 * 86_400),
+            default.organisation_summary,
+        ),
         queue_max: section.integer("queue_max", 1..=1_000_000, default.queue_max),
         deadline: section.duration("deadline", Duration::from_millis(10)..=seconds(60), default.deadline),
         witnesses: section.path("witnesses"),

@@ -12,7 +12,9 @@
 //! 6. what is shown of their commitments is what was recorded, and what is not shown although it should be was erased by an
 //!    entry of the log that says so, and that somebody has asked for or a written policy. Such an entry may stand behind the
 //!    others; it excuses nothing that was written after it. Where the request is not in the archive, the report says that it
-//!    is not proven.
+//!    is not proven;
+//! 7. where the archive is one organisation's and its end is open, its last summary promises another one for later than the time at
+//!    which the checkpoint was there, by the witnesses' clocks, or than the time of any entry here.
 //!
 //! Keys and witnesses that stand in it are believed in nothing: they are held against those that the caller gave, and no more.
 
@@ -23,9 +25,11 @@ mod missing;
 mod reader;
 mod report;
 mod shown;
+mod tail;
 
 pub use complete::Complete;
 pub use report::ArchiveReport;
+pub use tail::Tail;
 
 use crate::disclosed::Salts;
 use crate::facts::{Facts, LastRun};
@@ -39,6 +43,7 @@ use missing::Missing;
 use model::entry::{Entry, Outline, Place};
 use model::erasure::{Erasure, Erasures, Event};
 use model::pruning::Pruning;
+use model::summary::Summary;
 use model::{Digest, Timestamp};
 use reader::{Reader, Watched};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -192,6 +197,8 @@ struct Check<'k> {
     /// First and last entry, with their times.
     ends: Option<[(u64, Timestamp); 2]>,
     places: Option<(Place, Place)>,
+    /// The last summary.
+    summed_up: Option<(u64, Summary)>,
     /// What entries name, with the first that does; taken out when it has come.
     named: BTreeMap<Digest, u64>,
     /// The entries of the last part, which disclosures may follow.
@@ -224,6 +231,7 @@ impl<'k> Check<'k> {
             allowed: HashSet::new(),
             ends: None,
             places: None,
+            summed_up: None,
             named: BTreeMap::new(),
             part: HashMap::new(),
             told: HashSet::new(),
@@ -387,6 +395,9 @@ impl<'k> Check<'k> {
         let worth = rules.entry(index, &facts, findings, warnings, one_that_opens);
         if let (Some(worth), Some(Ok(Event::Erased(erasure)))) = (worth, Event::read(index, &entry)) {
             self.believe(erasure, worth);
+        }
+        if let Some(Ok(summary)) = facts.summary.as_deref() {
+            self.summed_up = Some((index, *summary));
         }
         if facts.opens {
             self.allowed.insert(index);

@@ -142,7 +142,10 @@ fn newest(
 ) -> Option<(Checkpoint, String)> {
     let mut ignored = Findings::default();
     let folders = Kept::open(store, &mut ignored).folders;
-    let sizes = folders.iter().rev().flat_map(|folder| files(store, folder, &mut ignored).unwrap_or_default().into_iter().rev());
+    let sizes = folders
+        .iter()
+        .rev()
+        .flat_map(|folder| files(store, folder, &mut ignored).unwrap_or_default().into_iter().rev());
     sizes.take_while(|size| above.is_none_or(|above| *size > above)).find_map(|size| {
         let note = load_kept(store, size).ok()?;
         let checkpoint = judge(&note).filter(|checkpoint| checkpoint.size == size)?;

@@ -31,6 +31,11 @@ impl Cosigned {
         Some(Self { first: times().min()?, last: times().max()? })
     }
 
+    /// By the first of their clocks: it was there by then at the latest, as far as none of them is ahead.
+    pub fn earliest(self) -> Timestamp {
+        Timestamp(self.first)
+    }
+
     /// What is wrong with an entry under the checkpoint, in words.
     pub fn too_late(self, entry: Timestamp, size: u64) -> Option<String> {
         let late = entry.millis().saturating_sub(self.last);

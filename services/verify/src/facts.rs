@@ -5,6 +5,7 @@ use model::canonical::{Raw, unhex_array};
 use model::entry::{Entry, EntryError, Kind, Outline, Place};
 use model::erasure::Event;
 use model::pruning::Pruning;
+use model::summary::Summary;
 use model::{Country, OrganisationId, Timestamp, Value};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct Facts {
     pub erasure: Option<Box<Result<Event, &'static str>>>,
     /// What a pruning says, read as if it stood at index 0; or its member that cannot be understood.
     pub pruning: Option<Box<Result<Pruning, &'static str>>>,
+    /// What a summary says of its organisation's entries; or its member that cannot be understood.
+    pub summary: Option<Box<Result<Summary, &'static str>>>,
     /// What a log begins with that takes the place of another one.
     pub incarnation: Option<Box<Value>>,
     /// Which policies are in use, as far as an entry speaks of that.
@@ -95,7 +98,7 @@ impl Facts {
     pub fn of(entry: Outline<'_>, run: &mut LastRun) -> Result<Self, EntryError> {
         // Most are of other kinds, and a tree of one costs more than all the rest.
         let whole = match entry.kind {
-            Kind::System | Kind::Erasure | Kind::Pruning | Kind::Key => Some(entry.entry()?),
+            Kind::System | Kind::Erasure | Kind::Pruning | Kind::Key | Kind::OrgSummary => Some(entry.entry()?),
             _ => None,
         };
         let whole = whole.as_ref();
@@ -108,6 +111,7 @@ impl Facts {
             of: of.and_then(Raw::as_int).and_then(|of| u64::try_from(of).ok()),
             erasure: whole.and_then(|whole| Event::read(0, whole)).map(Box::new),
             pruning: whole.and_then(|whole| Pruning::read(0, whole)).map(Box::new),
+            summary: whole.and_then(Summary::read).map(Box::new),
             incarnation: whole.filter(|whole| is_incarnation(whole)).map(|whole| Box::new(whole.value().clone())),
             ruled: Ruled::of(&entry, event, digests, allows),
             key: whole.and_then(Change::read).map(Box::new),

@@ -26,5 +26,6 @@ pub mod receipt;
 pub mod report;
 mod rules;
 mod store;
+mod summaries;
 mod tree;
 pub mod verdict;

@@ -239,6 +239,7 @@ mod tests {
              \x20 entry-form              passed\n\
              \x20 tree                    failed\n\
              \x20 organisation-sequences  passed\n\
+             \x20 organisation-summaries  passed\n\
              \x20 outcomes                passed\n\
              \x20 policies-in-use         passed\n\
              \x20 erasures                passed\n\

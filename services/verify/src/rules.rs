@@ -3,6 +3,7 @@
 
 use crate::facts::{Facts, Ruled};
 use crate::findings::Findings;
+use crate::summaries::Summaries;
 use crate::verdict::Point;
 use model::entry::{Kind, Place};
 use model::erasure::{Asked, Erasure, Event, Request, Requests};
@@ -47,6 +48,7 @@ pub struct Rules {
     /// For how many days the shortest policy keeps entries that any were pruned by, and under which entry.
     shortest: Option<(u32, u64)>,
     days: Days,
+    summaries: Summaries,
     /// Entries up to here were seen, or passed over.
     seen_to: u64,
 }
@@ -118,6 +120,7 @@ impl Rules {
     pub fn hole(&mut self, entries: Range<u64>) {
         self.holes.add(entries);
         self.in_use = None;
+        self.summaries.forget();
     }
 
     /// The entries before this one are not here. What was said of policies in use by [`Rules::in_use`] stays.
@@ -162,9 +165,9 @@ impl Rules {
         self.clock(index, facts.time, &mut warnings.of(Point::Clocks));
         self.days.see(index, facts.time);
         self.seen_to = index + 1;
-        if self.boot.replace(facts.boot) != Some(facts.boot) {
-            self.run += 1;
-        }
+        let is_new_run = self.boot.replace(facts.boot) != Some(facts.boot);
+        self.run += u64::from(is_new_run);
+        self.summaries.entry(index, facts, is_new_run, (&mut *findings, &mut *warnings));
         if let Some((organisation, place)) = &facts.organisation {
             self.place(index, organisation, *place, &mut findings.of(Point::OrganisationSequences));
         }
@@ -218,6 +221,8 @@ impl Rules {
         self.prune(said.minimum);
         self.compare_opened(said, &mut findings.of(Point::Pruning));
         self.compare_places(said, &mut findings.of(Point::Pruning));
+        let Self { summaries, organisations, .. } = self;
+        summaries.pass_over(said, |organisation| Some(organisations.get(organisation)?.sequence));
         for (organisation, place) in &said.organisations {
             let latest = Latest { sequence: place.sequence, index: place.previous.unwrap_or(0) };
             self.organisations.insert(organisation.clone(), latest);
@@ -479,6 +484,7 @@ impl Rules {
             "shortest": self.shortest.map(|(days, index)| json!([days, index])),
             "days": self.days.0.iter().map(|(day, index)| json!([day, index])).collect::<Vec<_>>(),
             "seen_to": self.seen_to,
+            "summaries": self.summaries.to_json(),
         })
     }
 
@@ -512,6 +518,7 @@ impl Rules {
             pruning: value.get("pruning").and_then(pruning_from_json).map(Box::new),
             shortest: value.get("shortest").and_then(pair).and_then(|(days, at)| Some((u32::try_from(days).ok()?, at))),
             days: Days(value.get("days").and_then(Value::as_array).into_iter().flatten().filter_map(day).collect()),
+            summaries: Summaries::from_json(value.get("summaries"))?,
             seen_to: value.get("seen_to").and_then(Value::as_u64).unwrap_or(0),
         })
     }
@@ -586,6 +593,7 @@ mod tests {
             of: None,
             erasure: None,
             pruning: None,
+            summary: None,
             incarnation: None,
             ruled: None,
             key: None,

@@ -23,6 +23,7 @@ pub enum Point {
     EntryForm,
     Tree,
     OrganisationSequences,
+    OrganisationSummaries,
     Outcomes,
     PoliciesInUse,
     Erasures,
@@ -37,7 +38,7 @@ pub enum Point {
 
 impl Point {
     /// In the order in which reports list them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::ArchiveForm,
         Self::CheckpointSignature,
         Self::Cosignatures,
@@ -48,6 +49,7 @@ impl Point {
         Self::EntryForm,
         Self::Tree,
         Self::OrganisationSequences,
+        Self::OrganisationSummaries,
         Self::Outcomes,
         Self::PoliciesInUse,
         Self::Erasures,
@@ -61,7 +63,7 @@ impl Point {
     ];
 
     /// Those of a published log.
-    pub(crate) const OF_LOG: [Self; 14] = [
+    pub(crate) const OF_LOG: [Self; 15] = [
         Self::CheckpointSignature,
         Self::Cosignatures,
         Self::KeptCheckpoints,
@@ -70,6 +72,7 @@ impl Point {
         Self::EntryForm,
         Self::Tree,
         Self::OrganisationSequences,
+        Self::OrganisationSummaries,
         Self::Outcomes,
         Self::PoliciesInUse,
         Self::Erasures,
@@ -78,7 +81,7 @@ impl Point {
         Self::Clocks,
     ];
 
-    pub(crate) const OF_ARCHIVE: [Self; 16] = [
+    pub(crate) const OF_ARCHIVE: [Self; 17] = [
         Self::ArchiveForm,
         Self::CheckpointSignature,
         Self::Cosignatures,
@@ -87,6 +90,7 @@ impl Point {
         Self::EntryForm,
         Self::Tree,
         Self::OrganisationSequences,
+        Self::OrganisationSummaries,
         Self::Outcomes,
         Self::PoliciesInUse,
         Self::Erasures,
@@ -118,6 +122,7 @@ impl Point {
             Self::EntryForm => "entry-form",
             Self::Tree => "tree",
             Self::OrganisationSequences => "organisation-sequences",
+            Self::OrganisationSummaries => "organisation-summaries",
             Self::Outcomes => "outcomes",
             Self::PoliciesInUse => "policies-in-use",
             Self::Erasures => "erasures",
@@ -147,10 +152,11 @@ impl Points {
 
     /// What there is to check about an entry.
     pub fn see(&mut self, facts: &Facts) {
-        let Facts { organisation, erasure, pruning, ruled, kind, opens, .. } = facts;
+        let Facts { organisation, erasure, pruning, summary, ruled, kind, opens, .. } = facts;
         self.insert(Point::EntryForm);
         let has = [
             (organisation.is_some(), Point::OrganisationSequences),
+            (summary.is_some(), Point::OrganisationSummaries),
             (*opens || *kind == Kind::Outcome, Point::Outcomes),
             (matches!(ruled, Some(Ruled::Asked(_) | Ruled::Unnamed)), Point::PoliciesInUse),
             (erasure.is_some(), Point::Erasures),
@@ -205,6 +211,7 @@ impl Results {
         for (point, why) in [
             (Point::EntryForm, "there is no entry"),
             (Point::OrganisationSequences, "no entry is of an organisation"),
+            (Point::OrganisationSummaries, "no entry is a summary of an organisation's entries"),
             (Point::Outcomes, "no exchange was allowed"),
             (Point::PoliciesInUse, "no decision names policies"),
             (Point::Erasures, "nothing was erased"),

@@ -5,6 +5,7 @@ use crate::open_set::OpenSet;
 use crate::store::OrganisationState;
 use model::entry::{Ended, Entry, Kind, Place};
 use model::pruning::Pruning;
+use model::summary::Summary;
 use model::{OrganisationId, Value};
 use std::collections::{BTreeSet, HashMap};
 
@@ -68,6 +69,14 @@ impl Facts {
         self.see_start(index, entry, signed, findings);
         if let (Some(organisation), Some(place)) = (&entry.organisation, entry.place) {
             self.see_place(index, organisation, place, findings);
+        }
+        match Summary::read(entry) {
+            Some(Ok(summary)) => summary.fault().into_iter().for_each(|what| findings.add((index, index), what)),
+            Some(Err(member)) => {
+                let what = format!("a summary whose member `{member}` cannot be understood");
+                findings.add((index, index), what);
+            }
+            None => {}
         }
         // `audit_read` is the decision that lets somebody read the log.
         let decides = matches!(entry.kind, Kind::Decision | Kind::AuditRead);

@@ -169,6 +169,26 @@ impl<'a, 'p, 'f> Section<'a, 'p, 'f> {
         })
     }
 
+    /// A duration, or the text `off`, which is none.
+    pub fn duration_or_off(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<Duration>,
+        default: Option<Duration>,
+    ) -> Option<Duration> {
+        let Some(item) = self.ask(key) else { return default };
+        let text = item.get_ref().as_str();
+        if text == Some("off") {
+            return None;
+        }
+        let value = text.and_then(parse_duration).filter(|d| range.contains(d));
+        if value.is_none() {
+            let (low, high) = (format_duration(*range.start()), format_duration(*range.end()));
+            self.wrong(key, item, &format!("a duration from {low} to {high}, such as `\"12h\"`, or `\"off\"`"));
+        }
+        value.or(default)
+    }
+
     pub fn duration(&mut self, key: &'static str, range: RangeInclusive<Duration>, default: Duration) -> Duration {
         let Some(item) = self.ask(key) else { return default };
         let value = item.get_ref().as_str().and_then(parse_duration);

@@ -89,6 +89,7 @@ previous_key_files = ["keys/log-0.pub"]
 publish_linger = "1h"
 checkpoint_interval = "500ms"
 heartbeat = "5m"
+organisation_summary = "12h"
 queue_max = 100
 deadline = "1s"
 witnesses = "trust.policy"
@@ -202,6 +203,7 @@ follow_callers = false
             publish_linger: seconds(3600),
             checkpoint_interval: Duration::from_millis(500),
             heartbeat: seconds(300),
+            organisation_summary: Some(seconds(43_200)),
             queue_max: 100,
             deadline: seconds(1),
             witnesses: Some(at("trust.policy")),

@@ -17,6 +17,7 @@ impl Check<'_> {
         };
         self.whole();
         self.bounds(&asked);
+        self.tail(&asked);
         for (digest, index) in std::mem::take(&mut self.named) {
             let what = format!("names {} by digest, which is not in the archive", digest.to_hex());
             match asked.organisation {

@@ -19,6 +19,8 @@ pub(super) const FORMATS: [&str; 4] =
 pub(super) struct Asked {
     pub from: Timestamp,
     pub to: Timestamp,
+    /// When it was made, as it says.
+    pub made: Option<Timestamp>,
     pub organisation: Option<OrganisationId>,
     /// Which classes of values it shows, where it says so.
     pub disclose: Vec<CommitmentClass>,
@@ -71,7 +73,9 @@ impl Check<'_> {
                 Some(index.ok_or_else(|| lacks("pruning"))?)
             }
         };
-        let asked = Asked { from: time("from")?, to: time("to")?, organisation, disclose, erasures, pruning, in_use };
+        let made = text("made").and_then(Timestamp::parse_rfc3339);
+        let (from, to) = (time("from")?, time("to")?);
+        let asked = Asked { from, to, made, organisation, disclose, erasures, pruning, in_use };
         let mut findings = self.findings.of(Point::ArchiveForm);
         if asked.from >= asked.to {
             findings.add(0..0, "asks for a time that ends before it begins");

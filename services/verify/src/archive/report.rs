@@ -1,6 +1,7 @@
 //! What the check of an archive has come to, for people and for scripts.
 
 use super::complete::Complete;
+use super::tail::Tail;
 use crate::clocks::Cosigned;
 use crate::findings::printable;
 use crate::pruned::Pruned;
@@ -53,6 +54,8 @@ pub struct ArchiveReport {
     pub latest: Option<(Timestamp, u64)>,
     /// Whether anything of what was asked for may be missing.
     pub complete: Complete,
+    /// Of the organisation whose archive it is: its last summary here.
+    pub summary: Option<Tail>,
     /// Entries that the log does not have any longer, as an entry says that is shown.
     pub pruned: Option<Pruned>,
     /// What cannot be told from this archive.
@@ -91,6 +94,14 @@ impl ArchiveReport {
                 self.findings.push(Finding { check: Point::Clocks, what, entries: Some((index, index)) });
             }
         }
+        if let Some((tail, times)) = self.summary.filter(Tail::tells).zip(times.filter(|_| self.tree.is_some())) {
+            self.verdict.done(Point::OrganisationSummaries);
+            let organisation = self.organisation.as_deref().unwrap_or_default();
+            let is_told = self.findings.iter().any(|finding| {
+                finding.check == Point::OrganisationSummaries && finding.entries == Some((tail.entry, tail.entry))
+            });
+            self.findings.extend(tail.withheld(organisation, times.earliest()).filter(|_| !is_told));
+        }
         let Some(inside) = self.policy_inside.as_ref().filter(|_| !policy.witnesses.is_empty()) else { return };
         let named = |policy: &TrustPolicy| -> BTreeSet<String> {
             policy.witnesses.iter().map(|witness| witness.key.to_text()).collect()
@@ -123,6 +134,7 @@ impl ArchiveReport {
             "ok": self.is_ok(),
             "checks": self.verdict.to_json(&Point::OF_ARCHIVE, &self.findings),
             "complete": self.complete.to_json(),
+            "summary": self.summary.map(Tail::to_json),
             "in_use": self.in_use,
             "keys_inside": keys_inside.collect::<Vec<_>>(),
             "witnesses_inside": self.policy_inside.as_ref().map(witnesses),
@@ -173,6 +185,9 @@ impl fmt::Display for ArchiveReport {
                 writeln!(f, "  organisation   {organisation} alone, its {first}. to {last}. entry")?;
             }
             _ => writeln!(f, "  organisations  {}", self.organisations)?,
+        }
+        if let Some(tail) = self.summary {
+            writeln!(f, "  summed up      {}", tail.to_text())?;
         }
         if let Some((size, root)) = &self.tree {
             writeln!(f, "  tree           {size} entries, root {root}")?;

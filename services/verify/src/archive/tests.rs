@@ -17,20 +17,20 @@ mod pruning;
 pub(crate) mod values;
 
 /// The times of entries are 200 milliseconds apart.
-const START_MS: i64 = 1_795_375_200_000;
+pub(super) const START_MS: i64 = 1_795_375_200_000;
 
 /// An archive in the making, as whoever makes one could have it.
-struct Made {
-    entries: Vec<Vec<u8>>,
-    shown: BTreeSet<u64>,
-    manifest: Vec<(&'static str, Value)>,
-    checkpoint: String,
+pub(super) struct Made {
+    pub(super) entries: Vec<Vec<u8>>,
+    pub(super) shown: BTreeSet<u64>,
+    pub(super) manifest: Vec<(&'static str, Value)>,
+    pub(super) checkpoint: String,
     more: Vec<(String, Vec<u8>)>,
     /// Steps that are left out of the walk.
     without: BTreeSet<u64>,
 }
 
-fn at(ms: i64) -> Value {
+pub(super) fn at(ms: i64) -> Value {
     Value::text(Timestamp(START_MS + ms).to_rfc3339())
 }
 
@@ -48,7 +48,7 @@ impl Made {
     }
 
     /// Of these, what is of `organisation`.
-    fn of_organisation(entries: Vec<Vec<u8>>, organisation: &str) -> Self {
+    pub(super) fn of_organisation(entries: Vec<Vec<u8>>, organisation: &str) -> Self {
         let is_own = |index: &u64| {
             let entry = Entry::parse(&entries[usize::try_from(*index).unwrap()]).unwrap();
             entry.organisation.is_some_and(|o| o.as_str() == organisation)
@@ -99,7 +99,7 @@ impl Made {
         tar.into_inner().unwrap()
     }
 
-    fn check(&self) -> ArchiveReport {
+    pub(super) fn check(&self) -> ArchiveReport {
         check(self.tar().as_slice(), key(1).verifier(), |_| {}).unwrap()
     }
 
@@ -109,7 +109,7 @@ impl Made {
 }
 
 /// Codes of the checks that failed.
-fn failed(report: &ArchiveReport) -> Vec<&'static str> {
+pub(super) fn failed(report: &ArchiveReport) -> Vec<&'static str> {
     report.verdict.failed(&Point::OF_ARCHIVE, &report.findings)
 }
 

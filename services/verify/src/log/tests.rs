@@ -543,6 +543,20 @@ fn what_is_done_to_a_log_fails_the_check_that_it_is_about_and_no_other() {
             },
             &["organisation-sequences"],
         ),
+        (
+            "a summary of another number",
+            {
+                let mut entries = seal(&{
+                    let mut story = story(SIZE);
+                    story[22] = told(EntryKind::OrgSummary, "acme");
+                    story
+                });
+                let said = String::from_utf8(entries[22].clone()).unwrap();
+                entries[22] = said.replacen("\"org_last\":", "\"org_last\":1", 1).into_bytes();
+                verify(&signed(&entries))
+            },
+            &["organisation-summaries"],
+        ),
         ("a second outcome", with(14, outcome("bolt", 8)), &["outcomes"]),
         (
             "a country that is none",

@@ -1,0 +1,344 @@
+//! When each organisation's next summary is written ([`model::summary`]).
+//!
+//! The writer makes summaries between its batches, some at a time, so that those of thousands of organisations keep nobody
+//! waiting. One is renewed when half of its time is over, or up to three quarters of it: which organisation when, its name says,
+//! so that they spread out by themselves; what is left is for a broker that is stopped for a while. After a longer stop some
+//! promise may be broken already, so all are written before anything else is, and before a checkpoint is signed over their absence.
+//!
+//! What this does **not** do: it keeps no state of its own. Where a sequence stands the store's head says, and which summaries
+//! are still good is looked up in the log ([`Log::recall_summaries`]).
+
+use crate::append::Log;
+use crate::error::ReadError;
+use crate::query::{LIMIT_MAX, Query};
+use crate::writer::Urgent;
+use model::canonical::Members;
+use model::entry::{Common, Draft, DraftError, Entry, Kind};
+use model::summary::{INTERVAL_MS_MAX, Summary};
+use model::{Digest, OrganisationId, Timestamp};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Summaries that are written at a time: a batch with them costs no more than one with a few requests.
+const AT_ONCE: usize = 32;
+/// Time between two lots of them. So ten thousand organisations take half a minute.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Before the first batch of a start. Beyond it they come after it, as always.
+const AT_START_MAX: usize = 10_000;
+/// How often the writer looks whether one is due.
+const LOOK_MAX: Duration = Duration::from_secs(30);
+const LOOK_MIN: Duration = Duration::from_millis(10);
+/// An organisation's first summary comes after so much of the time between two, and after a minute where the organisation was there
+/// before: soon enough, and not with its first request.
+const FIRST: i64 = 24;
+const FIRST_MS_MAX: i64 = 60_000;
+/// Pages of summaries that a start looks through.
+const PAGES_MAX: usize = 64;
+
+/// Which organisations are to be summed up, and when.
+#[derive(Debug)]
+pub(crate) struct Summaries {
+    /// `None`: this log is written by a tool that neither promises nor ends anything. 0: none are written, and those that
+    /// promise another one are ended.
+    interval_ms: Option<i64>,
+    look: Duration,
+    look_at: Instant,
+    due: BTreeSet<(Timestamp, OrganisationId)>,
+    /// Those that were met, due or not.
+    known: HashSet<OrganisationId>,
+    /// Those that have entries of before this run, until it is looked up what their last summaries say.
+    waiting: Vec<OrganisationId>,
+}
+
+impl Summaries {
+    /// `before`: organisations that have entries.
+    pub(crate) fn new<'o>(interval_ms: Option<u64>, before: impl Iterator<Item = &'o OrganisationId>) -> Self {
+        let interval_ms = interval_ms.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX).min(INTERVAL_MS_MAX));
+        let part = Duration::from_millis(interval_ms.unwrap_or(0).unsigned_abs() / 100);
+        let known: HashSet<OrganisationId> = before.cloned().collect();
+        Self {
+            interval_ms,
+            look: if interval_ms == Some(0) { LOOK_MAX } else { part.clamp(LOOK_MIN, LOOK_MAX) },
+            look_at: Instant::now(),
+            due: BTreeSet::new(),
+            waiting: known.iter().cloned().collect(),
+            known,
+        }
+    }
+
+    /// When to look next; `None`: never.
+    pub(crate) fn look_at(&self) -> Option<Instant> {
+        self.interval_ms.map(|_| self.look_at)
+    }
+
+    /// Looks later: nothing can be written now.
+    pub(crate) fn put_off(&mut self) {
+        self.look_at = Instant::now() + self.look;
+    }
+
+    /// Some promise of theirs may be broken, because nothing was written since `newest`: those to write before anything else.
+    pub(crate) fn after_stop(&mut self, newest: Option<Timestamp>, now: Timestamp) -> Vec<(OrganisationId, Timestamp)> {
+        let (Some(interval), Some(newest)) = (self.interval_ms.filter(|ms| *ms > 0), newest) else { return Vec::new() };
+        if now.millis().saturating_sub(newest.millis()) < interval / 4 {
+            return Vec::new();
+        }
+        self.due = std::mem::take(&mut self.waiting).into_iter().map(|organisation| (now, organisation)).collect();
+        self.take(interval, now, AT_START_MAX)
+    }
+
+    /// What was found of the last summaries; organisations of which none was found have none that counts.
+    pub(crate) fn recalled(&mut self, found: &HashMap<OrganisationId, Summary>, now: Timestamp) {
+        let Some(interval) = self.interval_ms else { return };
+        for organisation in std::mem::take(&mut self.waiting) {
+            let due = match found.get(&organisation).map(|summary| (summary, summary.next)) {
+                // It says already that no other comes, or never said anything.
+                Some((_, None)) | None if interval == 0 => continue,
+                Some(_) if interval == 0 => now,
+                Some((summary, Some(next))) => {
+                    let usual = summary.time.plus_millis(later(interval, &organisation));
+                    usual.min(next.plus_millis(-interval / 4))
+                }
+                Some((_, None)) | None => now.plus_millis((interval / FIRST).min(FIRST_MS_MAX)),
+            };
+            self.due.insert((due, organisation));
+        }
+        self.look_at = Instant::now();
+    }
+
+    /// Some of those that are due, with the time that each promises the next for; `None`: no other.
+    pub(crate) fn due<'o>(
+        &mut self,
+        organisations: impl ExactSizeIterator<Item = &'o OrganisationId>,
+        now: Timestamp,
+    ) -> Vec<(OrganisationId, Option<Timestamp>)> {
+        self.look_at = Instant::now() + self.look;
+        let Some(interval) = self.interval_ms else { return Vec::new() };
+        if organisations.len() != self.known.len() {
+            for new in
+                organisations.filter(|organisation| !self.known.contains(*organisation)).cloned().collect::<Vec<_>>()
+            {
+                if interval > 0 {
+                    self.due.insert((now.plus_millis(interval / FIRST), new.clone()));
+                }
+                self.known.insert(new);
+            }
+        }
+        // Nothing is due later than that, unless the clock went back: what was promised by a clock that was ahead helps nobody.
+        while let Some((due, _)) = self.due.last()
+            && due.millis().saturating_sub(now.millis()) > interval
+            && let Some((_, organisation)) = self.due.pop_last()
+        {
+            self.due.insert((now, organisation));
+        }
+        let taken: Vec<_> = match interval {
+            0 => std::iter::from_fn(|| self.pop(now)).take(AT_ONCE).map(|organisation| (organisation, None)).collect(),
+            _ => self.take(interval, now, AT_ONCE).into_iter().map(|(id, next)| (id, Some(next))).collect(),
+        };
+        if self.due.first().is_some_and(|(due, _)| *due <= now) {
+            self.look_at = Instant::now() + PAUSE.min(self.look);
+        }
+        taken
+    }
+
+    fn take(&mut self, interval: i64, now: Timestamp, count: usize) -> Vec<(OrganisationId, Timestamp)> {
+        let taken: Vec<_> = std::iter::from_fn(|| self.pop(now)).take(count).collect();
+        self.due.extend(taken.iter().map(|organisation| {
+            let again = now.plus_millis(later(interval, organisation).max(1));
+            (again, organisation.clone())
+        }));
+        taken.into_iter().map(|organisation| (organisation, now.plus_millis(interval))).collect()
+    }
+
+    fn pop(&mut self, now: Timestamp) -> Option<OrganisationId> {
+        if self.due.first()?.0 > now {
+            return None;
+        }
+        self.due.pop_first().map(|(_, organisation)| organisation)
+    }
+}
+
+/// How long after its last summary an organisation's next one is written: a half to three quarters of `interval`.
+fn later(interval: i64, organisation: &OrganisationId) -> i64 {
+    let [a, b, ..] = Digest::of(organisation.as_str().as_bytes()).0;
+    interval / 2 + interval / 4 * i64::from(u16::from_be_bytes([a, b])) / 65_536
+}
+
+/// The entry: `next` says by when there is another one, unless there is none. Its place fills in the rest.
+pub(crate) fn draft(
+    organisation: &OrganisationId,
+    next: Option<Timestamp>,
+    common: &Common,
+) -> Result<Draft, DraftError> {
+    let mut members = Members::default();
+    if let Some(next) = next {
+        members.text("next", next.to_rfc3339());
+    }
+    Draft::new(Kind::OrgSummary, common, Some(organisation), members, Vec::new())
+}
+
+impl Log {
+    /// Looks up which summaries of before this run are still good, so that no others are written in their place; until then
+    /// none is, of organisations that have entries of before. To be called once, after `wait`, which an index has to be opened.
+    ///
+    /// Without an index the newest part of the log is looked through, and of whom no summary is found one is written.
+    pub async fn recall_summaries(&self, wait: Duration) {
+        let shared = &self.inner.shared;
+        let Some(interval) = shared.summary_ms else { return };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = self.ended() => return,
+        }
+        let found = self.last_summaries(interval).await.unwrap_or_else(|error| {
+            let error = crate::store::chain(&error);
+            tracing::warn!(error, "the last summaries of organisations cannot be looked up; new ones are written");
+            HashMap::new()
+        });
+        let _ = self.inner.urgent.send(Urgent::Recalled(found));
+    }
+
+    /// Each organisation's last summary, as far as it can matter now.
+    async fn last_summaries(&self, interval: u64) -> Result<HashMap<OrganisationId, Summary>, ReadError> {
+        let mut found = HashMap::new();
+        let interval = i64::try_from(interval).unwrap_or(i64::MAX);
+        // What is older has no promise that still holds. Whoever ends promises must know of those that were broken, too.
+        let from = (interval > 0).then(|| self.inner.shared.now().plus_millis(-interval.min(INTERVAL_MS_MAX)));
+        let mut query = Query { kind: Some(Kind::OrgSummary), from, limit: LIMIT_MAX, ..Query::default() };
+        for _ in 0..PAGES_MAX {
+            let page = self.query(&query).await?;
+            let whole = page.entries.len() >= LIMIT_MAX;
+            for one in page.entries {
+                let Ok(entry) = Entry::parse(one.entry.as_bytes()) else { continue };
+                if let (Some(Ok(summary)), Some(organisation)) = (Summary::read(&entry), entry.organisation) {
+                    found.entry(organisation).or_insert(summary);
+                }
+            }
+            match page.next.filter(|_| whole) {
+                Some(before) => query.before = Some(before),
+                None => break,
+            }
+        }
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY_MS: i64 = 86_400_000;
+    const NOW: Timestamp = Timestamp(1_795_375_200_000);
+
+    fn names(count: usize) -> Vec<OrganisationId> {
+        (0..count).map(|n| OrganisationId::new(&format!("o{n}")).unwrap()).collect()
+    }
+
+    fn daily(before: &[OrganisationId]) -> Summaries {
+        Summaries::new(Some(DAY_MS.unsigned_abs()), before.iter())
+    }
+
+    fn at(hours: i64) -> Timestamp {
+        NOW.plus_millis(hours * 3_600_000)
+    }
+
+    fn said(time: Timestamp, next: Option<Timestamp>) -> Summary {
+        Summary { last: 1, next, time, sequence: 2 }
+    }
+
+    #[test]
+    fn each_organisation_is_summed_up_before_its_last_summary_runs_out_and_never_all_at_once() {
+        let names = names(2_000);
+        let mut summaries = daily(&[]);
+        let mut promised: HashMap<OrganisationId, Timestamp> = HashMap::new();
+        let (mut written, mut most) = (0, 0);
+        // A minute a step, and where more are due, as the writer looks.
+        for minute in 0..3 * 1_440 {
+            let now = NOW.plus_millis(minute * 60_000);
+            let mut at_this = 0;
+            loop {
+                let due = summaries.due(names.iter(), now);
+                at_this += due.len();
+                assert!(due.len() <= AT_ONCE);
+                for (organisation, next) in &due {
+                    let before = promised.insert(organisation.clone(), next.unwrap());
+                    assert!(before.is_none_or(|before| now < before), "{organisation} came too late");
+                    assert_eq!(*next, Some(now.plus_millis(DAY_MS)));
+                }
+                if due.len() < AT_ONCE {
+                    break;
+                }
+            }
+            written += at_this;
+            // All are met in the first minute; from their second summary on they are apart.
+            if minute > 120 {
+                most = most.max(at_this);
+            }
+        }
+        assert_eq!(promised.len(), 2_000);
+        assert!((3 * 2_000..=6 * 2_000).contains(&written), "{written}");
+        assert!(most < 30, "{most} in one minute");
+    }
+
+    #[test]
+    fn nothing_is_written_of_organisations_of_before_until_it_is_known_what_they_were_told() {
+        let names = names(3);
+        let mut summaries = daily(&names);
+        assert_eq!(summaries.after_stop(Some(at(-1)), NOW), []);
+        assert_eq!(summaries.due(names.iter(), at(100)), [], "it is not known yet");
+        let good = said(at(-1), Some(at(23)));
+        let broken = said(at(-30), Some(at(-6)));
+        let found = HashMap::from([(names[0].clone(), good), (names[1].clone(), broken)]);
+        summaries.recalled(&found, NOW);
+        let of = |list: Vec<(OrganisationId, Option<Timestamp>)>| -> BTreeSet<String> {
+            list.into_iter().map(|(organisation, _)| organisation.to_string()).collect()
+        };
+        assert_eq!(of(summaries.due(names.iter(), NOW)), BTreeSet::from(["o1".into()]));
+        assert_eq!(of(summaries.due(names.iter(), NOW.plus_millis(60_000))), BTreeSet::from(["o2".into()]));
+        assert_eq!(of(summaries.due(names.iter(), at(10))), BTreeSet::new(), "the good one is good for longer");
+        assert!(of(summaries.due(names.iter(), at(18))).contains("o0"), "a quarter of its time before it runs out");
+        // Once is enough.
+        summaries.recalled(&HashMap::new(), at(18));
+        assert_eq!(of(summaries.due(names.iter(), at(19))), BTreeSet::new());
+        // Whoever came while nothing was known yet is one.
+        let mut summaries = daily(&names[..2]);
+        assert_eq!(summaries.due(names.iter(), NOW), []);
+        summaries.recalled(&HashMap::new(), NOW);
+        assert_eq!(summaries.due(names.iter(), at(2)).len(), 3);
+    }
+
+    #[test]
+    fn after_a_longer_stop_all_are_written_before_anything_else() {
+        let names = names(3);
+        let mut summaries = daily(&names);
+        let mut first = summaries.after_stop(Some(at(-48)), NOW);
+        first.sort();
+        assert_eq!(first, names.iter().map(|name| (name.clone(), at(24))).collect::<Vec<_>>());
+        assert_eq!(summaries.due(names.iter(), NOW), []);
+        assert_eq!(summaries.due(names.iter(), at(18)).len(), 3);
+        assert_eq!(daily(&[]).after_stop(Some(at(-48)), NOW), []);
+        assert_eq!(Summaries::new(None, names.iter()).after_stop(Some(at(-48)), NOW), []);
+    }
+
+    #[test]
+    fn summaries_that_were_turned_off_end_once() {
+        let names = names(3);
+        let mut summaries = Summaries::new(Some(0), names.iter());
+        assert_eq!(summaries.after_stop(Some(at(-48)), NOW), []);
+        let (promises, ended) = (said(at(-90), Some(at(-66))), said(at(-90), None));
+        summaries.recalled(&HashMap::from([(names[0].clone(), promises), (names[1].clone(), ended)]), NOW);
+        assert_eq!(summaries.due(names.iter(), NOW), [(names[0].clone(), None)]);
+        assert_eq!(summaries.due([&names[0], &OrganisationId::new("new").unwrap()].into_iter(), at(90)), []);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_leaves_nobody_without_a_summary() {
+        let names = names(2);
+        let mut summaries = daily(&[]);
+        let ahead = at(24 * 365);
+        summaries.due(names.iter(), ahead);
+        assert_eq!(summaries.due(names.iter(), ahead.plus_millis(DAY_MS)).len(), 2);
+        let back = summaries.due(names.iter(), NOW);
+        assert_eq!(back.len(), 2);
+        assert!(back.iter().all(|(_, next)| *next == Some(at(24))));
+    }
+}

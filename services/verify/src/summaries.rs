@@ -1,0 +1,275 @@
+//! Organisations' summaries ([`model::summary`]): that each says the true number, and comes by when the one before has promised it.
+//!
+//! A broker that is stopped writes none, and nothing is held against it: late is what was not there although the log shows that the
+//! broker ran. It ran as long as entries follow each other without a longer pause.
+//!
+//! What this does **not** do: whether there are newer entries than an archive shows, [`crate::archive`] asks.
+
+use crate::facts::Facts;
+use crate::findings::Findings;
+use crate::verdict::Point;
+use model::pruning::Pruning;
+use model::summary::{LATE_MS, Summary};
+use model::{OrganisationId, Timestamp};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+
+#[derive(Clone, Debug, Default)]
+pub struct Summaries {
+    /// Of each organisation that was promised another summary: by when, and by which entry.
+    promises: HashMap<OrganisationId, (Timestamp, u64)>,
+    /// No promise is for earlier.
+    earliest: Option<Timestamp>,
+    /// Since when the broker ran without a longer pause, as far as entries show, and the time of the last one.
+    since: Option<Timestamp>,
+    previous: Option<Timestamp>,
+}
+
+impl Summaries {
+    /// The next entry. `is_new_run`: it is the first of a start of the broker.
+    pub fn entry(
+        &mut self,
+        index: u64,
+        facts: &Facts,
+        is_new_run: bool,
+        (findings, warnings): (&mut Findings, &mut Findings),
+    ) {
+        let now = facts.time;
+        let between = self.previous.replace(now).map(|previous| now.millis().saturating_sub(previous.millis()));
+        if is_new_run || between.is_none_or(|ms| ms.saturating_abs() > LATE_MS) {
+            self.since = Some(now);
+        }
+        let is_late = |since: Option<Timestamp>| since.is_some_and(|since| now.millis() - since.millis() > LATE_MS);
+        if is_late(self.earliest) && is_late(self.since) {
+            self.overdue(index, now, &mut findings.of(Point::OrganisationSummaries));
+        }
+        if let Some(said) = facts.summary.as_deref() {
+            let organisation = facts.organisation.as_ref().map(|(organisation, _)| organisation);
+            self.said(index, said, organisation, (findings, warnings));
+        }
+    }
+
+    fn said(
+        &mut self,
+        index: u64,
+        said: &Result<Summary, &'static str>,
+        organisation: Option<&OrganisationId>,
+        (findings, warnings): (&mut Findings, &mut Findings),
+    ) {
+        let (at, mut findings) = (index..index + 1, findings.of(Point::OrganisationSummaries));
+        let (Ok(said), Some(organisation)) = (said, organisation) else {
+            let member = said.err().unwrap_or("org");
+            return findings.add(at, format!("a summary whose member `{member}` cannot be understood"));
+        };
+        if let Some(what) = said.fault() {
+            findings.add(at.clone(), what);
+        }
+        let before = self.promises.remove(organisation);
+        match said.next {
+            Some(next) => {
+                self.promises.insert(organisation.clone(), (next, index));
+                self.earliest = Some(self.earliest.map_or(next, |earliest| earliest.min(next)));
+            }
+            None if before.is_some() => {
+                let what = format!(
+                    "ends the summaries of `{organisation}`: nobody sees any longer whether it is shown its newest entries"
+                );
+                warnings.of(Point::OrganisationSummaries).add(at, what);
+            }
+            None => {}
+        }
+    }
+
+    /// Tells of each promise that was not kept, once.
+    fn overdue(&mut self, index: u64, now: Timestamp, findings: &mut Findings) {
+        let is_broken = |next: Timestamp| now.millis().saturating_sub(next.millis()) > LATE_MS;
+        let mut broken: Vec<_> = self.promises.extract_if(|_, (next, _)| is_broken(*next)).collect();
+        broken.sort_unstable_by(|a, b| a.1.1.cmp(&b.1.1));
+        for (organisation, (next, under)) in broken {
+            let what = format!(
+                "no summary of `{organisation}` has come since entry {under}, which promised the next by {}, although the broker ran",
+                next.to_rfc3339()
+            );
+            findings.add(index..index + 1, what);
+        }
+        self.earliest = self.promises.values().map(|(next, _)| *next).min();
+    }
+
+    /// Some entries are not known; any of them may be a summary.
+    pub fn forget(&mut self) {
+        (self.promises, self.earliest) = (HashMap::new(), None);
+    }
+
+    /// Entries before `said.minimum` were passed over. What was promised holds of organisations that have none among them which
+    /// were not seen.
+    pub fn pass_over(&mut self, said: &Pruning, stood_at: impl Fn(&OrganisationId) -> Option<u64>) {
+        self.promises.retain(|organisation, _| {
+            let place = said.organisations.get(organisation).map(|place| place.sequence);
+            place.is_none_or(|sequence| stood_at(organisation).is_some_and(|seen| seen >= sequence))
+        });
+        self.since = None;
+        self.previous = None;
+    }
+
+    /// For a check that goes on later.
+    pub fn to_json(&self) -> Value {
+        let promises = self.promises.iter().map(|(id, (next, index))| (id.to_string(), json!([next.millis(), index])));
+        json!({
+            "promises": promises.collect::<serde_json::Map<_, _>>(),
+            "since": self.since.map(Timestamp::millis),
+            "previous": self.previous.map(Timestamp::millis),
+        })
+    }
+
+    /// The inverse; what an earlier version has kept says nothing of summaries.
+    pub fn from_json(value: Option<&Value>) -> Option<Self> {
+        let Some(value) = value else { return Some(Self::default()) };
+        let promise = |(id, promise): (&String, &Value)| {
+            let next = Timestamp(promise.get(0)?.as_i64()?);
+            Some((OrganisationId::new(id).ok()?, (next, promise.get(1)?.as_u64()?)))
+        };
+        let promises: HashMap<_, _> = value.get("promises")?.as_object()?.iter().map(promise).collect::<Option<_>>()?;
+        let time = |name: &str| value.get(name).and_then(Value::as_i64).map(Timestamp);
+        let earliest = promises.values().map(|(next, _)| *next).min();
+        Some(Self { promises, earliest, since: time("since"), previous: time("previous") })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::entry::{Common, Draft, Kind, Place};
+
+    const START: i64 = 1_795_375_200_000;
+    const HOUR: i64 = 60;
+
+    fn at(minute: i64) -> Timestamp {
+        Timestamp(START + minute * 60_000)
+    }
+
+    #[derive(Clone, Copy)]
+    enum Told {
+        /// At this minute.
+        Heartbeat(i64),
+        /// The same, and the first of a run.
+        Started(i64),
+        /// Of this organisation, and the minute that the next is promised by.
+        Summary(&'static str, i64, Option<i64>),
+        Hole,
+    }
+    use Told::{Heartbeat, Hole, Started, Summary as Says};
+
+    fn facts(kind: Kind, minute: i64, of: Option<&str>, next: Option<i64>) -> Facts {
+        let common = Common { nonce: [7; 16], time: at(minute), boot: "b".into() };
+        let of = of.map(|of| OrganisationId::new(of).unwrap());
+        let next: Vec<_> = next.map(|next| ("next", model::Value::text(at(next).to_rfc3339()))).into_iter().collect();
+        let draft = Draft::new(kind, &common, of.as_ref(), next, vec![]).unwrap();
+        Facts::of_entry(&draft.seal(of.map(|_| Place { sequence: 9, previous: Some(0) }))).unwrap()
+    }
+
+    /// Findings and warnings, and what is known then, also through what a monitor keeps.
+    fn told(story: &[Told]) -> (Vec<String>, Vec<String>) {
+        let (mut summaries, mut findings, mut warnings) =
+            (Summaries::default(), Findings::default(), Findings::default());
+        for (index, told) in (0..).zip(story) {
+            let (facts, is_new) = match *told {
+                Heartbeat(minute) => (facts(Kind::Heartbeat, minute, None, None), false),
+                Started(minute) => (facts(Kind::System, minute, None, None), true),
+                Says(of, minute, next) => (facts(Kind::OrgSummary, minute, Some(of), next), false),
+                Hole => {
+                    summaries.forget();
+                    continue;
+                }
+            };
+            summaries.entry(index, &facts, is_new, (&mut findings, &mut warnings));
+            summaries = Summaries::from_json(Some(&summaries.to_json())).unwrap();
+        }
+        let texts = |findings: Findings| {
+            let (list, _) = findings.finish();
+            assert!(list.iter().all(|finding| finding.check == Point::OrganisationSummaries));
+            list.iter().map(ToString::to_string).collect()
+        };
+        (texts(findings), texts(warnings))
+    }
+
+    /// A broker that ran all the time, from one minute to another.
+    fn ran(from: i64, to: i64) -> Vec<Told> {
+        (from..to).map(Heartbeat).collect()
+    }
+
+    fn of(parts: &[&[Told]]) -> Vec<Told> {
+        parts.concat()
+    }
+
+    const NOTHING: (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+
+    #[test]
+    fn a_summary_that_does_not_come_while_the_broker_runs_is_found_once() {
+        let promised = [Started(0), Says("acme", 0, Some(HOUR)), Says("bolt", 1, Some(2 * HOUR))];
+        let kept = [Says("acme", 50, Some(3 * HOUR))];
+        assert_eq!(told(&of(&[&promised, &ran(1, 50), &kept, &ran(51, 125)])), NOTHING);
+        let (findings, warnings) = told(&of(&[&promised, &ran(1, 150)]));
+        let late = |entry: u64, of: &str, under: u64, by: &str| {
+            format!(
+                "entry {entry}: no summary of `{of}` has come since entry {under}, which promised the next by \
+                 2026-11-22T{by}:00.000Z, although the broker ran"
+            )
+        };
+        assert_eq!(findings, [late(73, "acme", 1, "20:20"), late(133, "bolt", 2, "21:20")]);
+        assert_eq!(warnings, Vec::<String>::new());
+        // One that comes late is late.
+        let (findings, _) = told(&of(&[&promised, &ran(1, 70), &[Says("acme", 71, Some(3 * HOUR))], &ran(72, 80)]));
+        assert_eq!(findings, [late(72, "acme", 1, "20:20")]);
+    }
+
+    #[test]
+    fn what_a_stopped_or_sleeping_broker_does_not_write_is_held_against_nobody() {
+        let promised = of(&[&[Started(0), Says("acme", 0, Some(HOUR))], &ran(1, 20)]);
+        let again = [Says("acme", 2_885, Some(2_885 + HOUR))];
+        // Started again two days later, and a machine that slept for so long.
+        for wakes in [Started(2_880), Heartbeat(2_880)] {
+            assert_eq!(told(&of(&[&promised, &[wakes], &again, &ran(2_886, 2_930)])), NOTHING);
+            let (findings, _) = told(&of(&[&promised, &[wakes], &ran(2_881, 2_930)]));
+            assert_eq!(findings.len(), 1, "but once it runs it has ten minutes: {findings:?}");
+            assert!(findings[0].starts_with("entry 32:"), "{findings:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_may_be_a_summary() {
+        let promised = [Started(0), Says("acme", 0, Some(HOUR))];
+        assert_eq!(told(&of(&[&promised, &ran(1, 40), &[Hole], &ran(41, 150)])), NOTHING);
+        let (findings, _) = told(&of(&[&promised, &[Hole], &promised, &ran(1, 150)]));
+        assert_eq!(findings.len(), 1);
+    }
+
+    #[test]
+    fn whoever_ends_the_summaries_of_an_organisation_is_told_of() {
+        let (findings, warnings) =
+            told(&of(&[&[Started(0), Says("acme", 0, Some(HOUR)), Says("acme", 1, None)], &ran(2, 150)]));
+        assert_eq!(findings, Vec::<String>::new());
+        let what =
+            "entry 2: ends the summaries of `acme`: nobody sees any longer whether it is shown its newest entries";
+        assert_eq!(warnings, [what]);
+    }
+
+    #[test]
+    fn a_summary_that_says_another_number_or_cannot_be_understood_is_found() {
+        let (mut summaries, mut findings) = (Summaries::default(), Findings::default());
+        let good = facts(Kind::OrgSummary, 0, Some("acme"), Some(HOUR));
+        let said = **good.summary.as_ref().unwrap();
+        let wrong = Summary { last: 7, ..said.unwrap() };
+        for (index, summary) in (0..).zip([said, Ok(wrong), Err("next")]) {
+            let facts = Facts { summary: Some(Box::new(summary)), ..good.clone() };
+            summaries.entry(index, &facts, false, (&mut findings, &mut Findings::default()));
+        }
+        let list: Vec<String> = findings.finish().0.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            list,
+            [
+                "entry 1: a summary that says that the entry before it is number 7, and it is 8",
+                "entry 2: a summary whose member `next` cannot be understood",
+            ]
+        );
+    }
+}
