@@ -154,7 +154,7 @@ fn metadata(record: &Record) -> Value {
 
 /// Everything of an entry that has no place in the schema stands here; with index, leaf hash and origin it is proven.
 fn unmapped(record: &Record) -> Value {
-    const MEMBERS: [&str; 22] = [
+    const MEMBERS: [&str; 24] = [
         "agreement",
         "purpose",
         "product",
