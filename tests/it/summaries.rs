@@ -124,7 +124,7 @@ impl Stand {
             now: self.clock.now(),
         };
         let mut file = Vec::new();
-        audit::archive::export(self.at("log"), &self.at("published"), &wanted, &mut file, |_, _| {}).await.unwrap();
+        audit::archive::export(&self.at("log"), &self.at("published"), &wanted, &mut file, |_, _| {}).await.unwrap();
         std::fs::write(self.at(name), file).unwrap();
         self.at(name)
     }
@@ -301,7 +301,7 @@ async fn a_broker_that_was_stopped_for_two_days_is_accused_of_nothing() {
     assert_eq!(report["warnings"], Value::Array(vec![]), "{report}");
     let looked = stand.look(&mut Seen::nothing());
     assert_eq!((looked.is_ok(), looked.kinds.get("org_summary")), (true, Some(&6)), "{looked:?}");
-    let found = audit::fsck::check(stand.at("log"), Some(&stand.at("published")), |_, _| {}).await.unwrap();
+    let found = audit::fsck::check(&stand.at("log"), Some(stand.at("published").as_path()), |_, _| {}).await.unwrap();
     assert_eq!(found.findings, []);
 }
 
