@@ -116,6 +116,7 @@ impl Plant {
 async fn what_waited_for_room_does_not_stand_behind_a_checkpoint_that_was_cosigned_meanwhile() {
     let plant = Plant::new();
     let (log, publisher) = plant.open().await;
+    publisher.publish_now().await.unwrap();
     let decision = log.append(allow(&log, "acme", "r1")).await.unwrap();
     let full = [(Step::BeforeStage, Fault::Full), (Step::BeforeCheckpoint, Fault::Full)];
     plant.set(&full);
@@ -147,6 +148,7 @@ async fn what_waited_for_room_does_not_stand_behind_a_checkpoint_that_was_cosign
 async fn a_checkpoint_that_could_not_be_kept_for_minutes_dates_nothing_back() {
     let plant = Plant::new();
     let (log, publisher) = plant.open().await;
+    publisher.publish_now().await.unwrap();
     log.append(deny(&log, "acme", "r0")).await.unwrap();
     plant.set(&[(Step::BeforeCheckpoint, Fault::Full)]);
     for n in 0..5 {

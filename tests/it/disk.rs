@@ -57,7 +57,8 @@ async fn full(outcome_before_complete: bool, body: &'static str) {
     for caller in callers {
         let (statuses, answers) = caller.await.unwrap();
         whole.extend(answers);
-        assert!(statuses.iter().all(|s| matches!(s, 200 | 503)), "{statuses:?}");
+        // A broker that ends lets go of what it is just asking a source.
+        assert!(statuses.iter().all(|s| matches!(s, 200 | 502 | 503)), "{statuses:?}");
     }
     let asked: BTreeSet<String> = source
         .heads()

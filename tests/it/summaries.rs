@@ -273,7 +273,9 @@ async fn an_operator_who_keeps_back_an_organisations_newest_entries_is_found_out
         let alone = ["archive", doctored.to_str().unwrap(), "--key", &key, "--json", "--complete"];
         let alone = run("millgate-verify", &alone);
         assert_eq!((alone.status.code(), result(&json(&alone), "complete")), (Some(1), &"failed".into()));
-        assert_eq!(result(&json(&alone), "organisation-summaries"), "not-done");
+        // Unless the archive shows itself that the log went on: by the start of the broker behind that stop.
+        let told = if last == summaries[1] { "not-done" } else { "failed" };
+        assert_eq!(result(&json(&alone), "organisation-summaries"), told);
     }
     // Whoever keeps back what came since the last summary is found when the next is due, and not before.
     kept_back(&archive, summaries[2], &doctored);
