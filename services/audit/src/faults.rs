@@ -40,6 +40,8 @@ pub enum Fault {
     Busy,
     /// An input/output error: what is on the disk is unknown.
     Failed,
+    /// None; but it takes so many milliseconds more, in which everybody else goes on.
+    Slow(u64),
 }
 
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -71,10 +73,14 @@ impl<S: Store> FailingStore<S> {
         Self { inner, plan: Box::new(|_| None), meddle: Some(Box::new(meddle)) }
     }
 
-    fn ask(&mut self, step: Step) -> Result<(), StoreError> {
+    async fn ask(&mut self, step: Step) -> Result<(), StoreError> {
         let cause: Cause = Box::new(Injected(step));
         match (self.plan)(step) {
             None => Ok(()),
+            Some(Fault::Slow(ms)) => {
+                tokio::time::sleep(std::time::Duration::from_millis(ms)).await;
+                Ok(())
+            }
             Some(Fault::Full) => Err(StoreError::Full(cause)),
             Some(Fault::Busy) => Err(StoreError::Busy(cause)),
             Some(Fault::Failed) => Err(StoreError::Failed(cause)),
@@ -90,7 +96,7 @@ impl<S: fmt::Debug> fmt::Debug for FailingStore<S> {
 
 impl<S: Store> Store for FailingStore<S> {
     async fn head(&mut self) -> Result<Head, StoreError> {
-        self.ask(Step::Head)?;
+        self.ask(Step::Head).await?;
         self.inner.head().await
     }
 
@@ -99,34 +105,34 @@ impl<S: Store> Store for FailingStore<S> {
     }
 
     async fn stage(&mut self, mut batch: Batch) -> Result<bool, StoreError> {
-        self.ask(Step::BeforeStage)?;
+        self.ask(Step::BeforeStage).await?;
         if let Some(meddle) = &mut self.meddle {
             meddle(&mut self.inner, &mut batch).await?;
         }
         let moved = self.inner.stage(batch).await?;
-        self.ask(Step::AfterStage)?;
+        self.ask(Step::AfterStage).await?;
         Ok(moved)
     }
 
     async fn commit(&mut self) -> Result<(), StoreError> {
-        self.ask(Step::BeforeCommit)?;
+        self.ask(Step::BeforeCommit).await?;
         self.inner.commit().await?;
-        self.ask(Step::AfterCommit)
+        self.ask(Step::AfterCommit).await
     }
 
     async fn roll_back(&mut self) -> Result<(), StoreError> {
-        self.ask(Step::RollBack)?;
+        self.ask(Step::RollBack).await?;
         self.inner.roll_back().await
     }
 
     async fn put_checkpoint(&mut self, row: CheckpointRow) -> Result<(), StoreError> {
-        self.ask(Step::BeforeCheckpoint)?;
+        self.ask(Step::BeforeCheckpoint).await?;
         self.inner.put_checkpoint(row).await?;
-        self.ask(Step::AfterCheckpoint)
+        self.ask(Step::AfterCheckpoint).await
     }
 
     async fn maintain(&mut self) -> Result<(), StoreError> {
-        self.ask(Step::Maintain)?;
+        self.ask(Step::Maintain).await?;
         self.inner.maintain().await
     }
 

@@ -84,7 +84,7 @@ impl Summaries {
     fn overdue(&mut self, index: u64, now: Timestamp, findings: &mut Findings) {
         let is_broken = |next: Timestamp| now.millis().saturating_sub(next.millis()) > LATE_MS;
         let mut broken: Vec<_> = self.promises.extract_if(|_, (next, _)| is_broken(*next)).collect();
-        broken.sort_unstable_by(|a, b| a.1.1.cmp(&b.1.1));
+        broken.sort_unstable_by_key(|(_, (_, at))| *at);
         for (organisation, (next, under)) in broken {
             let what = format!(
                 "no summary of `{organisation}` has come since entry {under}, which promised the next by {}, although the broker ran",

@@ -9,7 +9,6 @@ use crate::{AppendError, Appended, Log, LogOptions};
 use model::entry::Kind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 #[cfg(test)]
 use {
     crate::faults::FailingStore,
@@ -265,10 +264,9 @@ pub async fn whoever_is_erased_is_not_written_again_while_the_erasure_may_yet_be
     let plan = {
         let (slow, full) = (slow.clone(), full.clone());
         move |at| {
-            if at == Step::BeforeCommit && slow.swap(false, Ordering::Relaxed) {
-                std::thread::sleep(Duration::from_millis(1_500));
-            }
-            (at == Step::BeforeStage && full.swap(false, Ordering::Relaxed)).then_some(Fault::Full)
+            let is = |wanted, flag: &AtomicBool| at == wanted && flag.swap(false, Ordering::Relaxed);
+            let slow = is(Step::BeforeCommit, &slow).then_some(Fault::Slow(1_500));
+            slow.or_else(|| is(Step::BeforeStage, &full).then_some(Fault::Full))
         }
     };
     let options = LogOptions { deadline_ms: 1_000, ..options(home.path()) };
