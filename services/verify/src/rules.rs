@@ -17,6 +17,8 @@ use std::ops::Range;
 const BACKWARDS_MS_MAX: i64 = 60_000;
 /// Beyond this many holes, neighbouring ones are taken as one.
 const HOLES_MAX: usize = 65_536;
+/// Of so many sequences is followed where they stand; no plant has as many suppliers, and a hostile log can have one for each entry.
+pub const ORGANISATIONS_MAX: usize = 100_000;
 
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
@@ -411,8 +413,13 @@ impl Rules {
 
     fn place(&mut self, index: u64, organisation: &OrganisationId, place: Place, findings: &mut Findings) {
         let now = Latest { sequence: place.sequence, index };
+        let is_full = self.organisations.len() >= ORGANISATIONS_MAX;
         let latest = match self.organisations.get_mut(organisation) {
             Some(latest) => Some(std::mem::replace(latest, now)),
+            None if is_full => {
+                let what = format!("of another organisation behind {ORGANISATIONS_MAX}: its sequence is not followed");
+                return findings.add(index..index + 1, what);
+            }
             None => self.organisations.insert(organisation.clone(), now),
         };
         let previous = latest.map_or(0, |latest| latest.sequence);
@@ -683,6 +690,27 @@ mod tests {
             findings([of_acme(1, None), of_acme(2, 0), of_acme(3, 0)]),
             ["entry 2: names another previous entry of organisation `acme`"]
         );
+    }
+
+    #[test]
+    fn a_hostile_log_of_organisations_without_end_is_not_kept_in_memory() {
+        let (mut rules, mut findings) = (Rules::default(), Findings::default());
+        let first = Place { sequence: 1, previous: None };
+        for index in 0..ORGANISATIONS_MAX as u64 + 2 {
+            let organisation = OrganisationId::new(&format!("o{index}")).unwrap();
+            rules.place(index, &organisation, first, &mut findings.of(Point::OrganisationSequences));
+        }
+        assert_eq!(rules.organisations(), ORGANISATIONS_MAX as u64);
+        let again = Place { sequence: 2, previous: Some(7) };
+        rules.place(
+            200_000,
+            &OrganisationId::new("o7").unwrap(),
+            again,
+            &mut findings.of(Point::OrganisationSequences),
+        );
+        let found: Vec<_> = findings.finish().0.iter().map(ToString::to_string).collect();
+        let what = "of another organisation behind 100000: its sequence is not followed";
+        assert_eq!(found, [format!("entries 100000 to 100001: {what}")]);
     }
 
     #[test]

@@ -7,19 +7,20 @@
 
 use crate::facts::Facts;
 use crate::findings::Findings;
+use crate::rules::ORGANISATIONS_MAX;
 use crate::verdict::Point;
 use model::pruning::Pruning;
 use model::summary::{LATE_MS, Summary};
 use model::{OrganisationId, Timestamp};
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 #[derive(Clone, Debug, Default)]
 pub struct Summaries {
     /// Of each organisation that was promised another summary: by when, and by which entry.
     promises: HashMap<OrganisationId, (Timestamp, u64)>,
-    /// No promise is for earlier.
-    earliest: Option<Timestamp>,
+    /// The same by their times: a log can have many organisations.
+    due: BTreeSet<(Timestamp, OrganisationId)>,
     /// Since when the broker ran without a longer pause, as far as entries show, and the time of the last one.
     since: Option<Timestamp>,
     previous: Option<Timestamp>,
@@ -39,8 +40,7 @@ impl Summaries {
         if is_new_run || between.is_none_or(|ms| ms.saturating_abs() > LATE_MS) {
             self.since = Some(now);
         }
-        let is_late = |since: Option<Timestamp>| since.is_some_and(|since| now.millis() - since.millis() > LATE_MS);
-        if is_late(self.earliest) && is_late(self.since) {
+        if self.since.is_some_and(|since| is_late(since, now)) {
             self.overdue(index, now, &mut findings.of(Point::OrganisationSummaries));
         }
         if let Some(said) = facts.summary.as_deref() {
@@ -65,10 +65,19 @@ impl Summaries {
             findings.add(at.clone(), what);
         }
         let before = self.promises.remove(organisation);
+        if let Some((next, _)) = before {
+            self.due.remove(&(next, organisation.clone()));
+        }
         match said.next {
+            Some(_) if self.promises.len() >= ORGANISATIONS_MAX => {
+                findings.add(
+                    at,
+                    format!("promises a summary to more than {ORGANISATIONS_MAX} organisations: not followed"),
+                );
+            }
             Some(next) => {
                 self.promises.insert(organisation.clone(), (next, index));
-                self.earliest = Some(self.earliest.map_or(next, |earliest| earliest.min(next)));
+                self.due.insert((next, organisation.clone()));
             }
             None if before.is_some() => {
                 let what = format!(
@@ -82,8 +91,12 @@ impl Summaries {
 
     /// Tells of each promise that was not kept, once.
     fn overdue(&mut self, index: u64, now: Timestamp, findings: &mut Findings) {
-        let is_broken = |next: Timestamp| now.millis().saturating_sub(next.millis()) > LATE_MS;
-        let mut broken: Vec<_> = self.promises.extract_if(|_, (next, _)| is_broken(*next)).collect();
+        let mut broken = Vec::new();
+        while self.due.first().is_some_and(|(next, _)| is_late(*next, now))
+            && let Some((_, organisation)) = self.due.pop_first()
+        {
+            broken.extend(self.promises.remove_entry(&organisation));
+        }
         broken.sort_unstable_by_key(|(_, (_, at))| *at);
         for (organisation, (next, under)) in broken {
             let what = format!(
@@ -92,12 +105,11 @@ impl Summaries {
             );
             findings.add(index..index + 1, what);
         }
-        self.earliest = self.promises.values().map(|(next, _)| *next).min();
     }
 
     /// Some entries are not known; any of them may be a summary.
     pub fn forget(&mut self) {
-        (self.promises, self.earliest) = (HashMap::new(), None);
+        (self.promises, self.due) = (HashMap::new(), BTreeSet::new());
     }
 
     /// Entries before `said.minimum` were passed over. What was promised holds of organisations that have none among them which
@@ -107,6 +119,7 @@ impl Summaries {
             let place = said.organisations.get(organisation).map(|place| place.sequence);
             place.is_none_or(|sequence| stood_at(organisation).is_some_and(|seen| seen >= sequence))
         });
+        self.due = by_time(&self.promises);
         self.since = None;
         self.previous = None;
     }
@@ -130,9 +143,16 @@ impl Summaries {
         };
         let promises: HashMap<_, _> = value.get("promises")?.as_object()?.iter().map(promise).collect::<Option<_>>()?;
         let time = |name: &str| value.get(name).and_then(Value::as_i64).map(Timestamp);
-        let earliest = promises.values().map(|(next, _)| *next).min();
-        Some(Self { promises, earliest, since: time("since"), previous: time("previous") })
+        Some(Self { due: by_time(&promises), promises, since: time("since"), previous: time("previous") })
     }
+}
+
+fn is_late(next: Timestamp, now: Timestamp) -> bool {
+    now.millis().saturating_sub(next.millis()) > LATE_MS
+}
+
+fn by_time(promises: &HashMap<OrganisationId, (Timestamp, u64)>) -> BTreeSet<(Timestamp, OrganisationId)> {
+    promises.iter().map(|(organisation, (next, _))| (*next, organisation.clone())).collect()
 }
 
 #[cfg(test)]
