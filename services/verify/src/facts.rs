@@ -56,7 +56,7 @@ impl Ruled {
             Kind::System => is("opened").then_some(Self::Nothing),
             Kind::Policy if is("activated") => digest(entry.members.get("digest")?).map(Self::Activated),
             Kind::Decision | Kind::AuditRead => {
-                let asked = || digest(digests?.object()?.get("policies")?);
+                let asked = || digest(digests?.get("policies")?);
                 // What is refused may be refused before any policy is asked; nothing is allowed without one.
                 asked().map(Self::Asked).or_else(|| allows.then_some(Self::Unnamed))
             }

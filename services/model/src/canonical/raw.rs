@@ -95,6 +95,21 @@ impl<'a> Raw<'a> {
         Some(RawObject { whole: self, members, is_plain })
     }
 
+    /// One member of an object; `None` for what is none, too.
+    pub fn get(self, key: &str) -> Option<Raw<'a>> {
+        if !self.text.starts_with('{') {
+            return None;
+        }
+        let (mut found, text) = (None, self.text.as_bytes());
+        let mut look = |member: Member| {
+            if text.get(member.key) == Some(key.as_bytes()) {
+                found = Some(member.value);
+            }
+        };
+        Reader::again(self).object(0, &mut look).ok()?;
+        found.map(|value| self.part(value))
+    }
+
     /// `None` for what is no array.
     pub fn items(self) -> Option<Vec<Raw<'a>>> {
         if !self.text.starts_with('[') {
@@ -396,10 +411,24 @@ impl<'a> Reader<'a> {
     }
 
     /// Only the escapes that are written. Whether there are none.
+    #[inline]
     fn string(&mut self) -> Result<bool, Problem> {
         if !self.take(b'"') {
             return Err("expected a string");
         }
+        // Most end in the block in which they begin.
+        let ahead = self.specials >> (self.at % BLOCK);
+        let end = self.at + ahead.trailing_zeros() as usize;
+        if self.at / BLOCK == self.block && ahead != 0 && self.bytes().get(end) == Some(&b'"') {
+            self.at = end + 1;
+            return Ok(true);
+        }
+        self.string_behind()
+    }
+
+    /// Behind its quote.
+    #[inline(never)]
+    fn string_behind(&mut self) -> Result<bool, Problem> {
         let mut is_plain = true;
         loop {
             self.at = self.special().ok_or("string without end")?;
@@ -511,6 +540,7 @@ mod tests {
             for (name, text) in members.iter().filter(|(name, _)| !name.contains(['"', '\\', '\n', '\u{1}'])) {
                 let read = raw.text(name);
                 prop_assert_eq!(read.as_deref(), Some(text.as_str()));
+                prop_assert_eq!(raw.whole().get(name), raw.get(name));
             }
             for wanted in [["", "a", "b"], [" ", "Z", "\\"], ["!", "^", "~"]] {
                 let [first, second, third] = wanted.map(|name| raw.get(name));
