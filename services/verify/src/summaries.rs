@@ -9,6 +9,7 @@ use crate::facts::Facts;
 use crate::findings::Findings;
 use crate::rules::ORGANISATIONS_MAX;
 use crate::verdict::Point;
+use model::entry::Kind;
 use model::pruning::Pruning;
 use model::summary::{LATE_MS, Summary};
 use model::{OrganisationId, Timestamp};
@@ -35,6 +36,13 @@ impl Summaries {
         is_new_run: bool,
         (findings, warnings): (&mut Findings, &mut Findings),
     ) {
+        // An outcome says when an exchange ended, and may have waited for hours until the log had room.
+        if facts.kind == Kind::Outcome {
+            if is_new_run {
+                (self.since, self.previous) = (None, None);
+            }
+            return;
+        }
         let now = facts.time;
         let between = self.previous.replace(now).map(|previous| now.millis().saturating_sub(previous.millis()));
         if is_new_run || between.is_none_or(|ms| ms.saturating_abs() > LATE_MS) {
@@ -175,9 +183,11 @@ mod tests {
         Started(i64),
         /// Of this organisation, and the minute that the next is promised by.
         Summary(&'static str, i64, Option<i64>),
+        /// Of an exchange that ended at this minute.
+        Ended(i64),
         Hole,
     }
-    use Told::{Heartbeat, Hole, Started, Summary as Says};
+    use Told::{Ended, Heartbeat, Hole, Started, Summary as Says};
 
     fn facts(kind: Kind, minute: i64, of: Option<&str>, next: Option<i64>) -> Facts {
         let common = Common { nonce: [7; 16], time: at(minute), boot: "b".into() };
@@ -196,6 +206,7 @@ mod tests {
                 Heartbeat(minute) => (facts(Kind::Heartbeat, minute, None, None), false),
                 Started(minute) => (facts(Kind::System, minute, None, None), true),
                 Says(of, minute, next) => (facts(Kind::OrgSummary, minute, Some(of), next), false),
+                Ended(minute) => (facts(Kind::Outcome, minute, None, None), false),
                 Hole => {
                     summaries.forget();
                     continue;
@@ -240,6 +251,17 @@ mod tests {
         // One that comes late is late.
         let (findings, _) = told(&of(&[&promised, &ran(1, 70), &[Says("acme", 71, Some(3 * HOUR))], &ran(72, 80)]));
         assert_eq!(findings, [late(72, "acme", 1, "20:20")]);
+    }
+
+    #[test]
+    fn a_broker_whose_disk_was_full_for_hours_is_accused_of_nothing_by_what_ended_meanwhile() {
+        let promised = of(&[&[Started(0), Says("acme", 0, Some(HOUR))], &ran(1, 50)]);
+        // Written when there was room again, with the times at which they were made.
+        let waited: Vec<Told> = (50..200).map(Ended).collect();
+        let again = [Says("acme", 200, Some(200 + HOUR))];
+        assert_eq!(told(&of(&[&promised, &waited, &again, &ran(201, 250)])), NOTHING);
+        let (findings, _) = told(&of(&[&promised, &waited, &ran(200, 250)]));
+        assert_eq!(findings.len(), 1, "but then it comes: {findings:?}");
     }
 
     #[test]
