@@ -52,6 +52,10 @@ pub const INTERVAL_MS: u64 = 1_000;
 pub const LINGER_MS: i64 = 600_000;
 /// Witnesses are asked of a tree that was whole no longer ago than this: little of the minute that verifiers let a checkpoint wait.
 const WHOLE_MS: i64 = 10_000;
+/// How often in one round such a tree is looked for where reading takes longer than that.
+const PASSES_MAX: u32 = 3;
+/// The same failure is told once in this time; each is counted.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// `checkpoints/00000000000000/00000000000000001234`: at most a million files in a directory, in order.
 pub fn checkpoint_path(size: u64) -> String {
@@ -234,6 +238,12 @@ pub enum PublishError {
          would be later than entries behind it. Make room; nothing is lost meanwhile"
     )]
     Waiting(u64),
+    /// A witness that signed now would make what came meanwhile look dated back.
+    #[error(
+        "reading the new entries from the store and writing them to the published files took {0} s, {PASSES_MAX} times in a row, and witnesses are \
+         asked only of what is not that old: the store or the disk of `audit.publish_directory` is too slow for what is logged"
+    )]
+    Slow(i64),
     #[error("the checkpoint could not be kept")]
     NotKept(#[from] AppendError),
     #[error("the checkpoint could not be signed: {0}")]
@@ -277,7 +287,7 @@ impl Publisher {
             return Err(PublishError::Key { key: verifier.name().to_owned(), log: log.origin().to_owned() });
         }
         let interval = Duration::from_millis(options.interval_ms.max(1));
-        let mut task = Task { log: log.clone(), keys, options, work: None };
+        let mut task = Task { log: log.clone(), keys, options, work: None, told: None };
         // Before anything is signed, written or deleted that rests on it.
         task.check_unsigned().await?;
         task.resume().await?;
@@ -326,6 +336,8 @@ struct Task {
     options: PublishOptions,
     /// The tiles being built; `None` after a failure, when only the disk knows what is on it.
     work: Option<Work>,
+    /// What went wrong last, and when that was told.
+    told: Option<(std::mem::Discriminant<PublishError>, tokio::time::Instant)>,
 }
 
 /// What a blocking thread works on.
@@ -371,8 +383,9 @@ impl Task {
                 _ = ticks.tick() => None,
             };
             let published = self.publish().await;
-            if let Err(error) = &published {
-                self.report(error);
+            match &published {
+                Ok(_) => self.told = None,
+                Err(error) => self.report(error),
             }
             match command {
                 None => {}
@@ -401,11 +414,14 @@ impl Task {
         crate::prune::check_signed(self.reader(), last.as_ref(), &self.options.dir).await
     }
 
-    fn report(&self, error: &PublishError) {
+    fn report(&mut self, error: &PublishError) {
         Counters::add(&self.shared().counters.publish_failures, 1);
+        let (kind, now) = (std::mem::discriminant(error), tokio::time::Instant::now());
+        let is_told = self.told.is_some_and(|(told, at)| told == kind && now.duration_since(at) < TOLD_EVERY);
         if let PublishError::Mismatch(what) | PublishError::Contradicted(what) = error {
             self.shared().poison(what);
-        } else {
+        } else if !is_told {
+            self.told = Some((kind, now));
             let cause = std::error::Error::source(error).map(ToString::to_string);
             tracing::error!(%error, cause, "the audit log could not be published; trying again");
         }
@@ -416,6 +432,7 @@ impl Task {
         if self.work.is_none() {
             self.resume().await?;
         }
+        let mut passes = 0;
         loop {
             let has_grown = self.work.as_ref().is_some_and(|work| self.log.size() > work.published.size);
             // In this order: whatever was made before is under the size that is read then.
@@ -438,12 +455,17 @@ impl Task {
                     format!("the first {size} entries as stored do not hash to what was written; nothing was signed");
                 return Err(PublishError::Mismatch(what));
             }
-            work = prepare(work).await?;
-            if self.shared().now().millis().saturating_sub(whole.millis()) > WHOLE_MS && self.asks_witnesses() {
-                // There was much to read. The rest is less.
+            let took = self.shared().now().millis().saturating_sub(whole.millis());
+            if took > WHOLE_MS && self.asks_witnesses() {
+                // There was much to read. The rest is less, unless everything is slow.
                 self.work = Some(work);
+                passes += 1;
+                if passes >= PASSES_MAX {
+                    return Err(PublishError::Slow(took / 1_000));
+                }
                 continue;
             }
+            work = prepare(work).await?;
             let checkpoint = Checkpoint::new(self.log.origin(), size, committed.root());
             let note = match self.signed(checkpoint).await {
                 Ok(note) => note,
@@ -459,7 +481,7 @@ impl Task {
             break;
         }
         let Some(work) = self.work.take() else { return Err(PublishError::Stopped) };
-        let mut work = self.prune_files(work).await?;
+        let (mut work, pruned) = self.prune_files(work).await?;
         let (now, linger_ms) = (self.shared().now(), self.options.linger_ms);
         work = blocking(move || {
             work.tree.tidy(now, linger_ms);
@@ -467,8 +489,9 @@ impl Task {
         })
         .await?;
         let published = work.published.clone();
+        // What is known of the files is as good, whatever is wrong with what is carried forward.
         self.work = Some(work);
-        Ok(published)
+        pruned.map(|()| published)
     }
 
     fn asks_witnesses(&self) -> bool {
@@ -497,7 +520,8 @@ impl Task {
     async fn absorb(&self, mut work: Work, size: u64) -> Result<Work, PublishError> {
         while work.builder.size() < size {
             let bundles = self.reader().bundles(work.builder.size()).await?;
-            if bundles.is_empty() {
+            // Where one is missing, later ones may be there.
+            if bundles.first().is_none_or(|bundle| bundle.first_index != work.builder.size()) {
                 let missing = format!("the entries from {} on are not in the store", work.builder.size());
                 return Err(PublishError::Mismatch(missing));
             }

@@ -36,13 +36,17 @@ impl Tree {
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(root)?;
-        // Of a run that found that it must not be used, or that ended before it knew.
-        match fs::remove_dir_all(root.join(BESIDE)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
         let (retired, leaving) = (Vec::new(), VecDeque::new());
         Ok(Self { root: root.to_owned(), dirty: BTreeSet::new(), beside: None, retired, leaving })
+    }
+
+    /// Removes what a run has left beside that found that it must not be used, or that ended before it knew; but for a run that does
+    /// the same work again, which need not write it again.
+    pub(crate) fn clear_beside(&self) -> io::Result<()> {
+        match fs::remove_dir_all(self.root.join(BESIDE)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// From now on nothing that is there is touched: what is new or different is written beside it, until [`Tree::adopt`].
@@ -59,7 +63,7 @@ impl Tree {
             fs::rename(self.root.join(BESIDE).join(&name), &path)?;
             self.dirty.insert(parent);
         }
-        // There are nothing but empty directories in it.
+        // There is nothing in it but empty directories, and what an earlier run had for another tree.
         let _ = fs::remove_dir_all(self.root.join(BESIDE));
         Ok(())
     }
@@ -82,6 +86,9 @@ impl Tree {
         } else if let Some(names) = &mut self.beside {
             names.push(name.to_owned());
             let beside = self.root.join(BESIDE).join(name);
+            if read_optional(&beside)?.is_some_and(|found| found == bytes) {
+                return File::open(&beside)?.sync_all();
+            }
             fs::create_dir_all(beside.parent().unwrap_or(&self.root))?;
             return replace(&beside, bytes, None);
         } else {
@@ -95,6 +102,26 @@ impl Tree {
     /// Length of the file; `None` when there is no such file.
     pub(crate) fn length(&self, name: &str) -> Option<u64> {
         fs::metadata(self.path(name)).ok().filter(fs::Metadata::is_file).map(|file| file.len())
+    }
+
+    /// When the file was written, by the file system; `None` when there is no such file.
+    pub(crate) fn written(&self, name: &str) -> Option<Timestamp> {
+        let at = fs::metadata(self.path(name)).ok()?.modified().ok()?;
+        let since = at.duration_since(std::time::UNIX_EPOCH).ok()?;
+        i64::try_from(since.as_millis()).ok().map(Timestamp)
+    }
+
+    /// The same of directories that an earlier run has left, each with the file since which nothing needs it.
+    pub(crate) fn retire_earlier(&mut self, left: impl Iterator<Item = (String, String)>) {
+        let left = left.filter(|(name, _)| self.path(name).is_dir());
+        let mut left: Vec<_> = left.map(|(name, by)| (self.written(&by), name)).collect();
+        left.sort_unstable();
+        for (since, name) in left {
+            match since {
+                Some(since) => self.leaving.push_back((since, name)),
+                None => self.retired.push(name),
+            }
+        }
     }
 
     /// A directory of files that nothing will need once the next checkpoint is published, if it is there.
@@ -201,8 +228,15 @@ mod tests {
         }
         assert_eq!(tree.read("tile/0/001").unwrap().as_deref(), Some(&b"damaged"[..]));
         assert_eq!(tree.read("tile/1/000.p/1").unwrap(), None);
-        // Whoever is not sure of it drops it.
+        // Whoever is not sure of it drops it, and whoever does the same again goes on with it.
         let mut again = Tree::open(dir.path()).unwrap();
+        again.build_beside();
+        let written = again.written(".beside/tile/0/001");
+        again.put("tile/0/001", b"mended").unwrap();
+        assert!(written.is_some() && again.written(".beside/tile/0/001") == written, "written once");
+        let mut again = Tree::open(dir.path()).unwrap();
+        again.clear_beside().unwrap();
+        again.clear_beside().unwrap();
         assert!(!again.path(BESIDE).exists());
         again.build_beside();
         again.put("tile/0/001", b"mended").unwrap();
@@ -226,6 +260,16 @@ mod tests {
             assert_eq!(tree.path("tile/0/000.p").exists(), is_there, "at {now}");
         }
         assert!(tree.leaving.is_empty() && tree.retired.is_empty());
+        // By another run, which comes to it later.
+        tree.put("tile/0/001", b"full").unwrap();
+        tree.put("tile/0/001.p/9", b"x").unwrap();
+        let full = tree.written("tile/0/001").unwrap();
+        let mut again = Tree::open(dir.path()).unwrap();
+        again.retire_earlier([(String::from("tile/0/001.p"), String::from("tile/0/001"))].into_iter());
+        for (later, is_there) in [(59_999, true), (60_000, false)] {
+            again.tidy(full.plus_millis(later), 60_000);
+            assert_eq!(again.path("tile/0/001.p").exists(), is_there, "{later} behind the full one");
+        }
         // A clock that was an hour ahead when it was retired.
         assert!(has_lingered(Timestamp(3_600_000), Timestamp(1_000), 60_000));
     }

@@ -2,11 +2,13 @@
 //!
 //! In order: what is carried forward is held against the signed tree and written, then the file that says what is gone, and a while
 //! later the entry bundles go, the first ones first: whoever began to read or to copy them by an earlier checkpoint finds them.
-//! Whatever of that a crash leaves undone, the next start does. Hash tiles and kept checkpoints stay, all of them.
+//! Whatever of that a crash leaves undone, the next start does, going by the age of the file that says it: starts that follow each
+//! other keep nothing for longer. Hash tiles and kept checkpoints stay, all of them.
 
 use super::files::{Tree, has_lingered};
 use super::{PublishError, Task, Work, blocking, put, sync};
 use crate::prune::{Pruned, check_carried};
+use model::Timestamp;
 use model::pruning::WIDTH;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,57 +26,69 @@ pub fn carried_path(index: u64) -> String {
 }
 
 impl Task {
-    pub(super) async fn prune_files(&self, mut work: Work) -> Result<Work, PublishError> {
+    /// # Errors
+    /// What of it failed, with what is known of the files; only that where not even this is left.
+    pub(super) async fn prune_files(&self, mut work: Work) -> Result<(Work, Result<(), PublishError>), PublishError> {
         let said = self.log.pruned();
         let Some(said) = said.filter(|said| said.below > work.pruned && said.under < work.published.size) else {
-            return Ok(work);
+            return Ok((work, Ok(())));
         };
         let (now, linger_ms) = (self.shared().now(), self.options.linger_ms);
         let announced = work.announced.filter(|(below, _)| *below == said.below).map(|(_, since)| since);
         if announced.is_some_and(|since| !has_lingered(since, now, linger_ms)) {
-            return Ok(work);
+            return Ok((work, Ok(())));
         }
         // What is carried forward may be what the next pruning says already, whose entry is still to be published.
-        let carried = crate::prune::carried_under(self.reader()).await?;
-        let Some((pruning, carried)) = carried.filter(|(pruning, _)| pruning.index == said.under) else {
-            return Ok(work);
+        let carried = match crate::prune::carried_under(self.reader()).await {
+            Ok(carried) => carried.filter(|(pruning, _)| pruning.index == said.under),
+            Err(error) => return Ok((work, Err(error.into()))),
         };
+        let Some((pruning, carried)) = carried else { return Ok((work, Ok(()))) };
         let dir = self.options.dir.clone();
         blocking(move || {
-            check_carried(&dir, &work.published.note, &pruning, &carried)?;
-            if announced.is_none() {
-                announce(&mut work.tree, said, &carried)?;
-                work.announced = Some((said.below, now));
-                if !has_lingered(now, now, linger_ms) {
-                    return Ok(work);
+            let done = (|| {
+                check_carried(&dir, &work.published.note, &pruning, &carried)?;
+                let since = match announced {
+                    Some(since) => since,
+                    None => announce(&mut work.tree, said, &carried)?.unwrap_or(now),
+                };
+                work.announced = Some((said.below, since));
+                if !has_lingered(since, now, linger_ms) {
+                    return Ok(());
                 }
-            }
-            let kept: Vec<PathBuf> = carried.iter().map(|(index, _)| work.tree.path(&carried_path(*index))).collect();
-            let count = discard(&work.tree, said, &kept)
-                .map_err(|source| PublishError::File { path: work.tree.path("tile/entries"), source })?;
-            work.pruned = said.below;
-            if count > 0 {
-                tracing::info!(
-                    below = said.below,
-                    under = said.under,
-                    bundles = count,
-                    "published entries that were pruned are gone"
-                );
-            }
-            Ok(work)
+                let kept: Vec<PathBuf> =
+                    carried.iter().map(|(index, _)| work.tree.path(&carried_path(*index))).collect();
+                let count = discard(&work.tree, said, &kept)
+                    .map_err(|source| PublishError::File { path: work.tree.path("tile/entries"), source })?;
+                work.pruned = said.below;
+                if count > 0 {
+                    tracing::info!(
+                        below = said.below,
+                        under = said.under,
+                        bundles = count,
+                        "published entries that were pruned are gone"
+                    );
+                }
+                Ok(())
+            })();
+            Ok((work, done))
         })
         .await
     }
 }
 
-/// Says what is gone, behind what is carried forward.
-fn announce(tree: &mut Tree, said: Pruned, carried: &[(u64, Vec<u8>)]) -> Result<(), PublishError> {
+/// Says what is gone, behind what is carried forward. Since when it was said before, if it was.
+fn announce(tree: &mut Tree, said: Pruned, carried: &[(u64, Vec<u8>)]) -> Result<Option<Timestamp>, PublishError> {
+    let bytes = said.to_value().encode();
+    let since = tree.read(PRUNED_FILE).ok().flatten().filter(|found| *found == bytes);
+    let since = since.and_then(|_| tree.written(PRUNED_FILE));
     for (index, bytes) in carried {
         put(tree, &carried_path(*index), bytes)?;
     }
     sync(tree)?;
-    put(tree, PRUNED_FILE, &said.to_value().encode())?;
-    sync(tree)
+    put(tree, PRUNED_FILE, &bytes)?;
+    sync(tree)?;
+    Ok(since)
 }
 
 /// Removes bundles of entries that are gone, and what is carried forward no longer. How many bundles went.
@@ -146,7 +160,6 @@ fn remove(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::Timestamp;
     use tlog::tile::{Kind, TilePath};
 
     #[test]

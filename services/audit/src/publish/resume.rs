@@ -39,6 +39,7 @@ impl Task {
             self.check_named(&tree, named, last.as_ref().map_or(0, |last| last.range.size())).await?;
         }
         let Some(last) = last else {
+            let tree = blocking(move || cleared(tree)).await?;
             let published = Published { size: 0, note: String::new() };
             self.work = Some(Work::new(TileBuilder::default(), tree, published));
             return Ok(());
@@ -47,7 +48,7 @@ impl Task {
         let minimum = self.reader().minimum().await?;
         let (tree, builder) = blocking(move || Ok(take_up(tree, &range, minimum))).await?;
         let (mut tree, builder) = match builder {
-            Some(builder) => (tree, builder),
+            Some(builder) => (blocking(move || cleared(tree)).await?, builder),
             None => self.rebuild(tree, &last.range).await?,
         };
         let published = Published { size: last.range.size(), note: last.note };
@@ -167,6 +168,12 @@ fn put_missing_checkpoints(tree: &mut Tree, rows: &[CheckpointRow]) -> Result<()
     Ok(())
 }
 
+/// Without what a run has left beside it that built it again.
+fn cleared(tree: Tree) -> Result<Tree, PublishError> {
+    tree.clear_beside().map_err(|source| PublishError::File { path: tree.path(""), source })?;
+    Ok(tree)
+}
+
 fn open_tree(dir: &Path) -> Result<Tree, PublishError> {
     Tree::open(dir).map_err(|source| PublishError::File { path: dir.into(), source })
 }
@@ -184,7 +191,8 @@ fn take_up(mut tree: Tree, range: &CompactRange, minimum: u64) -> (Tree, Option<
     let read = |path: &TilePath| tree.read(&path.to_path()).ok().flatten();
     let builder = complete.then(|| TileBuilder::resume(range, read)).flatten();
     // What an earlier run has left beside full tiles.
-    tiles_for_size(range.size()).filter(TilePath::is_full).for_each(|path| tree.retire(partials(&path)));
+    let full = tiles_for_size(range.size()).filter(TilePath::is_full);
+    tree.retire_earlier(full.map(|path| (partials(&path), path.to_path())));
     (tree, builder)
 }
 

@@ -212,7 +212,10 @@ impl Clock for Put {
 
 pub async fn whoever_copies_while_the_log_grows_finds_all_that_its_checkpoint_needs(stand: &Stand) {
     let (dir, out) = (stand.home().await, tempfile::tempdir().unwrap());
-    let clock = Arc::new(Put(AtomicI64::new(START.millis())));
+    // Files have the times of the file system.
+    let made = fs::metadata(out.path()).unwrap().modified().unwrap();
+    let now = made.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+    let clock = Arc::new(Put(AtomicI64::new(i64::try_from(now).unwrap())));
     let options = LogOptions { clock: clock.clone(), ..options(dir.path()) };
     let publishing = || PublishOptions { interval_ms: 3_600_000, ..PublishOptions::new(out.path()) };
     let (log, _) = crate::Log::open(options.clone()).await.unwrap();
@@ -230,7 +233,7 @@ pub async fn whoever_copies_while_the_log_grows_finds_all_that_its_checkpoint_ne
     fs::write(copy.path().join(CHECKPOINT_FILE), &named).unwrap();
     fs::remove_file(copy.path().join(checkpoint_path(601))).unwrap();
     assert_eq!(verify(copy.path()), 201);
-    // A start takes nothing away at once, and then what the run before has left.
+    // A start goes on by the age of what the run before has left: it takes nothing away at once, and keeps nothing for longer.
     log.seal().await;
     publisher.stop().await.unwrap();
     log.close().await;
