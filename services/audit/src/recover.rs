@@ -15,11 +15,14 @@ use crate::shared::Shared;
 use crate::sqlite::SqliteStore;
 use crate::store::{CheckpointRow, Head, Store};
 use crate::writer::{Lanes, Writer};
-use model::Value;
-use model::entry::{Draft, Ended, Entry, Kind};
+use model::entry::{Draft, Ended, Entry, Kind, Outline};
+use model::{Timestamp, Value};
 use std::sync::{Arc, RwLock};
 use tlog::{Checkpoint, CompactRange};
 use tokio::sync::mpsc;
+
+/// So many rows of the store are looked through for what a broker at work wrote last; a start that fails writes one.
+const ROWS_OF_STARTS_MAX: u32 = 64;
 
 /// What was found when the log was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +79,10 @@ impl Log {
         let recovered = Recovered { size: head.size(), verified_from, unknown_outcomes };
         let mut writer = Writer::new(store, State::new(head, organisations), Arc::clone(&shared), lanes);
         debts.into_iter().for_each(|draft| writer.owe(draft));
-        writer.owe_summaries_after_stop(newest);
+        if newest.is_some() && options.summary_ms.is_some() {
+            let worked = Box::pin(last_at_work(&reader, recovered.size)).await?.unwrap_or(Timestamp(0));
+            writer.owe_summaries_after_stop(Some(worked));
+        }
         writer.settle_debts().await.map_err(OpenError::NotWritten)?;
         tokio::spawn(writer.run());
         if verified_from < recovered.size {
@@ -96,6 +102,22 @@ impl Log {
         );
         Ok((Self { inner: Arc::new(Inner { shared, drafts, urgent, reader, index: RwLock::default() }) }, recovered))
     }
+}
+
+/// The time of the last entry of a broker at work. Starts that failed, and tools that opened the log for a moment, sum up nobody.
+async fn last_at_work(reader: &Reader, size: u64) -> Result<Option<Timestamp>, OpenError> {
+    let mut end = size;
+    for _ in 0..ROWS_OF_STARTS_MAX {
+        let Some(last) = end.checked_sub(1) else { break };
+        let Some(row) = reader.bundle_of(last).await? else { break };
+        let entries: Vec<_> = frames::iter(&row.bytes).filter_map(Result::ok).collect();
+        let mut read = entries.iter().rev().filter_map(|entry| Outline::read(entry).ok());
+        if let Some(entry) = read.find(|entry| !matches!(entry.kind, Kind::System | Kind::Key | Kind::Outcome)) {
+            return Ok(Some(entry.time));
+        }
+        end = row.first_index;
+    }
+    Ok(None)
 }
 
 /// The entries that this start owes: what a log begins with that takes another's place, that a quarantine was ended, an outcome

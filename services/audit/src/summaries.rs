@@ -44,6 +44,8 @@ pub(crate) struct Summaries {
     interval_ms: Option<i64>,
     look: Duration,
     look_at: Instant,
+    /// Nothing could be written for a while: those that became due in it come before anything is signed.
+    is_behind: bool,
     due: BTreeSet<(Timestamp, OrganisationId)>,
     /// Those that were met, due or not.
     known: HashSet<OrganisationId>,
@@ -61,6 +63,7 @@ impl Summaries {
             interval_ms,
             look: if interval_ms == Some(0) { LOOK_MAX } else { part.clamp(LOOK_MIN, LOOK_MAX) },
             look_at: Instant::now(),
+            is_behind: false,
             due: BTreeSet::new(),
             waiting: known.iter().cloned().collect(),
             known,
@@ -75,6 +78,17 @@ impl Summaries {
     /// Looks later: nothing can be written now.
     pub(crate) fn put_off(&mut self) {
         self.look_at = Instant::now() + self.look;
+    }
+
+    /// Looks at once, at all of them: what could not be written for a while can be again.
+    pub(crate) fn catch_up(&mut self) {
+        if self.interval_ms.is_some_and(|ms| ms > 0) {
+            (self.is_behind, self.look_at) = (true, Instant::now());
+        }
+    }
+
+    pub(crate) fn is_behind(&self) -> bool {
+        self.is_behind
     }
 
     /// Some promise of theirs may be broken, because nothing was written since `newest`: those to write before anything else.
@@ -131,9 +145,14 @@ impl Summaries {
         {
             self.due.insert((now, organisation));
         }
+        let was_behind = std::mem::take(&mut self.is_behind);
         let taken: Vec<_> = match interval {
             0 => std::iter::from_fn(|| self.pop(now)).take(AT_ONCE).map(|organisation| (organisation, None)).collect(),
-            _ => self.take(interval, now, AT_ONCE).into_iter().map(|(id, next)| (id, Some(next))).collect(),
+            _ => self
+                .take(interval, now, if was_behind { AT_START_MAX } else { AT_ONCE })
+                .into_iter()
+                .map(|(id, next)| (id, Some(next)))
+                .collect(),
         };
         if self.due.first().is_some_and(|(due, _)| *due <= now) {
             self.look_at = Instant::now() + PAUSE.min(self.look);
@@ -317,6 +336,22 @@ mod tests {
         assert_eq!(summaries.due(names.iter(), at(18)).len(), 3);
         assert_eq!(daily(&[]).after_stop(Some(at(-48)), NOW), []);
         assert_eq!(Summaries::new(None, names.iter()).after_stop(Some(at(-48)), NOW), []);
+    }
+
+    #[test]
+    fn what_became_due_while_nothing_could_be_written_comes_at_once_and_together() {
+        let names = names(2_000);
+        let mut summaries = daily(&[]);
+        while summaries.due(names.iter(), at(2)).len() == AT_ONCE {}
+        summaries.put_off();
+        assert!(!summaries.is_behind());
+        summaries.catch_up();
+        assert!(summaries.is_behind() && summaries.look_at().unwrap() <= Instant::now());
+        assert_eq!(summaries.due(names.iter(), at(30)).len(), 2_000);
+        assert!(!summaries.is_behind());
+        let mut off = Summaries::new(Some(0), names.iter());
+        off.catch_up();
+        assert!(!off.is_behind(), "nothing is promised");
     }
 
     #[test]

@@ -272,6 +272,10 @@ impl<S: Store> Writer<S> {
     /// What was rolled back is first in the queue again, and may stay there for as long as the disk is full.
     fn tell_settled(&mut self) {
         let is_held_up = self.rollbacks > 0 && !self.owed.is_empty();
+        // What was promised for the time in which nothing could be written stands under the next checkpoint.
+        if !is_held_up && self.summaries.is_behind() && !self.is_sealed() {
+            return;
+        }
         for waiting in std::mem::take(&mut self.settling) {
             match (is_held_up, waiting.owed + waiting.drafts) {
                 (true, _) => drop(waiting.done.send(false)),
@@ -527,7 +531,9 @@ impl<S: Store> Writer<S> {
 
     /// The batch is durable.
     fn settle(&mut self, change: Change, taken: Taken) {
-        self.rollbacks = 0;
+        if std::mem::take(&mut self.rollbacks) > 0 {
+            self.summaries.catch_up();
+        }
         self.shared.directory.confirm(&change.directory);
         self.shared.directory.forget(&change.forgotten);
         if change.pruned.is_some() {

@@ -283,7 +283,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Fsck(args) => fsck(&args).await,
         Command::Store(command) => store::run(command).await,
         Command::PrintCheckpoint(args) => print::run(&args),
-        Command::Incarnate(args) => incarnate::run(&args).await,
+        Command::Incarnate(args) => Box::pin(incarnate::run(&args)).await,
         Command::Quarantine(args) => quarantine::run(&args),
     }
 }

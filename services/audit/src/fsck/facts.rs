@@ -132,7 +132,7 @@ impl Facts {
         compare("size", first, &format!("the log had {first} entries when it was opened"));
         compare("unknown_outcomes", start.outcomes, &format!("{} outcomes stand before it", start.outcomes));
         // Earlier versions of the format do not have it.
-        if !matches!(entry.text("v"), Some("1.0" | "1.1" | "1.2" | "1.3")) {
+        if !matches!(entry.text("v"), Some("1.0" | "1.1" | "1.2" | "1.3" | "1.4")) {
             let unsigned = first.saturating_sub(signed);
             compare("unsigned", unsigned, &format!("the last checkpoint before it is of {signed} entries"));
         }

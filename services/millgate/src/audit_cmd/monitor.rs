@@ -108,6 +108,10 @@ pub async fn run(args: MonitorArgs) -> anyhow::Result<ExitCode> {
                 }
             }
             Err(unreachable) => {
+                // Since when nothing can be read of it: the next look tells when that lasts.
+                if let Some(seen) = &seen {
+                    store(&args.state, &seen.to_json(&watch))?;
+                }
                 let time = SystemClock.now().to_rfc3339();
                 if args.json {
                     say(serde_json::json!({ "time": time, "unreachable": unreachable.0 }));
