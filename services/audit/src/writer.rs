@@ -335,8 +335,8 @@ impl<S: Store> Writer<S> {
                 Some(draft) = self.lanes.drafts.recv() => { self.held = Some(draft); return Wake::Work }
                 () = look => {
                     self.owe_summaries();
-                    // Looking is no sign of life: a heartbeat comes as if nobody had.
-                    if !self.owed.is_empty() {
+                    // Looking is no sign of life: a heartbeat comes as if nobody had. Who waits for what became due is told now.
+                    if !self.owed.is_empty() || !self.settling.is_empty() {
                         return Wake::Work;
                     }
                 }
