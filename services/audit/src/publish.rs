@@ -337,7 +337,7 @@ struct Task {
     /// The tiles being built; `None` after a failure, when only the disk knows what is on it.
     work: Option<Work>,
     /// What went wrong last, and when that was told.
-    told: Option<(std::mem::Discriminant<PublishError>, tokio::time::Instant)>,
+    told: Option<(String, tokio::time::Instant)>,
 }
 
 /// What a blocking thread works on.
@@ -416,12 +416,13 @@ impl Task {
 
     fn report(&mut self, error: &PublishError) {
         Counters::add(&self.shared().counters.publish_failures, 1);
-        let (kind, now) = (std::mem::discriminant(error), tokio::time::Instant::now());
-        let is_told = self.told.is_some_and(|(told, at)| told == kind && now.duration_since(at) < TOLD_EVERY);
+        let (text, now) = (told_apart(error), tokio::time::Instant::now());
+        let is_told =
+            self.told.as_ref().is_some_and(|(told, at)| *told == text && now.duration_since(*at) < TOLD_EVERY);
         if let PublishError::Mismatch(what) | PublishError::Contradicted(what) = error {
             self.shared().poison(what);
         } else if !is_told {
-            self.told = Some((kind, now));
+            self.told = Some((text, now));
             let cause = std::error::Error::source(error).map(ToString::to_string);
             tracing::error!(%error, cause, "the audit log could not be published; trying again");
         }
@@ -618,6 +619,16 @@ fn put_tiles(tree: &mut Tree, tiles: &[(TilePath, Vec<u8>)]) -> Result<(), Publi
         }
     }
     Ok(())
+}
+
+/// What is the same in failures that need not be told again: the text, without the counts that differ from second to second.
+fn told_apart(error: &PublishError) -> String {
+    match error {
+        PublishError::Waiting(_) => String::from("waiting"),
+        PublishError::Slow(_) => String::from("slow"),
+        PublishError::NotReplicated(_) => String::from("not replicated"),
+        _ => format!("{error}; {:?}", std::error::Error::source(error).map(ToString::to_string)),
+    }
 }
 
 /// Where the unfinished ones of a tile lie.
