@@ -272,8 +272,9 @@ impl<S: Store> Writer<S> {
     /// What was rolled back is first in the queue again, and may stay there for as long as the disk is full.
     fn tell_settled(&mut self) {
         let is_held_up = self.rollbacks > 0 && !self.owed.is_empty();
-        // What was promised for the time in which nothing could be written stands under the next checkpoint.
-        if !is_held_up && self.summaries.is_behind() && !self.is_sealed() {
+        // What was promised for the time in which nothing could be written stands under the next checkpoint; unless the store is full
+        // again, in which nobody can say when that is.
+        if self.rollbacks == 0 && self.summaries.is_behind() && !self.is_sealed() {
             return;
         }
         for waiting in std::mem::take(&mut self.settling) {
