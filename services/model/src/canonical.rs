@@ -7,7 +7,7 @@ mod members;
 mod raw;
 
 pub use members::{Encoded, Members};
-pub use raw::{Raw, RawObject};
+pub use raw::{Keys, Raw, RawObject};
 
 use std::collections::BTreeMap;
 

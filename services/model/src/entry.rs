@@ -9,7 +9,7 @@
 //! (1, 2, 3, … per organisation) and, from the second on, `org_prev` (index of that organisation's previous entry). A summary has
 //! `org_last` besides ([`crate::summary`]).
 
-use crate::canonical::{self, Encoded, Members, Raw, RawObject, Value};
+use crate::canonical::{self, Encoded, Keys, Members, Raw, RawObject, Value};
 use crate::pruning::Prune;
 use crate::{Digest, OrganisationId, Timestamp};
 use std::borrow::Cow;
@@ -480,25 +480,53 @@ fn major(version: &str) -> &[u8] {
 }
 
 /// An entry where it lies, checked as [`Entry::parse`] checks it: for whoever looks at many and needs little of each.
+///
+/// `M` is what is known of its members: all of them, or those that somebody [picks](Outline::pick).
 #[derive(Clone, Debug)]
-pub struct Outline<'a> {
+pub struct Outline<'a, M = RawObject<'a>> {
     pub kind: Kind,
     pub time: Timestamp,
     pub boot: Cow<'a, str>,
     pub organisation: Option<OrganisationId>,
     pub place: Option<Place>,
-    pub members: RawObject<'a>,
+    pub whole: Raw<'a>,
+    pub members: M,
 }
+
+const COMMON: Keys<8> = Keys::new(["boot", "kind", "nonce", "org", "org_prev", "org_seq", "time", "v"]);
 
 impl<'a> Outline<'a> {
     /// # Errors
     /// Those of [`Entry::parse`].
     pub fn read(bytes: &'a [u8]) -> Result<Self, EntryError> {
-        if bytes.len() > BYTES_MAX {
-            return Err(EntryError::TooLarge(bytes.len()));
-        }
-        let members = RawObject::read(bytes)?;
-        let common = members.several(["boot", "kind", "nonce", "org", "org_prev", "org_seq", "time", "v"]);
+        fits(bytes)?;
+        let (members, common) = RawObject::read_with(bytes, &COMMON)?;
+        Self::of(members.whole(), common, members)
+    }
+
+    pub fn text(&self, member: &str) -> Option<Cow<'a, str>> {
+        self.members.text(member)
+    }
+}
+
+impl<'a, const N: usize> Outline<'a, [Option<Raw<'a>>; N]> {
+    /// With these members of it and no others.
+    ///
+    /// # Errors
+    /// Those of [`Entry::parse`].
+    pub fn pick(bytes: &'a [u8], members: &Keys<N>) -> Result<Self, EntryError> {
+        fits(bytes)?;
+        let (whole, common, members) = Raw::pick(bytes, (&COMMON, members))?;
+        Self::of(whole, common, members)
+    }
+}
+
+fn fits(bytes: &[u8]) -> Result<(), EntryError> {
+    if bytes.len() > BYTES_MAX { Err(EntryError::TooLarge(bytes.len())) } else { Ok(()) }
+}
+
+impl<'a, M> Outline<'a, M> {
+    fn of(whole: Raw<'a>, common: [Option<Raw<'a>>; 8], members: M) -> Result<Self, EntryError> {
         let [boot, kind, nonce, organisation, previous, sequence, time, version] = common;
         let text =
             |raw: Option<Raw<'a>>, name: &'static str| raw.and_then(Raw::as_text).ok_or(EntryError::Member(name));
@@ -529,7 +557,7 @@ impl<'a> Outline<'a> {
             (None, None, None) => None,
             _ => return Err(EntryError::Member("org_seq")),
         };
-        Ok(Self { kind, time, boot, organisation, place, members })
+        Ok(Self { kind, time, boot, organisation, place, whole, members })
     }
 
     /// All of it.
@@ -537,13 +565,9 @@ impl<'a> Outline<'a> {
     /// # Errors
     /// None: it was checked.
     pub fn entry(&self) -> Result<Entry, EntryError> {
-        let Self { kind, time, organisation, place, members, .. } = self;
-        let value = canonical::tree(members.whole())?;
+        let Self { kind, time, organisation, place, whole, .. } = self;
+        let value = canonical::tree(*whole)?;
         Ok(Entry { kind: *kind, time: *time, organisation: organisation.clone(), place: *place, value })
-    }
-
-    pub fn text(&self, member: &str) -> Option<Cow<'a, str>> {
-        self.members.text(member)
     }
 }
 

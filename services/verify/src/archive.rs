@@ -32,7 +32,7 @@ pub use report::ArchiveReport;
 pub use tail::Tail;
 
 use crate::disclosed::Salts;
-use crate::facts::{Facts, LastRun};
+use crate::facts::Facts;
 use crate::findings::{Findings, printable};
 use crate::keys::{KeyRing, unopened};
 use crate::pruned::Pruned;
@@ -40,7 +40,7 @@ use crate::rules::{Rules, Worth};
 use crate::verdict::{Point, Points};
 use manifest::Asked;
 use missing::Missing;
-use model::entry::{Entry, Outline, Place};
+use model::entry::{Entry, Place};
 use model::erasure::{Erasure, Erasures, Event};
 use model::pruning::Pruning;
 use model::summary::Summary;
@@ -330,8 +330,7 @@ impl<'k> Check<'k> {
         let is_in_use = self.asked.as_ref().is_some_and(|asked| asked.in_use.contains(&index));
         self.report.entries += u64::from(!is_beside && !is_in_use && (!prunes || is_next));
         let at = index..index + 1;
-        let read = Outline::read(bytes)
-            .and_then(|outline| Ok((outline.entry()?, Facts::of(outline, &mut LastRun::default())?)));
+        let read = Entry::parse(bytes).and_then(|entry| Ok((entry, Facts::of_entry(bytes)?)));
         let (entry, facts) = match read {
             Ok(read) => read,
             Err(error) => return self.findings.of(Point::EntryForm).add(at, error.to_string()),

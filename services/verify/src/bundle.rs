@@ -2,7 +2,6 @@
 
 use crate::facts::{Facts, LastRun};
 use crate::store::{Store, Stored};
-use model::entry::Outline;
 use std::ops::Range;
 use tlog::bundle::{self, ENTRY_BYTES_MAX};
 use tlog::tile::{Kind, TilePath, WIDTH};
@@ -72,10 +71,7 @@ impl Bundle {
             entries.truncate(width);
         }
         let mut run = LastRun::default();
-        let mut facts = |entry: &&[u8]| {
-            let read = Outline::read(entry).and_then(|entry| Facts::of(entry, &mut run));
-            read.map_err(|error| error.to_string())
-        };
+        let mut facts = |entry: &&[u8]| Facts::read(entry, &mut run).map_err(|error| error.to_string());
         Self {
             path,
             leaves: entries.iter().map(|entry| leaf_hash(entry)).collect(),

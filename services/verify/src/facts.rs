@@ -1,7 +1,7 @@
 //! What the rules of the log need to know of an entry. Small, so that many fit in memory at once.
 
 use crate::keys::Change;
-use model::canonical::{Raw, unhex_array};
+use model::canonical::{Keys, Raw, unhex_array};
 use model::entry::{Entry, EntryError, Kind, Outline, Place};
 use model::erasure::Event;
 use model::pruning::Pruning;
@@ -49,14 +49,25 @@ pub enum Ruled {
     Unnamed,
 }
 
+/// Members that the rules of the log look at.
+const WANTED: Keys<6> = Keys::new(["country", "decision", "digest", "digests", "event", "of"]);
+const POLICIES: Keys<1> = Keys::new(["policies"]);
+
+/// An entry of which these members are known.
+type Seen<'a> = Outline<'a, [Option<Raw<'a>>; 6]>;
+
 impl Ruled {
-    fn of(entry: &Outline<'_>, event: Option<Raw<'_>>, digests: Option<Raw<'_>>, allows: bool) -> Option<Self> {
+    fn of(entry: &Seen<'_>, allows: bool) -> Option<Self> {
+        let [_, _, activated, digests, event, _] = entry.members;
         let is = |text: &str| event.and_then(Raw::as_text).is_some_and(|event| event == text);
         match entry.kind {
             Kind::System => is("opened").then_some(Self::Nothing),
-            Kind::Policy if is("activated") => digest(entry.members.get("digest")?).map(Self::Activated),
+            Kind::Policy if is("activated") => digest(activated?).map(Self::Activated),
             Kind::Decision | Kind::AuditRead => {
-                let asked = || digest(digests?.get("policies")?);
+                let asked = || {
+                    let [policies] = digests?.several(&POLICIES);
+                    digest(policies?)
+                };
                 // What is refused may be refused before any policy is asked; nothing is allowed without one.
                 asked().map(Self::Asked).or_else(|| allows.then_some(Self::Unnamed))
             }
@@ -83,8 +94,10 @@ impl LastRun {
 }
 
 impl Facts {
+    /// # Errors
+    /// Why it is no entry.
     pub fn of_entry(bytes: &[u8]) -> Result<Self, EntryError> {
-        Self::of(Outline::read(bytes)?, &mut LastRun::default())
+        Self::read(bytes, &mut LastRun::default())
     }
 
     /// What a pruning says that stands at this index, as far as it can be understood.
@@ -93,17 +106,22 @@ impl Facts {
         Some(Pruning { index, ..said.clone() })
     }
 
+    /// `run` is that of the entries before.
+    ///
     /// # Errors
-    /// None: it was checked.
-    pub fn of(entry: Outline<'_>, run: &mut LastRun) -> Result<Self, EntryError> {
+    /// Why it is no entry.
+    pub fn read(bytes: &[u8], run: &mut LastRun) -> Result<Self, EntryError> {
+        Self::of(Outline::pick(bytes, &WANTED)?, run)
+    }
+
+    fn of(entry: Seen<'_>, run: &mut LastRun) -> Result<Self, EntryError> {
         // Most are of other kinds, and a tree of one costs more than all the rest.
         let whole = match entry.kind {
             Kind::System | Kind::Erasure | Kind::Pruning | Kind::Key | Kind::OrgSummary => Some(entry.entry()?),
             _ => None,
         };
         let whole = whole.as_ref();
-        let members = entry.members.several(["country", "decision", "digests", "event", "of"]);
-        let [country, decision, digests, event, of] = members;
+        let [country, decision, _, _, _, of] = entry.members;
         let is_decision = matches!(entry.kind, Kind::Decision | Kind::AuditRead);
         let allows = is_decision && decision.and_then(Raw::as_text).is_some_and(|text| text == "allow");
         Ok(Self {
@@ -113,7 +131,7 @@ impl Facts {
             pruning: whole.and_then(|whole| Pruning::read(0, whole)).map(Box::new),
             summary: whole.and_then(Summary::read).map(Box::new),
             incarnation: whole.filter(|whole| is_incarnation(whole)).map(|whole| Box::new(whole.value().clone())),
-            ruled: Ruled::of(&entry, event, digests, allows),
+            ruled: Ruled::of(&entry, allows),
             key: whole.and_then(Change::read).map(Box::new),
             boot: run.fingerprint(&entry.boot),
             from_nowhere: is_from_nowhere(entry.kind, country),

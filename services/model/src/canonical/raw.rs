@@ -31,8 +31,95 @@ impl Default for Raw<'_> {
 pub struct RawObject<'a> {
     whole: Raw<'a>,
     members: Vec<Member>,
-    /// No key is spelt otherwise than it reads.
-    is_plain: bool,
+}
+
+/// Names of members that somebody looks for, of at most eight bytes each, none of which is escaped when it is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Keys<const N: usize> {
+    /// Ascending, with the length of each.
+    heads: [(u64, usize); N],
+    names: [&'static str; N],
+}
+
+impl<const N: usize> Keys<N> {
+    /// In ascending order.
+    ///
+    /// # Panics
+    /// When they are not such names; a constant is not compiled then.
+    pub const fn new(names: [&'static str; N]) -> Self {
+        let mut heads = [(0, 0); N];
+        let (mut at, mut rest): (usize, &[&str]) = (0, &names);
+        let mut last = None;
+        while let [name, behind @ ..] = rest
+            && let (_, [place, ..]) = heads.split_at_mut(at)
+        {
+            let head = short(name.as_bytes());
+            assert!(
+                match last {
+                    Some(last) => last < head,
+                    None => true,
+                },
+                "not in ascending order"
+            );
+            *place = (head, name.len());
+            (at, rest, last) = (at + 1, behind, Some(head));
+        }
+        Self { heads, names }
+    }
+}
+
+/// The head of a name that stands for all of it.
+const fn short(name: &[u8]) -> u64 {
+    assert!(name.len() <= 8, "longer than eight bytes");
+    let (mut head, mut rest, mut shift) = (0, name, 56_u32);
+    while let [byte, behind @ ..] = rest {
+        assert!(byte.is_ascii_alphanumeric() || *byte == b'_', "not a plain name");
+        head |= (*byte as u64) << shift;
+        shift = shift.saturating_sub(8);
+        rest = behind;
+    }
+    head
+}
+
+/// Finds members as they come, in ascending order.
+struct Picker<'k, const N: usize> {
+    keys: &'k Keys<N>,
+    found: [Option<Range<usize>>; N],
+    /// The first key that can still come.
+    next: usize,
+}
+
+impl<'k, const N: usize> Picker<'k, N> {
+    fn new(keys: &'k Keys<N>) -> Self {
+        Self { keys, found: [const { None }; N], next: 0 }
+    }
+
+    #[inline]
+    fn see(&mut self, member: &Member) {
+        while let Some((head, length)) = self.keys.heads.get(self.next)
+            && *head <= member.head
+        {
+            if *head == member.head {
+                // A longer key may begin like this one, and comes behind it.
+                if *length == member.key.len()
+                    && let Some(place) = self.found.get_mut(self.next)
+                {
+                    *place = Some(member.value.clone());
+                }
+                return;
+            }
+            self.next += 1;
+        }
+    }
+
+    /// The values, if no key of the object was spelt otherwise than it reads: then they do not come in this order.
+    fn found<'a>(self, whole: Raw<'a>, is_plain: bool) -> [Option<Raw<'a>>; N] {
+        if is_plain {
+            return self.found.map(|value| value.map(|value| whole.part(value)));
+        }
+        let object = whole.object();
+        self.keys.names.map(|name| object.as_ref()?.get(name))
+    }
 }
 
 /// Where a member lies in its object.
@@ -91,8 +178,35 @@ impl<'a> Raw<'a> {
             return None;
         }
         let mut members = Vec::with_capacity(MEMBERS / 2);
-        let is_plain = Reader::again(self).object(0, |member| members.push(member)).ok()?;
-        Some(RawObject { whole: self, members, is_plain })
+        Reader::again(self).object(0, |member| members.push(member)).ok()?;
+        Some(RawObject { whole: self, members })
+    }
+
+    /// Checks an object, and finds these members of it, without a list of all. What is no object has none.
+    ///
+    /// # Errors
+    /// As [`Raw::read`].
+    pub fn pick<const N: usize, const M: usize>(
+        bytes: &'a [u8],
+        (one, other): (&Keys<N>, &Keys<M>),
+    ) -> Result<(Self, [Option<Self>; N], [Option<Self>; M]), NotCanonical> {
+        let (mut one, mut other) = (Picker::new(one), Picker::new(other));
+        let (whole, is_plain) = Reader::members(bytes, |member| {
+            one.see(&member);
+            other.see(&member);
+        })?;
+        Ok((whole, one.found(whole, is_plain), other.found(whole, is_plain)))
+    }
+
+    /// These members of an object; what is none has none.
+    pub fn several<const N: usize>(self, keys: &Keys<N>) -> [Option<Self>; N] {
+        let mut picker = Picker::new(keys);
+        if self.text.starts_with('{')
+            && let Ok(is_plain) = Reader::again(self).object(0, |member| picker.see(&member))
+        {
+            return picker.found(self, is_plain);
+        }
+        [None; N]
     }
 
     /// One member of an object; `None` for what is none, too.
@@ -136,38 +250,29 @@ impl<'a> RawObject<'a> {
     /// # Errors
     /// As [`Raw::read`]; a value that is no object has no members.
     pub fn read(bytes: &'a [u8]) -> Result<Self, NotCanonical> {
-        let mut reader = Reader::new(bytes)?;
-        let mut members = Vec::with_capacity(MEMBERS);
-        let read = match reader.peek() {
-            Some(b'{') => reader.object(0, |member| members.push(member)),
-            _ => reader.value(0).map(|()| true),
-        };
-        let is_plain = reader.end(read)?;
-        Ok(Self { whole: reader.raw, members, is_plain })
+        Self::read_with(bytes, &Keys::new([])).map(|(object, [])| object)
+    }
+
+    /// The same, with these members of it.
+    ///
+    /// # Errors
+    /// As [`RawObject::read`].
+    pub fn read_with<const N: usize>(
+        bytes: &'a [u8],
+        keys: &Keys<N>,
+    ) -> Result<(Self, [Option<Raw<'a>>; N]), NotCanonical> {
+        let (mut members, mut picker) = (Vec::with_capacity(MEMBERS), Picker::new(keys));
+        let (whole, is_plain) = Reader::members(bytes, |member| {
+            picker.see(&member);
+            members.push(member);
+        })?;
+        Ok((Self { whole, members }, picker.found(whole, is_plain)))
     }
 
     pub fn get(&self, key: &str) -> Option<Raw<'a>> {
         // They are sorted by what they read, which is not always how they are spelt.
         let head = head(key.as_bytes(), 0..key.len());
         self.members.iter().find(|member| self.is(member, head, key)).map(|member| self.value(member))
-    }
-
-    /// Several at once, each where its key is, in one pass over both. `keys` ascend.
-    pub fn several<const N: usize>(&self, keys: [&str; N]) -> [Option<Raw<'a>>; N] {
-        debug_assert!(keys.is_sorted(), "{keys:?}");
-        if !self.is_plain {
-            return keys.map(|key| self.get(key));
-        }
-        let mut found = [None; N];
-        let mut members = self.members.iter().peekable();
-        for (key, place) in keys.iter().zip(&mut found) {
-            let head = head(key.as_bytes(), 0..key.len());
-            let is_passed =
-                |member: &Member| member.head < head || member.head == head && is_before(self.key(member), key);
-            while members.next_if(|member| is_passed(member)).is_some() {}
-            *place = members.next_if(|member| self.is(member, head, key)).map(|member| self.value(member));
-        }
-        found
     }
 
     fn is(&self, member: &Member, head: u64, key: &str) -> bool {
@@ -242,6 +347,17 @@ impl<'a> Reader<'a> {
         }
         let raw = Raw { text, is_plain: !has_backslash(bytes) };
         Ok(Self { is_ascii: text.is_ascii(), ..Self::again(raw) })
+    }
+
+    /// All of a text, with its members if it is an object, and whether all their keys are spelt as they read.
+    fn members(bytes: &'a [u8], member: impl FnMut(Member)) -> Result<(Raw<'a>, bool), NotCanonical> {
+        let mut reader = Self::new(bytes)?;
+        let read = match reader.peek() {
+            Some(b'{') => reader.object(0, member),
+            _ => reader.value(0).map(|()| true),
+        };
+        let is_plain = reader.end(read)?;
+        Ok((reader.raw, is_plain))
     }
 
     /// Of a part of what was read.
@@ -542,10 +658,14 @@ mod tests {
                 prop_assert_eq!(read.as_deref(), Some(text.as_str()));
                 prop_assert_eq!(raw.whole().get(name), raw.get(name));
             }
-            for wanted in [["", "a", "b"], [" ", "Z", "\\"], ["!", "^", "~"]] {
-                let [first, second, third] = wanted.map(|name| raw.get(name));
-                prop_assert_eq!(raw.several(wanted), [first, second, third], "{:?}", wanted);
-            }
+            let names = ["A", "Z", "a", "b"];
+            let wanted = names.map(|name| raw.get(name));
+            const ONE: Keys<4> = Keys::new(["A", "Z", "a", "b"]);
+            const OTHER: Keys<2> = Keys::new(["Z", "b"]);
+            let others = [wanted[1], wanted[3]];
+            prop_assert_eq!(Raw::pick(&bytes, (&ONE, &OTHER)), Ok((raw.whole(), wanted, others)));
+            prop_assert_eq!(RawObject::read_with(&bytes, &ONE), Ok((raw.clone(), wanted)));
+            prop_assert_eq!(raw.whole().several(&OTHER), others);
             let at = flip.0 % bytes.len();
             let mut bytes = bytes.clone();
             bytes[at] = flip.1;
@@ -559,8 +679,11 @@ mod tests {
         let members = keys.iter().zip(0..).map(|(key, n)| (*key, Value::int(n)));
         let bytes = Value::object(members).encode();
         let raw = RawObject::read(&bytes).unwrap();
-        assert_eq!(raw.several(keys).map(|value| value.and_then(Raw::as_int)), std::array::from_fn(|n| Some(n as i64)));
-        assert_eq!(raw.several(["aaaaaa", "aaaaaaaaaa", "aaaaaaac"]), [None; 3]);
+        assert_eq!(keys.map(|key| raw.get(key).and_then(Raw::as_int)), std::array::from_fn(|n| Some(n as i64)));
+        assert_eq!(["aaaaaa", "aaaaaaaaaa", "aaaaaaac"].map(|key| raw.get(key)), [None; 3]);
+        let some = Keys::new(["a", "aaaaaa", "aaaaaaa", "aaaaaaaa", "aaaaaaab", "aaaaaaac", "b"]);
+        let found = [Some(1), None, Some(2), Some(3), Some(6), None, Some(7)];
+        assert_eq!(raw.whole().several(&some).map(|value| value.and_then(Raw::as_int)), found);
         for (one, other) in keys.iter().flat_map(|one| keys.iter().map(move |other| (one, other))) {
             let text = format!("{{\"{one}\":1,\"{other}\":2}}");
             assert_eq!(RawObject::read(text.as_bytes()).is_ok(), one < other, "{text}");
@@ -579,8 +702,8 @@ mod tests {
     fn a_key_that_is_spelt_otherwise_hides_none_behind_it() {
         let object = Value::object([("\n", Value::int(1)), ("Z", Value::int(2)), ("a", Value::int(3))]);
         let bytes = object.encode();
-        let raw = RawObject::read(&bytes).unwrap();
-        assert_eq!(raw.several(["Z", "a"]).map(|value| value.and_then(Raw::as_int)), [Some(2), Some(3)]);
+        let found = Raw::read(&bytes).unwrap().several(&Keys::new(["Z", "a"]));
+        assert_eq!(found.map(|value| value.and_then(Raw::as_int)), [Some(2), Some(3)]);
     }
 
     #[test]
