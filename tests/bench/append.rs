@@ -14,6 +14,7 @@ use model::{OrganisationId, Value};
 use runtime::SystemClock;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
 
 fn main() -> anyhow::Result<()> {
     // `cargo bench` adds an option of its own.
@@ -25,6 +26,9 @@ fn main() -> anyhow::Result<()> {
     let path = folder.path().to_owned();
     let store = arguments.next().unwrap_or_else(|| String::from("sqlite"));
     let logs: usize = arguments.next().map_or(Ok(1), |a| a.parse()).context("LOGS is a whole number")?;
+    // The logs run on a thread of their own, so that their CPU is told apart from that of who appends.
+    let mut writers = tokio::runtime::Builder::new_multi_thread();
+    let writers = writers.worker_threads(1).thread_name(WRITERS).enable_all().build()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let options = |n: usize, store: Option<Access>| {
@@ -35,11 +39,12 @@ fn main() -> anyhow::Result<()> {
         };
         let length = Duration::from_secs(seconds);
         match store.as_str() {
-            "sqlite" => measure((0..logs).map(|n| options(n, None)).collect(), length, callers).await,
+            "sqlite" => measure(&writers, (0..logs).map(|n| options(n, None)).collect(), length, callers).await,
             "postgresql" => {
                 let server = Postgres::start_durable_in(folder, &[]).await?;
                 let access = ready(&server).await?;
-                measure((0..logs).map(|n| options(n, Some(access.clone()))).collect(), length, callers).await
+                let options = (0..logs).map(|n| options(n, Some(access.clone()))).collect();
+                measure(&writers, options, length, callers).await
             }
             other => anyhow::bail!("`{other}` is neither `sqlite` nor `postgresql`"),
         }
@@ -56,14 +61,19 @@ async fn ready(server: &Postgres) -> anyhow::Result<Access> {
 }
 
 /// As many callers for each log.
-async fn measure(options: Vec<LogOptions>, length: Duration, callers: usize) -> anyhow::Result<()> {
+async fn measure(
+    writers: &Runtime,
+    options: Vec<LogOptions>,
+    length: Duration,
+    callers: usize,
+) -> anyhow::Result<()> {
     let mut logs = Vec::new();
     for options in options {
-        logs.push(Log::open(options).await?.0);
+        logs.push(writers.spawn(Log::open(options)).await??.0);
     }
     let sum = |of: fn(&LogStatus) -> u64| logs.iter().map(|log| of(&log.status())).sum::<u64>();
     let counts = || (sum(|status| status.entries), sum(|status| status.batches), sum(|status| status.bytes));
-    let (before, cpu, begun) = (counts(), cpu_seconds()?, Instant::now());
+    let (before, cpu, own, begun) = (counts(), cpu_seconds()?, writer_seconds()?, Instant::now());
     let of_log = |log: &Log| {
         (0..callers).map(|n| tokio::spawn(append_until(log.clone(), n, begun + length))).collect::<Vec<_>>()
     };
@@ -72,11 +82,13 @@ async fn measure(options: Vec<LogOptions>, length: Duration, callers: usize) -> 
         task.await??;
     }
     let (after, cpu, elapsed) = (counts(), cpu_seconds()? - cpu, begun.elapsed().as_secs_f64());
+    let own = writer_seconds()? - own;
     let entries = (after.0 - before.0) as f64;
     let batches = (after.1 - before.1) as f64;
     let (logs_count, all) = (logs.len(), callers * logs.len());
     println!("{:.0} durable entries/s in {logs_count} logs with {all} callers over {elapsed:.1} s", entries / elapsed);
     println!("{:.1} us CPU per entry, whole process: encoding, hashing, writing, waking", cpu * 1e6 / entries);
+    println!("{:.1} us CPU per entry of the writer: placing, hashing, storing, answering", own * 1e6 / entries);
     println!("{:.0} entries per batch, {:.2} ms per batch", entries / batches, elapsed * 1e3 / batches);
     println!("{:.0} bytes per entry", (after.2 - before.2) as f64 / entries);
     for log in logs {
@@ -115,6 +127,26 @@ fn draft(log: &Log, organisation: &OrganisationId, caller: usize) -> anyhow::Res
         ("slice", digest()),
     ];
     Ok(Draft::new(Kind::Decision, &log.common(), Some(organisation), members, Vec::new())?)
+}
+
+/// Name of the threads of the logs.
+const WRITERS: &str = "log";
+/// How those begin that hold a connection to SQLite; proc(5) cuts names off.
+const CONNECTIONS: &str = "sqlx-sqlite";
+
+/// Time on a processor of the logs and their connections to SQLite, from proc(5).
+fn writer_seconds() -> anyhow::Result<f64> {
+    let mut sum = 0.0;
+    for thread in std::fs::read_dir("/proc/self/task")? {
+        let of = |name: &str| std::fs::read_to_string(thread.as_ref().map(|t| t.path().join(name)).unwrap_or_default());
+        let name = of("comm")?;
+        if name.trim_end() == WRITERS || name.starts_with(CONNECTIONS) {
+            let nanoseconds = of("schedstat")?;
+            let nanoseconds = nanoseconds.split_ascii_whitespace().next().context("an empty schedstat")?;
+            sum += nanoseconds.parse::<f64>()? / 1e9;
+        }
+    }
+    Ok(sum)
 }
 
 /// User and system time of this process, from proc(5).
