@@ -85,20 +85,20 @@ pub async fn a_pruning_that_would_be_faulty_is_not_written(stand: &Stand) {
     let plant = Plant::new(stand).await;
     // 2020-11-30T12:00:00Z, the last day of a month, and 60 days and a minute after its end.
     let (old, late) = (1_606_737_600_000, 1_606_780_800_000 + 60 * DAY_MS + SLIP_MS / 2);
-    plant.clock.gone.store(old, Ordering::Relaxed);
+    plant.clock.put(Timestamp(old));
     let log = plant.open().await;
     let publisher = plant.publisher(&log).await;
     asks_often(&log, "acme/anna", 300).await;
-    plant.clock.gone.store(late, Ordering::Relaxed);
+    plant.clock.put(Timestamp(late));
     asks_often(&log, "bolt/otto", 10).await;
     publisher.publish_now().await.unwrap();
     // It is set back to the day before in the middle of it.
     let mut faulty = 0;
     for looks in 1..12 {
-        plant.clock.set.store(0, Ordering::Relaxed);
-        plant.clock.slips_in.store(looks, Ordering::Relaxed);
+        plant.clock.set_ahead(0);
+        plant.clock.slip_at(looks);
         let pruned = plant.prune(&log).await;
-        plant.clock.slips_in.store(0, Ordering::Relaxed);
+        plant.clock.slip_at(0);
         match pruned {
             Ok(0) => {}
             Err(PruneError::Faulty(fault)) => {
@@ -153,22 +153,22 @@ pub async fn a_pruning_by_a_clock_that_was_a_little_ahead_is_waited_for(stand: &
     asks_often(&log, "acme/anna", 300).await;
     // 2021-01-30, from which on all of November goes, and half an hour later.
     let midnight = Timestamp(1_611_964_800_000);
-    plant.clock.gone.store(midnight.millis() + 1_800_000, Ordering::Relaxed);
+    plant.clock.put(midnight.plus_millis(1_800_000));
     asks_often(&log, "bolt/otto", 10).await;
     publisher.publish_now().await.unwrap();
     assert_eq!(plant.prune(&log).await.unwrap(), 256);
     let under = log.pruned().unwrap().under;
     drop(publisher);
     log.close().await;
-    plant.clock.set.store(-4 * 3_600_000, Ordering::Relaxed);
+    plant.clock.set_ahead(-4 * 3_600_000);
     let error = plant.refused(kept(60)).await;
     let is_early = |error: &PublishError| matches!(error, PublishError::EarlyPruning { at, reached, .. } if (*at, *reached) == (under, midnight));
     assert!(is_early(&error), "{error}");
     // A millisecond before, and then.
-    plant.clock.set.store(-1_800_001, Ordering::Relaxed);
+    plant.clock.set_ahead(-1_800_001);
     let error = plant.refused(kept(60)).await;
     assert!(is_early(&error), "{error}");
-    plant.clock.set.store(-1_800_000, Ordering::Relaxed);
+    plant.clock.set_ahead(-1_800_000);
     let log = plant.open().await;
     plant.publisher(&log).await.publish_now().await.unwrap();
     assert!(!plant.published("tile/entries/000"));
@@ -180,15 +180,15 @@ pub async fn entries_of_a_month_go_from_a_midnight_on_and_not_a_millisecond_befo
     let (last, reached) = (1_606_780_799_999, 1_611_964_800_000);
     for (of, going) in [(last, 256), (last + 1, 0)] {
         let plant = Plant::new(stand).await;
-        plant.clock.gone.store(of, Ordering::Relaxed);
+        plant.clock.put(Timestamp(of));
         let log = plant.open().await;
         let publisher = plant.publisher(&log).await;
         asks_often(&log, "acme/anna", 300).await;
-        plant.clock.gone.store(reached - 1, Ordering::Relaxed);
+        plant.clock.put(Timestamp(reached - 1));
         asks_often(&log, "bolt/otto", 10).await;
         publisher.publish_now().await.unwrap();
         assert_eq!(plant.prune(&log).await.unwrap(), 0);
-        plant.clock.gone.store(reached, Ordering::Relaxed);
+        plant.clock.put(Timestamp(reached));
         assert_eq!(plant.prune(&log).await.unwrap(), going);
         // And whoever takes it over in the same moment finds it to be in time.
         drop(publisher);
