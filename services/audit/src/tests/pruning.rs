@@ -49,6 +49,20 @@ impl Plant {
         Self { home: stand.home().await, out: tempfile::tempdir().unwrap(), clock, next: Arc::new(AtomicU64::new(1)) }
     }
 
+    /// With a log that is open and published, and nothing in it yet.
+    async fn serving(stand: &Stand) -> (Self, Log, Publisher) {
+        let plant = Self::new(stand).await;
+        let (log, publisher) = plant.serve().await;
+        (plant, log, publisher)
+    }
+
+    /// As [`Self::serving`], and in the state of [`Self::pruned`].
+    async fn that_pruned(stand: &Stand) -> (Self, Log, Publisher) {
+        let plant = Self::new(stand).await;
+        let (log, publisher) = plant.pruned().await;
+        (plant, log, publisher)
+    }
+
     /// Random bytes do not come twice.
     fn options(&self) -> LogOptions {
         let next = self.next.clone();
@@ -61,6 +75,12 @@ impl Plant {
 
     async fn open(&self) -> Log {
         Log::open(self.options()).await.unwrap().0
+    }
+
+    async fn serve(&self) -> (Log, Publisher) {
+        let log = self.open().await;
+        let publisher = self.publisher(&log).await;
+        (log, publisher)
     }
 
     async fn publisher(&self, log: &Log) -> Publisher {
@@ -126,12 +146,11 @@ impl Plant {
         self.out.path().join(below).exists()
     }
 
-    /// 600 refusals of `who` on the first day, published; what is left of the prefix is pruned on day 100, and that is not
+    /// 600 refusals of one person on the first day, published; what is left of the prefix is pruned on day 100, and that is not
     /// published yet.
-    async fn pruned(&self, who: &str) -> (Log, Publisher) {
-        let log = self.open().await;
-        let publisher = self.publisher(&log).await;
-        asks_often(&log, who, 600).await;
+    async fn pruned(&self) -> (Log, Publisher) {
+        let (log, publisher) = self.serve().await;
+        asks_often(&log, "acme/anna", 600).await;
         self.day(100);
         asks_often(&log, "bolt/otto", 10).await;
         publisher.publish_now().await.unwrap();
