@@ -2,36 +2,20 @@
 //! its entries by the verifier that auditors use.
 
 use audit::faults::{Fault, Step};
-use audit::tests::harness::{self, START, allow, deny, key, open_failing, outcome};
+use audit::tests::harness::{self, PutClock, START, allow, deny, key, open_failing, outcome};
 use audit::{Cosigned, Log, LogOptions, Prove, PublishError, PublishOptions, Publisher, Witnesses};
-use model::{Clock, Timestamp};
+use model::Clock as _;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use tlog::{CosigningKey, TrustPolicy};
 
 const MINUTE_MS: i64 = 60_000;
 
-/// A clock that stands where it is put, for the log and for its witness.
-#[derive(Debug)]
-struct Put(AtomicI64);
-
-impl Put {
-    fn minutes(&self, minutes: i64) {
-        self.0.fetch_add(minutes * MINUTE_MS, Ordering::Relaxed);
-    }
-}
-
-impl Clock for Put {
-    fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::Relaxed))
-    }
-}
-
 #[derive(Debug)]
 struct Witness {
     key: CosigningKey,
-    clock: Arc<Put>,
+    clock: Arc<PutClock>,
     asked: AtomicU64,
 }
 
@@ -54,7 +38,7 @@ impl Witnesses for Witness {
 
 struct Plant {
     directory: tempfile::TempDir,
-    clock: Arc<Put>,
+    clock: Arc<PutClock>,
     witness: Arc<Witness>,
     /// What does not work now.
     faults: Arc<Mutex<Vec<(Step, Fault)>>>,
@@ -62,7 +46,7 @@ struct Plant {
 
 impl Plant {
     fn new() -> Self {
-        let clock = Arc::new(Put(AtomicI64::new(START.millis())));
+        let clock = PutClock::at(START);
         let key = CosigningKey::generate("witness.example/w1", [7; 32]).unwrap();
         let policy = format!(
             "log {}\nwitness w1 {}\nquorum w1\n",
@@ -125,7 +109,7 @@ async fn what_waited_for_room_does_not_stand_behind_a_checkpoint_that_was_cosign
     log.append(deny(&log, "acme", "r2")).await.unwrap_err();
     let asked = plant.asked();
     for _ in 0..5 {
-        plant.clock.minutes(1);
+        plant.clock.advance(MINUTE_MS);
         let refused = publisher.publish_now().await;
         assert!(matches!(refused, Err(PublishError::Waiting(1))), "{refused:?}");
     }
@@ -154,10 +138,10 @@ async fn a_checkpoint_that_could_not_be_kept_for_minutes_dates_nothing_back() {
     for n in 0..5 {
         let refused = publisher.publish_now().await;
         assert!(matches!(refused, Err(PublishError::NotKept(audit::AppendError::Full))), "{refused:?}");
-        plant.clock.minutes(1);
+        plant.clock.advance(MINUTE_MS);
         // Behind the one that was cosigned, and before the next.
         log.append(deny(&log, "acme", &format!("m{n}"))).await.unwrap();
-        plant.clock.minutes(1);
+        plant.clock.advance(MINUTE_MS);
     }
     plant.set(&[]);
     publisher.publish_now().await.unwrap();
@@ -181,7 +165,7 @@ async fn at_whichever_step_of_a_publication_the_process_ends_nothing_looks_dated
             None => std::fs::create_dir(&in_the_way).unwrap(),
         }
         publisher.publish_now().await.unwrap_err();
-        plant.clock.minutes(3);
+        plant.clock.advance(3 * MINUTE_MS);
         // What is made in the meantime is behind a note that was cosigned before.
         let late = log.append(deny(&log, "acme", "r2")).await;
         assert_eq!(late.is_err(), step.is_some(), "{step:?}");
@@ -192,11 +176,11 @@ async fn at_whichever_step_of_a_publication_the_process_ends_nothing_looks_dated
         }
         drop(log);
         plant.set(&[]);
-        plant.clock.minutes(5);
+        plant.clock.advance(5 * MINUTE_MS);
         let (log, publisher) = plant.open().await;
         assert!(log.size() > decision.index);
         publisher.publish_now().await.unwrap();
-        plant.clock.minutes(5);
+        plant.clock.advance(5 * MINUTE_MS);
         log.append(deny(&log, "acme", "r3")).await.unwrap();
         publisher.stop().await.unwrap();
         log.close().await;

@@ -1,15 +1,16 @@
 //! A person's values, taken out of the log of a running broker: by whom, what is left, and what others can prove of it.
 
-use acceptance::{Plant, http, process};
+use acceptance::command::{run, text, verify};
+use acceptance::{Plant, http};
 use audit::erase::Wanted;
+use audit::tests::clock::PutClock;
 use audit::{LogOptions, PublishOptions, Publisher};
 use model::entry::{CommitmentClass, Disclosure, Draft, Kind};
-use model::{Clock, Principal, PrincipalKind, Timestamp};
+use model::{Principal, PrincipalKind, Timestamp};
 use serde_json::{Value, json};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 const TARGET: &str = "/series/press-3.vibration?from=2026-11-22T08:00:00Z&to=2026-11-22T09:00:00Z&resolution=1m";
 const PURPOSE: [(&str, &str); 1] = [("millgate-purpose", "predictive-maintenance")];
@@ -29,16 +30,6 @@ directory = "audit"
 origin = "munich.example/millgate-demo"
 legal_holds = ["acme/engineer-2", "bolt"]
 "#;
-
-fn run(name: &str, arguments: &[&str]) -> Output {
-    let mut command = Command::new(process::executable(name).unwrap());
-    command.args(arguments);
-    tokio::task::block_in_place(|| command.output().unwrap())
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
 
 /// Which of `needles` stand in some file below `directory`, whatever it is.
 fn found(directory: &Path, needles: &[&str]) -> Vec<String> {
@@ -83,12 +74,6 @@ async fn used_by_both(plant: &Plant) {
     }
     // Her name in what somebody else asked.
     plant.audit("principal=acme%2Fengineer-1").await.unwrap();
-}
-
-fn verify(command: &str, path: &Path, key: &str, more: &[&str]) -> (Option<i32>, Value) {
-    let fixed = [command, path.to_str().unwrap(), "--key", key, "--json"];
-    let output = run("millgate-verify", &[&fixed[..], more].concat());
-    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap_or_else(|_| text(&output.stderr).into()))
 }
 
 fn export(directory: &Path, out: &str) {
@@ -321,16 +306,6 @@ async fn an_erasure_waits_for_what_a_policy_demands_of_its_record() {
     plant.stop().await;
 }
 
-/// A clock that stands where it is put.
-#[derive(Debug)]
-struct Put(AtomicI64);
-
-impl Clock for Put {
-    fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::Relaxed))
-    }
-}
-
 /// 2026-11-22T19:20:00Z
 const START_MS: i64 = 1_795_375_200_000;
 const HOUR_MS: i64 = 3_600_000;
@@ -339,7 +314,7 @@ const HOUR_MS: i64 = 3_600_000;
 #[tokio::test(flavor = "multi_thread")]
 async fn an_archive_of_an_earlier_time_holds_the_erasures_that_came_later() {
     let (dir, published) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let clock = Arc::new(Put(AtomicI64::new(START_MS)));
+    let clock = PutClock::at(Timestamp(START_MS));
     let options = LogOptions::new(dir.path(), "plant.example/log", clock.clone(), Arc::new(runtime::random::fill));
     let (log, _) = audit::Log::open(options).await.unwrap();
     let key = tlog::SigningKey::generate("plant.example/log", [7; 32]).unwrap();
@@ -365,7 +340,7 @@ async fn an_archive_of_an_earlier_time_holds_the_erasures_that_came_later() {
     for subject in ["anna", "otto", "anna"] {
         ask(subject).await;
     }
-    clock.0.fetch_add(HOUR_MS, Ordering::Relaxed);
+    clock.advance(HOUR_MS);
     for _ in 0..1_100 {
         ask("berta").await;
     }
@@ -375,7 +350,7 @@ async fn an_archive_of_an_earlier_time_holds_the_erasures_that_came_later() {
         let wanted =
             Wanted { id: id.clone(), organisation: &organisation, principal, basis: "Art. 17", requested_by: "first" };
         log.request_erasure(&wanted).await.unwrap();
-        clock.0.fetch_add(HOUR_MS, Ordering::Relaxed);
+        clock.advance(HOUR_MS);
         let pending = log.erasure_request(&id).await.unwrap().unwrap();
         log.erase(&pending, "second", &audit::Holds::default()).await.unwrap();
     }

@@ -1,36 +1,19 @@
 //! Evidence in the hands of others: receipts, proofs of single entries, and who gets them.
 
-use acceptance::{Plant, http, process, wait};
+use acceptance::command::{run, text, verify};
+use acceptance::{Plant, http, wait};
+use audit::tests::clock::PutClock;
 use audit::{LogOptions, PublishOptions, Publisher};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use model::entry::{Content, Draft, Kind};
-use model::{Clock, Digest, OrganisationId, Timestamp};
+use model::{Digest, OrganisationId, Timestamp};
 use serde_json::Value;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 const TARGET: &str = "/series/press-3.vibration?from=2026-11-22T08:00:00Z&to=2026-11-22T09:00:00Z&resolution=1m";
 const PURPOSE: [(&str, &str); 1] = [("millgate-purpose", "predictive-maintenance")];
-
-fn run(name: &str, arguments: &[&str]) -> Output {
-    let mut command = Command::new(process::executable(name).unwrap());
-    command.args(arguments);
-    tokio::task::block_in_place(|| command.output().unwrap())
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn verify(command: &str, file: &Path, key: &str, more: &[&str]) -> (Option<i32>, Value) {
-    let mut arguments = vec![command, file.to_str().unwrap(), "--key", key, "--json"];
-    arguments.extend(more);
-    let output = run("millgate-verify", &arguments);
-    let said = || Value::from(text(&output.stderr));
-    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap_or_else(|_| said()))
-}
 
 async fn proof(plant: &Plant, caller: &str, query: &str) -> http::Answer {
     let bearer = format!("Bearer {}", plant.token(caller));
@@ -324,16 +307,6 @@ async fn an_archive_convinces_somebody_who_has_nothing_else() {
     assert!(!Path::new(&at("none.tar")).exists());
 }
 
-/// A clock that stands where it is put.
-#[derive(Debug)]
-struct Put(AtomicI64);
-
-impl Clock for Put {
-    fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::Relaxed))
-    }
-}
-
 /// 2026-11-22T19:20:00Z
 const START_MS: i64 = 1_795_375_200_000;
 const HOUR_MS: i64 = 3_600_000;
@@ -346,7 +319,7 @@ async fn second_hour(
     decided_by: &[u8],
 ) -> (verify::archive::ArchiveReport, Vec<u8>) {
     let (dir, published) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let clock = Arc::new(Put(AtomicI64::new(START_MS)));
+    let clock = PutClock::at(Timestamp(START_MS));
     let options = LogOptions::new(dir.path(), "plant.example/log", clock.clone(), Arc::new(runtime::random::fill));
     let (log, _) = audit::Log::open(options).await.unwrap();
     let key = tlog::SigningKey::generate("plant.example/log", [7; 32]).unwrap();
@@ -360,7 +333,7 @@ async fn second_hour(
     draft.content.push(Content { digest: Digest::of(&own), bytes: own.clone().into() });
     log.append(draft).await.unwrap();
     for hour in 0..3 {
-        clock.0.store(START_MS + hour * HOUR_MS + 60_000, Ordering::Relaxed);
+        clock.put(Timestamp(START_MS + hour * HOUR_MS + 60_000));
         for of in ["acme", "bolt", "acme"] {
             let of: OrganisationId = of.parse().unwrap();
             let by = if hour == 1 { decided_by } else { own.as_slice() };
@@ -370,7 +343,7 @@ async fn second_hour(
                 .await
                 .unwrap();
         }
-        clock.0.store(START_MS + hour * HOUR_MS + 30 * 60_000, Ordering::Relaxed);
+        clock.put(Timestamp(START_MS + hour * HOUR_MS + 30 * 60_000));
         log.append(
             Draft::new(Kind::Heartbeat, &log.common(), None, [("open", model::Value::int(0))], Vec::new()).unwrap(),
         )

@@ -12,7 +12,7 @@ use audit::tests::harness::{self, START, key, organisation, outcome};
 use audit::tests::stand::copy_dir;
 use audit::{Appended, EraseError, Holds, Kept, Log, LogOptions, PublishOptions, Publisher, Retention, fsck};
 use model::entry::{CommitmentClass, Disclosure, Draft, Effect, Kind};
-use model::{Clock, Digest, Principal, PrincipalKind, Subject, Timestamp, Value};
+use model::{Digest, Principal, PrincipalKind, Subject, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read as _;
@@ -20,7 +20,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use tlog::tile::tiles_for_size;
 use tlog::{Checkpoint, leaf_hash};
 
@@ -47,15 +47,6 @@ const READING: &str = "read,pread64";
 
 // === the process
 
-#[derive(Debug)]
-struct Ticking(AtomicI64);
-
-impl Clock for Ticking {
-    fn now(&self) -> Timestamp {
-        Timestamp(self.0.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
 /// So many days after the first one. What is random comes on one day only.
 fn options(at: &Path, day: i64) -> LogOptions {
     let next = AtomicU64::new(u64::try_from(day).unwrap() * 1_000_000);
@@ -63,7 +54,7 @@ fn options(at: &Path, day: i64) -> LogOptions {
         let digest = Digest::of(&next.fetch_add(1, Ordering::Relaxed).to_be_bytes());
         bytes.iter_mut().zip(digest.0).for_each(|(byte, random)| *byte = random);
     };
-    let clock = Arc::new(Ticking(AtomicI64::new(START.millis() + day * DAY_MS)));
+    let clock = harness::ticking(START.plus_millis(day * DAY_MS));
     LogOptions { random: Arc::new(random), clock, ..harness::options(at.join("log").as_path()) }
 }
 

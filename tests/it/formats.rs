@@ -1,5 +1,6 @@
 //! The log as other programs read it: files for their tables, and a stream for a SIEM, each read by a program not ours.
 
+use acceptance::command::text;
 use acceptance::process::{self, Guard};
 use acceptance::{Plant, http, wait};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -19,10 +20,6 @@ fn python() -> PathBuf {
 
 fn receiver(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("receivers").join(name)
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 fn millgate(plant: &Plant, arguments: &[&str]) -> Command {

@@ -1,49 +1,26 @@
 //! Entries that the plant keeps no longer go while the broker serves; whoever asks for them is told, and whoever has a copy, a
 //! receipt or nothing at all still finds the log to be what it was.
 
+use acceptance::command::{json, run, text};
 use acceptance::{Plant, http, process, wait};
+use audit::tests::clock::PutClock;
 use audit::{Log, LogOptions, PublishOptions, Publisher};
 use model::entry::{CommitmentClass, Disclosure, Draft, Kind};
-use model::{Clock, Principal, PrincipalKind, RequestId, Timestamp};
+use model::{Principal, PrincipalKind, RequestId, Timestamp};
 use serde_json::Value;
 use std::path::Path;
-use std::process::Output;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 const ORIGIN: &str = "munich.example/second";
 /// 2020-03-09T12:00:00Z
 const LONG_AGO: i64 = 1_583_755_200_000;
-
-#[derive(Debug)]
-struct Put(AtomicI64);
-
-impl Clock for Put {
-    fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::Relaxed))
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn run(name: &str, arguments: &[&str]) -> Output {
-    tokio::task::block_in_place(|| process::run(name, arguments).unwrap())
-}
-
-fn json(output: &Output) -> Value {
-    let read = serde_json::from_slice(&output.stdout);
-    assert!(read.is_ok(), "{}{}", text(&output.stdout), text(&output.stderr));
-    read.unwrap()
-}
 
 /// What a plant wrote years ago: 500 refusals of somebody who never came back, the first of this request, and 100 of somebody else.
 async fn long_ago(directory: &Path, request: &str) -> (String, Vec<tlog::Hash>) {
     let random: audit::Random = Arc::new(runtime::random::fill);
     std::fs::create_dir_all(directory).unwrap();
     let key = audit::signer::create(&directory.join("checkpoint.key"), ORIGIN, &random).unwrap();
-    let clock = Arc::new(Put(AtomicI64::new(LONG_AGO)));
+    let clock = PutClock::at(Timestamp(LONG_AGO));
     let options = LogOptions { heartbeat_ms: 0, ..LogOptions::new(directory, ORIGIN, clock.clone(), random) };
     let (log, _) = Log::open(options).await.unwrap();
     let publishing =

@@ -1,15 +1,15 @@
 //! How far an organisation's entries go is said at intervals, so that a supplier who is shown its own entries alone finds out when
 //! the newest are kept back; and a broker that was merely stopped is accused of nothing.
 
+use acceptance::command::{json, run};
 use acceptance::{Plant, http, process};
+use audit::tests::clock::PutClock;
 use audit::{Log, LogOptions, PublishOptions, Publisher};
 use model::entry::{Draft, Entry, Kind};
 use model::{Clock, OrganisationId, Timestamp};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::Output;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use tlog::walk::Step;
 use verify::monitor::{Files, Look, Seen, Watch};
 
@@ -20,29 +20,6 @@ const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 
-#[derive(Debug)]
-struct Put(AtomicI64);
-
-impl Clock for Put {
-    fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::Relaxed))
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn run(name: &str, arguments: &[&str]) -> Output {
-    tokio::task::block_in_place(|| process::run(name, arguments).unwrap())
-}
-
-fn json(output: &Output) -> Value {
-    let read = serde_json::from_slice(&output.stdout);
-    assert!(read.is_ok(), "{}{}", text(&output.stdout), text(&output.stderr));
-    read.unwrap()
-}
-
 fn time(ms: i64) -> String {
     Timestamp(START_MS + ms).to_rfc3339()
 }
@@ -50,7 +27,7 @@ fn time(ms: i64) -> String {
 /// A log whose clock is put where the story wants it, and a witness that cosigns what it publishes.
 struct Stand {
     directory: tempfile::TempDir,
-    clock: Arc<Put>,
+    clock: Arc<PutClock>,
     key: tlog::SigningKey,
     witness: tlog::CosigningKey,
 }
@@ -66,7 +43,7 @@ impl Stand {
     fn new() -> Self {
         Self {
             directory: tempfile::tempdir().unwrap(),
-            clock: Arc::new(Put(AtomicI64::new(START_MS))),
+            clock: PutClock::at(Timestamp(START_MS)),
             key: tlog::SigningKey::generate(ORIGIN, [7; 32]).unwrap(),
             witness: tlog::CosigningKey::generate("witness.example/w", [3; 32]).unwrap(),
         }
@@ -77,7 +54,7 @@ impl Stand {
     }
 
     fn put(&self, ms: i64) {
-        self.clock.0.store(START_MS + ms, Ordering::Relaxed);
+        self.clock.put(Timestamp(START_MS + ms));
     }
 
     /// `summary_ms`: as in the options.
@@ -330,7 +307,7 @@ async fn a_log_that_runs_sums_up_whoever_comes_anew_and_again_when_it_is_due() {
     run.asked_by("acme").await;
     let before = run.log.size();
     let later = async || {
-        stand.clock.0.fetch_add(100, Ordering::Relaxed);
+        stand.clock.advance(100);
         (run.log.size() >= before + 3).then_some(())
     };
     acceptance::wait::until("three summaries", later).await.unwrap();
@@ -396,7 +373,7 @@ async fn a_broker_sums_up_what_it_finds_at_its_start_and_who_may_read_the_entrie
     let random: audit::Random = Arc::new(runtime::random::fill);
     let origin = "munich.example/summed-up";
     audit::signer::create(&directory.join("checkpoint.key"), origin, &random).unwrap();
-    let clock = Arc::new(Put(AtomicI64::new(START_MS - 3_650 * DAY)));
+    let clock = PutClock::at(Timestamp(START_MS - 3_650 * DAY));
     let (log, _) = Log::open(LogOptions::new(&directory, origin, clock, random)).await.unwrap();
     let of: OrganisationId = "acme".parse().unwrap();
     let denied = [("decision", model::Value::text("deny"))];

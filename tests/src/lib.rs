@@ -3,6 +3,7 @@
 //! Nothing here fakes a part of Millgate. Sources and identity providers are small real servers where the test is about
 //! their misbehaviour, and third-party programs where the test is about working together.
 
+pub mod command;
 pub mod http;
 pub mod postgres;
 pub mod process;

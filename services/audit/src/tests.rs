@@ -6,6 +6,7 @@
 
 pub mod appending;
 pub mod checking;
+pub mod clock;
 pub mod crashing;
 pub mod erasing;
 pub mod failing;

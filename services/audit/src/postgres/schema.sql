@@ -130,10 +130,9 @@ BEGIN
     RETURN NEW;
 END $$;
 
+-- What keeps bundles from being changed or deleted is in `pruning.sql` (`bundle_stays`), which stores of before get as well.
 CREATE TRIGGER bundle_at_head BEFORE INSERT ON millgate_audit.bundle
     FOR EACH ROW EXECUTE FUNCTION millgate_audit.bundle_at_head();
-CREATE TRIGGER bundle_stays BEFORE UPDATE OR DELETE ON millgate_audit.bundle
-    FOR EACH ROW EXECUTE FUNCTION millgate_audit.refuse();
 CREATE TRIGGER bundle_is_kept BEFORE TRUNCATE ON millgate_audit.bundle
     FOR EACH STATEMENT EXECUTE FUNCTION millgate_audit.refuse();
 CREATE TRIGGER checkpoint_stays BEFORE UPDATE OR DELETE ON millgate_audit.checkpoint
@@ -155,7 +154,6 @@ CREATE TRIGGER log_stays BEFORE DELETE ON millgate_audit.log
 CREATE TRIGGER log_is_kept BEFORE TRUNCATE ON millgate_audit.log
     FOR EACH STATEMENT EXECUTE FUNCTION millgate_audit.refuse();
 ALTER TABLE millgate_audit.bundle ENABLE ALWAYS TRIGGER bundle_at_head;
-ALTER TABLE millgate_audit.bundle ENABLE ALWAYS TRIGGER bundle_stays;
 ALTER TABLE millgate_audit.bundle ENABLE ALWAYS TRIGGER bundle_is_kept;
 ALTER TABLE millgate_audit.checkpoint ENABLE ALWAYS TRIGGER checkpoint_stays;
 ALTER TABLE millgate_audit.checkpoint ENABLE ALWAYS TRIGGER checkpoint_is_kept;

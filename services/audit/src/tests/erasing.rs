@@ -1,6 +1,6 @@
 //! Values that are taken away: what goes, what stays, what a crash leaves, and what a check of the store finds.
 
-use super::harness::{self, Home, Stand, StoreAt, read_all, vandalise};
+use super::harness::{self, Home, PutClock, Stand, StoreAt, read_all, vandalise};
 use crate::erase::{Erased, Holds, Retention, Wanted};
 use crate::faults::{Fault, Step};
 use crate::fsck::check;
@@ -472,25 +472,11 @@ pub async fn a_request_that_two_approve_at_once_is_carried_out_once_and_not_on_w
     assert_eq!(findings(dir.path()).await, Vec::<String>::new());
 }
 
-/// A clock that stands where it is put.
-#[derive(Debug)]
-struct Put(std::sync::atomic::AtomicI64);
-
-impl model::Clock for Put {
-    fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::Relaxed))
-    }
-
-    fn steady(&self) -> Duration {
-        Duration::from_millis(self.0.load(Ordering::Relaxed).try_into().unwrap())
-    }
-}
-
 pub async fn one_entry_of_a_clock_that_was_ahead_does_not_end_retention(stand: &Stand) {
     let dir = stand.home().await;
-    let clock = Arc::new(Put(START.millis().into()));
+    let clock = PutClock::at(START);
     let (log, _) = Log::open(LogOptions { clock: clock.clone(), ..options(dir.path()) }).await.unwrap();
-    let at = |days: i64| clock.0.store(START.millis() + days * DAY_MS, Ordering::Relaxed);
+    let at = |days: i64| clock.put(START.plus_millis(days * DAY_MS));
     at(5_000);
     let ahead = append(&log, asks(&log, "acme/anna", &[], "/ahead")).await.index;
     at(1);

@@ -15,7 +15,7 @@ use {
     crate::sqlite::{DATABASE_FILE, SqliteStore},
     model::Clock as _,
     sqlx::{ConnectOptions as _, Connection as _},
-    std::sync::atomic::{AtomicI64, AtomicU32},
+    std::sync::atomic::AtomicU32,
 };
 
 /// What a caller was told.
@@ -301,23 +301,11 @@ pub async fn whoever_is_erased_is_not_written_again_while_the_erasure_may_yet_be
     assert_eq!(fsck::check(home.path(), None, |_, _| {}).await.unwrap().findings, []);
 }
 
-/// A clock that is put.
-#[cfg(test)]
-#[derive(Debug)]
-struct Put(AtomicI64);
-
-#[cfg(test)]
-impl model::Clock for Put {
-    fn now(&self) -> model::Timestamp {
-        model::Timestamp(self.0.load(Ordering::Relaxed))
-    }
-}
-
 #[cfg(test)]
 #[tokio::test]
 async fn summaries_that_became_due_while_the_disk_was_full_are_there_before_anything_is_signed() {
     let dir = tempfile::tempdir().unwrap();
-    let clock = Arc::new(Put(AtomicI64::new(START.millis())));
+    let clock = PutClock::at(START);
     let full = Arc::new(AtomicBool::new(false));
     let plan = {
         let full = full.clone();
@@ -328,14 +316,14 @@ async fn summaries_that_became_due_while_the_disk_was_full_are_there_before_anyt
     let decision = log.append(allow(&log, "acme", "r1")).await.unwrap();
     // Its first summary, which promises another one within a second.
     while log.size() == decision.index + 1 {
-        clock.0.fetch_add(50, Ordering::Relaxed);
+        clock.advance(50);
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
     }
     full.store(true, Ordering::Relaxed);
     let ended = log.append_outcome(outcome(&log, "acme", "r1", decision.index));
     log.append(deny(&log, "acme", "r2")).await.unwrap_err();
     assert!(!log.settle().await.unwrap(), "it waits for room");
-    clock.0.fetch_add(3_600_000, Ordering::Relaxed);
+    clock.advance(3_600_000);
     full.store(false, Ordering::Relaxed);
     while !log.settle().await.unwrap() {}
     let (ended, size) = (ended.await.unwrap(), log.size());
@@ -349,7 +337,7 @@ async fn summaries_that_became_due_while_the_disk_was_full_are_there_before_anyt
 #[tokio::test]
 async fn starts_that_failed_and_tools_do_not_pass_for_a_broker_at_work() {
     let dir = tempfile::tempdir().unwrap();
-    let clock = Arc::new(Put(AtomicI64::new(START.millis())));
+    let clock = PutClock::at(START);
     let day_ms = 86_400_000;
     let opening = |summary_ms| LogOptions { clock: clock.clone(), summary_ms, ..options(dir.path()) };
     let (log, _) = Log::open(opening(Some(day_ms))).await.unwrap();
@@ -360,10 +348,10 @@ async fn starts_that_failed_and_tools_do_not_pass_for_a_broker_at_work() {
         stored.entries.iter().filter(|entry| entry.kind == Kind::OrgSummary).count()
     };
     // Three days later somebody looks after the log by hand, and then the broker is started.
-    clock.0.fetch_add(3 * 86_400_000, Ordering::Relaxed);
+    clock.advance(3 * 86_400_000);
     for _ in 0..3 {
         Log::open(opening(None)).await.unwrap().0.close().await;
-        clock.0.fetch_add(1_000, Ordering::Relaxed);
+        clock.advance(1_000);
     }
     assert_eq!(summaries().await, 0);
     for _ in 0..3 {

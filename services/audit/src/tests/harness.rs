@@ -6,33 +6,20 @@ use crate::reader::Reader;
 use crate::sqlite::SqliteStore;
 use crate::{Appended, Log, LogOptions, OpenError, Random, frames};
 
+pub use super::clock::{PutClock, SLIP_MS, ticking};
 pub use super::stand::{Home, Stand, forget_key_index, intrude, refusal, rename_bundles, rewrite, vandalise};
 pub use crate::StoreAt;
 use model::entry::{Draft, Effect, Entry, Kind, Place};
-use model::{Clock, OrganisationId, Timestamp, Value};
+use model::{OrganisationId, Timestamp, Value};
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use tlog::CompactRange;
 
 pub const ORIGIN: &str = "millgate.example/test";
 /// 2026-11-22T19:20:00Z
 pub const START: Timestamp = Timestamp(1_795_375_200_000);
-
-/// Each look at it is a millisecond later.
-#[derive(Debug)]
-pub struct TickingClock(AtomicI64);
-
-impl Clock for TickingClock {
-    fn now(&self) -> Timestamp {
-        Timestamp(self.0.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-pub fn ticking(from: Timestamp) -> Arc<TickingClock> {
-    Arc::new(TickingClock(AtomicI64::new(from.millis())))
-}
 
 fn counting_bytes() -> Random {
     let next = AtomicU8::new(1);

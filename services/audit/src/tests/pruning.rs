@@ -27,51 +27,40 @@ use model::entry::{CommitmentClass, Disclosure, Draft, Entry, Kind};
 use model::{Clock, Principal, PrincipalKind, Subject, Timestamp, Value};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 
 const DAY_MS: i64 = 86_400_000;
 /// 2020-11-22T19:20:00Z: PostgreSQL has a clock of its own, and prunes nothing that is in the future there.
 const START: Timestamp = Timestamp(1_606_072_800_000);
-const SLIP_MS: i64 = 120_000;
-
-/// A clock that stands where it is put.
-#[derive(Debug, Default)]
-struct Put {
-    gone: AtomicI64,
-    /// How far it was set from there.
-    set: AtomicI64,
-    /// Looks at it until it is set back a little; 0: it is not.
-    slips_in: AtomicU64,
-}
-
-impl Clock for Put {
-    fn now(&self) -> Timestamp {
-        let set_back = |left: u64| left.checked_sub(1);
-        if self.slips_in.fetch_update(Ordering::Relaxed, Ordering::Relaxed, set_back) == Ok(1) {
-            self.set.fetch_sub(SLIP_MS, Ordering::Relaxed);
-        }
-        Timestamp(self.gone.load(Ordering::Relaxed) + self.set.load(Ordering::Relaxed))
-    }
-
-    fn steady(&self) -> Duration {
-        Duration::from_millis(self.gone.load(Ordering::Relaxed).try_into().unwrap())
-    }
-}
 
 /// A log that is published, and its time.
 struct Plant {
     home: Home,
     out: TempDir,
-    clock: Arc<Put>,
+    clock: Arc<PutClock>,
     next: Arc<AtomicU64>,
 }
 
 impl Plant {
     async fn new(stand: &Stand) -> Self {
-        let clock = Arc::new(Put { gone: AtomicI64::new(START.millis()), ..Put::default() });
+        let clock = PutClock::at(START);
         Self { home: stand.home().await, out: tempfile::tempdir().unwrap(), clock, next: Arc::new(AtomicU64::new(1)) }
+    }
+
+    /// With a log that is open and published, and nothing in it yet.
+    async fn serving(stand: &Stand) -> (Self, Log, Publisher) {
+        let plant = Self::new(stand).await;
+        let (log, publisher) = plant.serve().await;
+        (plant, log, publisher)
+    }
+
+    /// As [`Self::serving`], and in the state of [`Self::pruned`].
+    async fn that_pruned(stand: &Stand) -> (Self, Log, Publisher) {
+        let plant = Self::new(stand).await;
+        let (log, publisher) = plant.pruned().await;
+        (plant, log, publisher)
     }
 
     /// Random bytes do not come twice.
@@ -86,6 +75,12 @@ impl Plant {
 
     async fn open(&self) -> Log {
         Log::open(self.options()).await.unwrap().0
+    }
+
+    async fn serve(&self) -> (Log, Publisher) {
+        let log = self.open().await;
+        let publisher = self.publisher(&log).await;
+        (log, publisher)
     }
 
     async fn publisher(&self, log: &Log) -> Publisher {
@@ -125,12 +120,12 @@ impl Plant {
 
     /// So many days after the start.
     fn day(&self, days: i64) {
-        self.clock.gone.store(START.millis() + days * DAY_MS, Ordering::Relaxed);
+        self.clock.put(START.plus_millis(days * DAY_MS));
     }
 
     /// Somebody sets it so many days ahead.
     fn set_ahead(&self, days: i64) {
-        self.clock.set.store(days * DAY_MS, Ordering::Relaxed);
+        self.clock.set_ahead(days * DAY_MS);
     }
 
     fn bounds(&self) -> Bounds {
@@ -151,12 +146,11 @@ impl Plant {
         self.out.path().join(below).exists()
     }
 
-    /// 600 refusals of `who` on the first day, published; what is left of the prefix is pruned on day 100, and that is not
+    /// 600 refusals of one person on the first day, published; what is left of the prefix is pruned on day 100, and that is not
     /// published yet.
-    async fn pruned(&self, who: &str) -> (Log, Publisher) {
-        let log = self.open().await;
-        let publisher = self.publisher(&log).await;
-        asks_often(&log, who, 600).await;
+    async fn pruned(&self) -> (Log, Publisher) {
+        let (log, publisher) = self.serve().await;
+        asks_often(&log, "acme/anna", 600).await;
         self.day(100);
         asks_often(&log, "bolt/otto", 10).await;
         publisher.publish_now().await.unwrap();

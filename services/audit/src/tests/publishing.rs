@@ -5,12 +5,10 @@ use crate::evidence::EvidenceError;
 use crate::publish::{CHECKPOINT_FILE, CHECKPOINTS_DIR, LINGER_MS, checkpoint_path};
 use crate::{LogOptions, PublishError, PublishOptions, Publisher};
 use model::entry::{Draft, Kind as ModelKind};
-use model::{Clock, Timestamp, Value};
+use model::{Timestamp, Value};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use tlog::tile::{Kind, TilePath, tiles_for_size};
 use tlog::{Checkpoint, CompactRange, hashes_to_bytes};
 
@@ -200,22 +198,12 @@ pub async fn a_doctored_store_takes_nothing_from_what_is_published(stand: &Stand
     log.close().await;
 }
 
-/// A clock that stands where it is put.
-#[derive(Debug)]
-struct Put(AtomicI64);
-
-impl Clock for Put {
-    fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::Relaxed))
-    }
-}
-
 pub async fn whoever_copies_while_the_log_grows_finds_all_that_its_checkpoint_needs(stand: &Stand) {
     let (dir, out) = (stand.home().await, tempfile::tempdir().unwrap());
     // Files have the times of the file system.
     let made = fs::metadata(out.path()).unwrap().modified().unwrap();
     let now = made.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
-    let clock = Arc::new(Put(AtomicI64::new(i64::try_from(now).unwrap())));
+    let clock = PutClock::at(Timestamp(i64::try_from(now).unwrap()));
     let options = LogOptions { clock: clock.clone(), ..options(dir.path()) };
     let publishing = || PublishOptions { interval_ms: 3_600_000, ..PublishOptions::new(out.path()) };
     let (log, _) = crate::Log::open(options.clone()).await.unwrap();
@@ -227,7 +215,7 @@ pub async fn whoever_copies_while_the_log_grows_finds_all_that_its_checkpoint_ne
     let named = fs::read(out.path().join(CHECKPOINT_FILE)).unwrap();
     fill(&log, 400).await;
     assert_eq!(publisher.publish_now().await.unwrap().size, 601);
-    clock.0.fetch_add(LINGER_MS - 1, Ordering::Relaxed);
+    clock.advance(LINGER_MS - 1);
     publisher.publish_now().await.unwrap();
     crate::tests::stand::copy_dir(out.path(), copy.path());
     fs::write(copy.path().join(CHECKPOINT_FILE), &named).unwrap();
@@ -242,7 +230,7 @@ pub async fn whoever_copies_while_the_log_grows_finds_all_that_its_checkpoint_ne
     publisher.publish_now().await.unwrap();
     let partial = ["tile/0/000.p", "tile/entries/000.p"].map(|name| out.path().join(name));
     assert!(partial.iter().all(|partial| partial.exists()));
-    clock.0.fetch_add(LINGER_MS, Ordering::Relaxed);
+    clock.advance(LINGER_MS);
     publisher.publish_now().await.unwrap();
     assert!(!partial.iter().any(|partial| partial.exists()));
     verify(out.path());

@@ -8,10 +8,10 @@ use crate::{AppendError, LogOptions, PublishError, PublishOptions, Publisher, Re
 use futures_util::future::join_all;
 use futures_util::poll;
 use model::entry::{BYTES_MAX, Common, Draft, DraftError, Kind};
-use model::{Clock, Timestamp, Value};
+use model::{Clock, Value};
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -237,19 +237,10 @@ async fn an_entry_of_the_largest_size_is_kept_and_a_larger_one_is_refused() {
 
 // === its clock
 
-#[derive(Debug)]
-struct Hands(AtomicI64);
-
-impl Clock for Hands {
-    fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::Relaxed))
-    }
-}
-
 #[tokio::test]
 async fn a_clock_that_jumps_or_stands_still_moves_times_and_nothing_else() {
     let (dir, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let hands = Arc::new(Hands(AtomicI64::new(START.millis())));
+    let hands = PutClock::at(START);
     let receipts = Some(ReceiptOptions { key: key().into(), deadline_ms: 60_000, wait: Duration::ZERO });
     let options =
         LogOptions { clock: Arc::clone(&hands) as Arc<dyn Clock>, receipts, heartbeat_ms: 1, ..options(dir.path()) };
@@ -257,7 +248,7 @@ async fn a_clock_that_jumps_or_stands_still_moves_times_and_nothing_else() {
     let publisher = publisher(&log, out.path()).await;
     let mut last = 0;
     for (n, jump) in [0, HOUR_MS, 0, -HOUR_MS, -HOUR_MS, 0].into_iter().enumerate() {
-        hands.0.fetch_add(jump, Ordering::Relaxed);
+        hands.jump(jump);
         let now = hands.now().millis();
         let decision = log.append_pledged(allow(&log, "acme", &format!("r{n}"))).await.unwrap();
         let (decision, receipt) = (decision.0, decision.1.unwrap().receipt().await.unwrap());
@@ -309,7 +300,7 @@ async fn every_receipt_of_a_batch_is_for_its_own_request() {
 async fn a_guess_at_a_neighbouring_entry_is_not_confirmed_by_its_hash() {
     let dir = tempfile::tempdir().unwrap();
     // A clock that stands still: the guess may know the time to the millisecond.
-    let clock: Arc<dyn Clock> = Arc::new(Hands(AtomicI64::new(START.millis())));
+    let clock: Arc<dyn Clock> = PutClock::at(START);
     let log = crate::Log::open(LogOptions { clock, ..options(dir.path()) }).await.unwrap().0;
     for _ in 0..2 {
         log.append(deny(&log, "acme", "r1")).await.unwrap();

@@ -1,7 +1,7 @@
 //! Further places for checkpoints, as the configuration names them.
 
+use super::audit::{DAYS, days};
 use super::section::Section;
-use super::{DAYS, days};
 use model::party::SecretRef;
 use model::url::BaseUrl;
 use std::path::PathBuf;

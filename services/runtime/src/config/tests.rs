@@ -1,4 +1,5 @@
 use super::*;
+use model::party::SecretRef;
 
 /// A folder with everything that a configuration names.
 fn plant() -> tempfile::TempDir {

@@ -5,9 +5,7 @@ use crate::{ClockDoubt, Cosigned, EraseError, Prove, Witnesses};
 use std::pin::Pin;
 
 pub async fn a_clock_that_was_set_ahead_prunes_nothing(stand: &Stand) {
-    let plant = Plant::new(stand).await;
-    let log = plant.open().await;
-    let publisher = plant.publisher(&log).await;
+    let (plant, log, publisher) = Plant::serving(stand).await;
     asks_often(&log, "acme/anna", 300).await;
     publisher.publish_now().await.unwrap();
     plant.set_ahead(100);
@@ -45,9 +43,7 @@ impl Witnesses for Says {
 }
 
 pub async fn a_start_long_after_the_last_entry_prunes_nothing_until_it_is_confirmed(stand: &Stand) {
-    let plant = Plant::new(stand).await;
-    let log = plant.open().await;
-    let publisher = plant.publisher(&log).await;
+    let (plant, log, publisher) = Plant::serving(stand).await;
     asks_often(&log, "acme/anna", 300).await;
     plant.close(&log, &publisher).await;
     plant.day(100);
@@ -85,20 +81,19 @@ pub async fn a_pruning_that_would_be_faulty_is_not_written(stand: &Stand) {
     let plant = Plant::new(stand).await;
     // 2020-11-30T12:00:00Z, the last day of a month, and 60 days and a minute after its end.
     let (old, late) = (1_606_737_600_000, 1_606_780_800_000 + 60 * DAY_MS + SLIP_MS / 2);
-    plant.clock.gone.store(old, Ordering::Relaxed);
-    let log = plant.open().await;
-    let publisher = plant.publisher(&log).await;
+    plant.clock.put(Timestamp(old));
+    let (log, publisher) = plant.serve().await;
     asks_often(&log, "acme/anna", 300).await;
-    plant.clock.gone.store(late, Ordering::Relaxed);
+    plant.clock.put(Timestamp(late));
     asks_often(&log, "bolt/otto", 10).await;
     publisher.publish_now().await.unwrap();
     // It is set back to the day before in the middle of it.
     let mut faulty = 0;
     for looks in 1..12 {
-        plant.clock.set.store(0, Ordering::Relaxed);
-        plant.clock.slips_in.store(looks, Ordering::Relaxed);
+        plant.clock.set_ahead(0);
+        plant.clock.slip_at(looks);
         let pruned = plant.prune(&log).await;
-        plant.clock.slips_in.store(0, Ordering::Relaxed);
+        plant.clock.slip_at(0);
         match pruned {
             Ok(0) => {}
             Err(PruneError::Faulty(fault)) => {
@@ -118,8 +113,7 @@ pub async fn a_pruning_that_would_be_faulty_is_not_written(stand: &Stand) {
 }
 
 pub async fn a_pruning_is_not_judged_by_a_clock_that_is_doubted(stand: &Stand) {
-    let plant = Plant::new(stand).await;
-    let (log, publisher) = plant.pruned("acme/anna").await;
+    let (plant, log, publisher) = Plant::that_pruned(stand).await;
     let under = log.pruned().unwrap().under;
     // Killed before the next checkpoint, and started long after.
     drop(publisher);
@@ -147,28 +141,26 @@ pub async fn a_pruning_is_not_judged_by_a_clock_that_is_doubted(stand: &Stand) {
 }
 
 pub async fn a_pruning_by_a_clock_that_was_a_little_ahead_is_waited_for(stand: &Stand) {
-    let plant = Plant::new(stand).await;
-    let log = plant.open().await;
-    let publisher = plant.publisher(&log).await;
+    let (plant, log, publisher) = Plant::serving(stand).await;
     asks_often(&log, "acme/anna", 300).await;
     // 2021-01-30, from which on all of November goes, and half an hour later.
     let midnight = Timestamp(1_611_964_800_000);
-    plant.clock.gone.store(midnight.millis() + 1_800_000, Ordering::Relaxed);
+    plant.clock.put(midnight.plus_millis(1_800_000));
     asks_often(&log, "bolt/otto", 10).await;
     publisher.publish_now().await.unwrap();
     assert_eq!(plant.prune(&log).await.unwrap(), 256);
     let under = log.pruned().unwrap().under;
     drop(publisher);
     log.close().await;
-    plant.clock.set.store(-4 * 3_600_000, Ordering::Relaxed);
+    plant.clock.set_ahead(-4 * 3_600_000);
     let error = plant.refused(kept(60)).await;
     let is_early = |error: &PublishError| matches!(error, PublishError::EarlyPruning { at, reached, .. } if (*at, *reached) == (under, midnight));
     assert!(is_early(&error), "{error}");
     // A millisecond before, and then.
-    plant.clock.set.store(-1_800_001, Ordering::Relaxed);
+    plant.clock.set_ahead(-1_800_001);
     let error = plant.refused(kept(60)).await;
     assert!(is_early(&error), "{error}");
-    plant.clock.set.store(-1_800_000, Ordering::Relaxed);
+    plant.clock.set_ahead(-1_800_000);
     let log = plant.open().await;
     plant.publisher(&log).await.publish_now().await.unwrap();
     assert!(!plant.published("tile/entries/000"));
@@ -180,15 +172,14 @@ pub async fn entries_of_a_month_go_from_a_midnight_on_and_not_a_millisecond_befo
     let (last, reached) = (1_606_780_799_999, 1_611_964_800_000);
     for (of, going) in [(last, 256), (last + 1, 0)] {
         let plant = Plant::new(stand).await;
-        plant.clock.gone.store(of, Ordering::Relaxed);
-        let log = plant.open().await;
-        let publisher = plant.publisher(&log).await;
+        plant.clock.put(Timestamp(of));
+        let (log, publisher) = plant.serve().await;
         asks_often(&log, "acme/anna", 300).await;
-        plant.clock.gone.store(reached - 1, Ordering::Relaxed);
+        plant.clock.put(Timestamp(reached - 1));
         asks_often(&log, "bolt/otto", 10).await;
         publisher.publish_now().await.unwrap();
         assert_eq!(plant.prune(&log).await.unwrap(), 0);
-        plant.clock.gone.store(reached, Ordering::Relaxed);
+        plant.clock.put(Timestamp(reached));
         assert_eq!(plant.prune(&log).await.unwrap(), going);
         // And whoever takes it over in the same moment finds it to be in time.
         drop(publisher);

@@ -4,8 +4,7 @@ use super::*;
 
 /// Published files as a crash leaves them between two of them.
 pub async fn files_that_a_crash_left_go_with_the_next_start(stand: &Stand) {
-    let plant = Plant::new(stand).await;
-    let (log, publisher) = plant.pruned("acme/anna").await;
+    let (plant, log, publisher) = Plant::that_pruned(stand).await;
     let first = std::fs::read(plant.out.path().join("tile/entries/000")).unwrap();
     publisher.publish_now().await.unwrap();
     publisher.stop().await.unwrap();
@@ -22,8 +21,7 @@ pub async fn files_that_a_crash_left_go_with_the_next_start(stand: &Stand) {
 }
 
 pub async fn published_files_of_a_pruned_log_are_built_again_from_its_store(stand: &Stand) {
-    let plant = Plant::new(stand).await;
-    let (log, publisher) = plant.pruned("acme/anna").await;
+    let (plant, log, publisher) = Plant::that_pruned(stand).await;
     let last = publisher.publish_now().await.unwrap();
     publisher.stop().await.unwrap();
     let tile = std::fs::read(plant.out.path().join("tile/0/001")).unwrap();
@@ -37,9 +35,7 @@ pub async fn published_files_of_a_pruned_log_are_built_again_from_its_store(stan
 }
 
 pub async fn hashes_that_are_not_those_that_were_published_take_no_entrys_place(stand: &Stand) {
-    let plant = Plant::new(stand).await;
-    let log = plant.open().await;
-    let publisher = plant.publisher(&log).await;
+    let (plant, log, publisher) = Plant::serving(stand).await;
     asks_often(&log, "acme/anna", 600).await;
     plant.day(100);
     publisher.publish_now().await.unwrap();
@@ -54,11 +50,9 @@ pub async fn hashes_that_are_not_those_that_were_published_take_no_entrys_place(
 }
 
 pub async fn files_that_a_published_pruning_promises_stay_while_the_next_one_is_written(stand: &Stand) {
-    let plant = Plant::new(stand).await;
-    let (log, publisher) = plant.pruned("acme/anna").await;
+    let (plant, log, publisher) = Plant::that_pruned(stand).await;
     plant.close(&log, &publisher).await;
-    let log = plant.open().await;
-    let publisher = plant.publisher(&log).await;
+    let (log, publisher) = plant.serve().await;
     asks_often(&log, "bolt/otto", 300).await;
     plant.day(200);
     publisher.publish_now().await.unwrap();

@@ -86,9 +86,7 @@ pub async fn a_pruning_that_no_broker_would_have_written_is_not_signed_and_nothi
         (|of| of.is_listed = false, 0, "the entry and the store's list of such entries are not of one mind"),
     ];
     for (change, day, why) in cases {
-        let plant = Plant::new(stand).await;
-        let log = plant.open().await;
-        let publisher = plant.publisher(&log).await;
+        let (plant, log, publisher) = Plant::serving(stand).await;
         plant.day(day);
         asks_often(&log, "acme/anna", 255).await;
         plant.day(100);
@@ -111,9 +109,7 @@ pub async fn a_pruning_that_no_broker_would_have_written_is_not_signed_and_nothi
         assert!(plant.published("tile/entries/000"));
     }
     // An exchange that never ended, and that the head knows of no longer.
-    let plant = Plant::new(stand).await;
-    let log = plant.open().await;
-    let publisher = plant.publisher(&log).await;
+    let (plant, log, publisher) = Plant::serving(stand).await;
     asks_often(&log, "acme/anna", 99).await;
     let open = log.append(allow(&log, "acme", "open")).await.unwrap().index;
     asks_often(&log, "acme/anna", 155).await;
@@ -125,9 +121,7 @@ pub async fn a_pruning_that_no_broker_would_have_written_is_not_signed_and_nothi
     let error = plant.refused(kept(60)).await;
     assert!(error.to_string().contains(&format!("the exchange of entry {open} had no outcome")), "{error}");
     // By the policy, in its own time: the clock of whoever wrote it is ahead.
-    let plant = Plant::new(stand).await;
-    let log = plant.open().await;
-    let publisher = plant.publisher(&log).await;
+    let (plant, log, publisher) = Plant::serving(stand).await;
     plant.day(70);
     asks_often(&log, "acme/anna", 255).await;
     plant.close(&log, &publisher).await;
@@ -140,8 +134,7 @@ pub async fn a_pruning_that_no_broker_would_have_written_is_not_signed_and_nothi
 }
 
 pub async fn a_pruning_by_another_policy_than_is_configured_is_not_signed(stand: &Stand) {
-    let plant = Plant::new(stand).await;
-    let (log, publisher) = plant.pruned("acme/anna").await;
+    let (plant, log, publisher) = Plant::that_pruned(stand).await;
     // Killed before the next checkpoint.
     drop(publisher);
     let under = log.pruned().unwrap().under;
@@ -175,8 +168,7 @@ pub async fn a_pruning_by_another_policy_than_is_configured_is_not_signed(stand:
 }
 
 pub async fn a_pruning_that_is_not_what_was_signed_is_not_believed(stand: &Stand) {
-    let plant = Plant::new(stand).await;
-    let (log, publisher) = plant.pruned("acme/anna").await;
+    let (plant, log, publisher) = Plant::that_pruned(stand).await;
     let under = log.pruned().unwrap().under;
     let row = log.inner.reader.bundle_of(under).await.unwrap().unwrap().first_index;
     plant.close(&log, &publisher).await;
@@ -192,9 +184,7 @@ pub async fn a_pruning_that_is_not_what_was_signed_is_not_believed(stand: &Stand
 
 pub async fn a_pruning_that_leaves_policies_out_by_which_was_decided_behind_is_not_signed(stand: &Stand) {
     for (carried, left_out) in [(vec![0, 2], 1), (vec![0, 1], 2)] {
-        let plant = Plant::new(stand).await;
-        let log = plant.open().await;
-        let publisher = plant.publisher(&log).await;
+        let (plant, log, publisher) = Plant::serving(stand).await;
         for number in [1, 2] {
             log.append(activates(&log, number)).await.unwrap();
         }

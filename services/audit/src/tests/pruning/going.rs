@@ -13,9 +13,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _};
 
 pub async fn what_is_old_enough_goes_and_everything_else_stays_what_it_was(stand: &Stand) {
-    let plant = Plant::new(stand).await;
-    let log = plant.open().await;
-    let publisher = plant.publisher(&log).await;
+    let (plant, log, publisher) = Plant::serving(stand).await;
     let old = asks_often(&log, "acme/anna", 600).await;
     plant.day(100);
     let young = asks_often(&log, "bolt/otto", 10).await;
@@ -100,9 +98,7 @@ pub async fn what_is_old_enough_goes_and_everything_else_stays_what_it_was(stand
 }
 
 pub async fn what_must_be_kept_holds_back_what_is_behind_it(stand: &Stand) {
-    let plant = Plant::new(stand).await;
-    let log = plant.open().await;
-    let publisher = plant.publisher(&log).await;
+    let (plant, log, publisher) = Plant::serving(stand).await;
     asks_often(&log, "acme/anna", 299).await;
     let open = log.append(allow(&log, "acme", "open")).await.unwrap().index;
     asks_often(&log, "acme/anna", 299).await;
@@ -146,9 +142,7 @@ pub async fn what_must_be_kept_holds_back_what_is_behind_it(stand: &Stand) {
 }
 
 pub async fn what_later_entries_depend_on_is_carried_forward(stand: &Stand) {
-    let plant = Plant::new(stand).await;
-    let log = plant.open().await;
-    let publisher = plant.publisher(&log).await;
+    let (plant, log, publisher) = Plant::serving(stand).await;
     let policies = |event: &'static str| {
         let digest = Value::text("ab".repeat(32));
         let members = [("event", Value::text(event)), ("digest", digest)];
@@ -194,8 +188,7 @@ pub async fn what_later_entries_depend_on_is_carried_forward(stand: &Stand) {
     let expected = format!("entry {done}: an erasure that nobody has asked for");
     assert!(found.iter().any(|found| found.to_string() == expected), "{found:?}");
     // What nothing depends on any longer goes with the next one.
-    let log = plant.open().await;
-    let publisher = plant.publisher(&log).await;
+    let (log, publisher) = plant.serve().await;
     asks_often(&log, "bolt/otto", 300).await;
     plant.day(200);
     publisher.publish_now().await.unwrap();
@@ -228,9 +221,7 @@ pub async fn what_later_entries_depend_on_is_carried_forward(stand: &Stand) {
 }
 
 pub async fn what_is_gone_leaves_no_residue_in_any_file_or_row(stand: &Stand) {
-    let plant = Plant::new(stand).await;
-    let log = plant.open().await;
-    let publisher = plant.publisher(&log).await;
+    let (plant, log, publisher) = Plant::serving(stand).await;
     asks_often(&log, "acme/anna", 500).await;
     asks_often(&log, "cresta/carla", 100).await;
     plant.day(100);
@@ -266,9 +257,7 @@ pub async fn what_is_gone_leaves_no_residue_in_any_file_or_row(stand: &Stand) {
 }
 
 pub async fn whoever_comes_back_during_a_pruning_is_not_forgotten(stand: &Stand) {
-    let plant = Plant::new(stand).await;
-    let log = plant.open().await;
-    let publisher = plant.publisher(&log).await;
+    let (plant, log, publisher) = Plant::serving(stand).await;
     asks_often(&log, "acme/anna", 600).await;
     plant.day(100);
     // Anna has an entry that is kept, and Berta none.
@@ -283,9 +272,7 @@ pub async fn whoever_comes_back_during_a_pruning_is_not_forgotten(stand: &Stand)
 }
 
 pub async fn an_index_of_a_log_that_was_pruned_is_built_anew_and_gives_the_same_answers(stand: &Stand) {
-    let plant = Plant::new(stand).await;
-    let log = plant.open().await;
-    let publisher = plant.publisher(&log).await;
+    let (plant, log, publisher) = Plant::serving(stand).await;
     asks_often(&log, "acme/anna", 5_000).await;
     plant.day(100);
     asks_often(&log, "bolt/otto", 4_000).await;
@@ -316,9 +303,7 @@ pub async fn an_index_of_a_log_that_was_pruned_is_built_anew_and_gives_the_same_
 }
 
 pub async fn a_hold_and_a_damaged_entry_stop_a_pruning_before_them(stand: &Stand) {
-    let plant = Plant::new(stand).await;
-    let log = plant.open().await;
-    let publisher = plant.publisher(&log).await;
+    let (plant, log, publisher) = Plant::serving(stand).await;
     asks_often(&log, "acme/anna", 600).await;
     plant.day(100);
     publisher.publish_now().await.unwrap();
@@ -330,9 +315,7 @@ pub async fn a_hold_and_a_damaged_entry_stop_a_pruning_before_them(stand: &Stand
 }
 
 pub async fn a_request_of_which_nothing_is_kept_is_not_called_unknown(stand: &Stand) {
-    let plant = Plant::new(stand).await;
-    let log = plant.open().await;
-    let publisher = plant.publisher(&log).await;
+    let (plant, log, publisher) = Plant::serving(stand).await;
     let id = |at: Timestamp| model::RequestId::new(at, [7; 10]);
     let (old, young) = (id(START), id(Timestamp(START.millis() + 99 * DAY_MS)));
     log.append(deny(&log, "acme", &old.to_string())).await.unwrap();
@@ -358,9 +341,7 @@ pub async fn a_request_of_which_nothing_is_kept_is_not_called_unknown(stand: &St
 }
 
 pub async fn a_pruning_that_is_broken_off_keeps_what_entries_behind_it_need(stand: &Stand) {
-    let plant = Plant::new(stand).await;
-    let log = plant.open().await;
-    let publisher = plant.publisher(&log).await;
+    let (plant, log, publisher) = Plant::serving(stand).await;
     asks_often(&log, "acme/anna", 99).await;
     let (reference, _) = log.principal_reference(&principal("acme/anna"));
     let acme = organisation("acme");
@@ -396,9 +377,7 @@ pub async fn a_pruning_that_is_broken_off_keeps_what_entries_behind_it_need(stan
 }
 
 pub async fn however_many_exchanges_reach_over_every_end_of_a_bundle_entries_go(stand: &Stand) {
-    let plant = Plant::new(stand).await;
-    let log = plant.open().await;
-    let publisher = plant.publisher(&log).await;
+    let (plant, log, publisher) = Plant::serving(stand).await;
     let names: Vec<String> = (0..1_200).map(|n| format!("request {n}")).collect();
     let opening = names.iter().map(|name| log.append(allow(&log, "acme", name)));
     let open: Vec<u64> =
@@ -434,9 +413,7 @@ pub(super) fn decides(log: &Log, number: u16) -> Draft {
 }
 
 pub async fn however_often_policies_change_those_in_force_and_those_asked_behind_are_carried_forward(stand: &Stand) {
-    let plant = Plant::new(stand).await;
-    let log = plant.open().await;
-    let publisher = plant.publisher(&log).await;
+    let (plant, log, publisher) = Plant::serving(stand).await;
     let mut activated = Vec::new();
     for number in (0..200).chain([7, 150, 199]) {
         activated.push(log.append(activates(&log, number)).await.unwrap().index);
@@ -456,8 +433,7 @@ pub async fn however_often_policies_change_those_in_force_and_those_asked_behind
     // Killed before the next checkpoint: whoever takes it over finds that nothing more had to be carried.
     drop(publisher);
     log.close().await;
-    let log = plant.open().await;
-    let publisher = plant.publisher(&log).await;
+    let (log, publisher) = plant.serve().await;
     publisher.publish_now().await.unwrap();
     assert!(!plant.published("tile/entries/001"));
     assert_eq!(plant.findings().await, Vec::<String>::new());

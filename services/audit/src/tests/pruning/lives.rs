@@ -33,9 +33,7 @@ async fn live(log: &Log, life: &[Life]) {
 
 /// Both lives go by, the first is pruned, and everything about the rest is what it was; `at` says which entry is looked at.
 pub(super) async fn pruned_and_compared(stand: &Stand, old: &[Life], young: &[Life], at: f64) {
-    let plant = Plant::new(stand).await;
-    let log = plant.open().await;
-    let publisher = plant.publisher(&log).await;
+    let (plant, log, publisher) = Plant::serving(stand).await;
     live(&log, old).await;
     let first_young = log.size();
     plant.day(100);

@@ -9,8 +9,7 @@ use std::sync::Mutex;
 
 #[tokio::test]
 async fn what_is_new_is_not_known_where_entries_were_pruned_and_a_summary_says_so() {
-    let plant = Plant::new(&Stand::Sqlite).await;
-    let (log, publisher) = plant.pruned("acme/anna").await;
+    let (plant, log, publisher) = Plant::that_pruned(&Stand::Sqlite).await;
     publisher.publish_now().await.unwrap();
     let from = log.pruned().map(|pruned| pruned.before);
     for new in [true, false] {
@@ -34,7 +33,7 @@ async fn a_store_of_an_earlier_program_is_pruned_like_any_other() {
         DELETE FROM erasure WHERE false; INSERT INTO meta VALUES ('x', 'y')";
     vandalise(plant.home.path(), before).await;
     assert_eq!(check(plant.home.path(), None, |_, _| {}).await.unwrap().findings, []);
-    let (log, publisher) = plant.pruned("acme/anna").await;
+    let (log, publisher) = plant.pruned().await;
     publisher.publish_now().await.unwrap();
     assert_eq!(plant.findings().await, Vec::<String>::new());
     log.close().await;

@@ -10,8 +10,7 @@ use crate::{AppendError, OpenError, ReadError};
 use model::pruning::Prune;
 
 pub async fn the_database_lets_nothing_go_that_no_entry_speaks_of(stand: &Stand) {
-    let plant = Plant::new(stand).await;
-    let (log, _) = plant.pruned("acme/anna").await;
+    let (plant, log, _) = Plant::that_pruned(stand).await;
     log.close().await;
     for (sql, refused) in [
         ("DELETE FROM bundle WHERE first_index = 512", "append-only"),
@@ -30,9 +29,7 @@ pub async fn the_database_lets_nothing_go_that_no_entry_speaks_of(stand: &Stand)
 }
 
 pub async fn entries_that_nobody_said_are_gone_are_missed(stand: &Stand) {
-    let plant = Plant::new(stand).await;
-    let log = plant.open().await;
-    let publisher = plant.publisher(&log).await;
+    let (plant, log, publisher) = Plant::serving(stand).await;
     asks_often(&log, "acme/anna", 600).await;
     publisher.publish_now().await.unwrap();
     log.close().await;
@@ -63,8 +60,7 @@ pub async fn what_is_said_of_a_pruning_and_is_not_so_is_found(stand: &Stand) {
         ("INSERT INTO disclosure SELECT DISCLOSURE", "entry 5: it was pruned, and its values are still there"),
         ("DELETE FROM bundle WHERE first_index = 512", "entries 512 to 594: they are missing"),
     ] {
-        let plant = Plant::new(stand).await;
-        let (log, publisher) = plant.pruned("acme/anna").await;
+        let (plant, log, publisher) = Plant::that_pruned(stand).await;
         publisher.publish_now().await.unwrap();
         log.close().await;
         let sql = match (sql.contains("DISCLOSURE"), plant.home.path()) {
@@ -82,9 +78,7 @@ pub async fn what_is_said_of_a_pruning_and_is_not_so_is_found(stand: &Stand) {
 }
 
 pub async fn a_store_of_which_all_entries_are_missing_does_not_open(stand: &Stand) {
-    let plant = Plant::new(stand).await;
-    let log = plant.open().await;
-    let publisher = plant.publisher(&log).await;
+    let (plant, log, publisher) = Plant::serving(stand).await;
     asks_often(&log, "acme/anna", 9).await;
     plant.close(&log, &publisher).await;
     vandalise(plant.home.path(), "DELETE FROM bundle").await;
@@ -93,8 +87,7 @@ pub async fn a_store_of_which_all_entries_are_missing_does_not_open(stand: &Stan
 }
 
 pub async fn prunings_that_somebody_changes_in_the_store_meanwhile_are_not_gone_by(stand: &Stand) {
-    let plant = Plant::new(stand).await;
-    let (log, publisher) = plant.pruned("acme/anna").await;
+    let (plant, log, publisher) = Plant::that_pruned(stand).await;
     publisher.publish_now().await.unwrap();
     vandalise(plant.home.path(), "DELETE FROM pruning").await;
     let pruned = plant.prune(&log).await;
@@ -135,9 +128,7 @@ impl Plant {
 }
 
 pub async fn what_is_left_of_a_row_is_its_end_and_nothing_else(stand: &Stand) {
-    let plant = Plant::new(stand).await;
-    let log = plant.open().await;
-    let publisher = plant.publisher(&log).await;
+    let (plant, log, publisher) = Plant::serving(stand).await;
     asks_often(&log, "acme/anna", 300).await;
     plant.day(100);
     asks_often(&log, "bolt/otto", 10).await;
@@ -173,9 +164,7 @@ pub async fn what_is_left_of_a_row_is_its_end_and_nothing_else(stand: &Stand) {
 }
 
 pub async fn nobody_goes_from_the_directory_uncounted(stand: &Stand) {
-    let plant = Plant::new(stand).await;
-    let log = plant.open().await;
-    let publisher = plant.publisher(&log).await;
+    let (plant, log, publisher) = Plant::serving(stand).await;
     asks_often(&log, "acme/anna", 300).await;
     plant.day(100);
     asks_often(&log, "bolt/otto", 10).await;
@@ -206,9 +195,7 @@ fn retires(plant: &Plant) -> Vec<u8> {
 }
 
 pub async fn rows_of_entries_that_no_pruning_carries_forward_count_for_nothing(stand: &Stand) {
-    let plant = Plant::new(stand).await;
-    let log = plant.open().await;
-    let publisher = plant.publisher(&log).await;
+    let (plant, log, publisher) = Plant::serving(stand).await;
     // Before anything is pruned, in the place of what will be carried; and of what will not.
     let first = log.entry(0).await.unwrap();
     for index in [0, 5] {
@@ -224,8 +211,7 @@ pub async fn rows_of_entries_that_no_pruning_carries_forward_count_for_nothing(s
     carry(&plant, 6, &retires(&plant)).await;
     drop(publisher);
     log.close().await;
-    let log = plant.open().await;
-    let publisher = plant.publisher(&log).await;
+    let (log, publisher) = plant.serve().await;
     publisher.publish_now().await.unwrap();
     assert!(plant.published(&carried_path(0)) && !plant.published(&carried_path(6)));
     assert_eq!(log.entry(6).await.unwrap(), None);
@@ -241,8 +227,7 @@ pub async fn rows_of_entries_that_no_pruning_carries_forward_count_for_nothing(s
 }
 
 pub async fn what_stands_in_the_place_of_an_entry_that_is_carried_forward_is_not_published_or_believed(stand: &Stand) {
-    let plant = Plant::new(stand).await;
-    let (log, publisher) = plant.pruned("acme/anna").await;
+    let (plant, log, publisher) = Plant::that_pruned(stand).await;
     let first = log.entry(0).await.unwrap().unwrap();
     carry(&plant, 0, &retires(&plant)).await;
     let error = publisher.publish_now().await.unwrap_err();
