@@ -182,6 +182,14 @@ impl Log {
         *self.inner.shared.pruned.borrow()
     }
 
+    /// Entries of what is gone that are carried forward, by index, ascending.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or one of which the pruning speaks is missing there or is another one.
+    pub async fn carried(&self) -> Result<Vec<(u64, Vec<u8>)>, ReadError> {
+        carried(&self.inner.reader).await
+    }
+
     /// Prunes what is older than the policy keeps, by whole months. The answer is how many entries went.
     ///
     /// # Errors
