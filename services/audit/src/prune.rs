@@ -226,7 +226,7 @@ impl Log {
             behind.go_on(reader, self.size()).await?;
             let carried = carried(reader).await?;
             let stretch = Stretch::read(reader, (at, reach), said.as_ref(), carried, &behind).await?;
-            stretch.compare(&bounds.published).await?;
+            let mut stretch = stretch.compare(&bounds.published).await?;
             let mut nobody = Vec::new();
             if stretch.minimum == reach {
                 stretch.carried().iter().for_each(|(_, bytes)| behind.marks.see(u64::MAX, bytes));
