@@ -642,6 +642,10 @@ impl<S: Store> Writer<S> {
                 self.owed.clear();
             }
             self.shared.end(Health::Sealed);
+            // Nothing comes any longer that they could wait for.
+            for waiting in std::mem::take(&mut self.settling) {
+                let _ = waiting.done.send(waiting.owed + waiting.drafts == 0);
+            }
         }
         if let Some(done) = self.sealing.take() {
             let _ = done.send(());
