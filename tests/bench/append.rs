@@ -61,12 +61,7 @@ async fn ready(server: &Postgres) -> anyhow::Result<Access> {
 }
 
 /// As many callers for each log.
-async fn measure(
-    writers: &Runtime,
-    options: Vec<LogOptions>,
-    length: Duration,
-    callers: usize,
-) -> anyhow::Result<()> {
+async fn measure(writers: &Runtime, options: Vec<LogOptions>, length: Duration, callers: usize) -> anyhow::Result<()> {
     let mut logs = Vec::new();
     for options in options {
         logs.push(writers.spawn(Log::open(options)).await??.0);

@@ -318,6 +318,40 @@ async fn a_log_that_runs_sums_up_whoever_comes_anew_and_again_when_it_is_due() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_silent_organisation_is_summed_up_more_and_more_rarely_and_soon_when_it_comes_again() {
+    let stand = Stand::new();
+    let run = stand.run(Some(1_000)).await;
+    run.asked_by("acme").await;
+    let (before, log) = (run.log.size(), run.log.clone());
+    let until = async |size: u64| {
+        let later = async || {
+            stand.clock.advance(100);
+            (log.size() >= size).then_some(())
+        };
+        acceptance::wait::until("summaries", later).await.unwrap();
+    };
+    until(before + 10).await;
+    let asked = run.log.size();
+    run.asked_by("acme").await;
+    until(asked + 3).await;
+    run.stop().await;
+    let again = |entry: &Entry| entry.get("again_ms").and_then(model::Value::as_int);
+    let summaries = of_kind(&stand, Kind::OrgSummary);
+    let (silent, since) = summaries.split_at(summaries.partition_point(|(index, _)| *index <= asked));
+    let said: Vec<Option<i64>> = silent.iter().map(|(_, entry)| again(entry)).collect();
+    assert_eq!(said[..10], [[None; 8].as_slice(), &[Some(1_000); 2]].concat(), "{silent:?}");
+    let lengths = silent[7..10].iter().map(|(_, entry)| {
+        let said = model::summary::Summary::read(entry).unwrap().unwrap();
+        said.next.unwrap().millis() - said.time.millis()
+    });
+    assert_eq!(lengths.collect::<Vec<_>>(), [1_000, 2_000, 4_000]);
+    assert!(since.iter().all(|(_, entry)| again(entry).is_none()) && !since.is_empty(), "{since:?}");
+    let (code, report) = stand.verify("log", &stand.at("published"));
+    assert_eq!((code, result(&report, "organisation-summaries")), (Some(0), &"passed".into()), "{report}");
+    assert_eq!(report["warnings"], Value::Array(vec![]), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_runs_on_and_sums_nothing_up_is_found_in_its_log() {
     let stand = days().await;
     let mut seen = Seen::nothing();

@@ -182,6 +182,14 @@ impl Log {
         *self.inner.shared.pruned.borrow()
     }
 
+    /// Entries of what is gone that are carried forward, by index, ascending.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or one of which the pruning speaks is missing there or is another one.
+    pub async fn carried(&self) -> Result<Vec<(u64, Vec<u8>)>, ReadError> {
+        carried(&self.inner.reader).await
+    }
+
     /// Prunes what is older than the policy keeps, by whole months. The answer is how many entries went.
     ///
     /// # Errors
@@ -218,7 +226,7 @@ impl Log {
             behind.go_on(reader, self.size()).await?;
             let carried = carried(reader).await?;
             let stretch = Stretch::read(reader, (at, reach), said.as_ref(), carried, &behind).await?;
-            stretch.compare(&bounds.published).await?;
+            let mut stretch = stretch.compare(&bounds.published).await?;
             let mut nobody = Vec::new();
             if stretch.minimum == reach {
                 stretch.carried().iter().for_each(|(_, bytes)| behind.marks.see(u64::MAX, bytes));

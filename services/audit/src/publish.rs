@@ -52,6 +52,9 @@ pub const INTERVAL_MS: u64 = 1_000;
 pub const LINGER_MS: i64 = 600_000;
 /// Witnesses are asked of a tree that was whole no longer ago than this: little of the minute that verifiers let a checkpoint wait.
 const WHOLE_MS: i64 = 10_000;
+/// What witnesses say counts if it is there by then, as verifiers let a checkpoint wait: behind what is signed for later, entries that
+/// came meanwhile would look dated back.
+const COSIGNED_MS: i64 = 60_000;
 /// How often in one round such a tree is looked for where reading takes longer than that.
 const PASSES_MAX: u32 = 3;
 /// The same failure is told once in this time; each is counted.
@@ -477,7 +480,7 @@ impl Task {
                 }
                 Err(error) => return Err(error),
             };
-            work = self.complete(work, note).await?;
+            work = self.complete(work, note, whole).await?;
             self.work = Some(work);
             break;
         }
@@ -545,11 +548,11 @@ impl Task {
         blocking(move || Ok(checkpoint.sign_all(&keys.signing())?)).await
     }
 
-    /// Has the note cosigned, keeps it, and names the new tree.
-    async fn complete(&self, mut work: Work, note: String) -> Result<Work, PublishError> {
+    /// Has the note cosigned, keeps it, and names the new tree, which was whole at that time.
+    async fn complete(&self, mut work: Work, note: String, whole: Timestamp) -> Result<Work, PublishError> {
         let range = work.builder.range().clone();
         let size = range.size();
-        let note = self.cosigned(note, size).await?;
+        let note = self.cosigned(note, size, whole).await?;
         self.log.keep_checkpoint(CheckpointRow { note: note.clone(), range }).await?;
         work.published = Published { size, note };
         let work = blocking(move || {
@@ -571,7 +574,7 @@ impl Task {
 
 impl Task {
     /// The note with what witnesses add to it. The tiles of its tree are on the disk already.
-    async fn cosigned(&self, note: String, size: u64) -> Result<String, PublishError> {
+    async fn cosigned(&self, note: String, size: u64, whole: Timestamp) -> Result<String, PublishError> {
         let Some(witnesses) = &self.options.witnesses else { return Ok(note) };
         let prove = |old| {
             let mut published = Publication::of(&self.options.dir, &note)?;
@@ -581,6 +584,19 @@ impl Task {
         self.shared().compare_clock(&cosigned.times);
         if let Some(contradiction) = cosigned.contradiction {
             return Err(PublishError::Contradicted(contradiction));
+        }
+        // By the witnesses' clocks and by this one: one of them may be wrong, and one witness of several slow.
+        let late = |ms: i64| ms.saturating_sub(whole.millis()) > COSIGNED_MS;
+        let first = cosigned.times.iter().min().map(|seconds| i64::try_from(*seconds).unwrap_or(i64::MAX));
+        if late(self.shared().now().millis()) && first.is_some_and(|seconds| late(seconds.saturating_mul(1_000))) {
+            let took = self.shared().now().millis().saturating_sub(whole.millis()) / 1_000;
+            tracing::error!(
+                size,
+                took,
+                "signing a checkpoint and having it cosigned took so many seconds that entries of the time until then would look dated back \
+                 behind it; it is published without cosignatures: the token that signs or the witnesses are too slow"
+            );
+            return Ok(note);
         }
         if cosigned.is_quorum {
             self.shared().counters.witnessed_size.fetch_max(size, Ordering::Relaxed);

@@ -5,6 +5,10 @@
 //! so that they spread out by themselves; what is left is for a broker that is stopped for a while. After a longer stop some
 //! promise may be broken already, so all are written before anything else is, and before a checkpoint is signed over their absence.
 //!
+//! Of an organisation that has had nothing but summaries for some days each next one comes after twice the time, up to a month, and
+//! soon behind an entry of its own; so whoever asked once does not get one or two a day for ever. An end the promises never have: whoever
+//! could end them could keep back all that comes then. Whoever is shown none of it waits longer to find that out, up to a month.
+//!
 //! What this does **not** do: it keeps no state of its own. Where a sequence stands the store's head says, and which summaries
 //! are still good is looked up in the log ([`Log::recall_summaries`]).
 
@@ -33,6 +37,8 @@ const LOOK_MIN: Duration = Duration::from_millis(10);
 /// before: soon enough, and not with its first request.
 const FIRST: i64 = 24;
 const FIRST_MS_MAX: i64 = 60_000;
+/// So many summaries in a row and nothing else between them: the organisation is silent. With a day between two, five days or so.
+const SILENT: u32 = 8;
 /// Pages of summaries that a start looks through.
 const PAGES_MAX: usize = 64;
 
@@ -51,6 +57,38 @@ pub(crate) struct Summaries {
     known: HashSet<OrganisationId>,
     /// Those that have entries of before this run, until it is looked up what their last summaries say.
     waiting: Vec<OrganisationId>,
+    /// Those that have no entry behind their last summary.
+    alone: HashMap<OrganisationId, Alone>,
+    /// The time that was looked at last.
+    looked: Timestamp,
+}
+
+/// An organisation whose last entry is a summary.
+#[derive(Clone, Copy, Debug, Default)]
+struct Alone {
+    /// So many of them are the last ones.
+    count: u32,
+    /// For how long the last one promises no other; 0: for the usual time.
+    length: i64,
+    /// So long after an entry of the organisation's own there is another one, where that was promised.
+    again_ms: Option<i64>,
+    /// When the next one is due.
+    due: Option<Timestamp>,
+}
+
+/// What a summary says of the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Next {
+    by: Timestamp,
+    again_ms: Option<i64>,
+}
+
+/// An organisation's last summary.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Recalled {
+    summary: Summary,
+    /// So many came before it without anything between them, and it.
+    count: u32,
 }
 
 impl Summaries {
@@ -67,6 +105,32 @@ impl Summaries {
             due: BTreeSet::new(),
             waiting: known.iter().cloned().collect(),
             known,
+            alone: HashMap::new(),
+            looked: Timestamp(i64::MIN),
+        }
+    }
+
+    /// Entries of these are durable, in their order.
+    pub(crate) fn wrote<'d>(&mut self, drafts: impl Iterator<Item = &'d Draft>, now: impl Fn() -> Timestamp) {
+        let Some(interval) = self.interval_ms.filter(|ms| *ms > 0) else { return };
+        for draft in drafts {
+            let Some(organisation) = draft.organisation() else { continue };
+            if draft.kind == Kind::OrgSummary {
+                match self.alone.get_mut(organisation) {
+                    Some(alone) => alone.count += 1,
+                    None => {
+                        self.alone.insert(organisation.clone(), Alone { count: 1, ..Alone::default() });
+                    }
+                }
+                continue;
+            }
+            let Some(alone) = self.alone.remove(organisation) else { continue };
+            if let Some((again_ms, due)) = alone.again_ms.zip(alone.due) {
+                let soon = now().plus_millis((interval / FIRST).min(again_ms / 4));
+                if soon < due && self.due.remove(&(due, organisation.clone())) {
+                    self.due.insert((soon, organisation.clone()));
+                }
+            }
         }
     }
 
@@ -92,7 +156,7 @@ impl Summaries {
     }
 
     /// Some promise of theirs may be broken, because nothing was written since `newest`: those to write before anything else.
-    pub(crate) fn after_stop(&mut self, newest: Option<Timestamp>, now: Timestamp) -> Vec<(OrganisationId, Timestamp)> {
+    pub(crate) fn after_stop(&mut self, newest: Option<Timestamp>, now: Timestamp) -> Vec<(OrganisationId, Next)> {
         let (Some(interval), Some(newest)) = (self.interval_ms.filter(|ms| *ms > 0), newest) else { return Vec::new() };
         if now.millis().saturating_sub(newest.millis()) < interval / 4 {
             return Vec::new();
@@ -101,23 +165,54 @@ impl Summaries {
         self.take(interval, now, AT_START_MAX)
     }
 
-    /// What was found of the last summaries; organisations of which none was found have none that counts.
-    pub(crate) fn recalled(&mut self, found: &HashMap<OrganisationId, Summary>, now: Timestamp) {
+    /// What was found of the last summaries; organisations of which none was found have none that counts. `stands_at` says the
+    /// number of an organisation's last entry.
+    pub(crate) fn recalled(
+        &mut self,
+        found: &HashMap<OrganisationId, Recalled>,
+        now: Timestamp,
+        stands_at: impl Fn(&OrganisationId) -> Option<u64>,
+    ) {
         let Some(interval) = self.interval_ms else { return };
-        for organisation in std::mem::take(&mut self.waiting) {
-            let due = match found.get(&organisation).map(|summary| (summary, summary.next)) {
+        let waiting = std::mem::take(&mut self.waiting);
+        for (organisation, recalled) in found {
+            let Recalled { summary, count } = *recalled;
+            if interval > 0 && stands_at(organisation) == Some(summary.sequence) {
+                let alone = self.alone.entry(organisation.clone()).or_default();
+                // Whoever was found to be silent is.
+                alone.count = alone.count.max(count).max(if summary.again_ms.is_some() { SILENT } else { 0 });
+                alone.again_ms = summary.again_ms;
+                alone.length = promised(&summary).unwrap_or(0);
+            }
+        }
+        for organisation in waiting {
+            let soon = now.plus_millis((interval / FIRST).min(FIRST_MS_MAX));
+            let due = match found.get(&organisation).map(|recalled| (recalled.summary, recalled.summary.next)) {
                 // It says already that no other comes, or never said anything.
                 Some((_, None)) | None if interval == 0 => continue,
                 Some(_) if interval == 0 => now,
                 Some((summary, Some(next))) => {
-                    let usual = summary.time.plus_millis(later(interval, &organisation));
-                    usual.min(next.plus_millis(-interval / 4))
+                    match (summary.again_ms, self.alone.contains_key(&organisation)) {
+                        // It has come again since.
+                        (Some(_), false) => soon,
+                        (Some(_), true) => {
+                            summary.time.plus_millis(later(promised(&summary).unwrap_or(interval), &organisation))
+                        }
+                        (None, _) => {
+                            let usual = summary.time.plus_millis(later(interval, &organisation));
+                            usual.min(next.plus_millis(-interval / 4))
+                        }
+                    }
                 }
-                Some((_, None)) | None => now.plus_millis((interval / FIRST).min(FIRST_MS_MAX)),
+                Some((_, None)) | None => soon,
             };
+            if let Some(alone) = self.alone.get_mut(&organisation) {
+                alone.due = Some(due);
+            }
             self.due.insert((due, organisation));
         }
-        self.look_at = Instant::now();
+        // What was promised in an earlier run may have been by a clock that was ahead.
+        (self.look_at, self.looked) = (Instant::now(), Timestamp(i64::MAX));
     }
 
     /// Some of those that are due, with the time that each promises the next for; `None`: no other.
@@ -125,7 +220,7 @@ impl Summaries {
         &mut self,
         organisations: impl ExactSizeIterator<Item = &'o OrganisationId>,
         now: Timestamp,
-    ) -> Vec<(OrganisationId, Option<Timestamp>)> {
+    ) -> Vec<(OrganisationId, Option<Next>)> {
         self.look_at = Instant::now() + self.look;
         let Some(interval) = self.interval_ms else { return Vec::new() };
         if organisations.len() != self.known.len() {
@@ -138,12 +233,9 @@ impl Summaries {
                 self.known.insert(new);
             }
         }
-        // Nothing is due later than that, unless the clock went back: what was promised by a clock that was ahead helps nobody.
-        while let Some((due, _)) = self.due.last()
-            && due.millis().saturating_sub(now.millis()) > interval
-            && let Some((_, organisation)) = self.due.pop_last()
-        {
-            self.due.insert((now, organisation));
+        // What was promised by a clock that was ahead helps nobody.
+        if now < std::mem::replace(&mut self.looked, now) {
+            self.bring_forward(interval, now);
         }
         let was_behind = std::mem::take(&mut self.is_behind);
         let taken: Vec<_> = match interval {
@@ -160,13 +252,35 @@ impl Summaries {
         taken
     }
 
-    fn take(&mut self, interval: i64, now: Timestamp, count: usize) -> Vec<(OrganisationId, Timestamp)> {
+    /// Nothing is due later than its promise holds, unless the clock went back: then at once.
+    fn bring_forward(&mut self, interval: i64, now: Timestamp) {
+        let ahead = |due: Timestamp| due.millis().saturating_sub(now.millis());
+        let beyond: Vec<_> = self.due.iter().rev().take_while(|(due, _)| ahead(*due) > interval).cloned().collect();
+        for (due, organisation) in beyond {
+            let alone = self.alone.get_mut(&organisation);
+            if ahead(due) > alone.as_ref().map_or(interval, |alone| alone.length.max(interval)) {
+                if let Some(alone) = alone {
+                    alone.due = Some(now);
+                }
+                self.due.remove(&(due, organisation.clone()));
+                self.due.insert((now, organisation));
+            }
+        }
+    }
+
+    fn take(&mut self, interval: i64, now: Timestamp, count: usize) -> Vec<(OrganisationId, Next)> {
         let taken: Vec<_> = std::iter::from_fn(|| self.pop(now)).take(count).collect();
-        self.due.extend(taken.iter().map(|organisation| {
-            let again = now.plus_millis(later(interval, organisation).max(1));
-            (again, organisation.clone())
-        }));
-        taken.into_iter().map(|organisation| (organisation, now.plus_millis(interval))).collect()
+        let promise = |organisation: OrganisationId| {
+            let alone = self.alone.entry(organisation.clone()).or_default();
+            let is_silent = alone.count >= SILENT;
+            let length = if is_silent { (2 * alone.length.max(interval)).min(INTERVAL_MS_MAX) } else { interval };
+            let due = now.plus_millis(later(length, &organisation).max(1));
+            let again_ms = (length > interval).then_some(interval);
+            *alone = Alone { count: alone.count, length, again_ms, due: Some(due) };
+            self.due.insert((due, organisation.clone()));
+            (organisation, Next { by: now.plus_millis(length), again_ms })
+        };
+        taken.into_iter().map(promise).collect()
     }
 
     fn pop(&mut self, now: Timestamp) -> Option<OrganisationId> {
@@ -177,21 +291,26 @@ impl Summaries {
     }
 }
 
+/// For how long a summary promises no other.
+fn promised(summary: &Summary) -> Option<i64> {
+    let length = summary.next?.millis().saturating_sub(summary.time.millis());
+    Some(length.clamp(0, INTERVAL_MS_MAX))
+}
+
 /// How long after its last summary an organisation's next one is written: a half to three quarters of `interval`.
 fn later(interval: i64, organisation: &OrganisationId) -> i64 {
     let [a, b, ..] = Digest::of(organisation.as_str().as_bytes()).0;
     interval / 2 + interval / 4 * i64::from(u16::from_be_bytes([a, b])) / 65_536
 }
 
-/// The entry: `next` says by when there is another one, unless there is none. Its place fills in the rest.
-pub(crate) fn draft(
-    organisation: &OrganisationId,
-    next: Option<Timestamp>,
-    common: &Common,
-) -> Result<Draft, DraftError> {
+/// The entry: what it says of the next one, unless there is none. Its place fills in the rest.
+pub(crate) fn draft(organisation: &OrganisationId, next: Option<Next>, common: &Common) -> Result<Draft, DraftError> {
     let mut members = Members::default();
-    if let Some(next) = next {
-        members.text("next", next.to_rfc3339());
+    if let Some(Next { by, again_ms }) = next {
+        members.text("next", by.to_rfc3339());
+        if let Some(again_ms) = again_ms.and_then(|ms| u64::try_from(ms).ok()) {
+            members.count("again_ms", again_ms);
+        }
     }
     Draft::new(Kind::OrgSummary, common, Some(organisation), members, Vec::new())
 }
@@ -217,11 +336,11 @@ impl Log {
     }
 
     /// Each organisation's last summary, as far as it can matter now.
-    async fn last_summaries(&self, interval: u64) -> Result<HashMap<OrganisationId, Summary>, ReadError> {
-        let mut found = HashMap::new();
-        let interval = i64::try_from(interval).unwrap_or(i64::MAX);
+    async fn last_summaries(&self, interval: u64) -> Result<HashMap<OrganisationId, Recalled>, ReadError> {
+        // Of each the last one, and the number of the earliest without another entry between.
+        let mut found: HashMap<OrganisationId, (Summary, u64)> = HashMap::new();
         // What is older has no promise that still holds. Whoever ends promises must know of those that were broken, too.
-        let from = (interval > 0).then(|| self.inner.shared.now().plus_millis(-interval.min(INTERVAL_MS_MAX)));
+        let from = (interval > 0).then(|| self.inner.shared.now().plus_millis(-INTERVAL_MS_MAX));
         let mut query = Query { kind: Some(Kind::OrgSummary), from, limit: LIMIT_MAX, ..Query::default() };
         for _ in 0..PAGES_MAX {
             let page = self.query(&query).await?;
@@ -229,7 +348,10 @@ impl Log {
             for one in page.entries {
                 let Ok(entry) = Entry::parse(one.entry.as_bytes()) else { continue };
                 if let (Some(Ok(summary)), Some(organisation)) = (Summary::read(&entry), entry.organisation) {
-                    found.entry(organisation).or_insert(summary);
+                    let (_, first) = found.entry(organisation).or_insert((summary, summary.sequence));
+                    if summary.sequence + 1 == *first {
+                        *first = summary.sequence;
+                    }
                 }
             }
             match page.next.filter(|_| whole) {
@@ -237,7 +359,11 @@ impl Log {
                 None => break,
             }
         }
-        Ok(found)
+        let recalled = |(summary, first): (Summary, u64)| {
+            let count = u32::try_from(summary.sequence - first + 1).unwrap_or(u32::MAX);
+            Recalled { summary, count }
+        };
+        Ok(found.into_iter().map(|(organisation, last)| (organisation, recalled(last))).collect())
     }
 }
 
@@ -260,8 +386,13 @@ mod tests {
         NOW.plus_millis(hours * 3_600_000)
     }
 
-    fn said(time: Timestamp, next: Option<Timestamp>) -> Summary {
-        Summary { last: 1, next, time, sequence: 2 }
+    fn said(time: Timestamp, next: Option<Timestamp>) -> Recalled {
+        Recalled { summary: Summary { last: 1, next, again_ms: None, time, sequence: 2 }, count: 1 }
+    }
+
+    /// What is promised in the usual case.
+    fn usual(by: Timestamp) -> Next {
+        Next { by, again_ms: None }
     }
 
     #[test]
@@ -279,9 +410,9 @@ mod tests {
                 at_this += due.len();
                 assert!(due.len() <= AT_ONCE);
                 for (organisation, next) in &due {
-                    let before = promised.insert(organisation.clone(), next.unwrap());
+                    let before = promised.insert(organisation.clone(), next.unwrap().by);
                     assert!(before.is_none_or(|before| now < before), "{organisation} came too late");
-                    assert_eq!(*next, Some(now.plus_millis(DAY_MS)));
+                    assert_eq!(*next, Some(usual(now.plus_millis(DAY_MS))));
                 }
                 if due.len() < AT_ONCE {
                     break;
@@ -307,8 +438,8 @@ mod tests {
         let good = said(at(-1), Some(at(23)));
         let broken = said(at(-30), Some(at(-6)));
         let found = HashMap::from([(names[0].clone(), good), (names[1].clone(), broken)]);
-        summaries.recalled(&found, NOW);
-        let of = |list: Vec<(OrganisationId, Option<Timestamp>)>| -> BTreeSet<String> {
+        summaries.recalled(&found, NOW, |_| Some(2));
+        let of = |list: Vec<(OrganisationId, Option<Next>)>| -> BTreeSet<String> {
             list.into_iter().map(|(organisation, _)| organisation.to_string()).collect()
         };
         assert_eq!(of(summaries.due(names.iter(), NOW)), BTreeSet::from(["o1".into()]));
@@ -316,12 +447,12 @@ mod tests {
         assert_eq!(of(summaries.due(names.iter(), at(10))), BTreeSet::new(), "the good one is good for longer");
         assert!(of(summaries.due(names.iter(), at(18))).contains("o0"), "a quarter of its time before it runs out");
         // Once is enough.
-        summaries.recalled(&HashMap::new(), at(18));
+        summaries.recalled(&HashMap::new(), at(18), |_| None);
         assert_eq!(of(summaries.due(names.iter(), at(19))), BTreeSet::new());
         // Whoever came while nothing was known yet is one.
         let mut summaries = daily(&names[..2]);
         assert_eq!(summaries.due(names.iter(), NOW), []);
-        summaries.recalled(&HashMap::new(), NOW);
+        summaries.recalled(&HashMap::new(), NOW, |_| None);
         assert_eq!(summaries.due(names.iter(), at(2)).len(), 3);
     }
 
@@ -330,8 +461,8 @@ mod tests {
         let names = names(3);
         let mut summaries = daily(&names);
         let mut first = summaries.after_stop(Some(at(-48)), NOW);
-        first.sort();
-        assert_eq!(first, names.iter().map(|name| (name.clone(), at(24))).collect::<Vec<_>>());
+        first.sort_by(|(one, _), (other, _)| one.cmp(other));
+        assert_eq!(first, names.iter().map(|name| (name.clone(), usual(at(24)))).collect::<Vec<_>>());
         assert_eq!(summaries.due(names.iter(), NOW), []);
         assert_eq!(summaries.due(names.iter(), at(18)).len(), 3);
         assert_eq!(daily(&[]).after_stop(Some(at(-48)), NOW), []);
@@ -360,7 +491,7 @@ mod tests {
         let mut summaries = Summaries::new(Some(0), names.iter());
         assert_eq!(summaries.after_stop(Some(at(-48)), NOW), []);
         let (promises, ended) = (said(at(-90), Some(at(-66))), said(at(-90), None));
-        summaries.recalled(&HashMap::from([(names[0].clone(), promises), (names[1].clone(), ended)]), NOW);
+        summaries.recalled(&HashMap::from([(names[0].clone(), promises), (names[1].clone(), ended)]), NOW, |_| Some(2));
         assert_eq!(summaries.due(names.iter(), NOW), [(names[0].clone(), None)]);
         assert_eq!(summaries.due([&names[0], &OrganisationId::new("new").unwrap()].into_iter(), at(90)), []);
     }
@@ -374,6 +505,99 @@ mod tests {
         assert_eq!(summaries.due(names.iter(), ahead.plus_millis(DAY_MS)).len(), 2);
         let back = summaries.due(names.iter(), NOW);
         assert_eq!(back.len(), 2);
-        assert!(back.iter().all(|(_, next)| *next == Some(at(24))));
+        assert!(back.iter().all(|(_, next)| *next == Some(usual(at(24)))));
+    }
+
+    fn entry(kind: Kind, organisation: &OrganisationId) -> Draft {
+        let common = Common { nonce: [7; 16], time: NOW, boot: "b".into() };
+        Draft::new(kind, &common, Some(organisation), Members::default(), Vec::new()).unwrap()
+    }
+
+    /// Looks twice an hour, and writes what is due: with the hour of each, what it promises.
+    fn written(summaries: &mut Summaries, of: &OrganisationId, hours: std::ops::Range<i64>) -> Vec<(i64, Next)> {
+        let mut all: Vec<(i64, Next)> = Vec::new();
+        for half in 2 * hours.start..2 * hours.end {
+            let now = NOW.plus_millis(half * 1_800_000);
+            for (organisation, promise) in summaries.due([of].into_iter(), now) {
+                let promise = promise.unwrap();
+                assert!(all.last().is_none_or(|(_, last)| now < last.by), "too late");
+                summaries.wrote([entry(Kind::OrgSummary, &organisation)].iter(), || now);
+                all.push((half / 2, promise));
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn an_organisation_that_asked_once_is_not_summed_up_every_day_for_ever_and_soon_when_it_asks_again() {
+        let of = &names(1)[0];
+        let mut summaries = daily(&[]);
+        summaries.wrote([entry(Kind::Decision, of)].iter(), || NOW);
+        let year = written(&mut summaries, of, 0..365 * 24);
+        let days: Vec<i64> =
+            year.iter().map(|(hour, promise)| (promise.by.millis() - at(*hour).millis()) / DAY_MS).collect();
+        assert_eq!(days[..13], [1, 1, 1, 1, 1, 1, 1, 1, 2, 4, 8, 16, 31]);
+        assert!(days[12..].iter().all(|days| *days == 31) && days.len() < 40, "{days:?}");
+        let again = |(_, promise): &(i64, Next)| promise.again_ms;
+        assert!(year[..8].iter().all(|one| again(one).is_none()));
+        assert!(year[8..].iter().all(|one| again(one) == Some(DAY_MS)));
+        // It asks: the next comes within the day that was promised, and it is as any other again.
+        let now = 365 * 24;
+        summaries.wrote([entry(Kind::Decision, of)].iter(), || at(now));
+        let then = written(&mut summaries, of, now..now + 24 * 7);
+        assert!(then[0].0 <= now + 2 && then.len() > 7, "{then:?}");
+        assert!(then.iter().take(8).all(|one| again(one).is_none()), "{then:?}");
+        // One that asks every day never is silent.
+        for day in 0..30 {
+            let now = now + 24 * (7 + day);
+            summaries.wrote([entry(Kind::Decision, of)].iter(), || at(now));
+            assert!(written(&mut summaries, of, now..now + 24).iter().all(|one| again(one).is_none()));
+        }
+    }
+
+    #[test]
+    fn a_start_knows_who_was_silent_and_who_has_come_again_since() {
+        let names = names(3);
+        let length = 16 * DAY_MS;
+        let silent = |count| {
+            let summary = Summary {
+                last: 20,
+                next: Some(at(-24).plus_millis(length)),
+                again_ms: Some(DAY_MS),
+                time: at(-24),
+                sequence: 21,
+            };
+            Recalled { summary, count }
+        };
+        let nearly = Recalled { count: SILENT, ..said(at(-12), Some(at(12))) };
+        let found = [(names[0].clone(), silent(1)), (names[1].clone(), silent(5)), (names[2].clone(), nearly)];
+        let mut summaries = daily(&names);
+        let stands_at = |of: &OrganisationId| {
+            Some(if *of == names[2] {
+                2
+            } else if *of == names[1] {
+                22
+            } else {
+                21
+            })
+        };
+        summaries.recalled(&found.into(), NOW, stands_at);
+        assert_eq!(summaries.due(names.iter(), NOW), []);
+        let soon = summaries.due(names.iter(), NOW.plus_millis(FIRST_MS_MAX));
+        assert_eq!(soon, [(names[1].clone(), Some(usual(NOW.plus_millis(FIRST_MS_MAX + DAY_MS))))]);
+        let next = summaries.due(names.iter(), at(7));
+        assert_eq!(
+            next,
+            [(names[2].clone(), Some(Next { by: at(7 + 48), again_ms: Some(DAY_MS) }))],
+            "it has been silent for long enough"
+        );
+        // A clock that was ahead when it was promised helps nobody.
+        let mut summaries = daily(&names[..1]);
+        let ahead = Recalled {
+            summary: Summary { next: Some(at(24 * 400)), time: at(24 * 384), ..silent(1).summary },
+            count: 1,
+        };
+        summaries.recalled(&HashMap::from([(names[0].clone(), ahead)]), NOW, |_| Some(21));
+        assert_eq!(summaries.due(names[..1].iter(), NOW).len(), 1);
     }
 }

@@ -17,11 +17,10 @@ use crate::promising;
 use crate::shared::{Counters, Health, Shared};
 use crate::signer::Key;
 use crate::store::{CheckpointRow, Scrubbed, Store, StoreError};
-use crate::summaries::{self, Summaries};
+use crate::summaries::{self, Next, Recalled, Summaries};
 use model::Value;
 use model::canonical::Members;
 use model::entry::{Draft, Effect, Ended, Kind};
-use model::summary::Summary;
 use model::{OrganisationId, Timestamp};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -88,7 +87,7 @@ pub(crate) enum Urgent {
     /// Wipe older copies of what was erased.
     Scrub(oneshot::Sender<Scrubbed>),
     /// The last summaries of organisations that have entries of before this run.
-    Recalled(HashMap<OrganisationId, Summary>),
+    Recalled(HashMap<OrganisationId, Recalled>),
     /// Take no more entries, and say so in the log.
     Seal(oneshot::Sender<()>),
     /// Seal, and let go of the database.
@@ -368,7 +367,7 @@ impl<S: Store> Writer<S> {
         }
     }
 
-    fn owe_summary(&mut self, organisation: &OrganisationId, next: Option<Timestamp>) {
+    fn owe_summary(&mut self, organisation: &OrganisationId, next: Option<Next>) {
         match summaries::draft(organisation, next, &self.shared.common()) {
             Ok(draft) => self.owe(draft),
             Err(error) => tracing::error!(%error, %organisation, "the log could not make an organisation's summary"),
@@ -430,7 +429,10 @@ impl<S: Store> Writer<S> {
             }
             Urgent::Restore(reference) => drop(self.state.retired.remove(&reference)),
             Urgent::Scrub(done) => self.scrubs.push(done),
-            Urgent::Recalled(found) => self.summaries.recalled(&found, self.shared.now()),
+            Urgent::Recalled(found) => {
+                let stands_at = |of: &_| self.state.organisations.get(of).map(|state| state.sequence);
+                self.summaries.recalled(&found, self.shared.now(), stands_at);
+            }
             Urgent::Seal(done) => {
                 self.lanes.drafts.close();
                 self.sealing = Some(done);
@@ -541,6 +543,8 @@ impl<S: Store> Writer<S> {
             self.shared.pruned.send_replace(change.pruned);
         }
         self.state.apply(change);
+        let drafts = taken.drafts.iter().map(|(_, pending)| &pending.draft);
+        self.summaries.wrote(taken.owed.iter().map(|(_, owed)| &owed.draft).chain(drafts), || self.shared.now());
         let counters = &self.shared.counters;
         Counters::add(&counters.batches, 1);
         Counters::add(&counters.entries, (taken.owed.len() + taken.drafts.len()) as u64);
@@ -638,6 +642,10 @@ impl<S: Store> Writer<S> {
                 self.owed.clear();
             }
             self.shared.end(Health::Sealed);
+            // Nothing comes any longer that they could wait for.
+            for waiting in std::mem::take(&mut self.settling) {
+                let _ = waiting.done.send(waiting.owed + waiting.drafts == 0);
+            }
         }
         if let Some(done) = self.sealing.take() {
             let _ = done.send(());

@@ -12,7 +12,7 @@ use crate::{Broker, cases};
 use audit::Log;
 use audit::query::Query;
 use model::canonical::Value;
-use model::entry::{Content, Draft, Kind};
+use model::entry::{Content, Draft, Entry, Kind};
 use pdp::PolicySet;
 use registry::{NetworkFiles, Networks, Problem, Source};
 use std::path::{Path, PathBuf};
@@ -593,19 +593,27 @@ pub(crate) fn policy_activation(world: &World, old: Option<&World>) -> Record {
     (Kind::Policy, members, vec![world.policies.policies().clone(), world.policies.schema().clone()])
 }
 
-/// Digest of the policies that were in use last, as far as the log says so.
+/// Digest of the policies that were in use last, as far as the log says so, in what it has still or in what it carries forward of
+/// entries that are gone: a set may have been in use for longer than entries are kept.
 pub(crate) async fn active_policies(log: &Log) -> Option<String> {
     let mut query = Query { kind: Some(Kind::Policy), ..Query::default() };
     loop {
         let page = log.query(&query).await.ok()?;
-        let entries =
-            page.entries.iter().filter_map(|found| serde_json::from_str::<serde_json::Value>(&found.entry).ok());
-        let activated = entries.into_iter().find(|entry| entry.get("event").is_some_and(|event| event == "activated"));
-        if let Some(entry) = activated {
-            return entry.get("digest")?.as_str().map(str::to_owned);
+        if let Some(digest) = page.entries.iter().find_map(|found| activated(found.entry.as_bytes())) {
+            return Some(digest);
         }
-        query.before = Some(page.next?);
+        let Some(before) = page.next else { break };
+        query.before = Some(before);
     }
+    let carried = log.carried().await.ok()?;
+    carried.iter().rev().find_map(|(_, bytes)| activated(bytes))
+}
+
+/// The digest of the policies of which this entry says that they came into use.
+fn activated(entry: &[u8]) -> Option<String> {
+    let entry = Entry::parse(entry).ok()?;
+    let activates = entry.kind == Kind::Policy && entry.text("event") == Some("activated");
+    entry.text("digest").filter(|_| activates).map(str::to_owned)
 }
 
 /// Names the catalog and registry that the first decisions are made from.

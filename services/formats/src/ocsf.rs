@@ -154,7 +154,7 @@ fn metadata(record: &Record) -> Value {
 
 /// Everything of an entry that has no place in the schema stands here; with index, leaf hash and origin it is proven.
 fn unmapped(record: &Record) -> Value {
-    const MEMBERS: [&str; 24] = [
+    const MEMBERS: [&str; 25] = [
         "agreement",
         "purpose",
         "product",
@@ -175,6 +175,7 @@ fn unmapped(record: &Record) -> Value {
         "org_seq",
         "org_last",
         "next",
+        "again_ms",
         "view",
         "rows",
         "of",

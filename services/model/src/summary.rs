@@ -4,6 +4,9 @@
 //! shown one organisation's entries alone: so the log says at intervals how far they go, and by when it will say so again. Whoever
 //! is shown a checkpoint of later than that, and no later summary, has been kept from the newest entries. Writer, checker of the
 //! store and verifier share this, so that all three mean the same by it.
+//!
+//! Of an organisation that is silent the next one may be promised for much later, and with it another one soon behind the
+//! organisation's next entry. That is a promise more and none less: who makes it of an organisation that is not silent gains nothing by it.
 
 use crate::Timestamp;
 use crate::canonical::Value;
@@ -22,6 +25,8 @@ pub struct Summary {
     pub last: u64,
     /// `next`: by then there is another one. `None`: no further ones are promised.
     pub next: Option<Timestamp>,
+    /// `again_ms`: so long after the organisation's next entry there is another one at the latest, if that is before `next`.
+    pub again_ms: Option<i64>,
     /// Its own time and number.
     pub time: Timestamp,
     pub sequence: u64,
@@ -43,7 +48,11 @@ impl Summary {
             None => None,
             Some(next) => Some(next.as_text().and_then(Timestamp::parse_canonical).ok_or("next")?),
         };
-        Ok(Self { last: last.ok_or("org_last")?, next, time: entry.time, sequence: place.sequence })
+        let again_ms = match entry.get("again_ms") {
+            None => None,
+            Some(again_ms) => Some(again_ms.as_int().filter(|ms| *ms >= 0).ok_or("again_ms")?),
+        };
+        Ok(Self { last: last.ok_or("org_last")?, next, again_ms, time: entry.time, sequence: place.sequence })
     }
 
     /// What is wrong with what it says, in words.
@@ -58,15 +67,26 @@ impl Summary {
         if promised < 0 {
             return Some(String::from("a summary that promises the next for before its own time"));
         }
-        (promised > INTERVAL_MS_MAX).then(|| {
-            String::from("a summary that promises the next for later than in 31 days, the longest that counts")
+        if promised > INTERVAL_MS_MAX || self.again_ms.is_some_and(|ms| ms > INTERVAL_MS_MAX) {
+            return Some(String::from(
+                "a summary that promises the next for later than in 31 days, the longest that counts",
+            ));
+        }
+        (self.again_ms.is_some() && self.next.is_none()).then(|| {
+            String::from("a summary that promises another behind the organisation's next entry, and none by any time")
         })
     }
 
-    /// Whether another one must be there at this time.
-    pub fn is_overdue(&self, time: Timestamp) -> bool {
-        self.next.is_some_and(|next| time.millis().saturating_sub(next.millis()) > LATE_MS)
+    /// By when another one must be there: `entry` is the time of the organisation's next entry, if it has one.
+    pub fn due(&self, entry: Option<Timestamp>) -> Option<Timestamp> {
+        let again = entry.zip(self.again_ms).map(|(entry, ms)| entry.plus_millis(ms.min(INTERVAL_MS_MAX)));
+        self.next.map(|next| again.map_or(next, |again| next.min(again)))
     }
+}
+
+/// Whether a summary that is due then is missing at this time.
+pub fn is_overdue(due: Timestamp, time: Timestamp) -> bool {
+    time.millis().saturating_sub(due.millis()) > LATE_MS
 }
 
 #[cfg(test)]
@@ -78,9 +98,14 @@ mod tests {
     const TIME: Timestamp = Timestamp(1_795_375_200_000);
 
     fn sealed(next: Option<Value>, place: Place) -> Entry {
+        sealed_again(next, None, place)
+    }
+
+    fn sealed_again(next: Option<Value>, again_ms: Option<Value>, place: Place) -> Entry {
         let common = Common { nonce: [7; 16], time: TIME, boot: "b".into() };
         let acme = OrganisationId::new("acme").unwrap();
-        let members: Vec<_> = next.map(|next| ("next", next)).into_iter().collect();
+        let members: Vec<_> =
+            next.map(|next| ("next", next)).into_iter().chain(again_ms.map(|ms| ("again_ms", ms))).collect();
         let draft = Draft::new(Kind::OrgSummary, &common, Some(&acme), members, vec![]).unwrap();
         Entry::parse(&draft.seal(Some(place))).unwrap()
     }
@@ -95,10 +120,11 @@ mod tests {
         assert_eq!(entry.get("org_last"), Some(&Value::int(6)), "the log has filled it in");
         let read = Summary::read(&entry).unwrap().unwrap();
         assert_eq!((read.last, read.next, read.fault()), (6, Some(TIME.plus_millis(86_400_000)), None));
-        let late = |ms| read.is_overdue(TIME.plus_millis(86_400_000 + ms));
+        let late = |ms| is_overdue(read.due(None).unwrap(), TIME.plus_millis(86_400_000 + ms));
         assert!(!late(LATE_MS) && late(LATE_MS + 1));
+        assert_eq!(read.due(Some(TIME)), read.next, "an entry changes nothing of that");
         let last = Summary::read(&sealed(None, Place { sequence: 7, previous: Some(40) })).unwrap().unwrap();
-        assert!(last.fault().is_none() && !last.is_overdue(Timestamp(i64::MAX)), "it promises no other");
+        assert_eq!((last.fault(), last.due(Some(TIME))), (None, None), "it promises no other");
     }
 
     #[test]
@@ -110,8 +136,22 @@ mod tests {
         assert_eq!((fault(Some(Value::int(5))), fault(Some(Value::text("soon")))), (Err("next"), Err("next")));
         let first = Summary::read(&sealed(None, Place { sequence: 1, previous: None })).unwrap().unwrap();
         assert!(first.fault().is_some(), "there is nothing that it could sum up");
-        let wrong = Summary { last: 5, next: None, time: TIME, sequence: 7 };
+        let wrong = Summary { last: 5, next: None, again_ms: None, time: TIME, sequence: 7 };
         assert_eq!(wrong.fault().unwrap(), "a summary that says that the entry before it is number 5, and it is 6");
+    }
+
+    #[test]
+    fn of_a_silent_organisation_the_next_is_due_soon_behind_its_next_entry() {
+        let place = Place { sequence: 7, previous: Some(40) };
+        let read = |next, again| Summary::read(&sealed_again(next, again, place)).unwrap();
+        let said = read(Some(at(9_000)), Some(Value::int(2_000))).unwrap();
+        let due = |entry: i64| said.due(Some(TIME.plus_millis(entry)));
+        assert_eq!((said.fault(), said.due(None)), (None, Some(TIME.plus_millis(9_000))));
+        assert_eq!((due(1_000), due(8_000)), (Some(TIME.plus_millis(3_000)), Some(TIME.plus_millis(9_000))));
+        assert_eq!(read(Some(at(9_000)), Some(Value::int(-1))).err(), Some("again_ms"));
+        assert_eq!(read(Some(at(9_000)), Some(Value::text("soon"))).err(), Some("again_ms"));
+        assert!(read(Some(at(9_000)), Some(Value::int(INTERVAL_MS_MAX + 1))).unwrap().fault().is_some());
+        assert!(read(None, Some(Value::int(2_000))).unwrap().fault().is_some(), "no promise may have no end");
     }
 
     #[test]

@@ -40,7 +40,7 @@ use crate::rules::{Rules, Worth};
 use crate::verdict::{Point, Points};
 use manifest::Asked;
 use missing::Missing;
-use model::entry::{Entry, Place};
+use model::entry::{Entry, Kind, Place};
 use model::erasure::{Erasure, Erasures, Event};
 use model::pruning::Pruning;
 use model::summary::Summary;
@@ -197,8 +197,8 @@ struct Check<'k> {
     /// First and last entry, with their times.
     ends: Option<[(u64, Timestamp); 2]>,
     places: Option<(Place, Place)>,
-    /// The last summary.
-    summed_up: Option<(u64, Summary)>,
+    /// The last summary, and the time of the organisation's first entry behind it.
+    summed_up: Option<(u64, Summary, Option<Timestamp>)>,
     /// What entries name, with the first that does; taken out when it has come.
     named: BTreeMap<Digest, u64>,
     /// The entries of the last part, which disclosures may follow.
@@ -395,8 +395,13 @@ impl<'k> Check<'k> {
         if let (Some(worth), Some(Ok(Event::Erased(erasure)))) = (worth, Event::read(index, &entry)) {
             self.believe(erasure, worth);
         }
-        if let Some(Ok(summary)) = facts.summary.as_deref() {
-            self.summed_up = Some((index, *summary));
+        match (facts.summary.as_deref(), &mut self.summed_up) {
+            (Some(Ok(summary)), _) => self.summed_up = Some((index, *summary, None)),
+            // An outcome may have waited for hours until the log had room.
+            (None, Some((.., behind))) if facts.organisation.is_some() && facts.kind != Kind::Outcome => {
+                behind.get_or_insert(facts.time);
+            }
+            _ => {}
         }
         if facts.opens {
             self.allowed.insert(index);

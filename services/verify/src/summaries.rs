@@ -11,20 +11,30 @@ use crate::rules::ORGANISATIONS_MAX;
 use crate::verdict::Point;
 use model::entry::Kind;
 use model::pruning::Pruning;
-use model::summary::{LATE_MS, Summary};
+use model::summary::{INTERVAL_MS_MAX, LATE_MS, Summary, is_overdue};
 use model::{OrganisationId, Timestamp};
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashMap};
 
 #[derive(Clone, Debug, Default)]
 pub struct Summaries {
-    /// Of each organisation that was promised another summary: by when, and by which entry.
-    promises: HashMap<OrganisationId, (Timestamp, u64)>,
+    /// Of each organisation that was promised another summary.
+    promises: HashMap<OrganisationId, Promise>,
     /// The same by their times: a log can have many organisations.
     due: BTreeSet<(Timestamp, OrganisationId)>,
     /// Since when the broker ran without a longer pause, as far as entries show, and the time of the last one.
     since: Option<Timestamp>,
     previous: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Promise {
+    /// By then there is another one.
+    due: Timestamp,
+    /// The entry that says so.
+    under: u64,
+    /// Or so long after the organisation's next entry, which did not come yet.
+    again_ms: Option<i64>,
 }
 
 impl Summaries {
@@ -48,12 +58,24 @@ impl Summaries {
         if is_new_run || between.is_none_or(|ms| ms.saturating_abs() > LATE_MS) {
             self.since = Some(now);
         }
-        if self.since.is_some_and(|since| is_late(since, now)) {
+        if self.since.is_some_and(|since| is_overdue(since, now)) {
             self.overdue(index, now, &mut findings.of(Point::OrganisationSummaries));
         }
-        if let Some(said) = facts.summary.as_deref() {
-            let organisation = facts.organisation.as_ref().map(|(organisation, _)| organisation);
-            self.said(index, said, organisation, (findings, warnings));
+        let organisation = facts.organisation.as_ref().map(|(organisation, _)| organisation);
+        match facts.summary.as_deref() {
+            Some(said) => self.said(index, said, organisation, (findings, warnings)),
+            None => organisation.into_iter().for_each(|organisation| self.spoke(organisation, now)),
+        }
+    }
+
+    /// An organisation has an entry of its own: whoever was silent is summed up sooner.
+    fn spoke(&mut self, organisation: &OrganisationId, now: Timestamp) {
+        let Some(promise) = self.promises.get_mut(organisation) else { return };
+        let Some(again) = promise.again_ms.take().map(|ms| now.plus_millis(ms)) else { return };
+        if again < promise.due {
+            self.due.remove(&(promise.due, organisation.clone()));
+            promise.due = again;
+            self.due.insert((again, organisation.clone()));
         }
     }
 
@@ -73,8 +95,8 @@ impl Summaries {
             findings.add(at.clone(), what);
         }
         let before = self.promises.remove(organisation);
-        if let Some((next, _)) = before {
-            self.due.remove(&(next, organisation.clone()));
+        if let Some(Promise { due, .. }) = before {
+            self.due.remove(&(due, organisation.clone()));
         }
         match said.next {
             Some(_) if self.promises.len() >= ORGANISATIONS_MAX => {
@@ -83,9 +105,10 @@ impl Summaries {
                     format!("promises a summary to more than {ORGANISATIONS_MAX} organisations: not followed"),
                 );
             }
-            Some(next) => {
-                self.promises.insert(organisation.clone(), (next, index));
-                self.due.insert((next, organisation.clone()));
+            Some(due) => {
+                let again_ms = said.again_ms.map(|ms| ms.min(INTERVAL_MS_MAX));
+                self.promises.insert(organisation.clone(), Promise { due, under: index, again_ms });
+                self.due.insert((due, organisation.clone()));
             }
             None if before.is_some() => {
                 let what = format!(
@@ -100,16 +123,16 @@ impl Summaries {
     /// Tells of each promise that was not kept, once.
     fn overdue(&mut self, index: u64, now: Timestamp, findings: &mut Findings) {
         let mut broken = Vec::new();
-        while self.due.first().is_some_and(|(next, _)| is_late(*next, now))
+        while self.due.first().is_some_and(|(due, _)| is_overdue(*due, now))
             && let Some((_, organisation)) = self.due.pop_first()
         {
             broken.extend(self.promises.remove_entry(&organisation));
         }
-        broken.sort_unstable_by_key(|(_, (_, at))| *at);
-        for (organisation, (next, under)) in broken {
+        broken.sort_unstable_by_key(|(_, promise)| promise.under);
+        for (organisation, Promise { due, under, .. }) in broken {
             let what = format!(
                 "no summary of `{organisation}` has come since entry {under}, which promised the next by {}, although the broker ran",
-                next.to_rfc3339()
+                due.to_rfc3339()
             );
             findings.add(index..index + 1, what);
         }
@@ -134,7 +157,10 @@ impl Summaries {
 
     /// For a check that goes on later.
     pub fn to_json(&self) -> Value {
-        let promises = self.promises.iter().map(|(id, (next, index))| (id.to_string(), json!([next.millis(), index])));
+        let promises = self.promises.iter().map(|(id, Promise { due, under, again_ms })| {
+            let promise = again_ms.map_or(json!([due.millis(), under]), |ms| json!([due.millis(), under, ms]));
+            (id.to_string(), promise)
+        });
         json!({
             "promises": promises.collect::<serde_json::Map<_, _>>(),
             "since": self.since.map(Timestamp::millis),
@@ -146,8 +172,10 @@ impl Summaries {
     pub fn from_json(value: Option<&Value>) -> Option<Self> {
         let Some(value) = value else { return Some(Self::default()) };
         let promise = |(id, promise): (&String, &Value)| {
-            let next = Timestamp(promise.get(0)?.as_i64()?);
-            Some((OrganisationId::new(id).ok()?, (next, promise.get(1)?.as_u64()?)))
+            let due = Timestamp(promise.get(0)?.as_i64()?);
+            // An earlier version knew of no other.
+            let again_ms = promise.get(2).map(|ms| ms.as_i64().ok_or(())).transpose().ok()?;
+            Some((OrganisationId::new(id).ok()?, Promise { due, under: promise.get(1)?.as_u64()?, again_ms }))
         };
         let promises: HashMap<_, _> = value.get("promises")?.as_object()?.iter().map(promise).collect::<Option<_>>()?;
         let time = |name: &str| value.get(name).and_then(Value::as_i64).map(Timestamp);
@@ -155,12 +183,8 @@ impl Summaries {
     }
 }
 
-fn is_late(next: Timestamp, now: Timestamp) -> bool {
-    now.millis().saturating_sub(next.millis()) > LATE_MS
-}
-
-fn by_time(promises: &HashMap<OrganisationId, (Timestamp, u64)>) -> BTreeSet<(Timestamp, OrganisationId)> {
-    promises.iter().map(|(organisation, (next, _))| (*next, organisation.clone())).collect()
+fn by_time(promises: &HashMap<OrganisationId, Promise>) -> BTreeSet<(Timestamp, OrganisationId)> {
+    promises.iter().map(|(organisation, promise)| (promise.due, organisation.clone())).collect()
 }
 
 #[cfg(test)]
@@ -183,17 +207,27 @@ mod tests {
         Started(i64),
         /// Of this organisation, and the minute that the next is promised by.
         Summary(&'static str, i64, Option<i64>),
+        /// The same of one that is silent: or so many minutes after its next entry.
+        Silent(&'static str, i64, i64, i64),
+        /// An entry of this organisation's own.
+        Asks(&'static str, i64),
         /// Of an exchange that ended at this minute.
         Ended(i64),
         Hole,
     }
-    use Told::{Ended, Heartbeat, Hole, Started, Summary as Says};
+    use Told::{Asks, Ended, Heartbeat, Hole, Silent, Started, Summary as Says};
 
     fn facts(kind: Kind, minute: i64, of: Option<&str>, next: Option<i64>) -> Facts {
+        facts_again(kind, minute, of, (next, None))
+    }
+
+    fn facts_again(kind: Kind, minute: i64, of: Option<&str>, (next, again): (Option<i64>, Option<i64>)) -> Facts {
         let common = Common { nonce: [7; 16], time: at(minute), boot: "b".into() };
         let of = of.map(|of| OrganisationId::new(of).unwrap());
-        let next: Vec<_> = next.map(|next| ("next", model::Value::text(at(next).to_rfc3339()))).into_iter().collect();
-        let draft = Draft::new(kind, &common, of.as_ref(), next, vec![]).unwrap();
+        let next = next.map(|next| ("next", model::Value::text(at(next).to_rfc3339())));
+        let again = again.map(|minutes| ("again_ms", model::Value::int(minutes * 60_000)));
+        let members: Vec<_> = next.into_iter().chain(again).collect();
+        let draft = Draft::new(kind, &common, of.as_ref(), members, vec![]).unwrap();
         Facts::of_entry(&draft.seal(of.map(|_| Place { sequence: 9, previous: Some(0) }))).unwrap()
     }
 
@@ -206,6 +240,10 @@ mod tests {
                 Heartbeat(minute) => (facts(Kind::Heartbeat, minute, None, None), false),
                 Started(minute) => (facts(Kind::System, minute, None, None), true),
                 Says(of, minute, next) => (facts(Kind::OrgSummary, minute, Some(of), next), false),
+                Silent(of, minute, next, again) => {
+                    (facts_again(Kind::OrgSummary, minute, Some(of), (Some(next), Some(again))), false)
+                }
+                Asks(of, minute) => (facts(Kind::RefusedLogin, minute, Some(of), None), false),
                 Ended(minute) => (facts(Kind::Outcome, minute, None, None), false),
                 Hole => {
                     summaries.forget();
@@ -275,6 +313,24 @@ mod tests {
             assert_eq!(findings.len(), 1, "but once it runs it has ten minutes: {findings:?}");
             assert!(findings[0].starts_with("entry 32:"), "{findings:?}");
         }
+    }
+
+    #[test]
+    fn an_organisation_that_was_silent_is_summed_up_soon_behind_its_next_entry_or_that_is_found() {
+        let silent = of(&[&[Started(0), Silent("acme", 0, 100 * HOUR, HOUR)], &ran(1, 200)]);
+        assert_eq!(told(&silent), NOTHING, "nothing is due while it is");
+        let asks = of(&[&silent, &[Asks("acme", 200)], &ran(201, 250)]);
+        let kept = [Says("acme", 250, Some(300 * HOUR))];
+        assert_eq!(told(&of(&[&asks, &kept, &ran(251, 400)])), NOTHING);
+        let (findings, _) = told(&of(&[&asks, &ran(250, 400), &[Asks("acme", 400)], &ran(401, 420)]));
+        let what = "entry 272: no summary of `acme` has come since entry 1, which promised the next by 2026-11-22T23:40:00.000Z, \
+                    although the broker ran";
+        assert_eq!(findings, [what], "an hour behind the first entry, and ten minutes");
+        // Of others it says nothing, and it does not put off what is due before.
+        assert_eq!(told(&of(&[&silent, &[Asks("bolt", 200)], &ran(201, 400)])), NOTHING);
+        let soon = [Started(0), Silent("acme", 0, HOUR, 2 * HOUR), Asks("acme", 50)];
+        let (findings, _) = told(&of(&[&soon, &ran(51, 80)]));
+        assert!(findings[0].contains("by 2026-11-22T20:20:00.000Z"), "{findings:?}");
     }
 
     #[test]

@@ -6,17 +6,20 @@ use crate::batch::sha256;
 use crate::error::ReadError;
 use crate::frames;
 use crate::reader::Reader;
+use crate::store::Bundle;
 use model::entry::{BYTES_MAX, Entry, Kind, Place};
 use model::erasure::{Event, Scope};
 use model::pruning::{Prune, Pruning, Rest, WIDTH};
 use model::{OrganisationId, Timestamp, Value};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
-use tlog::{HASH_BYTES, Hash, hashes_to_bytes, leaf_hash};
+use tlog::{HASH_BYTES, Hash, leaf_hash};
 
 const DAY_MS: i64 = 86_400_000;
 /// Entries that go in one transaction, where they can. Others wait for it, so it must not be long.
 const ENTRIES_AT_ONCE: u64 = 4_096;
+/// Entries that go in one transaction at the most. Their hashes are half a gibibyte then; PostgreSQL takes no value of a whole one.
+const ENTRIES_FAR: u64 = 1 << 24;
 /// For what the entry says beside indices of entries. Of organisations it names as many as there is room for.
 const OTHERS_BYTES_MAX: usize = 1_024;
 /// Indices of exchanges that reach over the minimum, and of entries that are carried forward, must fit into one entry.
@@ -35,7 +38,8 @@ pub(super) struct Stretch {
     pub organisations_left_out: u64,
     /// Exchanges that were allowed before `minimum` and ended behind it.
     pub open: BTreeSet<u64>,
-    leaves: Vec<Hash>,
+    /// Numbers and hashes of the bundles.
+    leaves: Vec<(u64, Vec<u8>)>,
     /// What is carried forward.
     carried: Vec<(u64, Vec<u8>)>,
     rest: Option<Rest>,
@@ -73,42 +77,51 @@ impl Seen {
     }
 }
 
-/// What entries from one of an index on come to, whoever read them.
+/// What entries from one of an index on come to, whoever read them: of each what is needed, and no more of them at a time.
 #[derive(Debug)]
 pub(super) struct Told {
-    pub before: Timestamp,
+    /// The next entry.
+    pub next: u64,
+    latest: Timestamp,
     /// Where sequences stand, as far as these and the pruning before say.
     pub organisations: BTreeMap<OrganisationId, Place>,
     /// Allowed, and without an outcome among these.
     pub open: BTreeSet<u64>,
-    pub leaves: Vec<Hash>,
     /// Those among them that later ones may depend on.
     pub candidates: BTreeMap<u64, Vec<u8>>,
 }
 
 impl Told {
     /// `said`: the pruning before.
-    pub(super) fn of(first: u64, seen: impl IntoIterator<Item = Seen>, said: Option<&Pruning>) -> Self {
-        let mut organisations = said.map(|said| said.organisations.clone()).unwrap_or_default();
-        let mut open = said.map(|said| said.open.clone()).unwrap_or_default();
-        let mut latest = said.map_or(Timestamp::EPOCH, |said| said.before.plus_millis(-1));
-        let (mut leaves, mut candidates) = (Vec::new(), BTreeMap::new());
-        for (index, one) in (first..).zip(seen) {
-            leaves.push(one.leaf);
-            latest = latest.max(one.time);
-            if one.opens {
-                open.insert(index);
-            }
-            if let Some(of) = one.closes {
-                open.remove(&of);
-            }
-            if let Some((id, place)) = one.place {
-                organisations.insert(id, Place { sequence: place.sequence, previous: Some(index) });
-            }
-            candidates.extend(one.candidate.map(|bytes| (index, bytes)));
+    pub(super) fn behind(first: u64, said: Option<&Pruning>) -> Self {
+        Self {
+            next: first,
+            latest: said.map_or(Timestamp::EPOCH, |said| said.before.plus_millis(-1)),
+            organisations: said.map(|said| said.organisations.clone()).unwrap_or_default(),
+            open: said.map(|said| said.open.clone()).unwrap_or_default(),
+            candidates: BTreeMap::new(),
         }
-        let before = Timestamp((latest.millis().div_euclid(DAY_MS) + 1) * DAY_MS);
-        Self { before, organisations, open, leaves, candidates }
+    }
+
+    pub(super) fn see(&mut self, one: Seen) {
+        let index = self.next;
+        self.latest = self.latest.max(one.time);
+        if one.opens {
+            self.open.insert(index);
+        }
+        if let Some(of) = one.closes {
+            self.open.remove(&of);
+        }
+        if let Some((id, place)) = one.place {
+            self.organisations.insert(id, Place { sequence: place.sequence, previous: Some(index) });
+        }
+        self.candidates.extend(one.candidate.map(|bytes| (index, bytes)));
+        self.next += 1;
+    }
+
+    /// The first midnight behind the latest of them.
+    pub(super) fn before(&self) -> Timestamp {
+        Timestamp((self.latest.millis().div_euclid(DAY_MS) + 1) * DAY_MS)
     }
 }
 
@@ -164,6 +177,7 @@ struct Cuts<'b> {
     /// Ends of bundles that were not tried yet, with what is open there and how long that is.
     ends: Vec<(u64, usize, usize)>,
     bytes_max: usize,
+    at_once: u64,
     /// The fewest exchanges that reach over one that was tried.
     fewest: usize,
 }
@@ -192,6 +206,7 @@ impl<'b> Cuts<'b> {
             candidates: BTreeMap::new(),
             ends: Vec::new(),
             bytes_max: INDICES_BYTES_MAX,
+            at_once: ENTRIES_AT_ONCE,
             fewest: usize::MAX,
         };
         carried.into_iter().for_each(|(index, bytes)| cuts.candidate(index, bytes));
@@ -221,9 +236,28 @@ impl<'b> Cuts<'b> {
         }
     }
 
-    /// The farthest one of those that were not tried yet.
-    fn farthest(&mut self) -> Option<Cut> {
-        for (minimum, open, open_bytes) in std::mem::take(&mut self.ends).into_iter().rev() {
+    /// The farthest one of those that are near, or the first behind them: the bytes of entries do not stay.
+    async fn find(&mut self, reader: &Reader, reach: u64) -> Result<Cut, PruneError> {
+        let first = self.next;
+        let reach = reach.min(first.saturating_add(ENTRIES_FAR));
+        let mut reading = Reading::new(reader, first);
+        let mut end = reach.min(first + self.at_once);
+        loop {
+            while self.next < end {
+                reading.row().await?.iter().for_each(|one| self.see(one));
+            }
+            match self.farthest(end) {
+                Some(cut) => return Ok(cut),
+                None if end >= reach => return Err(PruneError::NoCut { first, reach, open: self.fewest }),
+                None => end = reach.min(end + WIDTH),
+            }
+        }
+    }
+
+    /// The farthest one of those up to `end` that were not tried yet.
+    fn farthest(&mut self, end: u64) -> Option<Cut> {
+        let beyond = self.ends.partition_point(|(minimum, ..)| *minimum <= end);
+        for (minimum, open, open_bytes) in self.ends.drain(..beyond).collect::<Vec<_>>().into_iter().rev() {
             self.fewest = open.min(self.fewest);
             if open_bytes > self.bytes_max {
                 continue;
@@ -263,41 +297,33 @@ impl<'b> Cuts<'b> {
     }
 }
 
-/// Reads entries, all of them, from one on.
+/// Reads entries, all of them, from one on: a row of the store at a time, and never more than a few.
 struct Reading<'r> {
     reader: &'r Reader,
-    first: u64,
-    seen: Vec<Seen>,
+    next: u64,
+    rows: VecDeque<Bundle>,
 }
 
-impl Reading<'_> {
-    /// Up to `end` at least: rows of the store are read whole.
-    async fn go_on(&mut self, end: u64) -> Result<(), ReadError> {
-        let damaged = |index| ReadError::Damaged { first_index: index, last_index: end - 1 };
-        let mut at = self.first + self.seen.len() as u64;
-        while at < end {
-            let bundles = self.reader.bundles(at).await?;
-            if bundles.is_empty() {
-                return Err(damaged(at));
-            }
-            for bundle in bundles {
-                if at >= end {
-                    break;
-                }
-                if bundle.first_index != at || sha256(&bundle.bytes) != bundle.sha256 {
-                    return Err(damaged(at));
-                }
-                for entry in frames::iter(&bundle.bytes) {
-                    let entry = entry.ok().and_then(Seen::of).ok_or_else(|| damaged(at))?;
-                    self.seen.push(entry);
-                }
-                at = self.first + self.seen.len() as u64;
-                if at != bundle.first_index + bundle.count {
-                    return Err(damaged(bundle.first_index));
-                }
-            }
+impl<'r> Reading<'r> {
+    fn new(reader: &'r Reader, first: u64) -> Self {
+        Self { reader, next: first, rows: VecDeque::new() }
+    }
+
+    async fn row(&mut self) -> Result<Vec<Seen>, ReadError> {
+        let at = self.next;
+        if self.rows.is_empty() {
+            self.rows = self.reader.bundles(at).await?.into();
         }
-        Ok(())
+        let damaged = |last_index| ReadError::Damaged { first_index: at, last_index };
+        let row = self.rows.pop_front().ok_or_else(|| damaged(at))?;
+        let damaged = || damaged(row.first_index.max(at) + row.count.max(1) - 1);
+        if row.first_index != at || sha256(&row.bytes) != row.sha256 {
+            return Err(damaged());
+        }
+        let seen = frames::iter(&row.bytes).map(|entry| Seen::of(entry.ok()?)).collect::<Option<Vec<_>>>();
+        let seen = seen.filter(|seen| !seen.is_empty() && seen.len() as u64 == row.count).ok_or_else(damaged)?;
+        self.next += row.count;
+        Ok(seen)
     }
 }
 
@@ -306,7 +332,8 @@ impl Stretch {
     /// too much is to be said of those at each nearer end. `said` is the pruning before, which carries `carried`.
     ///
     /// Behind each start of the broker there is an end at which nearly nothing is open, because a start ends everything. So an end is
-    /// found if only one start is among the entries.
+    /// found if only one start is among the entries. It may be far: so it is looked for first, with nothing in memory but what
+    /// would be said there, and then what goes is read once more. Of that the hashes are kept, 32 bytes each: they go in one transaction.
     pub(super) async fn read(
         reader: &Reader,
         (first, reach): (u64, u64),
@@ -314,21 +341,8 @@ impl Stretch {
         carried: Vec<(u64, Vec<u8>)>,
         behind: &Behind,
     ) -> Result<Self, PruneError> {
-        let mut reading = Reading { reader, first, seen: Vec::new() };
         let mut cuts = Cuts::new(first, said, carried, behind);
-        let mut end = reach.min(first + ENTRIES_AT_ONCE);
-        let cut = loop {
-            reading.go_on(end).await?;
-            let new = usize::try_from(cuts.next - first).unwrap_or(usize::MAX);
-            let count = usize::try_from(end - cuts.next).unwrap_or(usize::MAX);
-            reading.seen.iter().skip(new).take(count).for_each(|one| cuts.see(one));
-            match cuts.farthest() {
-                Some(cut) => break cut,
-                None if end >= reach => return Err(PruneError::NoCut { first, reach, open: cuts.fewest }),
-                None => end = reach.min(end + WIDTH),
-            }
-        };
-        let Cut { minimum, carried, full } = cut;
+        let Cut { minimum, carried, full } = cuts.find(reader, reach).await?;
         if full > 50 {
             tracing::warn!(
                 minimum,
@@ -340,10 +354,8 @@ impl Stretch {
         }
         let carried = cuts.candidates.into_iter().filter(|(index, _)| carried.contains(index));
         let carried = carried.map(|(index, (bytes, _))| (index, bytes)).collect();
-        let mut seen = reading.seen;
-        let rest = rest(reader, minimum, &seen, first).await?;
-        seen.truncate(usize::try_from(minimum - first).unwrap_or(usize::MAX));
-        let Told { before, mut organisations, open, leaves, .. } = Told::of(first, seen, said);
+        let (told, leaves) = all(reader, (first, minimum), said).await?;
+        let (before, Told { mut organisations, open, .. }) = (told.before(), told);
         // Those whose last entry is among these need not be remembered by anybody.
         for (id, state) in reader.standing().await?.organisations {
             if state.last_index < minimum {
@@ -359,31 +371,24 @@ impl Stretch {
             open,
             leaves,
             carried,
-            rest,
+            rest: rest(reader, minimum).await?,
         })
     }
 
     /// The published tiles have these hashes; the publisher has hashed the entries by itself, and signed over the tiles.
-    pub(super) async fn compare(&self, published: &Path) -> Result<(), PruneError> {
-        let (dir, tiles) = (published.to_owned(), self.tiles());
+    pub(super) async fn compare(self, published: &Path) -> Result<Self, PruneError> {
+        let dir = published.to_owned();
         let compare = move || {
-            for (number, hashes) in tiles {
-                let path = published_tile(&dir, number);
+            for (number, hashes) in &self.leaves {
+                let path = published_tile(&dir, *number);
                 let found = std::fs::read(&path).map_err(|source| ReadError::File { path, source })?;
-                if found != hashes {
+                if found != *hashes {
                     return Err(PruneError::Differs { first: number * WIDTH, last: number * WIDTH + WIDTH - 1 });
                 }
             }
-            Ok(())
+            Ok(self)
         };
         tokio::task::spawn_blocking(compare).await.map_err(|_| ReadError::Closed)?
-    }
-
-    /// Numbers and hashes of the bundles.
-    fn tiles(&self) -> Vec<(u64, Vec<u8>)> {
-        let width = usize::try_from(WIDTH).unwrap_or(usize::MAX);
-        let tiles = (self.first / WIDTH..).zip(self.leaves.chunks(width));
-        tiles.map(|(number, hashes)| (number, hashes_to_bytes(hashes))).collect()
     }
 
     /// All that is carried forward.
@@ -391,38 +396,63 @@ impl Stretch {
         &self.carried
     }
 
-    pub(super) fn prune(&self, references: Vec<String>) -> Prune {
-        debug_assert!(self.tiles().iter().all(|(_, hashes)| hashes.len() as u64 == WIDTH * HASH_BYTES as u64));
+    /// What the store is to do. From here on only what the entry says is left of this.
+    pub(super) fn prune(&mut self, references: Vec<String>) -> Prune {
+        debug_assert!(self.leaves.iter().all(|(_, hashes)| hashes.len() as u64 == WIDTH * HASH_BYTES as u64));
         Prune {
             minimum: self.minimum,
             before: self.before,
-            leaves: self.tiles(),
-            carried: self.carried.clone(),
-            rest: self.rest.clone(),
+            leaves: std::mem::take(&mut self.leaves),
+            carried: std::mem::take(&mut self.carried),
+            rest: self.rest.take(),
             references,
         }
     }
 }
 
+/// What entries from `first` to `end`, both ends of bundles, come to, with numbers and hashes of the bundles.
+async fn all(
+    reader: &Reader,
+    (first, end): (u64, u64),
+    said: Option<&Pruning>,
+) -> Result<(Told, Vec<(u64, Vec<u8>)>), ReadError> {
+    let (mut told, mut reading) = (Told::behind(first, said), Reading::new(reader, first));
+    let mut leaves: Vec<(u64, Vec<u8>)> = Vec::new();
+    while told.next < end {
+        let left = usize::try_from(end - told.next).unwrap_or(usize::MAX);
+        for one in reading.row().await?.into_iter().take(left) {
+            let number = told.next / WIDTH;
+            match leaves.last_mut().filter(|(last, _)| *last == number) {
+                Some((_, hashes)) => hashes.extend_from_slice(&one.leaf.0),
+                None => leaves.push((number, one.leaf.0.to_vec())),
+            }
+            told.see(one);
+        }
+    }
+    Ok((told, leaves))
+}
+
 /// What is left of the row of the store that holds entries on both sides.
-async fn rest(reader: &Reader, minimum: u64, seen: &[Seen], first: u64) -> Result<Option<Rest>, ReadError> {
+async fn rest(reader: &Reader, minimum: u64) -> Result<Option<Rest>, ReadError> {
     let Some(row) = reader.bundle_of(minimum).await?.filter(|row| row.first_index < minimum) else { return Ok(None) };
-    let mut bytes = Vec::new();
+    let (mut bytes, mut times) = (Vec::new(), Vec::new());
     let skip = usize::try_from(minimum - row.first_index).unwrap_or(usize::MAX);
     for entry in frames::iter(&row.bytes).skip(skip).flatten() {
         frames::push(&mut bytes, entry);
+        times.extend(Entry::parse(entry).ok().map(|entry| entry.time));
     }
-    let from = usize::try_from(minimum - first).unwrap_or(usize::MAX);
-    let count = row.first_index + row.count - minimum;
-    let of_rest = seen.iter().skip(from).take(usize::try_from(count).unwrap_or(usize::MAX)).map(|one| one.time);
     let (time_first, time_last) =
-        of_rest.fold((row.time_last, row.time_first), |(low, high), time| (low.min(time), high.max(time)));
-    Ok(Some(Rest { of: row.first_index, count, time_first, time_last, bytes }))
+        times.into_iter().fold((row.time_last, row.time_first), |(low, high), time| (low.min(time), high.max(time)));
+    Ok(Some(Rest { of: row.first_index, count: row.first_index + row.count - minimum, time_first, time_last, bytes }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Log;
+    use crate::reader::CHUNK_BYTES_MAX;
+    use crate::tests::harness::{allow, deny, open, outcome};
+    use model::entry::Draft;
 
     fn seen(opens: bool, closes: Option<u64>) -> Seen {
         Seen { leaf: leaf_hash(b""), time: Timestamp(0), place: None, opens, closes, candidate: None }
@@ -441,7 +471,7 @@ mod tests {
             cuts.see(&seen(next < 5_000, (5_000..10_000).contains(&next).then(|| next - 5_000)));
             if cuts.next.is_multiple_of(WIDTH) {
                 tried.push(cuts.next);
-                if let Some(cut) = cuts.farthest() {
+                if let Some(cut) = cuts.farthest(u64::MAX) {
                     break cut;
                 }
             }
@@ -459,16 +489,71 @@ mod tests {
             let opens = (520..529).contains(&index) || (1_300..1_311).contains(&index);
             cuts.see(&seen(opens, (1_100..1_109).contains(&index).then(|| index - 580)));
         }
-        let cut = cuts.farthest().unwrap();
+        let cut = cuts.farthest(u64::MAX).unwrap();
         assert_eq!((cut.minimum, cut.full, cuts.open.len()), (1_280, 0, 11));
-        assert!(cuts.farthest().is_none(), "nothing is tried twice");
+        assert!(cuts.farthest(u64::MAX).is_none(), "nothing is tried twice");
         let mut cuts = Cuts::new(256, None, Vec::new(), &behind);
         cuts.bytes_max = 40;
         (256..768_u64).for_each(|index| cuts.see(&seen((520..529).contains(&index), None)));
         assert_eq!(
-            cuts.farthest().map(|cut| (cut.minimum, cut.full)),
+            cuts.farthest(u64::MAX).map(|cut| (cut.minimum, cut.full)),
             Some((768, 90)),
             "nine of three digits, and commas"
         );
+    }
+
+    async fn logged(log: &Log, drafts: Vec<Draft>) -> Vec<u64> {
+        let mut indices = Vec::new();
+        for some in drafts.chunks(99) {
+            let appended = futures_util::future::join_all(some.iter().map(|draft| log.append(draft.clone()))).await;
+            indices.extend(appended.into_iter().map(|one| one.unwrap().index));
+        }
+        indices
+    }
+
+    #[tokio::test]
+    async fn a_far_end_is_looked_for_and_read_without_all_entries_before_it_in_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = open(dir.path()).await;
+        let open = logged(&log, (0..20).map(|n| allow(&log, "acme", &n.to_string())).collect()).await;
+        logged(&log, (0..1_480).map(|_| deny(&log, "acme", "no")).collect()).await;
+        for (n, index) in open.iter().enumerate() {
+            log.append_outcome(outcome(&log, "acme", &n.to_string(), *index)).await.unwrap();
+        }
+        logged(&log, (0..479).map(|_| deny(&log, "bolt", "no")).collect()).await;
+        let (reader, behind) = (&log.inner.reader, Behind::default());
+        let find = async |reach| {
+            let mut cuts = Cuts::new(0, None, Vec::new(), &behind);
+            // Twenty of one digit and two are longer.
+            (cuts.bytes_max, cuts.at_once) = (40, 2 * WIDTH);
+            let found = cuts.find(reader, reach).await.map(|cut| (cut.minimum, cut.carried));
+            (found, cuts.next, cuts.ends.len())
+        };
+        let (found, seen, ends) = find(1_792).await;
+        assert_eq!(found.unwrap(), (1_536, BTreeSet::from([0])));
+        assert!(seen < 1_536 + 99 && ends == 0, "nothing is read behind it: {seen}");
+        let (none, ..) = find(1_280).await;
+        assert!(matches!(none, Err(PruneError::NoCut { first: 0, reach: 1_280, open: 20 })), "{none:?}");
+        // What goes is what it was, read in steps.
+        let (mut reading, mut all_seen) = (Reading::new(reader, 0), Vec::new());
+        while reading.next < log.size() {
+            all_seen.extend(reading.row().await.unwrap());
+            let held: usize = reading.rows.iter().map(|row| row.bytes.len()).sum();
+            assert!(held <= 2 * CHUNK_BYTES_MAX, "{held} bytes");
+        }
+        let (told, leaves) = all(reader, (0, 1_536), None).await.unwrap();
+        let hashes: Vec<[u8; HASH_BYTES]> = all_seen.iter().take(1_536).map(|one| one.leaf.0).collect();
+        assert_eq!(leaves.iter().map(|(number, _)| *number).collect::<Vec<_>>(), (0..6).collect::<Vec<_>>());
+        assert_eq!(leaves.iter().flat_map(|(_, bytes)| bytes.clone()).collect::<Vec<_>>(), hashes.concat());
+        assert_eq!((told.next, told.open.len()), (1_536, 0));
+        let (before_outcomes, _) = all(reader, (0, 1_280), None).await.unwrap();
+        assert_eq!(before_outcomes.open, open.iter().copied().collect());
+        assert_eq!(told.organisations.len(), 2);
+        // The row that reaches over it is cut, and the rest has its own times.
+        let left = rest(reader, 1_536).await.unwrap().unwrap();
+        let of_rest: Vec<Timestamp> = all_seen[1_536..].iter().map(|one| one.time).take(left.count as usize).collect();
+        assert_eq!((Some(&left.time_first), Some(&left.time_last)), (of_rest.iter().min(), of_rest.iter().max()));
+        assert_eq!(frames::iter(&left.bytes).count() as u64, left.count);
+        log.close().await;
     }
 }

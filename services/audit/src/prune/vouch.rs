@@ -322,11 +322,12 @@ impl Compare {
         if reached > self.now {
             return bad(format!("its policy does not reach to {} yet, at {}", said.before, self.now));
         }
-        let told = Told::of(said.first, self.entries(said)?, before);
-        if told.before != said.before {
+        let told = self.told(said, before)?;
+        if told.before() != said.before {
             return bad(format!(
                 "it says that all were of before {}, and they were of before {}",
-                said.before, told.before
+                said.before,
+                told.before()
             ));
         }
         if told.open != said.open {
@@ -386,9 +387,9 @@ impl Compare {
         Ok(in_use)
     }
 
-    /// What is published of those that are gone, if it is what was signed.
-    fn entries(&mut self, said: &Pruning) -> Result<Vec<Seen>, PublishError> {
-        let mut all = Vec::new();
+    /// What those come to that are gone, as they are published, if that is what was signed. `before`: the pruning before.
+    fn told(&mut self, said: &Pruning, before: Option<&Pruning>) -> Result<Told, PublishError> {
+        let mut told = Told::behind(said.first, before);
         for number in said.first / WIDTH..said.minimum / WIDTH {
             let (first, last) = (number * WIDTH, number * WIDTH + WIDTH - 1);
             let unlike = |dir: &Path| {
@@ -413,9 +414,9 @@ impl Compare {
                 let what = format!("somebody on hold takes part in entry {index}, which is one of them");
                 return Err(PublishError::HeldPruning { at: said.index, what });
             }
-            all.extend(seen);
+            seen.into_iter().for_each(|one| told.see(one));
         }
-        Ok(all)
+        Ok(told)
     }
 
     /// The first entry of a bundle in which somebody on hold takes part.

@@ -333,6 +333,86 @@ async fn summaries_that_became_due_while_the_disk_was_full_are_there_before_anyt
     assert!(behind.iter().any(|entry| entry.kind == Kind::OrgSummary && entry.time == clock.now()), "{behind:?}");
 }
 
+/// Somebody asks whether everything is written while a log is closed that had been full: an outcome waits, then it is written with
+/// the first lot of what was in the queue, and nothing of the rest is, if it `is_full_again`. The answers as they were when the log's
+/// last entry was about to be written, and once it is sealed.
+#[cfg(test)]
+async fn asked_while_it_is_closed(is_full_again: bool) -> (Option<bool>, Option<bool>) {
+    use crate::writer::{Pending, Urgent};
+    use std::sync::{Mutex, OnceLock};
+    use tokio::sync::oneshot;
+
+    type Answer = Arc<Mutex<Option<bool>>>;
+    let dir = tempfile::tempdir().unwrap();
+    let log: Arc<OnceLock<Log>> = Arc::default();
+    let asked: Arc<Mutex<Option<oneshot::Receiver<bool>>>> = Arc::default();
+    let (answer, sealed): (Answer, Arc<Mutex<Option<oneshot::Receiver<()>>>>) = Default::default();
+    // Batches from the one that the outcome is in.
+    let mut batches = 0;
+    let look = |asked: &Mutex<Option<oneshot::Receiver<bool>>>, answer: &Mutex<Option<bool>>| {
+        if let Some(told) = asked.lock().unwrap().as_mut().and_then(|asked| asked.try_recv().ok()) {
+            *answer.lock().unwrap() = Some(told);
+        }
+    };
+    let plan = {
+        let (log, asked, answer, sealed) = (log.clone(), asked.clone(), answer.clone(), sealed.clone());
+        move |at| {
+            let log = log.get()?;
+            batches += u32::from(at == Step::BeforeStage);
+            match (at, batches) {
+                (Step::BeforeStage, 1) => {
+                    for n in 0..crate::batch::ENTRIES_MAX {
+                        let (waiter, _) = oneshot::channel();
+                        let pending = Pending { draft: deny(log, "acme", &n.to_string()), waiter };
+                        log.inner.drafts.try_send(pending).unwrap();
+                    }
+                    let (done, receiver) = oneshot::channel();
+                    log.inner.urgent.send(Urgent::Seal(done)).unwrap();
+                    *sealed.lock().unwrap() = Some(receiver);
+                    Some(Fault::Full)
+                }
+                (Step::AfterCommit, 2) => {
+                    let (done, receiver) = oneshot::channel();
+                    log.inner.urgent.send(Urgent::Settle(done)).unwrap();
+                    *asked.lock().unwrap() = Some(receiver);
+                    None
+                }
+                (Step::BeforeStage, 3) => is_full_again.then_some(Fault::Full),
+                (Step::BeforeStage, 4) => {
+                    look(&asked, &answer);
+                    None
+                }
+                _ => None,
+            }
+        }
+    };
+    let clock = PutClock::at(START);
+    let options = LogOptions { clock, summary_ms: Some(86_400_000), ..options(dir.path()) };
+    let opened = open_failing(&options, plan).await.unwrap();
+    let decision = opened.append(allow(&opened, "acme", "r1")).await.unwrap();
+    log.set(opened.clone()).unwrap();
+    opened.append_outcome(outcome(&opened, "acme", "r1", decision.index)).await.unwrap();
+    let sealed = sealed.lock().unwrap().take().unwrap();
+    sealed.await.unwrap();
+    let before = *answer.lock().unwrap();
+    look(&asked, &answer);
+    let told = *answer.lock().unwrap();
+    opened.close().await;
+    (before, told)
+}
+
+#[cfg(test)]
+#[tokio::test]
+async fn whoever_waits_for_summaries_of_a_store_that_is_full_again_is_told_at_once() {
+    assert_eq!(asked_while_it_is_closed(true).await, (Some(true), Some(true)));
+}
+
+#[cfg(test)]
+#[tokio::test]
+async fn whoever_waits_for_summaries_of_a_log_that_is_sealed_is_told() {
+    assert_eq!(asked_while_it_is_closed(false).await, (None, Some(true)));
+}
+
 #[cfg(test)]
 #[tokio::test]
 async fn starts_that_failed_and_tools_do_not_pass_for_a_broker_at_work() {

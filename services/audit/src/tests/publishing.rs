@@ -4,11 +4,15 @@ use super::harness::*;
 use crate::evidence::EvidenceError;
 use crate::publish::{CHECKPOINT_FILE, CHECKPOINTS_DIR, LINGER_MS, checkpoint_path};
 use crate::{LogOptions, PublishError, PublishOptions, Publisher};
+#[cfg(test)]
+use model::Clock as _;
 use model::entry::{Draft, Kind as ModelKind};
 use model::{Timestamp, Value};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+#[cfg(test)]
+use std::sync::Arc;
 use tlog::tile::{Kind, TilePath, tiles_for_size};
 use tlog::{Checkpoint, CompactRange, hashes_to_bytes};
 
@@ -337,5 +341,56 @@ pub async fn a_key_signs_for_its_own_log_only(stand: &Stand) {
     let foreign = tlog::SigningKey::generate("elsewhere.example/log", [1; 32]).unwrap();
     let error = Publisher::start(&log, foreign, PublishOptions::new(out.path())).await.unwrap_err();
     assert!(matches!(error, PublishError::Key { .. }), "{error}");
+    log.close().await;
+}
+
+/// A witness that needs so long by the log's clock, and whose own clock is so much ahead.
+#[cfg(test)]
+#[derive(Debug)]
+struct Slow {
+    clock: Arc<PutClock>,
+    needs_ms: i64,
+    ahead_ms: i64,
+}
+
+#[cfg(test)]
+impl crate::Witnesses for Slow {
+    fn cosign<'a>(
+        &'a self,
+        note: &'a str,
+        _: u64,
+        _: &'a crate::Prove<'a>,
+    ) -> std::pin::Pin<Box<dyn Future<Output = crate::Cosigned> + Send + 'a>> {
+        self.clock.advance(self.needs_ms);
+        let time = u64::try_from((self.clock.now().millis() + self.ahead_ms) / 1_000).unwrap();
+        let witness = tlog::CosigningKey::generate("witness.example/slow", [3; 32]).unwrap();
+        let text = format!("{}\n", note.split("\n\n").next().unwrap());
+        let lines = witness.cosign(&text, time);
+        let cosigned = crate::Cosigned { lines, is_quorum: true, times: vec![time], contradiction: None };
+        Box::pin(async move { cosigned })
+    }
+}
+
+#[cfg(test)]
+#[tokio::test]
+async fn what_is_cosigned_so_late_that_entries_since_would_look_dated_back_is_published_without_that() {
+    let (dir, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let clock = PutClock::at(START);
+    let options = LogOptions { clock: clock.clone(), ..options(dir.path()) };
+    let (log, _) = crate::Log::open(options).await.unwrap();
+    // A witness whose clock is wrong keeps nothing from being published, and neither does one that is slow.
+    for (needs_ms, ahead_ms, counts) in [(0, 0, true), (59_000, 0, true), (62_000, 0, false), (0, 3_600_000, true)] {
+        let witnesses: Arc<dyn crate::Witnesses> = Arc::new(Slow { clock: clock.clone(), needs_ms, ahead_ms });
+        let publishing =
+            PublishOptions { interval_ms: 3_600_000, witnesses: Some(witnesses), ..PublishOptions::new(out.path()) };
+        let publisher = Publisher::start(&log, key(), publishing).await.unwrap();
+        let before = log.status().witnessed_size;
+        fill(&log, 3).await;
+        let published = publisher.publish_now().await.unwrap();
+        let size = log.size();
+        assert_eq!(published.note.contains("witness.example/slow"), counts, "{needs_ms} {}", published.note);
+        assert_eq!((published.size, verify(out.path())), (size, size));
+        assert_eq!(log.status().witnessed_size, if counts { size } else { before });
+    }
     log.close().await;
 }

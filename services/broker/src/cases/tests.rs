@@ -1,9 +1,17 @@
 //! The gate, the example plant's cases and matrix, and everything that the documents promise of policies.
 
 use super::*;
+use crate::reload::policy_activation;
 use crate::upstream::Upstreams;
 use crate::{Folders, World};
+use audit::prune::Bounds;
+use audit::{Kept, LogOptions, PublishOptions, Publisher, Retention};
+use model::Clock;
+use model::entry::{Draft, Kind};
 use pdp::matrix::Matrix;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 use tempfile::TempDir;
 
 const MATRIX_AT: &str = "2026-11-22T12:00:00Z";
@@ -237,4 +245,74 @@ fn the_first_policy_does_what_its_guide_says() {
     let count = |kind: &str| blocks.iter().filter(|(info, _)| info == kind).count();
     assert_eq!([count("toml registry"), count("cedar"), count("json")], [1, 1, 1]);
     try_out(document, "all of it", &blocks);
+}
+
+/// It stands where it is put.
+#[derive(Debug)]
+struct Put(AtomicI64);
+
+impl Clock for Put {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::Relaxed))
+    }
+
+    fn steady(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed).unsigned_abs())
+    }
+}
+
+async fn append(log: &Log, (kind, members, content): crate::reload::Record) {
+    let mut draft = Draft::new(kind, &log.common(), None, members, Vec::new()).unwrap();
+    draft.content = content;
+    log.append(draft).await.unwrap();
+}
+
+#[tokio::test]
+async fn policies_that_were_in_use_for_longer_than_entries_are_kept_start_again_although_cases_fail() {
+    const ORIGIN: &str = "millgate.example/test";
+    let (folder, plant) = (tempfile::tempdir().unwrap(), Plant::new());
+    plant.write("cases/no.json", "[]");
+    let (world, cases) = (plant.load().unwrap(), [plant.at("cases")]);
+    assert!(!failing(&world.snapshot, &cases).is_empty());
+    let (home, published) = (folder.path().join("log"), folder.path().join("out"));
+    let clock = Arc::new(Put(AtomicI64::new(1_606_072_800_000)));
+    let next = std::sync::atomic::AtomicU64::new(0);
+    let random: audit::Random = Arc::new(move |bytes: &mut [u8]| {
+        let digest = model::Digest::of(&next.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+        bytes.iter_mut().zip(digest.0).for_each(|(byte, random)| *byte = random);
+    });
+    let options = LogOptions { heartbeat_ms: 0, ..LogOptions::new(&home, ORIGIN, clock.clone(), random) };
+    let retention = Retention { entries: Some(Kept { days: 60, statement: None }), ..Retention::default() };
+    let publishing = PublishOptions { retention: retention.clone(), ..PublishOptions::new(&published) };
+    let key = || tlog::SigningKey::generate(ORIGIN, [9; 32]).unwrap();
+
+    let (log, _) = Log::open(options.clone()).await.unwrap();
+    let publisher = Publisher::start(&log, key(), publishing.clone()).await.unwrap();
+    assert!(admit_at_start(&world, &cases, &log).await.is_err(), "nothing was in use yet");
+    append(&log, policy_activation(&world, None)).await;
+    for _ in 0..300 {
+        append(&log, (Kind::Admin, vec![("event", model::Value::text("activated"))], Vec::new())).await;
+    }
+    clock.0.fetch_add(100 * 86_400_000, Ordering::Relaxed);
+    // A set that was not taken into use is none that was.
+    append(&log, crate::reload::refusal("policies", &[])).await;
+    publisher.publish_now().await.unwrap();
+    let bounds = Bounds { published: published.clone(), is_witnessed: false };
+    assert_eq!(log.prune(&retention, &bounds).await.unwrap(), 256);
+    log.seal().await;
+    publisher.stop().await.unwrap();
+    log.close().await;
+
+    let (log, _) = Log::open(options).await.unwrap();
+    let publisher = Publisher::start(&log, key(), publishing).await.unwrap();
+    assert_eq!(admit_at_start(&world, &cases, &log).await, Ok(()));
+    plant.write(
+        "own/stop.cedar",
+        "@id(\"stop\")\n@reason(\"stopped\")\nforbid (principal, action in Plant::Action::\"dataplane\", resource);",
+    );
+    let other = plant.load().unwrap();
+    assert!(admit_at_start(&other, &cases, &log).await.is_err(), "these were never in use");
+    log.seal().await;
+    publisher.stop().await.unwrap();
+    log.close().await;
 }

@@ -7,7 +7,7 @@ use super::manifest::Asked;
 use crate::report::Finding;
 use crate::verdict::Point;
 use model::Timestamp;
-use model::summary::Summary;
+use model::summary::{Summary, is_overdue};
 use serde_json::{Value, json};
 
 /// The last summary that an archive of one organisation shows.
@@ -16,6 +16,8 @@ pub struct Tail {
     /// Where it stands.
     pub entry: u64,
     pub summary: Summary,
+    /// When the organisation's first entry behind it was.
+    pub(super) behind: Option<Timestamp>,
     /// The time that was asked for ends here. What came later need not be in the archive.
     pub(super) to: Timestamp,
     /// No entry of later than that shows that none is missing before it.
@@ -25,20 +27,25 @@ pub struct Tail {
 impl Tail {
     /// Whether somebody who knows when the checkpoint was there can tell anything by it.
     pub(super) fn tells(&self) -> bool {
-        self.is_open && self.summary.next.is_some()
+        self.is_open && self.due().is_some()
+    }
+
+    /// By when there is another one.
+    fn due(&self) -> Option<Timestamp> {
+        self.summary.due(self.behind)
     }
 
     /// `seen`: a time at which the checkpoint was there, or that entries under it have.
     pub(super) fn withheld(&self, organisation: &str, seen: Timestamp) -> Option<Finding> {
-        let (seen, next) = (seen.min(self.to), self.summary.next?);
-        if !self.is_open || !self.summary.is_overdue(seen) {
+        let (seen, due) = (seen.min(self.to), self.due()?);
+        if !self.is_open || !is_overdue(due, seen) {
             return None;
         }
         let what = format!(
             "promises another summary of `{organisation}` by {}, and there is none, although the archive is of entries up to {} at least: the \
              newest entries of `{organisation}` are kept back, or its summaries have stopped. A broker that had just come to again may not \
              have written it yet: then a new archive has it",
-            next.to_rfc3339(),
+            due.to_rfc3339(),
             seen.to_rfc3339()
         );
         Some(Finding { check: Point::OrganisationSummaries, what, entries: Some((self.entry, self.entry)) })
@@ -49,16 +56,15 @@ impl Tail {
             "entry": self.entry,
             "last": self.summary.last,
             "time": self.summary.time.to_rfc3339(),
-            "next": self.summary.next.map(Timestamp::to_rfc3339),
+            "next": self.due().map(Timestamp::to_rfc3339),
         })
     }
 
     /// For people, behind the index of the entry.
     pub(super) fn to_text(self) -> String {
         let Self { entry, summary, .. } = self;
-        let next = summary
-            .next
-            .map_or("none other is promised".to_owned(), |next| format!("another by {}", next.to_rfc3339()));
+        let next =
+            self.due().map_or("none other is promised".to_owned(), |next| format!("another by {}", next.to_rfc3339()));
         format!("entry {entry} of {}, behind its {}.; {next}", summary.time.to_rfc3339(), summary.last)
     }
 }
@@ -66,14 +72,16 @@ impl Tail {
 impl Check<'_> {
     /// Whether the newest entries of the organisation whose it is are kept back, as far as its own entries tell.
     pub(super) fn tail(&mut self, asked: &Asked) {
-        let Some((organisation, (entry, summary))) = asked.organisation.as_ref().zip(self.summed_up) else { return };
-        let tail = Tail { entry, summary, to: asked.to, is_open: !self.report.complete.end };
+        let Some((organisation, (entry, summary, behind))) = asked.organisation.as_ref().zip(self.summed_up) else {
+            return;
+        };
+        let tail = Tail { entry, summary, behind, to: asked.to, is_open: !self.report.complete.end };
         self.report.summary = Some(tail);
         if !tail.is_open {
             return;
         }
         let verdict = &mut self.report.verdict;
-        let Some(next) = summary.next.map(Timestamp::to_rfc3339) else {
+        let Some(next) = tail.due().map(Timestamp::to_rfc3339) else {
             let why = format!(
                 "its summaries end with entry {entry}, and nothing tells whether there are entries behind the last"
             );
@@ -117,10 +125,15 @@ mod tests {
     /// A minute of a log with these summaries of `acme`, of which the witness has seen the end in this second: the archive of its
     /// entries of two hours.
     fn of(summaries: &[(usize, Option<i64>)], seen: i64) -> Made {
+        of_story(summaries, seen, &|_| {})
+    }
+
+    fn of_story(summaries: &[(usize, Option<i64>)], seen: i64, change: &dyn Fn(&mut Vec<Told>)) -> Made {
         let mut story = story(300);
         for (index, next) in summaries {
             story[*index] = sums_up(*next);
         }
+        change(&mut story);
         let mut made = Made::of_organisation(seal(&story), "acme");
         made.manifest[3].1 = at(2 * HOUR * 1_000);
         made.shown = (0..300).filter(|index| index % 16 < 7).collect();
@@ -185,6 +198,24 @@ mod tests {
         ended.manifest[3].1 = at(40_000);
         let ended = witnessed(&ended);
         assert!(ended.is_ok() && ended.complete.is_proven() && result(&ended).0 == "passed", "{ended}");
+    }
+
+    #[test]
+    fn of_an_organisation_that_was_silent_newest_entries_are_kept_back_no_longer_than_of_others() {
+        let silent = |story: &mut Vec<Told>| {
+            story[150].members.push(("again_ms", model::Value::int(1_000)));
+        };
+        // Behind its next entry another summary was to come within a second, and it is kept back with all that is behind.
+        let doctored = witnessed(&kept_back(of_story(&[(150, Some(HOUR)), (166, Some(HOUR))], 700, &silent), 165));
+        assert_eq!(failed(&doctored), ["organisation-summaries"]);
+        let what = doctored.findings[0].to_string();
+        assert!(
+            what.starts_with("entry 150: promises another summary of `acme` by 2026-11-22T19:20:33.000Z"),
+            "{what}"
+        );
+        // While it has no entry there is nothing to come.
+        let silent_still = witnessed(&kept_back(of_story(&[(150, Some(HOUR))], 700, &silent), 150));
+        assert!(silent_still.is_ok() && result(&silent_still).0 == "passed", "{silent_still}");
     }
 
     #[test]
