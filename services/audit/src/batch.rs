@@ -94,6 +94,7 @@ pub(crate) struct Assembly<'s> {
     directory: HashMap<String, String>,
     content: HashMap<Digest, Arc<[u8]>>,
     erasing: Erasing,
+    keys: Vec<u64>,
     pruning: Option<(u64, Arc<Prune>)>,
 }
 
@@ -112,6 +113,7 @@ impl<'s> Assembly<'s> {
             directory: HashMap::new(),
             content: HashMap::new(),
             erasing: Erasing::default(),
+            keys: Vec::new(),
             pruning: None,
         }
     }
@@ -183,8 +185,10 @@ impl<'s> Assembly<'s> {
             self.beside += body.len();
             self.disclosures.push(DisclosureRow { entry_index: index, body: body.to_vec() });
         }
-        if draft.kind == Kind::Erasure {
-            self.erasing.entries.push(index);
+        match draft.kind {
+            Kind::Erasure => self.erasing.entries.push(index),
+            Kind::Key => self.keys.push(index),
+            _ => {}
         }
         if let Some(Erase { deleted, rewritten, references }) = draft.erase.as_deref() {
             self.erasing.deleted.extend(deleted);
@@ -244,6 +248,7 @@ impl<'s> Assembly<'s> {
             directory,
             content: self.content.into_iter().map(|(digest, bytes)| Content { digest, bytes }).collect(),
             erasing: self.erasing,
+            keys: self.keys,
             pruning: self.pruning,
         };
         Some((batch, change))

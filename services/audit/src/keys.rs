@@ -329,6 +329,16 @@ pub(crate) async fn told(reader: &Reader, mut from: u64, size: u64) -> Result<BT
     Ok(told)
 }
 
+/// Where entries of kind `key` stand among these, which begin at `first`. Behind a damage there may be any.
+pub(crate) fn entries_in(first: u64, bytes: &[u8]) -> Vec<u64> {
+    let is_key = |entry: Result<&[u8], _>| match entry.map(Entry::parse) {
+        Ok(entry) => entry.is_ok_and(|entry| entry.kind == Kind::Key),
+        Err(_) => true,
+    };
+    let entries = (first..).zip(frames::iter(bytes));
+    entries.filter_map(|(index, entry)| is_key(entry).then_some(index)).collect()
+}
+
 fn read_bundle(bundle: &Bundle, told: &mut BTreeMap<u64, Said>) {
     let read = |(index, bytes): (u64, Result<&[u8], _>)| {
         // Most are something else, and a log is long. Canonical entries have no white space.

@@ -205,9 +205,14 @@ impl Reader {
         either!(self.first_index_from(index))
     }
 
-    /// Where bundles begin that may hold changes of keys, ascending, by an index of the store's own over their bytes.
+    /// Where bundles begin that may hold changes of keys, ascending.
     pub(crate) async fn bundles_of_keys(&self) -> Result<Vec<u64>, StoreError> {
         either!(self.bundles_of_keys())
+    }
+
+    /// The store's list of entries of kind `key`, ascending, where it has one.
+    pub(crate) async fn key_entries(&self) -> Result<Option<Vec<u64>>, StoreError> {
+        either!(self.key_entries())
     }
 
     /// The bundle that holds this entry.

@@ -59,13 +59,23 @@ INSERT INTO content (digest, bytes)
 UPDATE head SET size = ?, root = ?, range = ?, open = ? WHERE id = 1 AND size = ? RETURNING size;
 ";
 
+/// As [`ERASURE_TABLE`], filled from what is there.
+const KEY_TABLE: &str = "CREATE TABLE IF NOT EXISTS key_entry (entry_index INTEGER PRIMARY KEY) STRICT";
+
 /// In stores of this format from the beginning, and put into older ones as they are opened.
 const ERASURE_TABLE: &str = "CREATE TABLE IF NOT EXISTS erasure (entry_index INTEGER PRIMARY KEY) STRICT";
 
-/// Which bundles hold entries of kind `key`, found by `kind":"key"` in their bytes: so it holds whoever put them there, and is
-/// made of what is there where a store does not have it yet.
-const KEY_INDEX: &str = "CREATE INDEX IF NOT EXISTS bundle_of_keys ON bundle (first_index)
-    WHERE instr(bytes, x'6b696e64223a226b657922') > 0";
+/// Bundles from one on that may hold entries of kind `key`: those with `kind":"key"` in their bytes.
+macro_rules! with_keys {
+    ($bundles:literal, $first:literal) => {
+        concat!(
+            "SELECT first_index, bytes FROM ",
+            $bundles,
+            " WHERE instr(bytes, x'6b696e64223a226b657922') > 0 AND first_index >= ",
+            $first
+        )
+    };
+}
 
 /// Contents up to this size are written together.
 const SMALL_BYTES: usize = 64 * 1024;
@@ -101,19 +111,22 @@ impl SqliteStore {
         let mut connection = options(&path).connect().await.map_err(StoreError::from)?;
         assert_durable(&mut connection).await?;
         migrate(&mut connection).await?;
-        let needs_index = "SELECT EXISTS (SELECT 1 FROM bundle)
-            AND NOT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'bundle_of_keys')";
-        if pragma::<bool>(&mut connection, needs_index).await? {
-            tracing::info!("the log's store gets an index of changes of keys; all of it is read for that, once");
-        }
-        for made_later in [ERASURE_TABLE, KEY_INDEX] {
-            sqlx::raw_sql(made_later).execute(&mut connection).await.map_err(StoreError::from)?;
-        }
+        sqlx::raw_sql(ERASURE_TABLE).execute(&mut connection).await.map_err(StoreError::from)?;
+        list_keys(&mut connection).await?;
         allow_pruning(&mut connection).await?;
         bind_origin(&mut connection, origin).await?;
         wipe_leftovers(&mut connection).await?;
         let place = Place::of(&path).map_err(|source| OpenError::File { path, source })?;
         Ok(Self { connection, unchecked_bytes: WAL_BYTES_BETWEEN_CHECKPOINTS, place, _lock: lock })
+    }
+
+    /// Within the transaction of the batch.
+    async fn list(&mut self, keys: &[u64]) -> Result<(), StoreError> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        sqlx::query(LIST_KEYS).bind(rows::indices_json(keys)?).execute(&mut self.connection).await?;
+        Ok(())
     }
 
     /// Within the transaction of the batch, after everything else in it.
@@ -189,6 +202,8 @@ impl SqliteStore {
             "DELETE FROM bundle WHERE first_index < ?",
             "DELETE FROM disclosure WHERE entry_index < ?",
             "DELETE FROM erasure WHERE entry_index < ? AND entry_index NOT IN (SELECT entry_index FROM carried)",
+            // Whoever asks for them looks through what is carried, too.
+            "DELETE FROM key_entry WHERE entry_index < ?",
         ] {
             sqlx::query(delete).bind(minimum).execute(&mut *connection).await?;
         }
@@ -260,6 +275,7 @@ impl Store for SqliteStore {
         if head.len() != 1 {
             return Ok(false);
         }
+        self.list(&batch.keys).await?;
         self.erase(&batch.erasing).await?;
         if let Some((entry, prune)) = &batch.pruning {
             self.prune(*entry, prune).await?;
@@ -486,6 +502,50 @@ where
 {
     let row = sqlx::query(sql).fetch_one(connection).await?;
     Ok(row.try_get(0)?)
+}
+
+const LIST_KEYS: &str = "INSERT INTO key_entry (entry_index) SELECT value FROM json_each(CAST(? AS TEXT)) WHERE true
+    ON CONFLICT (entry_index) DO NOTHING";
+
+/// Brings the list of entries of kind `key` up to date: made from all that is there in a store that does not have it, or was
+/// written to since by a program which does not know it; from what no checkpoint covers in every other, whoever has put that
+/// there. Programs of before make an index over the bytes of bundles, which costs a search through each that is written.
+async fn list_keys(connection: &mut SqliteConnection) -> Result<(), OpenError> {
+    let is_listed = pragma(connection, "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'key_entry')").await?;
+    let is_indexed = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'bundle_of_keys')";
+    let is_indexed = pragma(connection, is_indexed).await?;
+    let sql = match (is_listed, is_indexed) {
+        (_, true) => with_keys!("bundle INDEXED BY bundle_of_keys", "0"),
+        (false, false) => with_keys!("bundle", "0"),
+        (true, false) => with_keys!(
+            "bundle",
+            "coalesce((SELECT max(first_index) FROM bundle
+                       WHERE first_index <= (SELECT max(size) FROM checkpoint)), 0)"
+        ),
+    };
+    let is_empty = !pragma::<bool>(connection, "SELECT EXISTS (SELECT 1 FROM bundle)").await?;
+    if !(is_listed || is_indexed || is_empty) {
+        tracing::info!("the log's store gets a list of changes of keys; all of it is read for that, once");
+    }
+    let mut transaction = connection.begin().await.map_err(StoreError::from)?;
+    let mut keys = Vec::new();
+    for bundle in sqlx::query(sql).fetch_all(&mut *transaction).await.map_err(StoreError::from)? {
+        let first = rows::unsigned(&bundle, "first_index")?;
+        let bytes: Vec<u8> = bundle.try_get("bytes").map_err(StoreError::from)?;
+        keys.extend(crate::keys::entries_in(first, &bytes));
+    }
+    if !is_listed {
+        sqlx::raw_sql(KEY_TABLE).execute(&mut *transaction).await.map_err(StoreError::from)?;
+    }
+    if !keys.is_empty() {
+        let insert = sqlx::query(LIST_KEYS).bind(rows::indices_json(&keys)?);
+        insert.execute(&mut *transaction).await.map_err(StoreError::from)?;
+    }
+    if is_indexed {
+        sqlx::raw_sql("DROP INDEX bundle_of_keys").execute(&mut *transaction).await.map_err(StoreError::from)?;
+    }
+    transaction.commit().await.map_err(StoreError::from)?;
+    Ok(())
 }
 
 /// The tables of what is not kept, and the triggers that let it go. Nothing is written where they are there.

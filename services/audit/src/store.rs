@@ -73,6 +73,8 @@ pub struct Batch {
     pub directory: Vec<DirectoryRow>,
     pub content: Vec<Content>,
     pub erasing: Erasing,
+    /// Entries of kind `key` in the batch, for stores that keep a list of them.
+    pub keys: Vec<u64>,
     /// The entry of kind `pruning` in the batch, and what goes with it: after everything else, in the same transaction.
     pub pruning: Option<(u64, Arc<Prune>)>,
 }

@@ -7,7 +7,7 @@ mod members;
 mod raw;
 
 pub use members::{Encoded, Members};
-pub use raw::{Keys, Raw, RawObject};
+pub use raw::{Keys, Picked, Raw, RawObject};
 
 use std::collections::BTreeMap;
 

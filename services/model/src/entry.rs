@@ -9,7 +9,7 @@
 //! (1, 2, 3, … per organisation) and, from the second on, `org_prev` (index of that organisation's previous entry). A summary has
 //! `org_last` besides ([`crate::summary`]).
 
-use crate::canonical::{self, Encoded, Keys, Members, Raw, RawObject, Value};
+use crate::canonical::{self, Encoded, Keys, Members, Picked, Raw, RawObject, Value};
 use crate::pruning::Prune;
 use crate::{Digest, OrganisationId, Timestamp};
 use std::borrow::Cow;
@@ -509,7 +509,7 @@ impl<'a> Outline<'a> {
     }
 }
 
-impl<'a, const N: usize> Outline<'a, [Option<Raw<'a>>; N]> {
+impl<'a, const N: usize> Outline<'a, Picked<'a, N>> {
     /// With these members of it and no others.
     ///
     /// # Errors
@@ -526,7 +526,7 @@ fn fits(bytes: &[u8]) -> Result<(), EntryError> {
 }
 
 impl<'a, M> Outline<'a, M> {
-    fn of(whole: Raw<'a>, common: [Option<Raw<'a>>; 8], members: M) -> Result<Self, EntryError> {
+    fn of(whole: Raw<'a>, common: Picked<'a, 8>, members: M) -> Result<Self, EntryError> {
         let [boot, kind, nonce, organisation, previous, sequence, time, version] = common;
         let text =
             |raw: Option<Raw<'a>>, name: &'static str| raw.and_then(Raw::as_text).ok_or(EntryError::Member(name));

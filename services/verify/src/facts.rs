@@ -1,7 +1,7 @@
 //! What the rules of the log need to know of an entry. Small, so that many fit in memory at once.
 
 use crate::keys::Change;
-use model::canonical::{Keys, Raw, unhex_array};
+use model::canonical::{Keys, Picked, Raw, unhex_array};
 use model::entry::{Entry, EntryError, Kind, Outline, Place};
 use model::erasure::Event;
 use model::pruning::Pruning;
@@ -54,7 +54,7 @@ const WANTED: Keys<6> = Keys::new(["country", "decision", "digest", "digests", "
 const POLICIES: Keys<1> = Keys::new(["policies"]);
 
 /// An entry of which these members are known.
-type Seen<'a> = Outline<'a, [Option<Raw<'a>>; 6]>;
+type Seen<'a> = Outline<'a, Picked<'a, 6>>;
 
 impl Ruled {
     fn of(entry: &Seen<'_>, allows: bool) -> Option<Self> {

@@ -24,6 +24,8 @@ pub(super) struct Values<'a> {
     erasures: Erasures,
     /// Where the store says that erasures stand.
     listed: BTreeSet<u64>,
+    /// Entries that the store lists as changes of keys, where it does.
+    keys: Option<BTreeSet<u64>>,
     /// Erasures that somebody asked for.
     requests: Requests,
     /// Entries that could not be read.
@@ -47,6 +49,7 @@ impl<'a> Values<'a> {
             reader,
             erasures: erasures(reader).await?,
             listed: reader.erasure_entries().await?.into_iter().collect(),
+            keys: reader.key_entries().await?.map(|keys| keys.into_iter().collect()),
             requests: Requests::default(),
             holes: Vec::new(),
             at: 0,
@@ -65,6 +68,9 @@ impl<'a> Values<'a> {
         }
         self.at = index + 1;
         self.see_event(index, entry, findings);
+        if entry.kind == Kind::Key && self.keys.as_mut().is_some_and(|listed| !listed.remove(&index)) {
+            findings.add((index, index), "it is a change of keys, and the store does not list it as one");
+        }
         let people = People::of(entry);
         for reference in &people.references {
             if !self.references.contains_key(reference) {
@@ -172,7 +178,7 @@ impl<'a> Values<'a> {
 
     /// What was found missing, and whom the directory still has. `size` is what was gone through.
     pub(super) async fn finish(self, size: u64, findings: &mut Findings) -> Result<(), ReadError> {
-        let Self { reader, missing, listed, references: seen, .. } = self;
+        let Self { reader, missing, listed, keys, references: seen, .. } = self;
         let erasures = erasures(reader).await?;
         for (index, class, people) in missing {
             if erasures.of(index, &people, class).is_none() {
@@ -181,6 +187,9 @@ impl<'a> Values<'a> {
         }
         for index in listed.range(..size) {
             findings.add((*index, *index), "the store lists it as an erasure, and it is none");
+        }
+        for index in keys.iter().flat_map(|keys| keys.range(..size)) {
+            findings.add((*index, *index), "the store lists it as a change of keys, and it is none");
         }
         let mut forgotten: Vec<(&str, u64)> = erasures.forgotten().collect();
         forgotten.sort_by_key(|(_, under)| *under);

@@ -95,17 +95,27 @@ impl Reader {
 
     /// Where bundles begin that may hold changes of keys.
     pub(crate) async fn bundles_of_keys(&self) -> Result<Vec<u64>, StoreError> {
-        // A store that was not opened for writing since may have none; then the answer is the same and takes its time.
-        let there = sqlx::query("SELECT name FROM sqlite_schema WHERE type = 'index' AND name = 'bundle_of_keys'");
-        // In the words of the index, or it is not used.
-        let sql = if there.fetch_optional(&self.pool).await?.is_some() {
-            "SELECT first_index FROM bundle INDEXED BY bundle_of_keys
-             WHERE instr(bytes, x'6b696e64223a226b657922') > 0 ORDER BY first_index"
+        let sql = if self.key_entries().await?.is_some() {
+            "SELECT DISTINCT (SELECT max(first_index) FROM bundle WHERE first_index <= entry_index) AS first_index
+             FROM key_entry ORDER BY 1"
         } else {
             "SELECT first_index FROM bundle WHERE instr(bytes, x'6b696e64223a226b657922') > 0 ORDER BY first_index"
         };
         let rows = sqlx::query(sql).fetch_all(&self.pool).await?;
         rows.iter().map(|row| unsigned(row, "first_index")).collect()
+    }
+
+    /// Where entries of kind `key` stand, as the store lists them; `None` in one that was not opened for writing since there is a
+    /// list, or was by a program that does not know it.
+    pub(crate) async fn key_entries(&self) -> Result<Option<Vec<u64>>, StoreError> {
+        let known = "SELECT name FROM sqlite_schema WHERE name IN ('key_entry', 'bundle_of_keys')";
+        let known = sqlx::query(known).fetch_all(&self.pool).await?;
+        let names = known.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, _>>()?;
+        if names != ["key_entry"] {
+            return Ok(None);
+        }
+        let rows = sqlx::query("SELECT entry_index FROM key_entry ORDER BY entry_index").fetch_all(&self.pool).await?;
+        rows.iter().map(|row| unsigned(row, "entry_index")).collect::<Result<_, _>>().map(Some)
     }
 
     /// The bundle that holds this entry.

@@ -16,7 +16,6 @@ CREATE TABLE bundle (
     bytes BLOB NOT NULL
 ) STRICT;
 CREATE INDEX bundle_by_time ON bundle (time_first, time_last);
--- And `bundle_of_keys`, which is made as a store is opened that does not have it.
 
 -- One row: the tree over all bundles. `range`: roots of its complete subtrees, 32 bytes each. `open`: indices of allowed
 -- decisions without an outcome.
@@ -56,6 +55,11 @@ CREATE TABLE directory (
 
 -- Where entries of kind `erasure` stand: they say what was erased from the two tables above.
 CREATE TABLE IF NOT EXISTS erasure (
+    entry_index INTEGER PRIMARY KEY
+) STRICT;
+
+-- Where entries of kind `key` stand: what they say of the log's keys is needed at each start.
+CREATE TABLE IF NOT EXISTS key_entry (
     entry_index INTEGER PRIMARY KEY
 ) STRICT;
 

@@ -7,7 +7,7 @@ use crate::sqlite::SqliteStore;
 use crate::{Appended, Log, LogOptions, OpenError, Random, frames};
 
 pub use super::clock::{PutClock, SLIP_MS, ticking};
-pub use super::stand::{Home, Stand, forget_key_index, intrude, refusal, rename_bundles, rewrite, vandalise};
+pub use super::stand::{Home, Stand, forget_keys, intrude, refusal, rename_bundles, rewrite, vandalise};
 pub use crate::StoreAt;
 use model::entry::{Draft, Effect, Entry, Kind, Place};
 use model::{OrganisationId, Timestamp, Value};

@@ -200,7 +200,7 @@ pub async fn a_key_that_nobody_here_has_is_retired_before_it_counts(stand: &Stan
 }
 
 pub async fn an_announcement_that_was_signed_is_found_in_a_store_of_before_too(stand: &Stand) {
-    for of_before in [false, true] {
+    for of_before in [None, Some(true), Some(false)] {
         let (dir, out, files) = (stand.home().await, tempfile::tempdir().unwrap(), Files::new());
         let (dir, out) = (dir.path(), out.path());
         let [own, evil] = [1, 4].map(|n| files.public(n));
@@ -216,8 +216,8 @@ pub async fn an_announcement_that_was_signed_is_found_in_a_store_of_before_too(s
         fill(&log, 3).await;
         publisher.publish_now().await.unwrap();
         log.close().await;
-        if of_before {
-            forget_key_index(dir).await;
+        if let Some(is_indexed) = of_before {
+            forget_keys(dir, is_indexed).await;
         }
         for _ in 0..2 {
             run(dir, out, files.keys(1, None, &[])).await.unwrap();
@@ -225,6 +225,40 @@ pub async fn an_announcement_that_was_signed_is_found_in_a_store_of_before_too(s
             assert_eq!(told, [(Event::Announced, evil.clone()), (Event::Retired, evil.clone())]);
         }
     }
+}
+
+/// In SQLite, where anybody who has the file can write to it.
+#[cfg(test)]
+#[tokio::test]
+async fn the_list_of_changes_of_keys_says_what_the_log_says() {
+    let (home, out, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), Files::new());
+    let dir = &StoreAt::from(home.path());
+    let listed = async || {
+        let findings = crate::fsck::check(dir, None, |_, _| {}).await.unwrap().findings;
+        let findings: Vec<_> = findings.iter().map(ToString::to_string).collect();
+        (crate::reader::Reader::open(home.path()).await.unwrap().key_entries().await.unwrap(), findings)
+    };
+    run(dir, out.path(), files.keys(1, Some(2), &[])).await.unwrap();
+    run(dir, out.path(), files.keys(2, None, &[1])).await.unwrap();
+    let (keys, findings) = listed().await;
+    let told = told(dir).await;
+    assert_eq!(told.len(), 2, "announced and retired: {told:?}");
+    assert_eq!((keys, findings), (Some(told.iter().map(|(index, ..)| *index).collect()), Vec::new()));
+    let [first, second] = [told[0].0, told[1].0];
+    vandalise(home.path(), &format!("UPDATE key_entry SET entry_index = 0 WHERE entry_index = {first}")).await;
+    let (_, findings) = listed().await;
+    let expected = [
+        format!("entry {first}: it is a change of keys, and the store does not list it as one"),
+        String::from("entry 0: the store lists it as a change of keys, and it is none"),
+    ];
+    assert_eq!(findings, expected);
+    // A program that does not know the list writes an entry, and makes the index by which it finds such.
+    let before = "DELETE FROM key_entry; CREATE INDEX bundle_of_keys ON bundle (first_index)
+                  WHERE instr(bytes, x'6b696e64223a226b657922') > 0";
+    vandalise(home.path(), before).await;
+    assert_eq!(listed().await.0, None, "it is not relied on");
+    open(dir).await.close().await;
+    assert_eq!(listed().await, (Some(vec![first, second]), Vec::new()));
 }
 
 pub async fn an_announcement_before_the_first_checkpoint_is_not_forgotten(stand: &Stand) {

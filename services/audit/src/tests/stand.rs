@@ -282,16 +282,22 @@ pub async fn intrude(at: impl Into<StoreAt>, entries: &[Vec<u8>]) {
     }
 }
 
-/// Takes from the store what stores of before did not have. Nobody may have it open.
-pub async fn forget_key_index(at: impl Into<StoreAt>) {
+/// Takes from the store what stores of before did not have; some had an index in its place. Nobody may have it open.
+pub async fn forget_keys(at: impl Into<StoreAt>, is_indexed: bool) {
     match at.into() {
         StoreAt::Directory(dir) => {
             let mut connection = SqliteConnectOptions::new().filename(dir.join(DATABASE_FILE)).connect().await.unwrap();
-            sqlx::raw_sql("DROP INDEX bundle_of_keys").execute(&mut connection).await.unwrap();
+            let before = "DROP TABLE key_entry; CREATE INDEX bundle_of_keys ON bundle (first_index)
+                          WHERE instr(bytes, x'6b696e64223a226b657922') > 0";
+            let before = if is_indexed { before } else { "DROP TABLE key_entry" };
+            sqlx::raw_sql(before).execute(&mut connection).await.unwrap();
             connection.close().await.unwrap();
         }
         StoreAt::Postgres { access, .. } => {
             let mut connection = superuser(&access, &access.url.name).await;
+            if is_indexed {
+                return;
+            }
             let drop = sqlx::raw_sql("DROP INDEX millgate_audit.bundle_of_keys");
             drop.execute(&mut connection).await.unwrap();
             connection.close().await.unwrap();

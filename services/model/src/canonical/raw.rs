@@ -81,6 +81,9 @@ const fn short(name: &[u8]) -> u64 {
     head
 }
 
+/// The members of an object that were looked for, each where its name stands among the [`Keys`].
+pub type Picked<'a, const N: usize> = [Option<Raw<'a>>; N];
+
 /// Finds members as they come, in ascending order.
 struct Picker<'k, const N: usize> {
     keys: &'k Keys<N>,
@@ -113,7 +116,7 @@ impl<'k, const N: usize> Picker<'k, N> {
     }
 
     /// The values, if no key of the object was spelt otherwise than it reads: then they do not come in this order.
-    fn found<'a>(self, whole: Raw<'a>, is_plain: bool) -> [Option<Raw<'a>>; N] {
+    fn found<'a>(self, whole: Raw<'a>, is_plain: bool) -> Picked<'a, N> {
         if is_plain {
             return self.found.map(|value| value.map(|value| whole.part(value)));
         }
@@ -189,7 +192,7 @@ impl<'a> Raw<'a> {
     pub fn pick<const N: usize, const M: usize>(
         bytes: &'a [u8],
         (one, other): (&Keys<N>, &Keys<M>),
-    ) -> Result<(Self, [Option<Self>; N], [Option<Self>; M]), NotCanonical> {
+    ) -> Result<(Self, Picked<'a, N>, Picked<'a, M>), NotCanonical> {
         let (mut one, mut other) = (Picker::new(one), Picker::new(other));
         let (whole, is_plain) = Reader::members(bytes, |member| {
             one.see(&member);
@@ -199,7 +202,7 @@ impl<'a> Raw<'a> {
     }
 
     /// These members of an object; what is none has none.
-    pub fn several<const N: usize>(self, keys: &Keys<N>) -> [Option<Self>; N] {
+    pub fn several<const N: usize>(self, keys: &Keys<N>) -> Picked<'a, N> {
         let mut picker = Picker::new(keys);
         if self.text.starts_with('{')
             && let Ok(is_plain) = Reader::again(self).object(0, |member| picker.see(&member))
@@ -257,10 +260,7 @@ impl<'a> RawObject<'a> {
     ///
     /// # Errors
     /// As [`RawObject::read`].
-    pub fn read_with<const N: usize>(
-        bytes: &'a [u8],
-        keys: &Keys<N>,
-    ) -> Result<(Self, [Option<Raw<'a>>; N]), NotCanonical> {
+    pub fn read_with<const N: usize>(bytes: &'a [u8], keys: &Keys<N>) -> Result<(Self, Picked<'a, N>), NotCanonical> {
         let (mut members, mut picker) = (Vec::with_capacity(MEMBERS), Picker::new(keys));
         let (whole, is_plain) = Reader::members(bytes, |member| {
             picker.see(&member);
