@@ -16,17 +16,18 @@
 //! Where entries and stored hashes disagree, the signed roots tell which of them was changed. The check goes on with the
 //! right one, so that a single damage is a single finding.
 
-use crate::bundle::{Bundle, Problem, differences};
-use crate::checkpoints::{
-    Checkpoints, kept_path, load, load_judged, newest_above, newest_kept, newest_name, notes_below,
-};
-use crate::clocks::{Clocks, NO_WITNESSES};
+mod finish;
+mod settle;
+
+use crate::bundle::{Bundle, Problem};
+use crate::checkpoints::{Checkpoints, kept_path, load, newest_above, newest_kept, newest_name, notes_below};
+use crate::clocks::Clocks;
 use crate::facts::Facts;
 use crate::findings::Findings;
 use crate::incarnation::Incarnation;
 use crate::keys::{KeyRing, Refusal, is_signed_by_name, whose};
-use crate::pruned::{self, Pruned};
-use crate::report::{Report, count};
+use crate::pruned;
+use crate::report::Report;
 use crate::rules::Rules;
 use crate::store::{Store, Stored};
 use crate::tree::{self, Tree};
@@ -247,20 +248,6 @@ struct Check<'a> {
     report: Report,
 }
 
-/// What the leaves of a bundle are, after entries and stored hashes were held against each other.
-struct Settled {
-    leaves: Option<Vec<Hash>>,
-    /// Entries that are not the ones that were logged.
-    damaged: Vec<Range<u64>>,
-}
-
-/// Which of two is right.
-enum Verdict {
-    Entries,
-    Hashes,
-    Unknown,
-}
-
 impl<'a> Check<'a> {
     fn new(
         store: &'a Store,
@@ -414,88 +401,6 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Decides which leaves to go on with, and tells what is wrong with entries or hashes.
-    fn settle(&mut self, bundle: &Bundle, tile: TilePath, stored: Result<Vec<Hash>, Problem>) -> Settled {
-        match (&bundle.problem, stored) {
-            (None, Ok(stored)) if stored == bundle.leaves => Settled { leaves: Some(stored), damaged: Vec::new() },
-            (None, Ok(stored)) => self.settle_dispute(bundle, tile, stored),
-            (None, Err(problem)) => {
-                tree::tell_problem(tile, &problem, &mut self.findings);
-                Settled { leaves: Some(bundle.leaves.clone()), damaged: Vec::new() }
-            }
-            (Some(problem), Ok(stored)) => {
-                let damaged = self.tell_bundle(bundle, problem, Some(&stored));
-                Settled { leaves: Some(stored), damaged }
-            }
-            (Some(problem), Err(tile_problem)) => {
-                let damaged = self.tell_bundle(bundle, problem, None);
-                tree::tell_problem(tile, &tile_problem, &mut self.findings);
-                Settled { leaves: None, damaged }
-            }
-        }
-    }
-
-    fn settle_dispute(&mut self, bundle: &Bundle, tile: TilePath, stored: Vec<Hash>) -> Settled {
-        let verdict = self.judge(bundle, &stored);
-        if let Verdict::Entries = verdict {
-            tree::tell_differences(tile, &stored, &bundle.leaves, &mut self.findings);
-            return Settled { leaves: Some(bundle.leaves.clone()), damaged: Vec::new() };
-        }
-        let damaged: Vec<_> = differences(&bundle.leaves, &stored).iter().map(|run| entries_of(bundle, run)).collect();
-        let (what, leaves) = match verdict {
-            Verdict::Hashes => ("not what was logged: its hash is another one than in", stored),
-            _ => ("does not belong to its hash in", bundle.leaves.clone()),
-        };
-        for entries in &damaged {
-            self.findings.of(Point::Tree).add(entries.clone(), format!("{what} `{}`", tile.to_path()));
-        }
-        Settled { leaves: Some(leaves), damaged }
-    }
-
-    /// The hash above a full tile knows; at the end of the log, the published checkpoint does.
-    fn judge(&self, bundle: &Bundle, stored: &[Hash]) -> Verdict {
-        let above = if bundle.path.is_full() {
-            tree::stored_root(self.store, bundle.path.index, self.published.size)
-        } else {
-            None
-        };
-        if above == Some(tree::root_of(&bundle.leaves)) {
-            return Verdict::Entries;
-        }
-        if above == Some(tree::root_of(stored)) {
-            return Verdict::Hashes;
-        }
-        let is_last = self.lost.is_none() && bundle.entries().end == self.published.size;
-        if is_last && self.tree.root_with(&bundle.leaves) == self.published.root {
-            return Verdict::Entries;
-        }
-        if is_last && self.tree.root_with(stored) == self.published.root {
-            return Verdict::Hashes;
-        }
-        Verdict::Unknown
-    }
-
-    /// Tells what is wrong with a bundle, as narrowly as the stored hashes allow.
-    fn tell_bundle(&mut self, bundle: &Bundle, problem: &Problem, stored: Option<&[Hash]>) -> Vec<Range<u64>> {
-        let why = match problem {
-            Problem::Missing => {
-                self.findings.missing(bundle.path, bundle.entries());
-                return vec![bundle.entries()];
-            }
-            Problem::Damaged(why) => format!("entry bundle `{}`: {why}", bundle.path.to_path()),
-        };
-        let Some(stored) = stored else {
-            self.findings.of(Point::EntriesPresent).add(bundle.entries(), why);
-            return vec![bundle.entries()];
-        };
-        let damaged: Vec<_> = differences(&bundle.leaves, stored).iter().map(|run| entries_of(bundle, run)).collect();
-        let all = [bundle.entries()];
-        for entries in if damaged.is_empty() { &all[..] } else { &damaged } {
-            self.findings.of(Point::EntriesPresent).add(entries.clone(), &why);
-        }
-        damaged
-    }
-
     fn follow_rules(&mut self, bundle: &Bundle, damaged: &[Range<u64>]) {
         let entries = bundle.entries();
         // Behind a missing or added entry, positions in the bundle are not indexes any more.
@@ -609,137 +514,6 @@ impl<'a> Check<'a> {
             let what = format!("the log was rewritten: `{}` remembers another root of {size} entries", remembered.name);
             findings.of(Point::RememberedCheckpoint).add(0..size, what);
         }
-    }
-
-    fn finish(mut self, note: &str) -> (Report, bool) {
-        if self.lost.is_none() {
-            self.check_tiles(Tree::take_partial);
-        }
-        self.finish_checkpoints();
-        self.finish_pruned();
-        let is_signed = self.finish_published(note);
-        self.finish_verdict(note);
-        self.report.open = self.rules.finish(&mut self.warnings);
-        self.report.organisations = self.rules.organisations();
-        self.report.checkpoints = self.checkpoints.verified();
-        self.report.verdict.fail(self.findings.failed());
-        (self.report.findings, self.report.findings_left_off) = self.findings.finish();
-        (self.report.warnings, self.report.warnings_left_off) = self.warnings.finish();
-        (self.report, is_signed)
-    }
-
-    /// What is gone is excused by an entry that was found in the tree, and by nothing else.
-    fn finish_pruned(&mut self) {
-        let Some(said) = &self.said else { return };
-        if !self.is_said {
-            let what = format!(
-                "entries before {} are gone, and entry {}, which should say so, is not in the tree",
-                said.minimum, said.index
-            );
-            self.findings.of(Point::Pruning).add(0..said.minimum, what);
-        }
-        let mut pruned = Pruned::of(said);
-        pruned.shortest = self.rules.shortest().unwrap_or(pruned.shortest);
-        self.report.pruned = Some(pruned);
-    }
-
-    /// Whether `checkpoint` is signed by a key that counts at its size, which is known when the entries are.
-    fn finish_published(&mut self, note: &str) -> bool {
-        match self.keys.judge_signed(note) {
-            Ok((checkpoint, signers)) => {
-                self.keys.signed_by(checkpoint.size, &signers);
-                for what in self.keys.doubts(note, checkpoint.size) {
-                    self.findings.of(Point::Keys).add(0..0, format!("`checkpoint`: {what}"));
-                }
-                true
-            }
-            // Nobody's is told by whoever asked for this.
-            Err(Refusal::Unknown) => false,
-            Err(Refusal::Other(why)) => {
-                self.findings.of(Point::CheckpointSignature).add(0..0, format!("`checkpoint`: {why}"));
-                false
-            }
-        }
-    }
-
-    fn finish_checkpoints(&mut self) {
-        let size = self.published.size;
-        let (beyond, earlier) = self.checkpoints.finish(
-            &self.keys,
-            &mut self.findings.of(Point::KeptCheckpoints),
-            &mut self.warnings.of(Point::KeptCheckpoints),
-        );
-        self.report.keys = self.keys.report(earlier);
-        if let Some(warning) = self.report.keys.warning() {
-            self.warnings.of(Point::Keys).add(0..0, warning);
-        }
-        // What is kept since is of a log that has grown.
-        if let Some((beyond, path)) = beyond.filter(|(beyond, _)| self.listed.is_some_and(|listed| *beyond <= listed)) {
-            // A log that is being written to may have grown since its checkpoint was read.
-            let now = load_judged(self.store, "checkpoint", &self.keys).map_or(size, |checkpoint| checkpoint.size);
-            if now < beyond {
-                self.tell_cut(Point::KeptCheckpoints, &path, beyond);
-            }
-        }
-        if let Some(remembered) = self.remembered.filter(|remembered| remembered.checkpoint.size > size) {
-            self.is_met = true;
-            self.tell_cut(Point::RememberedCheckpoint, &remembered.name, remembered.checkpoint.size);
-        }
-        let (unchecked, from) = (self.checkpoints.unchecked(), self.lost.unwrap_or(0));
-        if unchecked > 0 {
-            let these = count(unchecked, "kept checkpoint", "kept checkpoints");
-            let what = format!("{these} could not be compared, because the tree there is not known");
-            self.findings.of(Point::KeptCheckpoints).add(from..size, what);
-        }
-        if self.lost.is_some() {
-            let what = "the published checkpoint could not be compared with the entries";
-            self.findings.of(Point::Tree).add(from..size, what);
-        }
-        if size > 0 && load_judged(self.store, &kept_path(size), &self.keys).is_err() {
-            let what = format!("`checkpoint` is not kept as `{}`", kept_path(size));
-            self.warnings.of(Point::KeptCheckpoints).add(0..0, what);
-        }
-    }
-
-    /// What was checked, and why not the rest.
-    fn finish_verdict(&mut self, note: &str) {
-        let verdict = &mut self.report.verdict;
-        verdict.not_done(Point::Cosignatures, NO_WITNESSES);
-        if self.checkpoints.verified() == 0 {
-            verdict.not_done(Point::KeptCheckpoints, "none is kept that is signed by a key which counts");
-        }
-        if self.checkpoints.is_partial() {
-            verdict.not_done(Point::KeptCheckpoints, "a folder of them could not be listed");
-        }
-        match self.remembered {
-            None => verdict.not_done(Point::RememberedCheckpoint, "none was given (`--checkpoint`)"),
-            Some(_) if !self.is_met => verdict.not_done(Point::RememberedCheckpoint, "the tree was lost before it"),
-            Some(_) => {}
-        }
-        let unknown = "some entries are missing or damaged, and nothing is known of these";
-        verdict.of_entries(self.seen, (!self.rules.is_whole()).then_some(unknown));
-        if self.rules.unruled() > 0 {
-            verdict.not_done(Point::PoliciesInUse, "which policies were in use is not known of all decisions");
-        }
-        if self.said.is_none() && !self.seen.has(Point::Pruning) {
-            verdict.not_done(Point::Pruning, "nothing was pruned");
-        }
-        let mut clocks = std::mem::take(&mut self.clocks);
-        if self.lost.is_none() && self.tree.root() == self.published.root {
-            clocks.checkpoint(self.published.size, note, &mut self.findings);
-        }
-        if let Some(from) = self.lost {
-            clocks.lose(from);
-        }
-        if let Some(why) = clocks.finish(&mut self.findings) {
-            verdict.not_done(Point::Clocks, why);
-        }
-    }
-
-    fn tell_cut(&mut self, check: Point, name: &str, remembers: u64) {
-        let size = self.published.size;
-        let has = format!("`{name}` remembers {remembers} entries, the published log has {size}");
-        self.findings.of(check).add(size..remembers, format!("the log was cut: {has}"));
     }
 }
 
