@@ -18,9 +18,27 @@ pub(super) struct Open {
 /// What earlier blocks have left: the dictionary of terms, and the exchanges that are open.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    pub terms: HashMap<Facet, HashMap<String, i64>>,
+    pub terms: Terms,
     pub last_term: i64,
     pub open: BTreeMap<u64, Open>,
+}
+
+/// Ids of terms, by the number of what they are of, and by what they say.
+#[derive(Debug, Default)]
+pub(super) struct Terms([HashMap<String, i64>; Facet::END]);
+
+impl Terms {
+    fn of(&self, facet: Facet) -> &HashMap<String, i64> {
+        // Nothing has the number 0.
+        let [nothing, ..] = &self.0;
+        self.0.get(facet as usize).unwrap_or(nothing)
+    }
+
+    pub(super) fn insert(&mut self, facet: Facet, value: String, id: i64) {
+        if let Some(of) = self.0.get_mut(facet as usize) {
+            of.insert(value, id);
+        }
+    }
 }
 
 /// An exchange that took a second or more.
@@ -81,17 +99,16 @@ impl Rows {
     }
 
     fn term(&mut self, memory: &mut Memory, facet: Facet, value: &str) -> i64 {
-        let of = memory.terms.entry(facet).or_default();
-        if let Some(id) = of.get(value) {
+        if let Some(id) = memory.terms.of(facet).get(value) {
             return *id;
         }
         memory.last_term += 1;
-        of.insert(value.to_owned(), memory.last_term);
+        memory.terms.insert(facet, value.to_owned(), memory.last_term);
         self.terms.push((memory.last_term, facet, value.to_owned()));
         memory.last_term
     }
 
-    fn cell(&mut self, memory: &mut Memory, alike: &Alike) -> CellKey {
+    fn cell(&mut self, memory: &mut Memory, alike: &Alike<'_>) -> CellKey {
         let mut key: CellKey = [0; COLUMNS.len() + 1];
         let members = COLUMNS.into_iter().zip(&alike.members);
         for (place, (facet, value)) in key.iter_mut().skip(1).zip(members) {
@@ -103,12 +120,12 @@ impl Rows {
         key
     }
 
-    fn count(&mut self, index: u64, time: Timestamp, counted: Counted, memory: &mut Memory) {
+    fn count(&mut self, index: u64, time: Timestamp, counted: Counted<'_>, memory: &mut Memory) {
         match counted {
             Counted::No => {}
             Counted::Decided { mut alike, times, opens } => {
-                let known = memory.terms.get(&Facet::Organisation);
-                alike.settle(|organisation| known.is_some_and(|known| known.contains_key(organisation)));
+                let known = memory.terms.of(Facet::Organisation);
+                alike.settle(|organisation| known.contains_key(organisation));
                 let cell = self.decided(index, time, &alike, times, memory);
                 if opens {
                     memory.open.insert(index, Open { time, cell });
@@ -131,7 +148,7 @@ impl Rows {
         }
     }
 
-    fn decided(&mut self, index: u64, time: Timestamp, alike: &Alike, times: i64, memory: &mut Memory) -> CellKey {
+    fn decided(&mut self, index: u64, time: Timestamp, alike: &Alike<'_>, times: i64, memory: &mut Memory) -> CellKey {
         let cell = self.cell(memory, alike);
         let first_index = i64::try_from(index).unwrap_or(i64::MAX);
         let measures = Measures { decisions: times, first_index, first_time: time.millis(), ..Measures::default() };

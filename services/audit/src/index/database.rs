@@ -160,7 +160,7 @@ impl Database {
             let (id, number, value): (i64, i64, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
             let Some(facet) = Facet::numbered(number) else { return Err(damaged("term")) };
             memory.last_term = memory.last_term.max(id);
-            memory.terms.entry(facet).or_default().insert(value, id);
+            memory.terms.insert(facet, value, id);
         }
         memory.open = open_rows(&mut self.connection).await?.into_iter().collect();
         Ok(memory)

@@ -1,7 +1,7 @@
 //! What the index keeps of an entry. Pure; nothing personal is looked at.
 
 use model::Timestamp;
-use model::canonical::Raw;
+use model::canonical::{Keys, Picked, Raw};
 use model::entry::{Kind, Outline};
 use std::borrow::Cow;
 
@@ -45,6 +45,9 @@ impl Facet {
         Self::Policies,
         Self::Country,
     ];
+
+    /// Behind the last number.
+    pub(crate) const END: usize = Self::Country as usize + 1;
 
     /// As entries call it, but for the organisation.
     pub(crate) fn as_str(self) -> &'static str {
@@ -112,15 +115,20 @@ pub(crate) const COLUMNS: [Facet; 12] = [
 
 /// What decisions that are counted together have in common; an empty text for what a decision does not have.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Alike {
+pub(crate) struct Alike<'e> {
     /// Days since 1970-01-01, in UTC.
     pub day: i64,
     /// In the order of [`COLUMNS`].
-    pub members: [String; COLUMNS.len()],
+    pub members: [Cow<'e, str>; COLUMNS.len()],
 }
 
-impl Alike {
-    fn member(&mut self, facet: Facet) -> Option<&mut String> {
+impl<'e> Alike<'e> {
+    /// Without what it was read from.
+    pub(crate) fn into_owned(self) -> Alike<'static> {
+        Alike { day: self.day, members: self.members.map(|member| Cow::Owned(member.into_owned())) }
+    }
+
+    fn member(&mut self, facet: Facet) -> Option<&mut Cow<'e, str>> {
         COLUMNS.into_iter().zip(&mut self.members).find(|(column, _)| *column == facet).map(|(_, member)| member)
     }
 
@@ -130,7 +138,7 @@ impl Alike {
         let is_refused = self.member(Facet::Decision).is_some_and(|decision| decision == "deny");
         let Some(resource) = self.member(Facet::Resource).filter(|_| is_refused) else { return };
         if resource.strip_prefix(SCOPE).is_some_and(|of| of != "*" && !has_entries(of)) {
-            resource.clear();
+            *resource = Cow::default();
         }
     }
 }
@@ -172,16 +180,16 @@ impl Measures {
 
 /// What an entry says to those who count.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Counted {
+pub(crate) enum Counted<'e> {
     No,
     /// So many decisions that are alike; `opens`: an outcome follows.
     Decided {
-        alike: Box<Alike>,
+        alike: Box<Alike<'e>>,
         times: i64,
         opens: bool,
     },
     /// Several at once.
-    Many(Vec<(Alike, i64)>),
+    Many(Vec<(Alike<'e>, i64)>),
     Ended {
         of: u64,
         complete: bool,
@@ -196,18 +204,19 @@ pub(crate) struct Facts<'e> {
     pub terms: Vec<(Facet, Cow<'e, str>)>,
     /// 0 for an entry without a request.
     pub request: u32,
-    pub counted: Counted,
+    pub counted: Counted<'e>,
 }
 
 impl<'e> Facts<'e> {
     /// `None` for bytes that are no entry: a damaged one is found by `fsck`, and never by a search.
     pub(crate) fn of(bytes: &'e [u8]) -> Option<Self> {
-        let entry = Outline::read(bytes).ok()?;
+        let entry = Outline::pick(bytes, &NAMES).ok()?;
+        let members = Members::of(&entry);
         Some(Self {
             time: entry.time,
-            terms: terms(&entry),
-            request: entry.text("request").map_or(0, |id| request_mark(&id)),
-            counted: counted(&entry),
+            terms: members.terms(),
+            request: members.request.and_then(Raw::as_text).map_or(0, |id| request_mark(&id)),
+            counted: members.counted(),
         })
     }
 }
@@ -218,84 +227,186 @@ pub(crate) fn request_mark(id: &str) -> u32 {
     hash.max(1)
 }
 
-fn terms<'e>(entry: &Outline<'e>) -> Vec<(Facet, Cow<'e, str>)> {
-    let mut terms: Vec<(Facet, Cow<'e, str>)> = Vec::with_capacity(16);
-    terms.push((Facet::Kind, Cow::Borrowed(entry.kind.as_str())));
-    let single = [
-        (Facet::Organisation, "org"),
-        (Facet::Principal, "principal"),
-        (Facet::Resource, "resource"),
-        (Facet::Product, "product"),
-        (Facet::Agreement, "agreement"),
-        (Facet::Action, "action"),
-        (Facet::Purpose, "purpose"),
-        (Facet::Decision, "decision"),
-        (Facet::Reason, "reason"),
-        (Facet::Ended, "ended"),
-        (Facet::Country, "country"),
-    ];
-    terms.extend(single.into_iter().filter_map(|(facet, name)| Some((facet, entry.text(name)?))));
-    for (facet, name) in [(Facet::Reason, "reasons"), (Facet::Policy, "policies")] {
-        terms.extend(texts(entry, name).into_iter().map(|text| (facet, text)));
-    }
-    for actor in entry.members.get("actors").and_then(Raw::items).into_iter().flatten().filter_map(Raw::object) {
-        for (facet, name) in [(Facet::Principal, "principal"), (Facet::Agreement, "agreement")] {
-            terms.extend(actor.text(name).map(|text| (facet, text)));
-        }
-    }
-    terms.retain(|(facet, value)| !facet.is_common(value));
-    terms
+/// Members that are indexed or counted.
+const NAMES: Keys<19> = Keys::new([
+    "action",
+    "actors",
+    "agreement",
+    "bytes",
+    "country",
+    "counts",
+    "decision",
+    "ended",
+    "of",
+    "org",
+    "policies",
+    "principal",
+    "product",
+    "purpose",
+    "reason",
+    "reasons",
+    "request",
+    "resource",
+    "rows",
+]);
+
+/// Those of one entry.
+struct Members<'e> {
+    kind: Kind,
+    day: i64,
+    action: Option<Raw<'e>>,
+    actors: Option<Raw<'e>>,
+    agreement: Option<Raw<'e>>,
+    bytes: Option<Raw<'e>>,
+    counts: Option<Raw<'e>>,
+    country: Option<Raw<'e>>,
+    decision: Option<Raw<'e>>,
+    ended: Option<Raw<'e>>,
+    of: Option<Raw<'e>>,
+    org: Option<Raw<'e>>,
+    policies: Option<Raw<'e>>,
+    principal: Option<Raw<'e>>,
+    product: Option<Raw<'e>>,
+    purpose: Option<Raw<'e>>,
+    reason: Option<Raw<'e>>,
+    reasons: Option<Raw<'e>>,
+    request: Option<Raw<'e>>,
+    resource: Option<Raw<'e>>,
+    rows: Option<Raw<'e>>,
 }
 
-fn texts<'e>(entry: &Outline<'e>, name: &str) -> Vec<Cow<'e, str>> {
-    let items = entry.members.get(name).and_then(Raw::items).unwrap_or_default();
+impl<'e> Members<'e> {
+    fn of(entry: &Outline<'e, Picked<'e, 19>>) -> Self {
+        let [action, actors, agreement, bytes, country, counts, decision, ended, of, rest @ ..] = entry.members;
+        let [org, policies, principal, product, purpose, reason, reasons, request, resource, rows] = rest;
+        let (kind, day) = (entry.kind, day(entry.time));
+        Self {
+            kind,
+            day,
+            action,
+            actors,
+            agreement,
+            bytes,
+            counts,
+            country,
+            decision,
+            ended,
+            of,
+            org,
+            policies,
+            principal,
+            product,
+            purpose,
+            reason,
+            reasons,
+            request,
+            resource,
+            rows,
+        }
+    }
+
+    /// A facet of which there is at most one.
+    fn single(&self, facet: Facet) -> Option<Cow<'e, str>> {
+        let member = match facet {
+            Facet::Kind => return Some(Cow::Borrowed(self.kind.as_str())),
+            Facet::Organisation => self.org,
+            Facet::Principal => self.principal,
+            Facet::Resource => self.resource,
+            Facet::Product => self.product,
+            Facet::Agreement => self.agreement,
+            Facet::Action => self.action,
+            Facet::Purpose => self.purpose,
+            Facet::Decision => self.decision,
+            Facet::Reason => self.reason,
+            Facet::Ended => self.ended,
+            Facet::Country => self.country,
+            Facet::Policy | Facet::Reasons | Facet::Policies => None,
+        };
+        member.and_then(Raw::as_text)
+    }
+
+    fn terms(&self) -> Vec<(Facet, Cow<'e, str>)> {
+        const SINGLE: [Facet; 12] = [
+            Facet::Kind,
+            Facet::Organisation,
+            Facet::Principal,
+            Facet::Resource,
+            Facet::Product,
+            Facet::Agreement,
+            Facet::Action,
+            Facet::Purpose,
+            Facet::Decision,
+            Facet::Reason,
+            Facet::Ended,
+            Facet::Country,
+        ];
+        let mut terms: Vec<(Facet, Cow<'e, str>)> = Vec::with_capacity(16);
+        terms.extend(SINGLE.into_iter().filter_map(|facet| Some((facet, self.single(facet)?))));
+        terms.extend(texts(self.reasons).into_iter().map(|text| (Facet::Reason, text)));
+        terms.extend(texts(self.policies).into_iter().map(|text| (Facet::Policy, text)));
+        for actor in self.actors.and_then(Raw::items).into_iter().flatten() {
+            for (facet, name) in [(Facet::Principal, "principal"), (Facet::Agreement, "agreement")] {
+                terms.extend(actor.get(name).and_then(Raw::as_text).map(|text| (facet, text)));
+            }
+        }
+        terms.retain(|(facet, value)| !facet.is_common(value));
+        terms
+    }
+
+    fn counted(&self) -> Counted<'e> {
+        match self.kind {
+            Kind::Decision | Kind::AuditRead => {
+                let opens = self.single(Facet::Decision).is_some_and(|decision| decision == "allow");
+                Counted::Decided { alike: Box::new(self.alike()), times: 1, opens }
+            }
+            Kind::RefusedLogin => Counted::Decided { alike: Box::new(self.alike()), times: 1, opens: false },
+            Kind::RefusedLogins => Counted::Many(refused(self.counts, self.day)),
+            Kind::Outcome => {
+                let int = |member: Option<Raw<'_>>| member.and_then(Raw::as_int);
+                let Some(of) = int(self.of).and_then(|of| u64::try_from(of).ok()) else { return Counted::No };
+                let complete = self.single(Facet::Ended).is_some_and(|ended| ended == "complete");
+                Counted::Ended { of, complete, bytes: int(self.bytes).unwrap_or(0), rows: int(self.rows).unwrap_or(0) }
+            }
+            _ => Counted::No,
+        }
+    }
+
+    fn alike(&self) -> Alike<'e> {
+        let member = |facet: Facet| match facet {
+            Facet::Reasons => list(self.reasons),
+            Facet::Policies => list(self.policies),
+            Facet::Decision if self.kind == Kind::RefusedLogin => Cow::Borrowed("deny"),
+            _ => self.single(facet).unwrap_or_default(),
+        };
+        Alike { day: self.day, members: COLUMNS.map(member) }
+    }
+}
+
+fn texts(list: Option<Raw<'_>>) -> Vec<Cow<'_, str>> {
+    let items = list.and_then(Raw::items).unwrap_or_default();
     items.into_iter().filter_map(Raw::as_text).collect()
 }
 
-fn counted(entry: &Outline<'_>) -> Counted {
-    match entry.kind {
-        Kind::Decision | Kind::AuditRead => {
-            let opens = entry.text("decision").is_some_and(|decision| decision == "allow");
-            Counted::Decided { alike: Box::new(alike(entry)), times: 1, opens }
-        }
-        Kind::RefusedLogin => Counted::Decided { alike: Box::new(alike(entry)), times: 1, opens: false },
-        Kind::RefusedLogins => Counted::Many(refused(entry)),
-        Kind::Outcome => {
-            let int = |name: &str| entry.members.get(name).and_then(Raw::as_int);
-            let Some(of) = int("of").and_then(|of| u64::try_from(of).ok()) else { return Counted::No };
-            let complete = entry.text("ended").is_some_and(|ended| ended == "complete");
-            Counted::Ended { of, complete, bytes: int("bytes").unwrap_or(0), rows: int("rows").unwrap_or(0) }
-        }
-        _ => Counted::No,
+fn list(list: Option<Raw<'_>>) -> Cow<'_, str> {
+    let mut texts = texts(list);
+    match texts.len() {
+        0 | 1 => texts.pop().unwrap_or_default(),
+        _ => Cow::Owned(texts.join(&*SEPARATOR.to_string())),
     }
 }
 
-fn alike(entry: &Outline<'_>) -> Alike {
-    let text = |name: &str| entry.text(name).unwrap_or_default().into_owned();
-    let list = |name: &str| texts(entry, name).join(&*SEPARATOR.to_string());
-    let member = |facet: Facet| match facet {
-        Facet::Kind => entry.kind.as_str().to_owned(),
-        Facet::Organisation => text("org"),
-        Facet::Reasons | Facet::Policies => list(facet.as_str()),
-        Facet::Decision if entry.kind == Kind::RefusedLogin => String::from("deny"),
-        _ => text(facet.as_str()),
-    };
-    Alike { day: day(entry.time), members: COLUMNS.map(member) }
-}
-
 /// Logins that were counted instead of written one by one, under the kind of those that were.
-fn refused(entry: &Outline<'_>) -> Vec<(Alike, i64)> {
-    let counts = entry.members.get("counts").and_then(Raw::object);
-    let value = counts.and_then(|counts| model::canonical::parse(counts.whole().as_str().as_bytes()).ok());
+fn refused<'e>(counts: Option<Raw<'_>>, day: i64) -> Vec<(Alike<'e>, i64)> {
+    let value = counts.and_then(|counts| model::canonical::parse(counts.as_str().as_bytes()).ok());
     let Some(model::Value::Object(counts)) = value else { return Vec::new() };
     let of = |(reason, count): (&str, &model::Value)| {
         let member = |facet: Facet| match facet {
-            Facet::Kind => Kind::RefusedLogin.as_str().to_owned(),
-            Facet::Decision => String::from("deny"),
-            Facet::Reasons => reason.to_owned(),
-            _ => String::new(),
+            Facet::Kind => Cow::Borrowed(Kind::RefusedLogin.as_str()),
+            Facet::Decision => Cow::Borrowed("deny"),
+            Facet::Reasons => Cow::Owned(reason.to_owned()),
+            _ => Cow::default(),
         };
-        Some((Alike { day: day(entry.time), members: COLUMNS.map(member) }, count.as_int()?))
+        Some((Alike { day, members: COLUMNS.map(member) }, count.as_int()?))
     };
     counts.iter().filter_map(of).collect()
 }

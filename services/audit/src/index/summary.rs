@@ -7,6 +7,7 @@ use super::{Index, database};
 use crate::prune::Pruned;
 use model::{OrganisationId, Timestamp};
 use sqlx::{AssertSqlSafe, Row as _};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// What decisions are told apart by.
@@ -206,9 +207,9 @@ impl Summary {
         organisation.into_iter().chain(self.only.iter().map(|(dimension, value)| (*dimension, value.as_str())))
     }
 
-    fn accepts(&self, alike: &Alike) -> bool {
+    fn accepts(&self, alike: &Alike<'_>) -> bool {
         self.only().all(|(dimension, wanted)| {
-            let member = alike.members.get(dimension.column()).map(String::as_str).unwrap_or_default();
+            let member = alike.members.get(dimension.column()).map(|member| &**member).unwrap_or_default();
             if dimension.is_list() { member.split(SEPARATOR).any(|part| part == wanted) } else { member == wanted }
         })
     }
@@ -262,7 +263,7 @@ pub(crate) struct Counting {
     days: (i64, i64),
     rows: HashMap<Vec<String>, Measures>,
     /// Exchanges without an outcome so far.
-    open: BTreeMap<u64, Alike>,
+    open: BTreeMap<u64, Alike<'static>>,
     /// Organisations that have entries so far.
     organisations: HashSet<String>,
     too_many: bool,
@@ -432,7 +433,7 @@ impl Counting {
                 alike.settle(|organisation| self.organisations.contains(organisation));
                 self.decided(index, facts.time, &alike, times);
                 if opens {
-                    self.open.insert(index, *alike);
+                    self.open.insert(index, alike.into_owned());
                 }
             }
             Counted::Many(many) => {
@@ -446,17 +447,19 @@ impl Counting {
         }
     }
 
-    fn decided(&mut self, index: u64, time: Timestamp, alike: &Alike, times: i64) {
+    fn decided(&mut self, index: u64, time: Timestamp, alike: &Alike<'_>, times: i64) {
         let first_index = i64::try_from(index).unwrap_or(i64::MAX);
         let measures = Measures { decisions: times, first_index, first_time: time.millis(), ..Measures::default() };
         self.take(alike, &measures);
     }
 
-    fn take(&mut self, alike: &Alike, measures: &Measures) {
+    fn take(&mut self, alike: &Alike<'_>, measures: &Measures) {
         let is_early_enough = alike.day < self.days.1;
         let is_late_enough = alike.day >= self.days.0 || self.summary.new;
         if is_early_enough && is_late_enough && self.summary.accepts(alike) {
-            let member = |dimension: Dimension| alike.members.get(dimension.column()).cloned().unwrap_or_default();
+            let member = |dimension: Dimension| {
+                alike.members.get(dimension.column()).map(|member| member.to_string()).unwrap_or_default()
+            };
             self.add(alike.day, member, measures);
         }
     }
@@ -527,11 +530,11 @@ impl Texts {
         &mut self,
         connection: &mut sqlx::sqlite::SqliteConnection,
         cell: &CellKey,
-    ) -> Result<Alike, IndexError> {
+    ) -> Result<Alike<'static>, IndexError> {
         let mut alike =
-            Alike { day: cell.first().copied().unwrap_or_default(), members: COLUMNS.map(|_| String::new()) };
+            Alike { day: cell.first().copied().unwrap_or_default(), members: COLUMNS.map(|_| Cow::default()) };
         for (member, id) in alike.members.iter_mut().zip(cell.iter().skip(1)) {
-            *member = self.of(connection, *id).await?;
+            *member = Cow::Owned(self.of(connection, *id).await?);
         }
         Ok(alike)
     }

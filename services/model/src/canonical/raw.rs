@@ -33,7 +33,7 @@ pub struct RawObject<'a> {
     members: Vec<Member>,
 }
 
-/// Names of members that somebody looks for, of at most eight bytes each, none of which is escaped when it is written.
+/// Names of members that somebody looks for. They differ in their first eight bytes, and none is escaped when it is written.
 #[derive(Clone, Copy, Debug)]
 pub struct Keys<const N: usize> {
     /// Ascending, with the length of each.
@@ -53,7 +53,7 @@ impl<const N: usize> Keys<N> {
         while let [name, behind @ ..] = rest
             && let (_, [place, ..]) = heads.split_at_mut(at)
         {
-            let head = short(name.as_bytes());
+            let head = plain_head(name.as_bytes());
             assert!(
                 match last {
                     Some(last) => last < head,
@@ -68,14 +68,15 @@ impl<const N: usize> Keys<N> {
     }
 }
 
-/// The head of a name that stands for all of it.
-const fn short(name: &[u8]) -> u64 {
-    assert!(name.len() <= 8, "longer than eight bytes");
-    let (mut head, mut rest, mut shift) = (0, name, 56_u32);
+/// The [`head`] of a name.
+const fn plain_head(name: &[u8]) -> u64 {
+    let (mut head, mut rest, mut left) = (0, name, 8_u32);
     while let [byte, behind @ ..] = rest {
         assert!(byte.is_ascii_alphanumeric() || *byte == b'_', "not a plain name");
-        head |= (*byte as u64) << shift;
-        shift = shift.saturating_sub(8);
+        if left > 0 {
+            left -= 1;
+            head |= (*byte as u64) << (8 * left);
+        }
         rest = behind;
     }
     head
@@ -87,14 +88,16 @@ pub type Picked<'a, const N: usize> = [Option<Raw<'a>>; N];
 /// Finds members as they come, in ascending order.
 struct Picker<'k, const N: usize> {
     keys: &'k Keys<N>,
+    /// What the members lie in.
+    text: &'k [u8],
     found: [Option<Range<usize>>; N],
     /// The first key that can still come.
     next: usize,
 }
 
 impl<'k, const N: usize> Picker<'k, N> {
-    fn new(keys: &'k Keys<N>) -> Self {
-        Self { keys, found: [const { None }; N], next: 0 }
+    fn new(keys: &'k Keys<N>, text: &'k [u8]) -> Self {
+        Self { keys, text, found: [const { None }; N], next: 0 }
     }
 
     #[inline]
@@ -103,8 +106,9 @@ impl<'k, const N: usize> Picker<'k, N> {
             && *head <= member.head
         {
             if *head == member.head {
-                // A longer key may begin like this one, and comes behind it.
+                // Others may begin like this one.
                 if *length == member.key.len()
+                    && (*length <= 8 || self.is_named(member))
                     && let Some(place) = self.found.get_mut(self.next)
                 {
                     *place = Some(member.value.clone());
@@ -113,6 +117,12 @@ impl<'k, const N: usize> Picker<'k, N> {
             }
             self.next += 1;
         }
+    }
+
+    /// Whether it has the name whose turn it is.
+    fn is_named(&self, member: &Member) -> bool {
+        let name = self.keys.names.get(self.next).map(|name| name.as_bytes());
+        self.text.get(member.key.clone()) == name
     }
 
     /// The values, if no key of the object was spelt otherwise than it reads: then they do not come in this order.
@@ -193,7 +203,7 @@ impl<'a> Raw<'a> {
         bytes: &'a [u8],
         (one, other): (&Keys<N>, &Keys<M>),
     ) -> Result<(Self, Picked<'a, N>, Picked<'a, M>), NotCanonical> {
-        let (mut one, mut other) = (Picker::new(one), Picker::new(other));
+        let (mut one, mut other) = (Picker::new(one, bytes), Picker::new(other, bytes));
         let (whole, is_plain) = Reader::members(bytes, |member| {
             one.see(&member);
             other.see(&member);
@@ -203,7 +213,7 @@ impl<'a> Raw<'a> {
 
     /// These members of an object; what is none has none.
     pub fn several<const N: usize>(self, keys: &Keys<N>) -> Picked<'a, N> {
-        let mut picker = Picker::new(keys);
+        let mut picker = Picker::new(keys, self.text.as_bytes());
         if self.text.starts_with('{')
             && let Ok(is_plain) = Reader::again(self).object(0, |member| picker.see(&member))
         {
@@ -261,7 +271,7 @@ impl<'a> RawObject<'a> {
     /// # Errors
     /// As [`RawObject::read`].
     pub fn read_with<const N: usize>(bytes: &'a [u8], keys: &Keys<N>) -> Result<(Self, Picked<'a, N>), NotCanonical> {
-        let (mut members, mut picker) = (Vec::with_capacity(MEMBERS), Picker::new(keys));
+        let (mut members, mut picker) = (Vec::with_capacity(MEMBERS), Picker::new(keys, bytes));
         let (whole, is_plain) = Reader::members(bytes, |member| {
             picker.see(&member);
             members.push(member);
@@ -684,6 +694,14 @@ mod tests {
         let some = Keys::new(["a", "aaaaaa", "aaaaaaa", "aaaaaaaa", "aaaaaaab", "aaaaaaac", "b"]);
         let found = [Some(1), None, Some(2), Some(3), Some(6), None, Some(7)];
         assert_eq!(raw.whole().several(&some).map(|value| value.and_then(Raw::as_int)), found);
+        for (name, found) in [("aaaaaaaaa", Some(4)), ("aaaaaaaab", Some(5)), ("aaaaaaaac", None), ("aaaaaaaaaa", None)]
+        {
+            assert_eq!(
+                raw.whole().several(&Keys::new([name])).map(|value| value.and_then(Raw::as_int)),
+                [found],
+                "{name}"
+            );
+        }
         for (one, other) in keys.iter().flat_map(|one| keys.iter().map(move |other| (one, other))) {
             let text = format!("{{\"{one}\":1,\"{other}\":2}}");
             assert_eq!(RawObject::read(text.as_bytes()).is_ok(), one < other, "{text}");
