@@ -84,6 +84,8 @@ pub struct LogStatus {
     pub not_forwarded: u64,
     /// Rounds of the publisher that failed.
     pub publish_failures: u64,
+    /// Cosignatures that came so late that the checkpoint was published without them.
+    pub cosigned_late: u64,
     /// Answers that went without a receipt, because none was signed in time.
     pub receipts_missed: u64,
 }
@@ -247,6 +249,7 @@ impl Log {
             not_open: get(&counters.not_open),
             not_forwarded: get(&counters.not_forwarded),
             publish_failures: get(&counters.publish_failures),
+            cosigned_late: get(&counters.cosigned_late),
             receipts_missed: get(&counters.receipts_missed),
         }
     }

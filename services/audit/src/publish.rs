@@ -31,6 +31,7 @@ use crate::shared::{Counters, Shared};
 use crate::store::{Bundle, CheckpointRow, StoreError};
 use files::Tree;
 use model::Timestamp;
+use model::entry::{Draft, Kind};
 use std::fmt;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -52,7 +53,7 @@ pub const INTERVAL_MS: u64 = 1_000;
 pub const LINGER_MS: i64 = 600_000;
 /// Witnesses are asked of a tree that was whole no longer ago than this: little of the minute that verifiers let a checkpoint wait.
 const WHOLE_MS: i64 = 10_000;
-/// What witnesses say counts if it is there by then, as verifiers let a checkpoint wait: behind what is signed for later, entries that
+/// What a witness says counts if it is there by then, as verifiers let a checkpoint wait: behind what is signed for later, entries that
 /// came meanwhile would look dated back.
 const COSIGNED_MS: i64 = 60_000;
 /// How often in one round such a tree is looked for where reading takes longer than that.
@@ -101,17 +102,16 @@ pub trait Witnesses: fmt::Debug + Send + Sync {
         size: u64,
         prove: &'a Prove<'a>,
     ) -> Pin<Box<dyn Future<Output = Cosigned> + Send + 'a>>;
+
+    /// Whether as many as are asked for have cosigned the note as it will be published.
+    fn is_quorum(&self, note: &str) -> bool;
 }
 
 /// What witnesses said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cosigned {
-    /// Signature lines, verified.
-    pub lines: String,
-    /// They are as many as are asked for.
-    pub is_quorum: bool,
-    /// When each has signed, in seconds since 1970.
-    pub times: Vec<u64>,
+    /// Signature lines of each, verified, with when it has signed, in seconds since 1970.
+    pub lines: Vec<(u64, String)>,
     /// A witness has signed for another history of this log, in words.
     pub contradiction: Option<String>,
 }
@@ -552,7 +552,7 @@ impl Task {
     async fn complete(&self, mut work: Work, note: String, whole: Timestamp) -> Result<Work, PublishError> {
         let range = work.builder.range().clone();
         let size = range.size();
-        let note = self.cosigned(note, size, whole).await?;
+        let (note, is_lacking) = self.cosigned(note, size, whole).await?;
         self.log.keep_checkpoint(CheckpointRow { note: note.clone(), range }).await?;
         work.published = Published { size, note };
         let work = blocking(move || {
@@ -561,6 +561,9 @@ impl Task {
         })
         .await?;
         self.tell(&work.published);
+        if is_lacking {
+            self.beat().await;
+        }
         Ok(work)
     }
 
@@ -573,35 +576,51 @@ impl Task {
 }
 
 impl Task {
-    /// The note with what witnesses add to it. The tiles of its tree are on the disk already.
-    async fn cosigned(&self, note: String, size: u64, whole: Timestamp) -> Result<String, PublishError> {
-        let Some(witnesses) = &self.options.witnesses else { return Ok(note) };
+    /// The note with what witnesses add to it, and whether some came too late for a quorum. The tiles of its tree are on the disk
+    /// already.
+    async fn cosigned(&self, note: String, size: u64, whole: Timestamp) -> Result<(String, bool), PublishError> {
+        let Some(witnesses) = &self.options.witnesses else { return Ok((note, false)) };
         let prove = |old| {
             let mut published = Publication::of(&self.options.dir, &note)?;
             published.consistency(old)
         };
         let cosigned = witnesses.cosign(&note, size, &prove).await;
-        self.shared().compare_clock(&cosigned.times);
+        let times: Vec<u64> = cosigned.lines.iter().map(|(time, _)| *time).collect();
+        self.shared().compare_clock(&times);
         if let Some(contradiction) = cosigned.contradiction {
             return Err(PublishError::Contradicted(contradiction));
         }
-        // By the witnesses' clocks and by this one: one of them may be wrong, and one witness of several slow.
+        // By the witness's clock and by this one, because either may be wrong.
         let late = |ms: i64| ms.saturating_sub(whole.millis()) > COSIGNED_MS;
-        let first = cosigned.times.iter().min().map(|seconds| i64::try_from(*seconds).unwrap_or(i64::MAX));
-        if late(self.shared().now().millis()) && first.is_some_and(|seconds| late(seconds.saturating_mul(1_000))) {
-            let took = self.shared().now().millis().saturating_sub(whole.millis()) / 1_000;
-            tracing::error!(
-                size,
-                took,
-                "signing a checkpoint and having it cosigned took so many seconds that entries of the time until then would look dated back \
-                 behind it; it is published without cosignatures: the token that signs or the witnesses are too slow"
-            );
-            return Ok(note);
-        }
-        if cosigned.is_quorum {
+        let is_late_here = late(self.shared().now().millis());
+        let is_late = |seconds: u64| late(i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000));
+        let (late, in_time): (Vec<_>, Vec<_>) =
+            cosigned.lines.into_iter().partition(|(time, _)| is_late_here && is_late(*time));
+        let note = in_time.into_iter().fold(note, |note, (_, lines)| note + &lines);
+        let is_quorum = witnesses.is_quorum(&note);
+        if is_quorum {
             self.shared().counters.witnessed_size.fetch_max(size, Ordering::Relaxed);
         }
-        Ok(note + &cosigned.lines)
+        if !late.is_empty() {
+            Counters::add(&self.shared().counters.cosigned_late, u64::try_from(late.len()).unwrap_or(1));
+            tracing::error!(
+                size,
+                late = late.len(),
+                is_quorum,
+                "signing a checkpoint and having it cosigned took more than a minute; behind what was cosigned later, entries of the time \
+                 until then would look dated back, so that is left out: the token that signs or these witnesses are too slow"
+            );
+        }
+        Ok((note, !late.is_empty() && !is_quorum))
+    }
+
+    /// Lets the log grow, so that it is signed and cosigned again.
+    async fn beat(&self) {
+        let heartbeat = Draft::new(Kind::Heartbeat, &self.log.common(), None, [], Vec::new());
+        // A log that is being closed takes nothing any longer. The next start has it signed again.
+        if let Ok(heartbeat) = heartbeat {
+            let _ = self.log.append(heartbeat).await;
+        }
     }
 }
 

@@ -70,6 +70,8 @@ pub(crate) struct Counters {
     pub witnessed_size: AtomicU64,
     /// Rounds of the publisher that failed.
     pub publish_failures: AtomicU64,
+    /// Of witnesses, left out because they came too late.
+    pub cosigned_late: AtomicU64,
     /// Answers that went without a receipt.
     pub receipts_missed: AtomicU64,
     /// The token that signs receipts has not answered in time, and not since.

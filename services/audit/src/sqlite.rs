@@ -59,8 +59,8 @@ INSERT INTO content (digest, bytes)
 UPDATE head SET size = ?, root = ?, range = ?, open = ? WHERE id = 1 AND size = ? RETURNING size;
 ";
 
-/// As [`ERASURE_TABLE`], filled from what is there.
-const KEY_TABLE: &str = "CREATE TABLE IF NOT EXISTS key_entry (entry_index INTEGER PRIMARY KEY) STRICT";
+/// As [`ERASURE_TABLE`], empty. What it says of keys is relied on at each start, so it is as safe from accidents as the log.
+const KEY_SCHEMA: &str = include_str!("sqlite/keys.sql");
 
 /// In stores of this format from the beginning, and put into older ones as they are opened.
 const ERASURE_TABLE: &str = "CREATE TABLE IF NOT EXISTS erasure (entry_index INTEGER PRIMARY KEY) STRICT";
@@ -112,8 +112,8 @@ impl SqliteStore {
         assert_durable(&mut connection).await?;
         migrate(&mut connection).await?;
         sqlx::raw_sql(ERASURE_TABLE).execute(&mut connection).await.map_err(StoreError::from)?;
-        list_keys(&mut connection).await?;
         allow_pruning(&mut connection).await?;
+        list_keys(&mut connection).await?;
         bind_origin(&mut connection, origin).await?;
         wipe_leftovers(&mut connection).await?;
         let place = Place::of(&path).map_err(|source| OpenError::File { path, source })?;
@@ -528,14 +528,15 @@ async fn list_keys(connection: &mut SqliteConnection) -> Result<(), OpenError> {
         tracing::info!("the log's store gets a list of changes of keys; all of it is read for that, once");
     }
     let mut transaction = connection.begin().await.map_err(StoreError::from)?;
+    if !is_listed || is_indexed {
+        // A program that does not know it leaves in it what it prunes.
+        sqlx::raw_sql(KEY_SCHEMA).execute(&mut *transaction).await.map_err(StoreError::from)?;
+    }
     let mut keys = Vec::new();
     for bundle in sqlx::query(sql).fetch_all(&mut *transaction).await.map_err(StoreError::from)? {
         let first = rows::unsigned(&bundle, "first_index")?;
         let bytes: Vec<u8> = bundle.try_get("bytes").map_err(StoreError::from)?;
         keys.extend(crate::keys::entries_in(first, &bytes));
-    }
-    if !is_listed {
-        sqlx::raw_sql(KEY_TABLE).execute(&mut *transaction).await.map_err(StoreError::from)?;
     }
     if !keys.is_empty() {
         let insert = sqlx::query(LIST_KEYS).bind(rows::indices_json(&keys)?);

@@ -33,7 +33,7 @@ pub async fn wait(broker: &Broker, admitted: Admitted) -> Result<Admitted, Refus
                     "the data is given out only under the eyes of witnesses, and this broker has none"
                 }
                 Acknowledgement::Witnessed => {
-                    "the data is given out only under the eyes of witnesses, who do not answer; try again"
+                    "the data is given out only under the eyes of witnesses, who do not answer in time; try again"
                 }
                 _ => "the data is given out only under a signed checkpoint, and none came in time; try again",
             };

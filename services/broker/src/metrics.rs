@@ -163,6 +163,11 @@ fn watch_log(registry: &Registry, log: &Log) {
         |s| s.publish_failures,
     );
     counter(
+        "millgate_audit_cosigned_late_total",
+        "Cosignatures of witnesses that came so late that the checkpoint was published without them.",
+        |s| s.cosigned_late,
+    );
+    counter(
         "millgate_audit_receipts_missed_total",
         "Answers that went without a receipt, because none was signed in time.",
         |s| s.receipts_missed,

@@ -241,10 +241,14 @@ impl Witnesses for Witnessing {
     ) -> Pin<Box<dyn Future<Output = Cosigned> + Send + 'a>> {
         Box::pin(async move {
             let asked = self.ask((note, size), size, prove).await;
-            let mut cosigned = Cosigned::default();
+            let (mut cosigned, policy) = (Cosigned::default(), self.asker.policy());
             for Asked { witness, answer } in asked {
                 match answer {
-                    Answer::Cosigned(lines) => cosigned.lines.push_str(&lines),
+                    Answer::Cosigned(lines) => {
+                        let verified = policy.cosigned(&format!("{note}{lines}"));
+                        let time = verified.iter().map(|(_, time)| *time).max();
+                        cosigned.lines.extend(time.map(|time| (time, lines)));
+                    }
                     Answer::Conflict(known) | Answer::Refuted(known) => {
                         self.mark(&witness, known, size);
                         cosigned.contradiction = Some(format!(
@@ -255,15 +259,17 @@ impl Witnesses for Witnessing {
                     Answer::Failed(_) | Answer::Paused => {}
                 }
             }
-            let policy = self.asker.policy();
-            let verified = policy.cosigned(&format!("{note}{}", cosigned.lines));
-            cosigned.times = verified.iter().map(|(_, time)| *time).collect();
-            if policy.asks_for_witnesses() {
-                cosigned.is_quorum = policy.is_met(&verified);
-                self.tell_quorum(cosigned.is_quorum);
-            }
             cosigned
         })
+    }
+
+    fn is_quorum(&self, note: &str) -> bool {
+        let policy = self.asker.policy();
+        let is_quorum = policy.asks_for_witnesses() && policy.is_met(&policy.cosigned(note));
+        if policy.asks_for_witnesses() {
+            self.tell_quorum(is_quorum);
+        }
+        is_quorum
     }
 }
 
@@ -272,7 +278,7 @@ mod tests {
     use super::*;
     use runtime::clock::SystemClock;
 
-    async fn cosigned(quorum: &str) -> (bool, Cosigned) {
+    async fn cosigned(quorum: &str) -> (bool, bool) {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("trust.policy");
         let key = tlog::CosigningKey::generate("w1.example", [7; 32]).unwrap();
@@ -284,7 +290,9 @@ mod tests {
         let witnessing = Witnessing::new(&audit, Arc::new(SystemClock)).unwrap().unwrap();
         let log = tlog::SigningKey::generate(&audit.origin, [9; 32]).unwrap();
         let note = Checkpoint::new(&audit.origin, 0, empty_root()).sign(&log).unwrap();
-        (witnessing.asks_for_witnesses(), witnessing.cosign(&note, 0, &|_| None).await)
+        let cosigned = witnessing.cosign(&note, 0, &|_| None).await;
+        let note = cosigned.lines.into_iter().fold(note, |note, (_, lines)| note + &lines);
+        (witnessing.asks_for_witnesses(), witnessing.is_quorum(&note))
     }
 
     /// A witness that gives these answers to one question after the other, and the last of them from then on.
@@ -378,8 +386,7 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_witnessed_where_nobody_is_asked_for() {
         for quorum in ["none", "w1"] {
-            let (asks, cosigned) = cosigned(quorum).await;
-            assert_eq!((asks, cosigned.is_quorum), (quorum == "w1", false), "quorum {quorum}");
+            assert_eq!(cosigned(quorum).await, (quorum == "w1", false), "quorum {quorum}");
         }
     }
 }

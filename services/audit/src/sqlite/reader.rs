@@ -97,7 +97,7 @@ impl Reader {
     pub(crate) async fn bundles_of_keys(&self) -> Result<Vec<u64>, StoreError> {
         let sql = if self.key_entries().await?.is_some() {
             "SELECT DISTINCT (SELECT max(first_index) FROM bundle WHERE first_index <= entry_index) AS first_index
-             FROM key_entry ORDER BY 1"
+             FROM key_entry WHERE entry_index >= (SELECT min(first_index) FROM bundle) ORDER BY 1"
         } else {
             "SELECT first_index FROM bundle WHERE instr(bytes, x'6b696e64223a226b657922') > 0 ORDER BY first_index"
         };

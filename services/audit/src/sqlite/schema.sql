@@ -58,10 +58,7 @@ CREATE TABLE IF NOT EXISTS erasure (
     entry_index INTEGER PRIMARY KEY
 ) STRICT;
 
--- Where entries of kind `key` stand: what they say of the log's keys is needed at each start.
-CREATE TABLE IF NOT EXISTS key_entry (
-    entry_index INTEGER PRIMARY KEY
-) STRICT;
+-- Where entries of kind `key` stand: see `keys.sql`.
 
 -- What stays of entries that are not kept any longer: see `pruning.sql`, which is put into older stores too.
 

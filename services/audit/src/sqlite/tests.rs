@@ -33,7 +33,10 @@ async fn what_is_written_cannot_be_changed_by_accident() {
     assert!(store.stage(batch).await.unwrap());
     store.commit().await.unwrap();
     store.put_checkpoint(CheckpointRow { note: "note".into(), range }).await.unwrap();
+    run(&mut store, "INSERT INTO key_entry VALUES (1)").await.unwrap();
     for sql in [
+        "DELETE FROM key_entry",
+        "UPDATE key_entry SET entry_index = 2",
         "UPDATE bundle SET bytes = x''",
         "UPDATE bundle SET first_index = 9",
         "DELETE FROM bundle",

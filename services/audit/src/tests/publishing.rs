@@ -344,14 +344,17 @@ pub async fn a_key_signs_for_its_own_log_only(stand: &Stand) {
     log.close().await;
 }
 
-/// A witness that needs so long by the log's clock, and whose own clock is so much ahead.
+/// Witnesses of which two are asked for: each needs so long by the log's clock, and has one of its own that is so much ahead.
 #[cfg(test)]
 #[derive(Debug)]
 struct Slow {
     clock: Arc<PutClock>,
-    needs_ms: i64,
-    ahead_ms: i64,
+    /// Milliseconds of each; the first question counts, and every later one is answered at once.
+    needs: std::sync::Mutex<[(i64, i64); 3]>,
 }
+
+#[cfg(test)]
+const QUORUM: usize = 2;
 
 #[cfg(test)]
 impl crate::Witnesses for Slow {
@@ -361,36 +364,58 @@ impl crate::Witnesses for Slow {
         _: u64,
         _: &'a crate::Prove<'a>,
     ) -> std::pin::Pin<Box<dyn Future<Output = crate::Cosigned> + Send + 'a>> {
-        self.clock.advance(self.needs_ms);
-        let time = u64::try_from((self.clock.now().millis() + self.ahead_ms) / 1_000).unwrap();
-        let witness = tlog::CosigningKey::generate("witness.example/slow", [3; 32]).unwrap();
-        let text = format!("{}\n", note.split("\n\n").next().unwrap());
-        let lines = witness.cosign(&text, time);
-        let cosigned = crate::Cosigned { lines, is_quorum: true, times: vec![time], contradiction: None };
+        let needs = std::mem::take(&mut *self.needs.lock().unwrap());
+        let (asked, text) = (self.clock.now().millis(), format!("{}\n", note.split("\n\n").next().unwrap()));
+        let lines = needs.iter().zip(1_u8..).map(|((needs_ms, ahead_ms), n)| {
+            let time = u64::try_from((asked + needs_ms + ahead_ms) / 1_000).unwrap();
+            let witness = tlog::CosigningKey::generate(&format!("w{n}.example/slow"), [n; 32]).unwrap();
+            (time, witness.cosign(&text, time))
+        });
+        let cosigned = crate::Cosigned { lines: lines.collect(), contradiction: None };
+        self.clock.advance(needs.iter().map(|(needs_ms, _)| *needs_ms).max().unwrap());
         Box::pin(async move { cosigned })
+    }
+
+    fn is_quorum(&self, note: &str) -> bool {
+        note.matches("/slow ").count() >= QUORUM
     }
 }
 
 #[cfg(test)]
 #[tokio::test]
-async fn what_is_cosigned_so_late_that_entries_since_would_look_dated_back_is_published_without_that() {
+async fn what_is_cosigned_so_late_that_entries_since_would_look_dated_back_is_left_out() {
     let (dir, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let clock = PutClock::at(START);
     let options = LogOptions { clock: clock.clone(), ..options(dir.path()) };
     let (log, _) = crate::Log::open(options).await.unwrap();
-    // A witness whose clock is wrong keeps nothing from being published, and neither does one that is slow.
-    for (needs_ms, ahead_ms, counts) in [(0, 0, true), (59_000, 0, true), (62_000, 0, false), (0, 3_600_000, true)] {
-        let witnesses: Arc<dyn crate::Witnesses> = Arc::new(Slow { clock: clock.clone(), needs_ms, ahead_ms });
+    let (quick, slow, slower, ahead) = ((0, 0), (59_000, 0), (62_000, 0), (0, 3_600_000));
+    for (needs, kept) in [
+        ([quick; 3], vec![1, 2, 3]),
+        ([slow; 3], vec![1, 2, 3]),
+        // A clock that is wrong keeps nothing from being published.
+        ([ahead; 3], vec![1, 2, 3]),
+        // Whoever trusts the slow one alone would take entries of that minute for dated back.
+        ([quick, quick, slower], vec![1, 2]),
+        ([quick, slower, slower], vec![1]),
+        ([slower; 3], vec![]),
+    ] {
+        let witnesses: Arc<dyn crate::Witnesses> = Arc::new(Slow { clock: clock.clone(), needs: needs.into() });
         let publishing =
             PublishOptions { interval_ms: 3_600_000, witnesses: Some(witnesses), ..PublishOptions::new(out.path()) };
         let publisher = Publisher::start(&log, key(), publishing).await.unwrap();
-        let before = log.status().witnessed_size;
         fill(&log, 3).await;
+        let (size, before) = (log.size(), log.status());
         let published = publisher.publish_now().await.unwrap();
-        let size = log.size();
-        assert_eq!(published.note.contains("witness.example/slow"), counts, "{needs_ms} {}", published.note);
-        assert_eq!((published.size, verify(out.path())), (size, size));
-        assert_eq!(log.status().witnessed_size, if counts { size } else { before });
+        let who: Vec<_> = (1..=3).filter(|n| published.note.contains(&format!("w{n}.example/slow"))).collect();
+        assert_eq!((&who, published.size), (&kept, size), "{needs:?} {}", published.note);
+        let (now, is_quorum) = (log.status(), kept.len() >= QUORUM);
+        assert_eq!(now.witnessed_size, if is_quorum { size } else { before.witnessed_size }, "{needs:?}");
+        assert_eq!(now.cosigned_late - before.cosigned_late, 3 - kept.len() as u64);
+        // It is not left at that: the log grows, and has the next checkpoint cosigned.
+        assert_eq!(log.size(), if is_quorum { size } else { size + 1 }, "{needs:?}");
+        publisher.publish_now().await.unwrap();
+        assert_eq!(log.status().witnessed_size, log.size(), "{needs:?}");
+        assert_eq!(verify(out.path()), log.size());
     }
     log.close().await;
 }
