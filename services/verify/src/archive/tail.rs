@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn of_an_organisation_that_was_silent_newest_entries_are_kept_back_no_longer_than_of_others() {
-        // Its last entries before it are of an hour ago.
+        // Its last entries before it are of a day ago.
         let silent = |story: &mut Vec<Told>| {
             story[150].members.push(("again_ms", model::Value::int(1_000)));
             story[..150].iter_mut().for_each(|told| told.days = -1);
