@@ -7,7 +7,9 @@
 //!
 //! Of an organisation that has had nothing but summaries for some days each next one comes after twice the time, up to a month, and
 //! soon behind an entry of its own; so whoever asked once does not get one or two a day for ever. An end the promises never have: whoever
-//! could end them could keep back all that comes then. Whoever is shown none of it waits longer to find that out, up to a month.
+//! could end them could keep back all that comes then. Whoever is shown none of it waits longer to find that out, up to a month. So it is
+//! never longer than twice as long as the organisation is known to be silent ([`longest`]), which verifiers ask for; what is not known
+//! does not count: of before this run that is what was looked up of its summaries, and of its own entries nothing.
 //!
 //! What this does **not** do: it keeps no state of its own. Where a sequence stands the store's head says, and which summaries
 //! are still good is looked up in the log ([`Log::recall_summaries`]).
@@ -18,7 +20,7 @@ use crate::query::{LIMIT_MAX, Query};
 use crate::writer::Urgent;
 use model::canonical::Members;
 use model::entry::{Common, Draft, DraftError, Entry, Kind};
-use model::summary::{INTERVAL_MS_MAX, Summary};
+use model::summary::{INTERVAL_MS_MAX, Summary, longest};
 use model::{Digest, OrganisationId, Timestamp};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
@@ -74,6 +76,8 @@ struct Alone {
     again_ms: Option<i64>,
     /// When the next one is due.
     due: Option<Timestamp>,
+    /// The time of the first of them that is known: the organisation has been silent since then at least.
+    since: Option<Timestamp>,
 }
 
 /// What a summary says of the next one.
@@ -89,6 +93,8 @@ pub(crate) struct Recalled {
     summary: Summary,
     /// So many came before it without anything between them, and it.
     count: u32,
+    /// The time of the first of these.
+    since: Timestamp,
 }
 
 impl Summaries {
@@ -119,7 +125,8 @@ impl Summaries {
                 match self.alone.get_mut(organisation) {
                     Some(alone) => alone.count += 1,
                     None => {
-                        self.alone.insert(organisation.clone(), Alone { count: 1, ..Alone::default() });
+                        let alone = Alone { count: 1, since: Some(draft.time()), ..Alone::default() };
+                        self.alone.insert(organisation.clone(), alone);
                     }
                 }
                 continue;
@@ -176,13 +183,14 @@ impl Summaries {
         let Some(interval) = self.interval_ms else { return };
         let waiting = std::mem::take(&mut self.waiting);
         for (organisation, recalled) in found {
-            let Recalled { summary, count } = *recalled;
+            let Recalled { summary, count, since } = *recalled;
             if interval > 0 && stands_at(organisation) == Some(summary.sequence) {
                 let alone = self.alone.entry(organisation.clone()).or_default();
                 // Whoever was found to be silent is.
                 alone.count = alone.count.max(count).max(if summary.again_ms.is_some() { SILENT } else { 0 });
                 alone.again_ms = summary.again_ms;
                 alone.length = promised(&summary).unwrap_or(0);
+                alone.since = Some(alone.since.map_or(since, |known| known.min(since)));
             }
         }
         for organisation in waiting {
@@ -273,10 +281,13 @@ impl Summaries {
         let promise = |organisation: OrganisationId| {
             let alone = self.alone.entry(organisation.clone()).or_default();
             let is_silent = alone.count >= SILENT;
-            let length = if is_silent { (2 * alone.length.max(interval)).min(INTERVAL_MS_MAX) } else { interval };
+            // A clock that was put back makes nobody silent for longer.
+            let since = alone.since.map_or(now, |since| since.min(now));
+            let most = longest(interval, now.millis().saturating_sub(since.millis()));
+            let length = if is_silent { (2 * alone.length.max(interval)).min(most) } else { interval };
             let due = now.plus_millis(later(length, &organisation).max(1));
             let again_ms = (length > interval).then_some(interval);
-            *alone = Alone { count: alone.count, length, again_ms, due: Some(due) };
+            *alone = Alone { count: alone.count, length, again_ms, due: Some(due), since: Some(since) };
             self.due.insert((due, organisation.clone()));
             (organisation, Next { by: now.plus_millis(length), again_ms })
         };
@@ -337,8 +348,8 @@ impl Log {
 
     /// Each organisation's last summary, as far as it can matter now.
     async fn last_summaries(&self, interval: u64) -> Result<HashMap<OrganisationId, Recalled>, ReadError> {
-        // Of each the last one, and the number of the earliest without another entry between.
-        let mut found: HashMap<OrganisationId, (Summary, u64)> = HashMap::new();
+        // Of each the last one, and number and time of the earliest without another entry between.
+        let mut found: HashMap<OrganisationId, (Summary, (u64, Timestamp))> = HashMap::new();
         // What is older has no promise that still holds. Whoever ends promises must know of those that were broken, too.
         let from = (interval > 0).then(|| self.inner.shared.now().plus_millis(-INTERVAL_MS_MAX));
         let mut query = Query { kind: Some(Kind::OrgSummary), from, limit: LIMIT_MAX, ..Query::default() };
@@ -348,9 +359,10 @@ impl Log {
             for one in page.entries {
                 let Ok(entry) = Entry::parse(one.entry.as_bytes()) else { continue };
                 if let (Some(Ok(summary)), Some(organisation)) = (Summary::read(&entry), entry.organisation) {
-                    let (_, first) = found.entry(organisation).or_insert((summary, summary.sequence));
-                    if summary.sequence + 1 == *first {
-                        *first = summary.sequence;
+                    let this = (summary.sequence, summary.time);
+                    let (_, first) = found.entry(organisation).or_insert((summary, this));
+                    if summary.sequence + 1 == first.0 {
+                        *first = this;
                     }
                 }
             }
@@ -359,9 +371,9 @@ impl Log {
                 None => break,
             }
         }
-        let recalled = |(summary, first): (Summary, u64)| {
+        let recalled = |(summary, (first, since)): (Summary, (u64, Timestamp))| {
             let count = u32::try_from(summary.sequence - first + 1).unwrap_or(u32::MAX);
-            Recalled { summary, count }
+            Recalled { summary, count, since }
         };
         Ok(found.into_iter().map(|(organisation, last)| (organisation, recalled(last))).collect())
     }
@@ -387,7 +399,7 @@ mod tests {
     }
 
     fn said(time: Timestamp, next: Option<Timestamp>) -> Recalled {
-        Recalled { summary: Summary { last: 1, next, again_ms: None, time, sequence: 2 }, count: 1 }
+        Recalled { summary: Summary { last: 1, next, again_ms: None, time, sequence: 2 }, count: 1, since: time }
     }
 
     /// What is promised in the usual case.
@@ -567,9 +579,9 @@ mod tests {
                 time: at(-24),
                 sequence: 21,
             };
-            Recalled { summary, count }
+            Recalled { summary, count, since: at(-24 * 5) }
         };
-        let nearly = Recalled { count: SILENT, ..said(at(-12), Some(at(12))) };
+        let nearly = Recalled { count: SILENT, since: at(-24 * 4), ..said(at(-12), Some(at(12))) };
         let found = [(names[0].clone(), silent(1)), (names[1].clone(), silent(5)), (names[2].clone(), nearly)];
         let mut summaries = daily(&names);
         let stands_at = |of: &OrganisationId| {
@@ -596,8 +608,54 @@ mod tests {
         let ahead = Recalled {
             summary: Summary { next: Some(at(24 * 400)), time: at(24 * 384), ..silent(1).summary },
             count: 1,
+            since: at(24 * 384),
         };
         summaries.recalled(&HashMap::from([(names[0].clone(), ahead)]), NOW, |_| Some(21));
         assert_eq!(summaries.due(names[..1].iter(), NOW).len(), 1);
+    }
+
+    #[test]
+    fn nobody_is_promised_the_next_for_later_than_twice_as_long_as_it_is_known_to_be_silent() {
+        let names = names(1);
+        let of = &names[0];
+        let recalled = |count, since, again_ms: Option<i64>, length| {
+            let (time, next) = (at(-1), Some(at(-1).plus_millis(length)));
+            let summary = Summary { last: 20, next, again_ms, time, sequence: 21 };
+            HashMap::from([(of.clone(), Recalled { summary, count, since })])
+        };
+        let next = |found: HashMap<OrganisationId, Recalled>| {
+            let mut summaries = daily(&names);
+            summaries.recalled(&found, NOW, |_| Some(21));
+            written(&mut summaries, of, 0..24 * 24)
+        };
+        let days = |(hour, next): (i64, Next)| (next.by.millis() - at(hour).millis()) / DAY_MS;
+        let hour = 3_600_000;
+        // The interval was half an hour, and is a day now: eight of them in a row were written in six hours.
+        let said = next(recalled(SILENT, at(-6), None, hour / 2));
+        let faults = said.iter().filter_map(|(hour, Next { by, again_ms })| {
+            let time = at(*hour).plus_millis(1_800_000);
+            let said = Summary { last: 20, next: Some(*by), again_ms: *again_ms, time, sequence: 21 };
+            said.fault_of_silence(at(-7))
+        });
+        assert_eq!(faults.collect::<Vec<_>>(), Vec::<String>::new());
+        assert_eq!((said[0].0, days(said[0])), (0, 1), "{said:?}");
+        assert!(said.iter().any(|(_, next)| next.again_ms.is_some()), "and it is silent in the end: {said:?}");
+        // Of a silent one all but the last was pruned, or lies too far back: what it promises is as long as before all the same.
+        let far = next(recalled(1, at(-1), Some(DAY_MS), 16 * DAY_MS));
+        assert!((16..=24).contains(&days(far[0])), "{far:?}");
+        // Somebody else's clock was far ahead, or the promise was made by a broker that did not know this rule.
+        let young = next(recalled(SILENT, at(-1), Some(2 * hour), 4 * hour));
+        assert!(young[0].1.again_ms.is_none(), "{young:?}");
+    }
+
+    #[test]
+    fn a_clock_that_is_put_back_makes_nobody_silent_for_longer() {
+        let of = &names(1)[0];
+        let mut summaries = daily(&[]);
+        summaries.wrote([entry(Kind::Decision, of)].iter(), || NOW);
+        let ahead = written(&mut summaries, of, 0..24 * 10);
+        assert!(ahead.last().unwrap().1.again_ms.is_some());
+        let back = summaries.due([of].into_iter(), at(-24 * 5));
+        assert_eq!(back, [(of.clone(), Some(usual(at(-24 * 4))))]);
     }
 }

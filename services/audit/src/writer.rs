@@ -635,6 +635,10 @@ impl<S: Store> Writer<S> {
     async fn seal(&mut self) -> Result<(), Poison> {
         if !self.is_sealed() {
             self.drain().await?;
+            // A checkpoint is signed over what could be written only now, and nobody writes the summaries behind it.
+            if self.rollbacks == 0 && self.summaries.is_behind() {
+                self.owe_summaries();
+            }
             self.owe_own(Kind::System, [("event", Value::text("closed"))]);
             self.drain().await?;
             if !self.owed.is_empty() {

@@ -6,7 +6,8 @@
 //! store and verifier share this, so that all three mean the same by it.
 //!
 //! Of an organisation that is silent the next one may be promised for much later, and with it another one soon behind the
-//! organisation's next entry. That is a promise more and none less: who makes it of an organisation that is not silent gains nothing by it.
+//! organisation's next entry. Whoever is shown nothing behind such a summary waits for as long, so how long that may be goes by how long the
+//! organisation was silent ([`longest`]): of one that was not, nobody can say that it is.
 
 use crate::Timestamp;
 use crate::canonical::Value;
@@ -17,6 +18,12 @@ pub const INTERVAL_MS_MAX: i64 = 31 * 86_400_000;
 /// A summary may come so much later than was promised: those of thousands of organisations come one after the other, clocks
 /// differ, and a checkpoint waits for its witnesses.
 pub const LATE_MS: i64 = 10 * 60_000;
+
+/// So much later than it says of itself may a summary promise the next one: `again_ms`, which is the usual time, or twice as long as the
+/// organisation was silent before it, whichever is longer.
+pub fn longest(again_ms: i64, silent_ms: i64) -> i64 {
+    again_ms.max(silent_ms.max(0).saturating_mul(2)).min(INTERVAL_MS_MAX)
+}
 
 /// What one of them says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +82,33 @@ impl Summary {
         (self.again_ms.is_some() && self.next.is_none()).then(|| {
             String::from("a summary that promises another behind the organisation's next entry, and none by any time")
         })
+    }
+
+    /// The latest that may be promised where the organisation had no entry of its own since then; `None` where there is no question of
+    /// silence.
+    fn latest(&self, silent_since: Timestamp) -> Option<Timestamp> {
+        let silent_ms = self.time.millis().saturating_sub(silent_since.millis());
+        self.again_ms.map(|again_ms| self.time.plus_millis(longest(again_ms, silent_ms)))
+    }
+
+    /// What is wrong with it where the organisation had no entry of its own since then, in words.
+    pub fn fault_of_silence(&self, silent_since: Timestamp) -> Option<String> {
+        let (next, latest) = self.next.zip(self.latest(silent_since))?;
+        is_overdue(latest, next).then(|| {
+            format!(
+                "a summary that promises the next by {}, as if the organisation had been silent for long, and by {} there must be another: its \
+                 last entry is of {}",
+                next.to_rfc3339(),
+                latest.to_rfc3339(),
+                silent_since.to_rfc3339()
+            )
+        })
+    }
+
+    /// By when another one must be there, as [`Self::due`] has it, and no later than may be promised.
+    pub fn due_after_silence(&self, silent_since: Option<Timestamp>, entry: Option<Timestamp>) -> Option<Timestamp> {
+        let latest = silent_since.and_then(|since| self.latest(since));
+        self.due(entry).map(|due| latest.map_or(due, |latest| due.min(latest)))
     }
 
     /// By when another one must be there: `entry` is the time of the organisation's next entry, if it has one.
@@ -152,6 +186,31 @@ mod tests {
         assert_eq!(read(Some(at(9_000)), Some(Value::text("soon"))).err(), Some("again_ms"));
         assert!(read(Some(at(9_000)), Some(Value::int(INTERVAL_MS_MAX + 1))).unwrap().fault().is_some());
         assert!(read(None, Some(Value::int(2_000))).unwrap().fault().is_some(), "no promise may have no end");
+    }
+
+    #[test]
+    fn the_next_is_promised_for_no_later_than_twice_as_long_as_the_organisation_was_silent() {
+        let day = 86_400_000;
+        let said = |next| Summary {
+            last: 6,
+            next: Some(TIME.plus_millis(next)),
+            again_ms: Some(day),
+            time: TIME,
+            sequence: 7,
+        };
+        let is_fault = |next, silent: i64| said(next).fault_of_silence(TIME.plus_millis(-silent)).is_some();
+        assert!(!is_fault(day, 0) && !is_fault(day + LATE_MS, -5 * day) && is_fault(day + LATE_MS + 1, 0));
+        assert!(!is_fault(8 * day, 4 * day) && is_fault(8 * day + LATE_MS + 1, 4 * day));
+        assert!(!is_fault(INTERVAL_MS_MAX, 400 * day));
+        let usual = Summary { again_ms: None, ..said(INTERVAL_MS_MAX) };
+        assert_eq!(usual.fault_of_silence(TIME), None, "nobody says that it is silent");
+        let due = |silent: Option<i64>| said(20 * day).due_after_silence(silent.map(|ms| TIME.plus_millis(-ms)), None);
+        assert_eq!((due(Some(0)), due(Some(2 * day))), (Some(TIME.plus_millis(day)), Some(TIME.plus_millis(4 * day))));
+        assert_eq!(
+            (due(Some(10 * day)), due(None)),
+            (Some(TIME.plus_millis(20 * day)), Some(TIME.plus_millis(20 * day)))
+        );
+        assert_eq!(usual.due_after_silence(Some(TIME), None), usual.next);
     }
 
     #[test]

@@ -29,7 +29,7 @@ mod tail;
 
 pub use complete::Complete;
 pub use report::ArchiveReport;
-pub use tail::Tail;
+pub use tail::{SummedUp, Tail};
 
 use crate::disclosed::Salts;
 use crate::facts::Facts;
@@ -43,7 +43,6 @@ use missing::Missing;
 use model::entry::{Entry, Kind, Place};
 use model::erasure::{Erasure, Erasures, Event};
 use model::pruning::Pruning;
-use model::summary::Summary;
 use model::{Digest, Timestamp};
 use reader::{Reader, Watched};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -197,8 +196,7 @@ struct Check<'k> {
     /// First and last entry, with their times.
     ends: Option<[(u64, Timestamp); 2]>,
     places: Option<(Place, Place)>,
-    /// The last summary, and the time of the organisation's first entry behind it.
-    summed_up: Option<(u64, Summary, Option<Timestamp>)>,
+    summed_up: Option<SummedUp>,
     /// What entries name, with the first that does; taken out when it has come.
     named: BTreeMap<Digest, u64>,
     /// The entries of the last part, which disclosures may follow.
@@ -396,9 +394,12 @@ impl<'k> Check<'k> {
             self.believe(erasure, worth);
         }
         match (facts.summary.as_deref(), &mut self.summed_up) {
-            (Some(Ok(summary)), _) => self.summed_up = Some((index, *summary, None)),
+            (Some(Ok(summary)), _) => {
+                let silent_since = entry.organisation.as_ref().and_then(|of| self.rules.silent_since(of));
+                self.summed_up = Some(SummedUp { entry: index, summary: *summary, silent_since, behind: None });
+            }
             // An outcome may have waited for hours until the log had room.
-            (None, Some((.., behind))) if facts.organisation.is_some() && facts.kind != Kind::Outcome => {
+            (None, Some(SummedUp { behind, .. })) if facts.organisation.is_some() && facts.kind != Kind::Outcome => {
                 behind.get_or_insert(facts.time);
             }
             _ => {}

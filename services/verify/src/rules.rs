@@ -126,6 +126,11 @@ impl Rules {
         self.unruled
     }
 
+    /// Since when an organisation has had no entry of its own, if that is known.
+    pub fn silent_since(&self, organisation: &OrganisationId) -> Option<Timestamp> {
+        self.summaries.silent_since(organisation)
+    }
+
     /// Whether all entries so far are known.
     pub fn is_whole(&self) -> bool {
         self.holes.0.is_empty()

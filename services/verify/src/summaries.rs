@@ -1,4 +1,5 @@
-//! Organisations' summaries ([`model::summary`]): that each says the true number, and comes by when the one before has promised it.
+//! Organisations' summaries ([`model::summary`]): that each says the true number, comes by when the one before has promised it, and
+//! promises the next for later than usual only of an organisation that was silent.
 //!
 //! A broker that is stopped writes none, and nothing is held against it: late is what was not there although the log shows that the
 //! broker ran. It ran as long as entries follow each other without a longer pause.
@@ -22,6 +23,8 @@ pub struct Summaries {
     promises: HashMap<OrganisationId, Promise>,
     /// The same by their times: a log can have many organisations.
     due: BTreeSet<(Timestamp, OrganisationId)>,
+    /// Of each organisation, as far as its last entries follow each other: since when it has had none of its own.
+    silent: HashMap<OrganisationId, Silent>,
     /// Since when the broker ran without a longer pause, as far as entries show, and the time of the last one.
     since: Option<Timestamp>,
     previous: Option<Timestamp>,
@@ -37,6 +40,15 @@ struct Promise {
     again_ms: Option<i64>,
 }
 
+/// How long an organisation has been silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Silent {
+    /// The time of its last entry that is neither summary nor outcome; or of a summary behind it, if the clock was put back.
+    since: Timestamp,
+    /// The number of its last entry: what follows it shows that there was no other between.
+    sequence: u64,
+}
+
 impl Summaries {
     /// The next entry. `is_new_run`: it is the first of a start of the broker.
     pub fn entry(
@@ -46,6 +58,7 @@ impl Summaries {
         is_new_run: bool,
         (findings, warnings): (&mut Findings, &mut Findings),
     ) {
+        self.follow(facts);
         // An outcome says when an exchange ended, and may have waited for hours until the log had room.
         if facts.kind == Kind::Outcome {
             if is_new_run {
@@ -66,6 +79,33 @@ impl Summaries {
             Some(said) => self.said(index, said, organisation, (findings, warnings)),
             None => organisation.into_iter().for_each(|organisation| self.spoke(organisation, now)),
         }
+    }
+
+    /// Since when its organisation was silent. Numbers without a gap tell that, also where entries between are not shown.
+    fn follow(&mut self, facts: &Facts) {
+        let Some((organisation, place)) = &facts.organisation else { return };
+        let sequence = place.sequence;
+        let is_own = !matches!(facts.kind, Kind::Outcome | Kind::OrgSummary);
+        let has_room = self.silent.len() < ORGANISATIONS_MAX;
+        match self.silent.get_mut(organisation) {
+            Some(silent) if is_own => *silent = Silent { since: facts.time, sequence },
+            Some(silent) if silent.sequence.checked_add(1) == Some(sequence) => {
+                silent.sequence = sequence;
+                if facts.kind == Kind::OrgSummary {
+                    silent.since = silent.since.min(facts.time);
+                }
+            }
+            Some(_) => drop(self.silent.remove(organisation)),
+            None if is_own && has_room => {
+                self.silent.insert(organisation.clone(), Silent { since: facts.time, sequence });
+            }
+            None => {}
+        }
+    }
+
+    /// Since when an organisation has had no entry of its own, if that is known.
+    pub fn silent_since(&self, organisation: &OrganisationId) -> Option<Timestamp> {
+        self.silent.get(organisation).map(|silent| silent.since)
     }
 
     /// An organisation has an entry of its own: whoever was silent is summed up sooner.
@@ -92,6 +132,9 @@ impl Summaries {
             return findings.add(at, format!("a summary whose member `{member}` cannot be understood"));
         };
         if let Some(what) = said.fault() {
+            findings.add(at.clone(), what);
+        }
+        if let Some(what) = self.silent_since(organisation).and_then(|since| said.fault_of_silence(since)) {
             findings.add(at.clone(), what);
         }
         let before = self.promises.remove(organisation);
@@ -161,7 +204,10 @@ impl Summaries {
             let promise = again_ms.map_or(json!([due.millis(), under]), |ms| json!([due.millis(), under, ms]));
             (id.to_string(), promise)
         });
+        let silent =
+            self.silent.iter().map(|(id, silent)| (id.to_string(), json!([silent.since.millis(), silent.sequence])));
         json!({
+            "silent": silent.collect::<serde_json::Map<_, _>>(),
             "promises": promises.collect::<serde_json::Map<_, _>>(),
             "since": self.since.map(Timestamp::millis),
             "previous": self.previous.map(Timestamp::millis),
@@ -178,8 +224,17 @@ impl Summaries {
             Some((OrganisationId::new(id).ok()?, Promise { due, under: promise.get(1)?.as_u64()?, again_ms }))
         };
         let promises: HashMap<_, _> = value.get("promises")?.as_object()?.iter().map(promise).collect::<Option<_>>()?;
+        let silent = |(id, silent): (&String, &Value)| {
+            let (since, sequence) = (Timestamp(silent.get(0)?.as_i64()?), silent.get(1)?.as_u64()?);
+            Some((OrganisationId::new(id).ok()?, Silent { since, sequence }))
+        };
+        // An earlier version did not follow it.
+        let silent = match value.get("silent") {
+            Some(all) => all.as_object()?.iter().map(silent).collect::<Option<_>>()?,
+            None => HashMap::new(),
+        };
         let time = |name: &str| value.get(name).and_then(Value::as_i64).map(Timestamp);
-        Some(Self { due: by_time(&promises), promises, since: time("since"), previous: time("previous") })
+        Some(Self { due: by_time(&promises), promises, silent, since: time("since"), previous: time("previous") })
     }
 }
 
@@ -213,38 +268,58 @@ mod tests {
         Asks(&'static str, i64),
         /// Of an exchange that ended at this minute.
         Ended(i64),
+        /// The same, of this organisation's.
+        Of(&'static str, i64),
+        /// An entry of this organisation's that is not known.
+        Missing(&'static str),
         Hole,
     }
-    use Told::{Asks, Ended, Heartbeat, Hole, Silent, Started, Summary as Says};
+    use Told::{Asks, Ended, Heartbeat, Hole, Missing, Of, Silent, Started, Summary as Says};
 
     fn facts(kind: Kind, minute: i64, of: Option<&str>, next: Option<i64>) -> Facts {
-        facts_again(kind, minute, of, (next, None))
+        facts_again(kind, minute, of.map(|of| (of, 9)), (next, None))
     }
 
-    fn facts_again(kind: Kind, minute: i64, of: Option<&str>, (next, again): (Option<i64>, Option<i64>)) -> Facts {
+    /// `of`: with the number of the entry.
+    fn facts_again(
+        kind: Kind,
+        minute: i64,
+        of: Option<(&str, u64)>,
+        (next, again): (Option<i64>, Option<i64>),
+    ) -> Facts {
         let common = Common { nonce: [7; 16], time: at(minute), boot: "b".into() };
-        let of = of.map(|of| OrganisationId::new(of).unwrap());
+        let (of, sequence) = of.map(|(of, sequence)| (OrganisationId::new(of).unwrap(), sequence)).unzip();
         let next = next.map(|next| ("next", model::Value::text(at(next).to_rfc3339())));
         let again = again.map(|minutes| ("again_ms", model::Value::int(minutes * 60_000)));
         let members: Vec<_> = next.into_iter().chain(again).collect();
         let draft = Draft::new(kind, &common, of.as_ref(), members, vec![]).unwrap();
-        Facts::of_entry(&draft.seal(of.map(|_| Place { sequence: 9, previous: Some(0) }))).unwrap()
+        Facts::of_entry(&draft.seal(sequence.map(|sequence| Place { sequence, previous: Some(0) }))).unwrap()
     }
 
     /// Findings and warnings, and what is known then, also through what a monitor keeps.
     fn told(story: &[Told]) -> (Vec<String>, Vec<String>) {
         let (mut summaries, mut findings, mut warnings) =
             (Summaries::default(), Findings::default(), Findings::default());
+        let mut sequences: HashMap<&str, u64> = HashMap::new();
         for (index, told) in (0..).zip(story) {
+            let mut facts = |kind, minute, of: Option<&'static str>, next, again| {
+                let of = of.map(|of| (of, *sequences.entry(of).and_modify(|last| *last += 1).or_insert(9)));
+                facts_again(kind, minute, of, (next, again))
+            };
             let (facts, is_new) = match *told {
-                Heartbeat(minute) => (facts(Kind::Heartbeat, minute, None, None), false),
-                Started(minute) => (facts(Kind::System, minute, None, None), true),
-                Says(of, minute, next) => (facts(Kind::OrgSummary, minute, Some(of), next), false),
+                Heartbeat(minute) => (facts(Kind::Heartbeat, minute, None, None, None), false),
+                Started(minute) => (facts(Kind::System, minute, None, None, None), true),
+                Says(of, minute, next) => (facts(Kind::OrgSummary, minute, Some(of), next, None), false),
                 Silent(of, minute, next, again) => {
-                    (facts_again(Kind::OrgSummary, minute, Some(of), (Some(next), Some(again))), false)
+                    (facts(Kind::OrgSummary, minute, Some(of), Some(next), Some(again)), false)
                 }
-                Asks(of, minute) => (facts(Kind::RefusedLogin, minute, Some(of), None), false),
-                Ended(minute) => (facts(Kind::Outcome, minute, None, None), false),
+                Asks(of, minute) => (facts(Kind::RefusedLogin, minute, Some(of), None, None), false),
+                Ended(minute) => (facts(Kind::Outcome, minute, None, None, None), false),
+                Of(of, minute) => (facts(Kind::Outcome, minute, Some(of), None, None), false),
+                Missing(of) => {
+                    facts(Kind::RefusedLogin, 0, Some(of), None, None);
+                    continue;
+                }
                 Hole => {
                     summaries.forget();
                     continue;
@@ -331,6 +406,30 @@ mod tests {
         let soon = [Started(0), Silent("acme", 0, HOUR, 2 * HOUR), Asks("acme", 50)];
         let (findings, _) = told(&of(&[&soon, &ran(51, 80)]));
         assert!(findings[0].contains("by 2026-11-22T20:20:00.000Z"), "{findings:?}");
+    }
+
+    #[test]
+    fn an_organisation_that_is_not_silent_cannot_be_called_silent() {
+        const DAY: i64 = 24 * HOUR;
+        // Every day it asks, and every day a summary is written that speaks of a month: what is promised is kept, and not true.
+        let day = |day: i64| [Asks("acme", day * DAY), Silent("acme", day * DAY + 30, (day + 31) * DAY, DAY)];
+        let (findings, _) = told(&of(&[&[Started(0)], &day(0), &day(1), &day(2)]));
+        assert_eq!(findings.len(), 3, "{findings:?}");
+        let what = "entry 4: a summary that promises the next by 2026-12-24T19:20:00.000Z, as if the organisation had been silent for long, \
+                    and by 2026-11-24T19:50:00.000Z there must be another: its last entry is of 2026-11-23T19:20:00.000Z";
+        assert_eq!(findings[1], what);
+        // One that was silent for as long as it takes is; an outcome and other summaries do not end that, nor what is kept back of others.
+        let asked = [Started(0), Asks("acme", 0), Of("acme", 1), Says("acme", 30, Some(DAY)), Hole];
+        let promises = |length: i64| told(&of(&[&asked, &[Silent("acme", 5 * DAY, (5 + length) * DAY, DAY)]])).0;
+        assert_eq!((promises(10), promises(11).len()), (Vec::new(), 1));
+        // Of whom that is not known nothing is held against anybody.
+        let far = Silent("acme", DAY, 30 * DAY, DAY);
+        assert_eq!(told(&[Started(0), far]), NOTHING);
+        assert_eq!(told(&[Started(0), Asks("acme", DAY - 5), Missing("acme"), far]), NOTHING);
+        // A clock that was put back makes nobody less silent.
+        let ahead =
+            [Started(0), Asks("acme", 400 * DAY), Says("acme", 0, Some(DAY)), Silent("acme", 5 * DAY, 15 * DAY, DAY)];
+        assert_eq!(told(&ahead).0, Vec::<String>::new());
     }
 
     #[test]

@@ -52,7 +52,8 @@ pub(super) struct Seen {
     place: Option<(OrganisationId, Place)>,
     opens: bool,
     pub closes: Option<u64>,
-    candidate: Option<Vec<u8>>,
+    /// Its bytes, if later ones may depend on it.
+    pub candidate: Option<Vec<u8>>,
 }
 
 impl Seen {
@@ -87,8 +88,6 @@ pub(super) struct Told {
     pub organisations: BTreeMap<OrganisationId, Place>,
     /// Allowed, and without an outcome among these.
     pub open: BTreeSet<u64>,
-    /// Those among them that later ones may depend on.
-    pub candidates: BTreeMap<u64, Vec<u8>>,
 }
 
 impl Told {
@@ -99,7 +98,6 @@ impl Told {
             latest: said.map_or(Timestamp::EPOCH, |said| said.before.plus_millis(-1)),
             organisations: said.map(|said| said.organisations.clone()).unwrap_or_default(),
             open: said.map(|said| said.open.clone()).unwrap_or_default(),
-            candidates: BTreeMap::new(),
         }
     }
 
@@ -115,7 +113,6 @@ impl Told {
         if let Some((id, place)) = one.place {
             self.organisations.insert(id, Place { sequence: place.sequence, previous: Some(index) });
         }
-        self.candidates.extend(one.candidate.map(|bytes| (index, bytes)));
         self.next += 1;
     }
 
@@ -139,9 +136,8 @@ pub(super) fn always_kept<'e>(
     let mut opened = false;
     for (index, entry) in candidates.rev() {
         let is_kept = match entry.kind {
-            Kind::Key => true,
             Kind::System if is_opened(entry) => !std::mem::replace(&mut opened, true),
-            Kind::System => *index == 0 && entry.text("event") == Some("incarnation"),
+            Kind::Key | Kind::System => is_kept_for_ever(*index, entry),
             Kind::Policy if !opened => {
                 let digest = entry.text("digest").unwrap_or_default();
                 let is_in_force = sets.is_empty();
@@ -160,6 +156,15 @@ pub(super) fn always_kept<'e>(
     kept
 }
 
+/// Of those, what no later entry takes the place of.
+fn is_kept_for_ever(index: u64, entry: &Entry) -> bool {
+    match entry.kind {
+        Kind::Key => true,
+        Kind::System => index == 0 && entry.text("event") == Some("incarnation"),
+        _ => false,
+    }
+}
+
 /// Those of the bytes that are entries.
 pub(super) fn parsed(candidates: &BTreeMap<u64, Vec<u8>>) -> BTreeMap<u64, Entry> {
     candidates.iter().filter_map(|(index, bytes)| Some((*index, Entry::parse(bytes).ok()?))).collect()
@@ -174,12 +179,25 @@ struct Cuts<'b> {
     open_bytes: usize,
     /// Entries that later ones may depend on.
     candidates: BTreeMap<u64, (Vec<u8>, Entry)>,
-    /// Ends of bundles that were not tried yet, with what is open there and how long that is.
-    ends: Vec<(u64, usize, usize)>,
+    /// What those take that are carried forward whatever comes: it only grows.
+    kept_bytes: usize,
+    /// Ends of bundles that were not tried yet.
+    ends: Vec<End>,
     bytes_max: usize,
     at_once: u64,
     /// The fewest exchanges that reach over one that was tried.
     fewest: usize,
+}
+
+/// An end of a bundle.
+struct End {
+    minimum: u64,
+    /// So many exchanges are open there.
+    open: usize,
+    /// How long that is.
+    open_bytes: usize,
+    /// The same of what is carried forward, at the least.
+    kept_bytes: usize,
 }
 
 /// An end at which entries can be cut.
@@ -204,6 +222,7 @@ impl<'b> Cuts<'b> {
             open_bytes: open.iter().copied().map(spelt).sum(),
             open,
             candidates: BTreeMap::new(),
+            kept_bytes: 0,
             ends: Vec::new(),
             bytes_max: INDICES_BYTES_MAX,
             at_once: ENTRIES_AT_ONCE,
@@ -215,6 +234,7 @@ impl<'b> Cuts<'b> {
 
     fn candidate(&mut self, index: u64, bytes: Vec<u8>) {
         if let Ok(entry) = Entry::parse(&bytes) {
+            self.kept_bytes += if is_kept_for_ever(index, &entry) { spelt(index) } else { 0 };
             self.candidates.insert(index, (bytes, entry));
         }
     }
@@ -232,7 +252,12 @@ impl<'b> Cuts<'b> {
         }
         self.next += 1;
         if self.next.is_multiple_of(WIDTH) {
-            self.ends.push((self.next, self.open.len(), self.open_bytes));
+            self.ends.push(End {
+                minimum: self.next,
+                open: self.open.len(),
+                open_bytes: self.open_bytes,
+                kept_bytes: self.kept_bytes,
+            });
         }
     }
 
@@ -248,7 +273,9 @@ impl<'b> Cuts<'b> {
             }
             match self.farthest(end) {
                 Some(cut) => return Ok(cut),
-                None if end >= reach => return Err(PruneError::NoCut { first, reach, open: self.fewest }),
+                None if end >= reach || self.kept_bytes > self.bytes_max => {
+                    return Err(PruneError::NoCut { first, reach, open: self.fewest });
+                }
                 None => end = reach.min(end + WIDTH),
             }
         }
@@ -256,10 +283,11 @@ impl<'b> Cuts<'b> {
 
     /// The farthest one of those up to `end` that were not tried yet.
     fn farthest(&mut self, end: u64) -> Option<Cut> {
-        let beyond = self.ends.partition_point(|(minimum, ..)| *minimum <= end);
-        for (minimum, open, open_bytes) in self.ends.drain(..beyond).collect::<Vec<_>>().into_iter().rev() {
+        let beyond = self.ends.partition_point(|one| one.minimum <= end);
+        for one in self.ends.drain(..beyond).collect::<Vec<_>>().into_iter().rev() {
+            let End { minimum, open, open_bytes, kept_bytes } = one;
             self.fewest = open.min(self.fewest);
-            if open_bytes > self.bytes_max {
+            if open_bytes + kept_bytes > self.bytes_max {
                 continue;
             }
             let carried = self.carried(minimum);
@@ -500,6 +528,26 @@ mod tests {
             Some((768, 90)),
             "nine of three digits, and commas"
         );
+    }
+
+    #[tokio::test]
+    async fn no_farther_end_is_looked_for_once_what_is_always_kept_does_not_fit() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = open(dir.path()).await;
+        let key = || {
+            let members =
+                [("event", Value::text("announced")), ("key", Value::text("k")), ("signer", Value::text("k"))];
+            Draft::new(Kind::Key, &log.common(), None, members, vec![]).unwrap()
+        };
+        logged(&log, (0..20).map(|_| key()).collect()).await;
+        logged(&log, (0..1_480).map(|_| deny(&log, "acme", "no")).collect()).await;
+        let behind = Behind::default();
+        let mut cuts = Cuts::new(0, None, Vec::new(), &behind);
+        (cuts.bytes_max, cuts.at_once) = (40, 2 * WIDTH);
+        let none = cuts.find(&log.inner.reader, 1_280).await.err();
+        assert!(matches!(none, Some(PruneError::NoCut { first: 0, reach: 1_280, open: 0 })), "{none:?}");
+        assert!(cuts.next < 2 * WIDTH + 99, "nothing is read behind it: {}", cuts.next);
+        log.close().await;
     }
 
     async fn logged(log: &Log, drafts: Vec<Draft>) -> Vec<u64> {

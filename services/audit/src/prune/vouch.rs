@@ -322,7 +322,7 @@ impl Compare {
         if reached > self.now {
             return bad(format!("its policy does not reach to {} yet, at {}", said.before, self.now));
         }
-        let told = self.told(said, before)?;
+        let (told, mut candidates) = self.told(said, before)?;
         if told.before() != said.before {
             return bad(format!(
                 "it says that all were of before {}, and they were of before {}",
@@ -342,7 +342,6 @@ impl Compare {
         if is_other || missing > said.organisations_left_out || said.organisations.keys().any(unheard) {
             return bad(String::from("sequences of organisations stand elsewhere than it says"));
         }
-        let mut candidates = told.candidates;
         for index in before.iter().flat_map(|before| &before.carried) {
             candidates.insert(*index, self.entry(*index, said)?);
         }
@@ -387,9 +386,14 @@ impl Compare {
         Ok(in_use)
     }
 
-    /// What those come to that are gone, as they are published, if that is what was signed. `before`: the pruning before.
-    fn told(&mut self, said: &Pruning, before: Option<&Pruning>) -> Result<Told, PublishError> {
-        let mut told = Told::behind(said.first, before);
+    /// What those come to that are gone, as they are published, if that is what was signed, and those of them that later ones may
+    /// depend on. `before`: the pruning before.
+    fn told(
+        &mut self,
+        said: &Pruning,
+        before: Option<&Pruning>,
+    ) -> Result<(Told, BTreeMap<u64, Vec<u8>>), PublishError> {
+        let (mut told, mut candidates) = (Told::behind(said.first, before), BTreeMap::new());
         for number in said.first / WIDTH..said.minimum / WIDTH {
             let (first, last) = (number * WIDTH, number * WIDTH + WIDTH - 1);
             let unlike = |dir: &Path| {
@@ -414,9 +418,12 @@ impl Compare {
                 let what = format!("somebody on hold takes part in entry {index}, which is one of them");
                 return Err(PublishError::HeldPruning { at: said.index, what });
             }
-            seen.into_iter().for_each(|one| told.see(one));
+            for mut one in seen {
+                candidates.extend(one.candidate.take().map(|bytes| (told.next, bytes)));
+                told.see(one);
+            }
         }
-        Ok(told)
+        Ok((told, candidates))
     }
 
     /// The first entry of a bundle in which somebody on hold takes part.

@@ -333,6 +333,49 @@ async fn summaries_that_became_due_while_the_disk_was_full_are_there_before_anyt
     assert!(behind.iter().any(|entry| entry.kind == Kind::OrgSummary && entry.time == clock.now()), "{behind:?}");
 }
 
+#[cfg(test)]
+#[tokio::test]
+async fn summaries_that_became_due_while_the_disk_was_full_are_there_before_the_log_is_closed() {
+    use crate::writer::Urgent;
+    use std::sync::{Mutex, OnceLock};
+
+    let dir = tempfile::tempdir().unwrap();
+    let clock = PutClock::at(START);
+    type Sealed = Mutex<Option<tokio::sync::oneshot::Receiver<()>>>;
+    let (log, sealed): (Arc<OnceLock<Log>>, Arc<Sealed>) = Default::default();
+    // It is full for an hour, and closed before there is room again.
+    let plan = {
+        let (log, sealed, clock) = (log.clone(), sealed.clone(), clock.clone());
+        move |at| {
+            let log = log.get().filter(|_| at == Step::BeforeStage)?;
+            let mut sealed = sealed.lock().unwrap();
+            sealed.is_none().then(|| {
+                let (done, receiver) = tokio::sync::oneshot::channel();
+                log.inner.urgent.send(Urgent::Seal(done)).unwrap();
+                *sealed = Some(receiver);
+                clock.advance(3_600_000);
+                Fault::Full
+            })
+        }
+    };
+    let options = LogOptions { clock: clock.clone(), summary_ms: Some(1_000), ..options(dir.path()) };
+    let opened = open_failing(&options, plan).await.unwrap();
+    let decision = opened.append(allow(&opened, "acme", "r1")).await.unwrap();
+    while opened.size() == decision.index + 1 {
+        clock.advance(50);
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    log.set(opened.clone()).unwrap();
+    opened.append_outcome(outcome(&opened, "acme", "r1", decision.index)).await.unwrap();
+    let sealed = sealed.lock().unwrap().take().unwrap();
+    sealed.await.unwrap();
+    opened.close().await;
+    let stored = read_all(dir.path()).await;
+    let [.., ended, summed_up, closed] = stored.entries.as_slice() else { panic!("{stored:?}") };
+    assert_eq!((ended.kind, summed_up.kind, closed.text("event")), (Kind::Outcome, Kind::OrgSummary, Some("closed")));
+    assert_eq!(summed_up.time, clock.now());
+}
+
 /// Somebody asks whether everything is written while a log is closed that had been full: an outcome waits, then it is written with
 /// the first lot of what was in the queue, and nothing of the rest is, if it `is_full_again`. The answers as they were when the log's
 /// last entry was about to be written, and once it is sealed.

@@ -98,7 +98,8 @@ impl ArchiveReport {
             self.verdict.done(Point::OrganisationSummaries);
             let organisation = self.organisation.as_deref().unwrap_or_default();
             let is_told = self.findings.iter().any(|finding| {
-                finding.check == Point::OrganisationSummaries && finding.entries == Some((tail.entry, tail.entry))
+                finding.check == Point::OrganisationSummaries
+                    && finding.entries == Some((tail.last.entry, tail.last.entry))
             });
             self.findings.extend(tail.withheld(organisation, times.earliest()).filter(|_| !is_told));
         }

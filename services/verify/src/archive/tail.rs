@@ -10,14 +10,22 @@ use model::Timestamp;
 use model::summary::{Summary, is_overdue};
 use serde_json::{Value, json};
 
-/// The last summary that an archive of one organisation shows.
+/// The last summary, with what its organisation's own entries say of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tail {
+pub struct SummedUp {
     /// Where it stands.
     pub entry: u64,
     pub summary: Summary,
+    /// Since when the organisation was silent before it, as far as that is shown.
+    pub(super) silent_since: Option<Timestamp>,
     /// When the organisation's first entry behind it was.
     pub(super) behind: Option<Timestamp>,
+}
+
+/// The last summary that an archive of one organisation shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tail {
+    pub last: SummedUp,
     /// The time that was asked for ends here. What came later need not be in the archive.
     pub(super) to: Timestamp,
     /// No entry of later than that shows that none is missing before it.
@@ -32,7 +40,7 @@ impl Tail {
 
     /// By when there is another one.
     fn due(&self) -> Option<Timestamp> {
-        self.summary.due(self.behind)
+        self.last.summary.due_after_silence(self.last.silent_since, self.last.behind)
     }
 
     /// `seen`: a time at which the checkpoint was there, or that entries under it have.
@@ -48,21 +56,21 @@ impl Tail {
             due.to_rfc3339(),
             seen.to_rfc3339()
         );
-        Some(Finding { check: Point::OrganisationSummaries, what, entries: Some((self.entry, self.entry)) })
+        Some(Finding { check: Point::OrganisationSummaries, what, entries: Some((self.last.entry, self.last.entry)) })
     }
 
     pub(super) fn to_json(self) -> Value {
         json!({
-            "entry": self.entry,
-            "last": self.summary.last,
-            "time": self.summary.time.to_rfc3339(),
+            "entry": self.last.entry,
+            "last": self.last.summary.last,
+            "time": self.last.summary.time.to_rfc3339(),
             "next": self.due().map(Timestamp::to_rfc3339),
         })
     }
 
     /// For people, behind the index of the entry.
     pub(super) fn to_text(self) -> String {
-        let Self { entry, summary, .. } = self;
+        let SummedUp { entry, summary, .. } = self.last;
         let next =
             self.due().map_or("none other is promised".to_owned(), |next| format!("another by {}", next.to_rfc3339()));
         format!("entry {entry} of {}, behind its {}.; {next}", summary.time.to_rfc3339(), summary.last)
@@ -72,10 +80,9 @@ impl Tail {
 impl Check<'_> {
     /// Whether the newest entries of the organisation whose it is are kept back, as far as its own entries tell.
     pub(super) fn tail(&mut self, asked: &Asked) {
-        let Some((organisation, (entry, summary, behind))) = asked.organisation.as_ref().zip(self.summed_up) else {
-            return;
-        };
-        let tail = Tail { entry, summary, behind, to: asked.to, is_open: !self.report.complete.end };
+        let Some((organisation, last)) = asked.organisation.as_ref().zip(self.summed_up) else { return };
+        let entry = last.entry;
+        let tail = Tail { last, to: asked.to, is_open: !self.report.complete.end };
         self.report.summary = Some(tail);
         if !tail.is_open {
             return;
@@ -202,8 +209,10 @@ mod tests {
 
     #[test]
     fn of_an_organisation_that_was_silent_newest_entries_are_kept_back_no_longer_than_of_others() {
+        // Its last entries before it are of a day ago.
         let silent = |story: &mut Vec<Told>| {
             story[150].members.push(("again_ms", model::Value::int(1_000)));
+            story[..150].iter_mut().for_each(|told| told.days = -1);
         };
         // Behind its next entry another summary was to come within a second, and it is kept back with all that is behind.
         let doctored = witnessed(&kept_back(of_story(&[(150, Some(HOUR)), (166, Some(HOUR))], 700, &silent), 165));
@@ -216,6 +225,25 @@ mod tests {
         // While it has no entry there is nothing to come.
         let silent_still = witnessed(&kept_back(of_story(&[(150, Some(HOUR))], 700, &silent), 150));
         assert!(silent_still.is_ok() && result(&silent_still).0 == "passed", "{silent_still}");
+    }
+
+    #[test]
+    fn an_organisation_that_is_not_silent_cannot_be_called_silent_to_keep_its_newest_entries_back() {
+        let told = |next: i64| {
+            let silent = move |story: &mut Vec<Told>| story[150].members.push(("again_ms", model::Value::int(1_000)));
+            // It had entries up to this very summary, and everything behind it is kept back.
+            witnessed(&kept_back(of_story(&[(150, Some(next))], 700, &silent), 150))
+        };
+        let doctored = told(31 * 24 * HOUR);
+        assert_eq!(failed(&doctored), ["organisation-summaries"]);
+        let what = "entry 150: a summary that promises the next by 2026-12-23T19:20:00.000Z, as if the organisation had been silent for \
+                    long, and by 2026-11-22T19:20:31.000Z there must be another";
+        assert!(doctored.findings.iter().any(|one| one.to_string().starts_with(what)), "{doctored}");
+        // Within what nobody is accused for, it has to come by when it was to be promised.
+        let doctored = told(400);
+        assert_eq!(doctored.findings.len(), 1, "{doctored}");
+        let what = "entry 150: promises another summary of `acme` by 2026-11-22T19:20:31.000Z, and there is none";
+        assert!(doctored.findings[0].to_string().starts_with(what), "{doctored}");
     }
 
     #[test]
