@@ -287,6 +287,11 @@ impl Log {
         answer.await.unwrap_or_else(|_| Err(gone(&self.inner.shared)))
     }
 
+    /// Lets it grow by a heartbeat, soon. A log that is being closed does not.
+    pub(crate) fn beat(&self) {
+        let _ = self.inner.urgent.send(Urgent::Beat);
+    }
+
     /// Whether everything is written that was appended before this was asked. `false`: some of it waits until the store takes
     /// it, and will be written with the time that it was made at.
     pub(crate) async fn settle(&self) -> Result<bool, AppendError> {

@@ -31,7 +31,6 @@ use crate::shared::{Counters, Shared};
 use crate::store::{Bundle, CheckpointRow, StoreError};
 use files::Tree;
 use model::Timestamp;
-use model::entry::{Draft, Kind};
 use std::fmt;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -56,6 +55,8 @@ const WHOLE_MS: i64 = 10_000;
 /// What a witness says counts if it is there by then, as verifiers let a checkpoint wait: behind what is signed for later, entries that
 /// came meanwhile would look dated back.
 const COSIGNED_MS: i64 = 60_000;
+/// A log is made to grow no more often than this, however slow its witnesses are.
+const BEAT_EVERY: Duration = Duration::from_secs(600);
 /// How often in one round such a tree is looked for where reading takes longer than that.
 const PASSES_MAX: u32 = 3;
 /// The same failure is told once in this time; each is counted.
@@ -290,7 +291,8 @@ impl Publisher {
             return Err(PublishError::Key { key: verifier.name().to_owned(), log: log.origin().to_owned() });
         }
         let interval = Duration::from_millis(options.interval_ms.max(1));
-        let mut task = Task { log: log.clone(), keys, options, work: None, told: None };
+        let mut task =
+            Task { log: log.clone(), keys, options, work: None, told: None, is_lacking: false, beaten: None };
         // Before anything is signed, written or deleted that rests on it.
         task.check_unsigned().await?;
         task.resume().await?;
@@ -341,6 +343,10 @@ struct Task {
     work: Option<Work>,
     /// What went wrong last, and when that was told.
     told: Option<(String, tokio::time::Instant)>,
+    /// Of the last checkpoint cosignatures are lacking that another try may get.
+    is_lacking: bool,
+    /// When the log was last made to grow for that.
+    beaten: Option<tokio::time::Instant>,
 }
 
 /// What a blocking thread works on.
@@ -480,10 +486,11 @@ impl Task {
                 }
                 Err(error) => return Err(error),
             };
-            work = self.complete(work, note, whole).await?;
-            self.work = Some(work);
+            let (work, is_lacking) = self.complete(work, note, whole).await?;
+            (self.work, self.is_lacking) = (Some(work), is_lacking);
             break;
         }
+        self.beat();
         let Some(work) = self.work.take() else { return Err(PublishError::Stopped) };
         let (mut work, pruned) = self.prune_files(work).await?;
         let (now, linger_ms) = (self.shared().now(), self.options.linger_ms);
@@ -548,8 +555,9 @@ impl Task {
         blocking(move || Ok(checkpoint.sign_all(&keys.signing())?)).await
     }
 
-    /// Has the note cosigned, keeps it, and names the new tree, which was whole at that time.
-    async fn complete(&self, mut work: Work, note: String, whole: Timestamp) -> Result<Work, PublishError> {
+    /// Has the note cosigned, keeps it, and names the new tree, which was whole at that time; and whether cosignatures are lacking
+    /// that another try may get.
+    async fn complete(&self, mut work: Work, note: String, whole: Timestamp) -> Result<(Work, bool), PublishError> {
         let range = work.builder.range().clone();
         let size = range.size();
         let (note, is_lacking) = self.cosigned(note, size, whole).await?;
@@ -561,10 +569,7 @@ impl Task {
         })
         .await?;
         self.tell(&work.published);
-        if is_lacking {
-            self.beat().await;
-        }
-        Ok(work)
+        Ok((work, is_lacking))
     }
 
     fn tell(&self, published: &Published) {
@@ -596,7 +601,20 @@ impl Task {
         let is_late = |seconds: u64| late(i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000));
         let (late, in_time): (Vec<_>, Vec<_>) =
             cosigned.lines.into_iter().partition(|(time, _)| is_late_here && is_late(*time));
-        let note = in_time.into_iter().fold(note, |note, (_, lines)| note + &lines);
+        let joined = in_time.iter().fold(note.clone(), |note, (_, lines)| note + lines);
+        // Whatever a witness gets under it, a checkpoint that nobody can verify is never published, or kept: the log could not be opened.
+        let next = self.keys.next().map(|key| key.verifier());
+        let is_sound = [self.keys.current().verifier()]
+            .into_iter()
+            .chain(next)
+            .all(|key| Checkpoint::open(&joined, key).is_ok_and(|checkpoint| checkpoint.size == size));
+        if !is_sound {
+            tracing::error!(
+                size,
+                "a witness adds lines to a checkpoint with which it does not verify; it is published without any"
+            );
+        }
+        let note = if is_sound { joined } else { note };
         let is_quorum = witnesses.is_quorum(&note);
         if is_quorum {
             self.shared().counters.witnessed_size.fetch_max(size, Ordering::Relaxed);
@@ -611,15 +629,16 @@ impl Task {
                  until then would look dated back, so that is left out: the token that signs or these witnesses are too slow"
             );
         }
-        Ok((note, !late.is_empty() && !is_quorum))
+        let is_left_out = !late.is_empty() || !is_sound;
+        Ok((note, is_left_out && !is_quorum))
     }
 
-    /// Lets the log grow, so that it is signed and cosigned again.
-    async fn beat(&self) {
-        let heartbeat = Draft::new(Kind::Heartbeat, &self.log.common(), None, [], Vec::new());
-        // A log that is being closed takes nothing any longer. The next start has it signed again.
-        if let Ok(heartbeat) = heartbeat {
-            let _ = self.log.append(heartbeat).await;
+    /// Lets the log grow where cosignatures are lacking, so that it is signed and cosigned again.
+    fn beat(&mut self) {
+        let now = tokio::time::Instant::now();
+        if self.is_lacking && self.beaten.is_none_or(|beaten| now.duration_since(beaten) >= BEAT_EVERY) {
+            self.beaten = Some(now);
+            self.log.beat();
         }
     }
 }

@@ -511,7 +511,8 @@ const LIST_KEYS: &str = "INSERT INTO key_entry (entry_index) SELECT value FROM j
 /// written to since by a program which does not know it; from what no checkpoint covers in every other, whoever has put that
 /// there. Programs of before make an index over the bytes of bundles, which costs a search through each that is written.
 async fn list_keys(connection: &mut SqliteConnection) -> Result<(), OpenError> {
-    let is_listed = pragma(connection, "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'key_entry')").await?;
+    let is_listed =
+        pragma(connection, "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'key_entry_stays')").await?;
     let is_indexed = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'bundle_of_keys')";
     let is_indexed = pragma(connection, is_indexed).await?;
     let sql = match (is_listed, is_indexed) {

@@ -73,6 +73,8 @@ pub(crate) enum Urgent {
         row: CheckpointRow,
         done: oneshot::Sender<Result<(), AppendError>>,
     },
+    /// The log is to grow by a heartbeat.
+    Beat,
     /// Is the store where this writer left it?
     Compare(oneshot::Sender<Result<(), AppendError>>),
     /// Is everything written that was in the queues when this was asked? `false`: some of it waits until the store takes it.
@@ -416,6 +418,8 @@ impl<S: Store> Writer<S> {
             // Too late: whoever waits learns it as the sender drops.
             Urgent::Owed(_) if self.is_sealed() => {}
             Urgent::Owed(owed) => self.owed.push_back(owed),
+            Urgent::Beat if self.is_sealed() => {}
+            Urgent::Beat => self.owe_own(Kind::Heartbeat, []),
             Urgent::Abandoned { index, draft } => self.owe_not_forwarded(index, &draft),
             Urgent::Checkpoint { row, done } => self.checkpoints.push((row, done)),
             Urgent::Compare(done) => self.compares.push(done),

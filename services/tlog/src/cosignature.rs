@@ -63,6 +63,20 @@ impl CosignerKey {
         Ok(latest)
     }
 
+    /// The one line of what a witness says to the checkpoint in `note` that is this key's signature and verifies. Nothing else that it
+    /// says may get under a checkpoint: a bad line in somebody else's name, the log's above all, and everybody refuses the whole note.
+    pub fn own_line<'s>(&self, note: &str, said: &'s str) -> Option<&'s str> {
+        let joined = format!("{note}{said}");
+        let (before, all) = (Note::parse(note).ok()?, Note::parse(&joined).ok()?);
+        if before.text != all.text {
+            return None;
+        }
+        let added = all.signatures.iter().skip(before.signatures.len()).zip(said.split_inclusive('\n'));
+        let is_own = |signature: &note::Signature<'_>| signature.key_id == self.id && signature.name == self.name;
+        let (_, line) = added.into_iter().find(|(signature, _)| is_own(signature))?;
+        matches!(self.cosigned(&format!("{note}{line}")), Ok(Some(_))).then_some(line)
+    }
+
     fn verifies(&self, text: &str, bytes: &[u8]) -> Option<u64> {
         let (time, signature) = bytes.split_first_chunk::<TIME_BYTES>()?;
         let time = u64::from_be_bytes(*time);

@@ -116,10 +116,11 @@ impl Asker {
             let body = AddCheckpoint { old, proof, note: note.to_owned() }.to_text();
             match self.post(witness, body).await {
                 Ok((StatusCode::OK, lines)) => {
-                    let is_good = witness.key.cosigned(&format!("{note}{lines}"));
-                    return match is_good {
-                        Ok(Some(_)) => Answer::Cosigned(lines),
-                        _ => Answer::Failed(String::from("its signature does not verify under its key in the policy")),
+                    return match witness.key.own_line(note, &lines) {
+                        Some(line) => Answer::Cosigned(line.to_owned()),
+                        None => {
+                            Answer::Failed(String::from("its signature does not verify under its key in the policy"))
+                        }
                     };
                 }
                 Ok((StatusCode::CONFLICT, text)) => match text.trim_end().parse::<u64>() {
@@ -183,6 +184,7 @@ impl Asker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::Engine as _;
     use std::net::SocketAddr;
     use tlog::{Checkpoint, CosigningKey, SigningKey, empty_root};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -287,6 +289,40 @@ mod tests {
                 (_, other) => panic!("{what}: {other:?}"),
             }
             assert_eq!(asked(&asker).await, Answer::Paused, "{what}: the next checkpoint does not wait for it");
+        }
+    }
+
+    /// A line as a key of this name and id would write it, and no signature.
+    fn forged(name: &str, id: &str) -> String {
+        let id = u32::from_str_radix(id, 16).unwrap().to_be_bytes();
+        let bytes = [&id[..], &[7; 72]].concat();
+        format!("\u{2014} {name} {}\n", base64::engine::general_purpose::STANDARD.encode(bytes))
+    }
+
+    #[tokio::test]
+    async fn nothing_of_a_witness_but_its_own_signature_gets_under_a_checkpoint() {
+        let good = cosigned(&witness(1), &note(SIZE));
+        let log = SigningKey::generate(ORIGIN, [9; 32]).unwrap().verifier().to_text();
+        let id_of = |key: &str| key.split('+').nth(1).unwrap().to_owned();
+        let other = witness(2);
+        let other = other.verifier();
+        let of_log = forged(ORIGIN, &id_of(&log));
+        let of_other = forged(other.name(), &id_of(&other.to_text()));
+        let more: String = (0..90).map(|n| forged(&format!("n{n}.example"), "0a0b0c0d")).collect();
+        for (what, said) in [
+            ("in the log's name", format!("{good}{of_log}")),
+            ("in the log's name, first", format!("{of_log}{good}")),
+            ("in another witness's name", format!("{of_other}{good}")),
+            ("twice", format!("{good}{good}")),
+            ("with many more", format!("{more}{good}")),
+        ] {
+            let asker = asker(saying(Some(answer("200 OK", said))).await, Duration::from_secs(30));
+            assert_eq!(asked(&asker).await, Answer::Cosigned(good.clone()), "{what}");
+        }
+        let own = forged(witness(1).verifier().name(), &id_of(&witness(1).verifier().to_text()));
+        for (what, said) in [("a bad one of its own", format!("{own}{good}")), ("no line", format!("{good}\n"))] {
+            let asker = asker(saying(Some(answer("200 OK", said))).await, Duration::from_secs(30));
+            assert!(matches!(asked(&asker).await, Answer::Failed(_)), "{what}");
         }
     }
 

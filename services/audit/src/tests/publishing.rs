@@ -412,10 +412,60 @@ async fn what_is_cosigned_so_late_that_entries_since_would_look_dated_back_is_le
         assert_eq!(now.witnessed_size, if is_quorum { size } else { before.witnessed_size }, "{needs:?}");
         assert_eq!(now.cosigned_late - before.cosigned_late, 3 - kept.len() as u64);
         // It is not left at that: the log grows, and has the next checkpoint cosigned.
+        log.settle().await.unwrap();
         assert_eq!(log.size(), if is_quorum { size } else { size + 1 }, "{needs:?}");
         publisher.publish_now().await.unwrap();
         assert_eq!(log.status().witnessed_size, log.size(), "{needs:?}");
         assert_eq!(verify(out.path()), log.size());
     }
     log.close().await;
+}
+
+/// A witness that writes a bad line in the log's own name under the checkpoint.
+#[cfg(test)]
+#[derive(Debug)]
+struct Forger;
+
+#[cfg(test)]
+impl crate::Witnesses for Forger {
+    fn cosign<'a>(
+        &'a self,
+        note: &'a str,
+        _: u64,
+        _: &'a crate::Prove<'a>,
+    ) -> std::pin::Pin<Box<dyn Future<Output = crate::Cosigned> + Send + 'a>> {
+        // As the log's line, and of other bytes.
+        let line = note.lines().last().unwrap();
+        let (name, signature) = line.rsplit_once(' ').unwrap();
+        let (kept, rest) = signature.split_at(signature.len() / 2);
+        let flipped: String = rest.chars().map(|c| if c == 'A' { 'B' } else { 'A' }).collect();
+        let end = if rest.ends_with('=') { "=" } else { "" };
+        let flipped = flipped.get(..flipped.len() - end.len()).unwrap();
+        let lines = vec![(u64::try_from(START.millis() / 1_000).unwrap(), format!("{name} {kept}{flipped}{end}\n"))];
+        Box::pin(async move { crate::Cosigned { lines, contradiction: None } })
+    }
+
+    fn is_quorum(&self, note: &str) -> bool {
+        note.lines().count() > 6
+    }
+}
+
+#[cfg(test)]
+#[tokio::test]
+async fn no_witness_makes_a_checkpoint_that_nobody_can_verify() {
+    let (dir, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for _ in 0..2 {
+        let log = open(dir.path()).await;
+        let publishing = PublishOptions {
+            interval_ms: 3_600_000,
+            witnesses: Some(Arc::new(Forger)),
+            ..PublishOptions::new(out.path())
+        };
+        let publisher = Publisher::start(&log, key(), publishing).await.unwrap();
+        fill(&log, 3).await;
+        let published = publisher.publish_now().await.unwrap();
+        assert_eq!((published.size, verify(out.path())), (log.size(), log.size()));
+        assert_eq!(log.status().witnessed_size, 0);
+        log.close().await;
+    }
 }
