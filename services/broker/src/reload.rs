@@ -52,8 +52,7 @@ pub struct Reloader {
     /// Policies that are being read. A large set takes a second or two. What is revoked does not wait for it; everything else
     /// does, because it may be meant for the policies that come.
     loading: Option<Loading>,
-    /// Registry and files whose revocations count already, while the rest of them waits.
-    glanced: Option<Glanced>,
+    glances: Glances,
     /// The last content of this folder was refused: it is tried again with any later change.
     refused: Refused,
     /// Generations that requests still hold. A large one takes milliseconds to free, so it is not left to the last request.
@@ -88,7 +87,33 @@ struct Loading {
 /// A policy set that takes longer than this is not read any more: its folder hangs.
 const LOADING_MAX: Duration = Duration::from_secs(60);
 
+/// Registry and files.
 type Glanced = (Option<model::Digest>, Vec<Option<FileMark>>);
+
+/// Looks at what may have been revoked, while policies are read.
+#[derive(Debug, Default)]
+struct Glances {
+    /// Registry and files whose revocations count already, while the rest of them waits.
+    last: Option<Glanced>,
+    /// Something else than before was seen there.
+    any: bool,
+}
+
+impl Glances {
+    /// Whether this is something else than at the last look; at the first one, than what is in use.
+    fn see(&mut self, now: Glanced, in_use: Glanced) -> bool {
+        let is_new = *self.last.as_ref().unwrap_or(&in_use) != now;
+        self.last = Some(now);
+        self.any |= is_new;
+        is_new
+    }
+
+    /// Whether registry and files are to be read although they may look as they did before: what was revoked meanwhile and is not
+    /// any longer must not stay so.
+    fn end(&mut self) -> bool {
+        std::mem::take(self).any
+    }
+}
 
 type Loaded = Result<Arc<PolicySet>, Vec<Problem>>;
 
@@ -136,7 +161,7 @@ impl Reloader {
             seen,
             last,
             loading: None,
-            glanced: None,
+            glances: Glances::default(),
             refused: Refused::default(),
             retired: Vec::new(),
         }
@@ -202,7 +227,7 @@ impl Reloader {
             everything |= stale.everything;
         }
         let settled = if everything { found.clone() } else { self.settled(&found) };
-        let any = everything || began.is_some() || settled != self.seen;
+        let any = everything || began.is_some() || self.glances.any || settled != self.seen;
         if let Some(loading) = &mut self.loading {
             loading.everything |= everything;
             loading.is_stale |= everything;
@@ -212,7 +237,7 @@ impl Reloader {
         if self.loading.is_some() {
             return self.glance(found);
         }
-        self.glanced = None;
+        let is_glanced = self.glances.end();
         let all = everything || began.as_ref().is_some_and(|(began, _)| began.everything);
         let (now, policies) = match began {
             Some((began, loaded)) => (settled.with_folders_of(&began.marks), Some(loaded)),
@@ -221,9 +246,9 @@ impl Reloader {
         let due = Due {
             policies,
             catalog: all || self.refused.catalog || now.catalog != self.seen.catalog,
-            registry: all || self.refused.registry || now.registry != self.seen.registry,
+            registry: all || is_glanced || self.refused.registry || now.registry != self.seen.registry,
             networks: all || self.refused.networks || now.networks != self.seen.networks,
-            files: all || now.files != self.seen.files,
+            files: all || is_glanced || now.files != self.seen.files,
             only_revoked: false,
         };
         (self.seen, self.last) = (now, found);
@@ -239,9 +264,8 @@ impl Reloader {
                 "policies have been read for this long; until they are, changes wait, and only what is revoked counts"
             );
         }
-        let now = (found.registry, found.files.clone());
-        let is_new = now != (self.seen.registry, self.seen.files.clone()) && self.glanced.as_ref() != Some(&now);
-        self.glanced = Some(now);
+        let in_use = (self.seen.registry, self.seen.files.clone());
+        let is_new = self.glances.see((found.registry, found.files.clone()), in_use);
         self.last = found;
         let due =
             Due { policies: None, catalog: false, registry: false, networks: false, files: false, only_revoked: true };
