@@ -101,8 +101,8 @@ struct Glances {
 
 impl Glances {
     /// Whether this is something else than at the last look; at the first one, than what is in use.
-    fn see(&mut self, now: Glanced, in_use: Glanced) -> bool {
-        let is_new = *self.last.as_ref().unwrap_or(&in_use) != now;
+    fn see(&mut self, now: Glanced, in_use: &Glanced) -> bool {
+        let is_new = *self.last.as_ref().unwrap_or(in_use) != now;
         self.last = Some(now);
         self.any |= is_new;
         is_new
@@ -265,7 +265,7 @@ impl Reloader {
             );
         }
         let in_use = (self.seen.registry, self.seen.files.clone());
-        let is_new = self.glances.see((found.registry, found.files.clone()), in_use);
+        let is_new = self.glances.see((found.registry, found.files.clone()), &in_use);
         self.last = found;
         let due =
             Due { policies: None, catalog: false, registry: false, networks: false, files: false, only_revoked: true };
